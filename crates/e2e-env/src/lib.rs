@@ -1,0 +1,33 @@
+//! Names of the variables that xtask gives a suite, written once for both sides.
+//!
+//! A suite in another language reads the same names: they are part of the tool's contract.
+
+/// Path of the run's own kubeconfig; absent on the local target.
+pub const KUBECONFIG: &str = "KUBECONFIG";
+/// Base URL of the Data Storage service of this run, without a trailing slash.
+pub const DATASTORAGE_URL: &str = "DATASTORAGE_URL";
+/// PostgreSQL URL of this run's database, without a password.
+pub const DATABASE_URL: &str = "DATABASE_URL";
+/// Password for [`DATABASE_URL`], where PostgreSQL's own clients look for it.
+pub const PGPASSWORD: &str = "PGPASSWORD";
+/// Base URL of a second Data Storage whose database holds no migration at all.
+pub const DATASTORAGE_UNMIGRATED_URL: &str = "E2E_DATASTORAGE_UNMIGRATED_URL";
+/// Name of the service whose suite runs, as in the table of services.
+pub const SERVICE: &str = "E2E_SERVICE";
+/// `kind` or `local`.
+pub const TARGET: &str = "E2E_TARGET";
+/// Identity of the run; everything that the run made carries it.
+pub const RUN: &str = "E2E_RUN";
+/// Kubernetes namespace of the run; absent on the local target.
+pub const NAMESPACE: &str = "E2E_NAMESPACE";
+/// Directory for what a suite wants kept as evidence.
+pub const EVIDENCE_DIR: &str = "E2E_EVIDENCE_DIR";
+
+/// Directory that holds PostgreSQL's own `bin` files, instead of the cache (D8).
+pub const POSTGRES_BIN: &str = "E2E_POSTGRES_BIN";
+/// Directory for downloads and prepared data that outlive a run.
+pub const CACHE_DIR: &str = "E2E_CACHE_DIR";
+/// Path of a ready Data Storage binary, instead of a build (D4).
+pub const DATASTORAGE_BIN: &str = "E2E_DATASTORAGE_BIN";
+/// Checkout that the tool builds from when it is not run inside one (D4).
+pub const SOURCE: &str = "E2E_SOURCE";
