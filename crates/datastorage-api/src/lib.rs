@@ -1,0 +1,60 @@
+//! The contract of Data Storage: its OpenAPI document, wire types, problem details, and what makes an audit event valid.
+//!
+//! **Invariant:** this crate knows no database and no HTTP library (D1). The document is the source (D27): the client is
+//! generated from it and the server is tested against it. What the types here add is validation that the server and the
+//! emitting services share, so that nothing is accepted on one side and refused on the other.
+
+mod event;
+mod event_data;
+mod field;
+pub mod limits;
+mod problem;
+mod response;
+mod submission;
+pub mod time;
+
+pub use event::{AuditEventRequest, EventCategory, EventOutcome, NewEvent};
+pub use event_data::{EventData, EventDataError};
+pub use field::FieldErrors;
+pub use problem::{DEFAULT_PROBLEM_BASE, DatabaseErrorKind, ProblemDetails, ProblemType};
+pub use response::{
+    AcceptedResponse, AuditEvent, AuditEventBatchResponse, AuditEventResponse,
+    AuditEventsQueryResponse, HealthStatus, LivenessStatus, Pagination, ParkedEntriesResponse,
+    ParkedEntry, ReadinessStatus, RedriveResponse,
+};
+pub use submission::{SubmissionError, parse_batch, parse_event};
+
+/// The OpenAPI 3.0.3 document, as YAML.
+pub const OPENAPI: &str = include_str!("../openapi/data-storage-v1.yaml");
+
+/// The paths of the document, in the form of its templates.
+pub mod paths {
+    /// POST one audit event, GET a page of them.
+    pub const AUDIT_EVENTS: &str = "/api/v1/audit/events";
+    /// POST several audit events, all or none.
+    pub const AUDIT_EVENTS_BATCH: &str = "/api/v1/audit/events/batch";
+    /// POST the record of a notification.
+    pub const NOTIFICATIONS: &str = "/api/v1/audit/notifications";
+    /// POST a workflow version, GET a page of them.
+    pub const WORKFLOWS: &str = "/api/v1/workflows";
+    /// POST a search.
+    pub const WORKFLOWS_SEARCH: &str = "/api/v1/workflows/search";
+    /// GET all versions of a workflow.
+    pub const WORKFLOW_VERSIONS: &str = "/api/v1/workflows/by-name/{workflow_name}/versions";
+    /// GET or PATCH one workflow version.
+    pub const WORKFLOW: &str = "/api/v1/workflows/{workflow_id}";
+    /// PATCH: disable one workflow version.
+    pub const WORKFLOW_DISABLE: &str = "/api/v1/workflows/{workflow_id}/disable";
+    /// GET the writes that the database refused for good.
+    pub const QUEUE_PARKED: &str = "/api/v1/queue/parked";
+    /// POST: put parked writes back into the queue.
+    pub const QUEUE_REDRIVE: &str = "/api/v1/queue/parked/redrive";
+    /// Whether the database answers.
+    pub const HEALTH: &str = "/health";
+    /// Whether the instance can commit what its profile serves.
+    pub const HEALTH_READY: &str = "/health/ready";
+    /// Whether the process runs.
+    pub const HEALTH_LIVE: &str = "/health/live";
+    /// Metrics in the Prometheus text format.
+    pub const METRICS: &str = "/metrics";
+}

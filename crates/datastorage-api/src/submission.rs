@@ -1,0 +1,549 @@
+//! Reads the body of a write: the full form or the short form (D30), every violation named.
+
+use jiff::Timestamp;
+use serde::Deserialize;
+use serde_json::error::Category;
+use serde_json::value::RawValue;
+use uuid::Uuid;
+
+use crate::event::check_timestamp;
+use crate::field::FieldErrors;
+use crate::{AuditEventRequest, EventCategory, EventData, EventOutcome, limits, time};
+
+/// Why a body is refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SubmissionError {
+    /// The body as a whole is not what the operation takes.
+    Body(String),
+    /// Fields of the event, or of the batch's events, break the contract.
+    Fields {
+        /// The first event of a batch that is wrong; none for a single event.
+        first: Option<usize>,
+        /// Every violation.
+        errors: FieldErrors,
+    },
+}
+
+impl std::fmt::Display for SubmissionError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Body(what) => f.write_str(what),
+            Self::Fields {
+                first: None,
+                errors,
+            } => errors.fmt(f),
+            Self::Fields {
+                first: Some(index),
+                errors,
+            } => {
+                let prefix = format!("[{index}]");
+                let own = errors
+                    .iter()
+                    .filter_map(|(path, what)| Some((path.strip_prefix(&prefix)?, what)));
+                let text: Vec<_> = own
+                    .map(|(field, what)| {
+                        format!("{} {what}", field.trim_start_matches('.'))
+                            .trim_start()
+                            .to_owned()
+                    })
+                    .collect();
+                write!(f, "event at index {index}: {}", text.join(", "))
+            }
+        }
+    }
+}
+
+impl std::error::Error for SubmissionError {}
+
+/// Reads one event, valid at time `now`.
+pub fn parse_event(body: &[u8], now: Timestamp) -> Result<AuditEventRequest, SubmissionError> {
+    let raw: &RawValue = serde_json::from_slice(body).map_err(|error| not_json(&error))?;
+    parse_one(raw, now).map_err(|errors| SubmissionError::Fields {
+        first: None,
+        errors,
+    })
+}
+
+/// Reads a batch: at least one event, at most [`limits::BATCH_EVENTS`], all valid at time `now`.
+pub fn parse_batch(body: &[u8], now: Timestamp) -> Result<Vec<AuditEventRequest>, SubmissionError> {
+    let items: Vec<&RawValue> =
+        serde_json::from_slice(body).map_err(|error| match error.classify() {
+            Category::Data => {
+                SubmissionError::Body("the body must be an array of events".to_owned())
+            }
+            _ => not_json(&error),
+        })?;
+    if items.is_empty() {
+        return Err(SubmissionError::Body("batch cannot be empty".to_owned()));
+    }
+    if items.len() > limits::BATCH_EVENTS {
+        return Err(SubmissionError::Body(format!(
+            "a batch has at most {} events, this one has {}",
+            limits::BATCH_EVENTS,
+            items.len()
+        )));
+    }
+    let mut events = Vec::with_capacity(items.len());
+    let mut first = None;
+    let mut errors = FieldErrors::default();
+    for (index, raw) in items.into_iter().enumerate() {
+        match parse_one(raw, now) {
+            Ok(event) => events.push(event),
+            Err(own) => {
+                first.get_or_insert(index);
+                errors.absorb(index, own);
+            }
+        }
+    }
+    if first.is_some() {
+        Err(SubmissionError::Fields { first, errors })
+    } else {
+        Ok(events)
+    }
+}
+
+fn not_json(error: &serde_json::Error) -> SubmissionError {
+    SubmissionError::Body(format!("the body is not JSON: {error}"))
+}
+
+/// The members of an event as they stand in the body, so that one wrong type does not hide the next.
+#[derive(Deserialize)]
+struct Members<'a> {
+    #[serde(borrow)]
+    event_id: Option<&'a RawValue>,
+    #[serde(borrow)]
+    version: Option<&'a RawValue>,
+    #[serde(borrow)]
+    event_type: Option<&'a RawValue>,
+    #[serde(borrow)]
+    event_timestamp: Option<&'a RawValue>,
+    #[serde(borrow)]
+    event_category: Option<&'a RawValue>,
+    #[serde(borrow)]
+    event_action: Option<&'a RawValue>,
+    #[serde(borrow)]
+    event_outcome: Option<&'a RawValue>,
+    #[serde(borrow)]
+    correlation_id: Option<&'a RawValue>,
+    #[serde(borrow)]
+    event_data: Option<&'a RawValue>,
+    #[serde(borrow)]
+    actor_type: Option<&'a RawValue>,
+    #[serde(borrow)]
+    actor_id: Option<&'a RawValue>,
+    #[serde(borrow)]
+    resource_type: Option<&'a RawValue>,
+    #[serde(borrow)]
+    resource_id: Option<&'a RawValue>,
+    #[serde(borrow)]
+    parent_event_id: Option<&'a RawValue>,
+    #[serde(borrow)]
+    namespace: Option<&'a RawValue>,
+    #[serde(borrow)]
+    cluster_name: Option<&'a RawValue>,
+    #[serde(borrow)]
+    severity: Option<&'a RawValue>,
+    #[serde(borrow)]
+    duration_ms: Option<&'a RawValue>,
+}
+
+/// Turns members into typed values and notes what is wrong on the way.
+struct Reader {
+    errors: FieldErrors,
+}
+
+impl Reader {
+    fn typed<'a, T: Deserialize<'a>>(
+        &mut self,
+        field: &str,
+        raw: Option<&'a RawValue>,
+        kind: &str,
+    ) -> Option<T> {
+        let value = serde_json::from_str(raw?.get());
+        value
+            .map_err(|_| self.errors.add(field, format_args!("must be {kind}")))
+            .ok()
+    }
+
+    fn text(&mut self, field: &str, raw: Option<&RawValue>) -> Option<String> {
+        self.typed(field, raw, "a string")
+    }
+
+    fn uuid(&mut self, field: &str, raw: Option<&RawValue>) -> Option<Uuid> {
+        let text = self.text(field, raw)?;
+        // Uuid also reads the braced, simple and URN forms, which the contract does not have.
+        let uuid = Uuid::try_parse(&text).ok().filter(|_| text.len() == 36);
+        if uuid.is_none() {
+            self.errors.add(field, "must be a UUID");
+        }
+        uuid
+    }
+
+    fn required<T: Default>(&mut self, field: &str, raw: Option<&RawValue>, value: Option<T>) -> T {
+        if raw.is_none() {
+            self.errors.add(field, "is required");
+        }
+        value.unwrap_or_default()
+    }
+
+    fn one_of<T: Copy>(
+        &mut self,
+        field: &str,
+        raw: Option<&RawValue>,
+        all: &[T],
+        name: fn(T) -> &'static str,
+    ) -> T {
+        let text = self.text(field, raw);
+        let text = self.required(field, raw, text);
+        let found = all.iter().copied().find(|value| name(*value) == text);
+        if found.is_none() && raw.is_some() {
+            let names: Vec<_> = all.iter().copied().map(name).collect();
+            self.errors
+                .add(field, format_args!("must be one of {}", names.join(", ")));
+        }
+        found.unwrap_or(all[0])
+    }
+}
+
+fn parse_one(raw: &RawValue, now: Timestamp) -> Result<AuditEventRequest, FieldErrors> {
+    let mut read = Reader {
+        errors: FieldErrors::default(),
+    };
+    let members: Members<'_> = match serde_json::from_str(raw.get()) {
+        Ok(members) if raw.get().starts_with('{') => members,
+        Ok(_) => {
+            read.errors.add("", "an event must be an object");
+            return Err(read.errors);
+        }
+        Err(error) => {
+            let duplicate = error.to_string();
+            let what = duplicate
+                .split(" at line")
+                .next()
+                .filter(|text| text.starts_with("duplicate"))
+                .unwrap_or("an event must be an object");
+            read.errors.add("", what);
+            return Err(read.errors);
+        }
+    };
+    let full = members.version.is_some() || members.event_type.is_some();
+    let event_id = read.uuid("event_id", members.event_id);
+    let event_category = read.one_of(
+        "event_category",
+        members.event_category,
+        &EventCategory::ALL,
+        EventCategory::as_str,
+    );
+    let event_outcome = read.one_of(
+        "event_outcome",
+        members.event_outcome,
+        &EventOutcome::ALL,
+        EventOutcome::as_str,
+    );
+    let event_action = read.text("event_action", members.event_action);
+    let event_action = read.required("event_action", members.event_action, event_action);
+    let correlation_id = read.text("correlation_id", members.correlation_id);
+    let correlation_id = read.required("correlation_id", members.correlation_id, correlation_id);
+    let resource_type = read.text("resource_type", members.resource_type);
+
+    let (version, event_type) = if full {
+        let version = read.text("version", members.version);
+        let event_type = read.text("event_type", members.event_type);
+        (
+            read.required("version", members.version, version),
+            read.required("event_type", members.event_type, event_type),
+        )
+    } else {
+        if resource_type.as_deref().is_none_or(str::is_empty)
+            && members.resource_type.is_none_or(|raw| raw.get() == "\"\"")
+        {
+            read.errors.add("resource_type", SHORT_FORM_HINT);
+        }
+        (
+            "1.0".to_owned(),
+            short_form_type(event_category, &event_action),
+        )
+    };
+    let event_timestamp = read_timestamp(&mut read, &members, full, event_id, now);
+    let event_data = read_event_data(&mut read, &members, full);
+
+    let event = AuditEventRequest {
+        event_id,
+        version,
+        event_type,
+        event_timestamp: event_timestamp.unwrap_or(now),
+        event_category,
+        event_action,
+        event_outcome,
+        correlation_id,
+        event_data,
+        actor_type: read.text("actor_type", members.actor_type),
+        actor_id: read.text("actor_id", members.actor_id),
+        resource_type,
+        resource_id: read.text("resource_id", members.resource_id),
+        parent_event_id: read.uuid("parent_event_id", members.parent_event_id),
+        namespace: read.text("namespace", members.namespace),
+        cluster_name: read.text("cluster_name", members.cluster_name),
+        severity: read.text("severity", members.severity),
+        duration_ms: read.typed("duration_ms", members.duration_ms, "a 32-bit integer"),
+    };
+    check_values(&mut read.errors, &event, now);
+    read.errors.or(event)
+}
+
+const SHORT_FORM_HINT: &str = "is required in the short form; the full form has version, event_type, event_timestamp and event_data";
+
+/// The action where it holds a dot, else category and action (D30).
+fn short_form_type(category: EventCategory, action: &str) -> String {
+    if action.contains('.') {
+        action.to_owned()
+    } else {
+        format!("{}.{action}", category.as_str())
+    }
+}
+
+fn read_timestamp(
+    read: &mut Reader,
+    members: &Members<'_>,
+    full: bool,
+    event_id: Option<Uuid>,
+    now: Timestamp,
+) -> Option<Timestamp> {
+    let field = "event_timestamp";
+    if let Some(raw) = members.event_timestamp {
+        let text = read.text(field, Some(raw))?;
+        let time = time::parse_rfc3339(&text);
+        if time.is_none() {
+            read.errors.add(
+                field,
+                "must be an RFC 3339 time with a zone, such as 2025-12-18T10:00:00Z",
+            );
+        }
+        return time;
+    }
+    if full {
+        read.errors.add(field, "is required");
+        return None;
+    }
+    Some(event_id.and_then(version_7_time).unwrap_or(now))
+}
+
+/// The time in a `UUIDv7` (RFC 9562, 5.7).
+fn version_7_time(id: Uuid) -> Option<Timestamp> {
+    let (seconds, nanoseconds) = id
+        .get_timestamp()
+        .filter(|_| id.get_version_num() == 7)?
+        .to_unix();
+    Timestamp::new(
+        i64::try_from(seconds).ok()?,
+        i32::try_from(nanoseconds).ok()?,
+    )
+    .ok()
+}
+
+fn read_event_data(read: &mut Reader, members: &Members<'_>, full: bool) -> EventData {
+    let Some(raw) = members.event_data else {
+        if full {
+            read.errors.add("event_data", "is required");
+        }
+        return EventData::empty();
+    };
+    EventData::from_raw(raw.to_owned()).unwrap_or_else(|error| {
+        read.errors.add("event_data", error);
+        EventData::empty()
+    })
+}
+
+/// Checks the values of fields that are there and of the right type.
+fn check_values(errors: &mut FieldErrors, event: &AuditEventRequest, now: Timestamp) {
+    let mut of_values = FieldErrors::default();
+    event.check_texts(&mut of_values);
+    check_timestamp(
+        &mut of_values,
+        event.event_timestamp,
+        now,
+        event.event_id.is_some(),
+    );
+    let typed: Vec<_> = of_values
+        .iter()
+        .filter(|(field, _)| errors.iter().all(|(known, _)| known != *field))
+        .collect();
+    for (field, what) in typed {
+        errors.add(field, what);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn now() -> Timestamp {
+        "2025-12-18T10:00:00Z".parse().expect("a time")
+    }
+
+    fn full() -> Value {
+        json!({
+            "version": "1.0", "event_type": "workflow.started", "event_timestamp": "2025-12-18T09:59:00.123456789Z",
+            "event_category": "workflow", "event_action": "started", "event_outcome": "success",
+            "correlation_id": "wfe-1", "event_data": {"a": 1}
+        })
+    }
+
+    fn parse(value: &Value) -> Result<AuditEventRequest, SubmissionError> {
+        parse_event(value.to_string().as_bytes(), now())
+    }
+
+    fn violations(value: &Value) -> Vec<(String, String)> {
+        match parse(value) {
+            Err(SubmissionError::Fields { errors, .. }) => errors
+                .iter()
+                .map(|(f, w)| (f.to_owned(), w.to_owned()))
+                .collect(),
+            other => panic!("expected violations, got {other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_full_form_gets_the_defaults_of_the_contract() {
+        let id = Uuid::from_u128(7);
+        let stored = parse(&full()).expect("valid").into_stored(|| id);
+        assert_eq!(stored.event_id, id);
+        assert_eq!(
+            stored.event_timestamp,
+            "2025-12-18T09:59:00.123456Z".parse().expect("a time")
+        );
+        assert_eq!(
+            (stored.actor_type.as_str(), stored.actor_id.as_str()),
+            ("service", "workflow-service")
+        );
+        assert_eq!(
+            (stored.resource_type.as_str(), stored.resource_id.as_str()),
+            ("workflow", "wfe-1")
+        );
+        assert_eq!((stored.severity.as_str(), stored.namespace), ("info", None));
+    }
+
+    #[test]
+    fn the_short_form_of_the_troubleshooting_guide_is_accepted() {
+        let body = br#"[{"event_category":"workflow","event_action":"workflow.started","event_outcome":"success","resource_type":"WorkflowExecution","correlation_id":"test-123"}]"#;
+        let events = parse_batch(body, now()).expect("valid");
+        assert_eq!(events[0].event_type, "workflow.started");
+        assert_eq!(events[0].version, "1.0");
+        assert_eq!(events[0].event_timestamp, now());
+        assert_eq!(events[0].event_data.as_str(), "{}");
+    }
+
+    #[test]
+    fn the_short_form_takes_its_time_from_a_version_7_id() {
+        let body = json!({"event_id": "019b30e6-dee0-7000-8000-000000000001", "event_category": "gateway", "event_action": "received",
+            "event_outcome": "success", "resource_type": "Signal", "correlation_id": "c"});
+        let event = parse(&body).expect("valid");
+        assert_eq!(
+            event.event_timestamp,
+            "2025-12-18T09:59:55.36Z".parse().expect("a time")
+        );
+        assert_eq!(event.event_type, "gateway.received");
+    }
+
+    #[test]
+    fn every_violation_is_listed_by_field() {
+        let found = violations(&json!({
+            "version": "12345678901", "event_type": 5, "event_timestamp": "2025-12-18T09:59:00", "event_category": "banana",
+            "event_action": "", "correlation_id": "a\u{0}b", "event_data": [1], "duration_ms": 1.5, "parent_event_id": "nope"
+        }));
+        let fields: Vec<_> = found.iter().map(|(field, _)| field.as_str()).collect();
+        assert_eq!(
+            fields,
+            [
+                "correlation_id",
+                "duration_ms",
+                "event_action",
+                "event_category",
+                "event_data",
+                "event_outcome",
+                "event_timestamp",
+                "event_type",
+                "parent_event_id",
+                "version"
+            ]
+        );
+    }
+
+    #[test]
+    fn lengths_count_characters_as_the_columns_do() {
+        let mut event = full();
+        event["event_action"] = json!("ä".repeat(50));
+        assert!(parse(&event).is_ok());
+        event["event_action"] = json!("ä".repeat(51));
+        assert_eq!(
+            violations(&event),
+            [(
+                "event_action".to_owned(),
+                "must have at most 50 characters, has 51".to_owned()
+            )]
+        );
+    }
+
+    #[test]
+    fn the_bounds_of_time_are_named() {
+        let mut event = full();
+        event["event_timestamp"] = json!("2025-12-18T10:06:00Z");
+        assert!(
+            violations(&event)[0]
+                .1
+                .contains("timestamp is in the future")
+        );
+        event["event_timestamp"] = json!("2025-12-11T09:59:59Z");
+        assert!(violations(&event)[0].1.contains("too old"));
+        event["event_id"] = json!("019b30e6-dee0-7000-8000-000000000001");
+        event["event_timestamp"] = json!("2025-11-01T00:00:00Z");
+        assert!(parse(&event).is_ok());
+        event["event_timestamp"] = json!("2025-10-31T23:59:59Z");
+        assert!(violations(&event)[0].1.contains("too old"));
+    }
+
+    #[test]
+    fn a_batch_names_the_first_wrong_event_and_all_violations() {
+        let mut wrong = full();
+        wrong["event_outcome"] = json!("maybe");
+        let body = json!([full(), wrong, 5]).to_string();
+        let error = parse_batch(body.as_bytes(), now()).expect_err("two are wrong");
+        assert_eq!(
+            error.to_string(),
+            "event at index 1: event_outcome must be one of success, failure, pending"
+        );
+        let SubmissionError::Fields { errors, .. } = error else {
+            panic!("by field")
+        };
+        assert_eq!(
+            errors.iter().map(|(field, _)| field).collect::<Vec<_>>(),
+            ["[1].event_outcome", "[2]"]
+        );
+    }
+
+    #[test]
+    fn bodies_of_another_kind_say_what_was_expected() {
+        for (body, expected) in [
+            ("{}", "the body must be an array of events"),
+            ("[]", "batch cannot be empty"),
+            (
+                "[{]",
+                "the body is not JSON: expected value at line 1 column 2",
+            ),
+        ] {
+            let error = parse_batch(body.as_bytes(), now())
+                .expect_err(body)
+                .to_string();
+            assert!(
+                error.starts_with(expected.split(':').next().expect("a prefix")),
+                "{error}"
+            );
+        }
+        assert_eq!(
+            parse_event(b"[]", now()).expect_err("an array").to_string(),
+            "an event must be an object"
+        );
+    }
+}
