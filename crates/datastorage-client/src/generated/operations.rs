@@ -1,0 +1,240 @@
+//! The operations of the OpenAPI document.
+//!
+//! Made by `cargo run -p codegen -- client`; edit the document instead.
+
+use reqwest::Method;
+use serde::Serialize;
+use uuid::Uuid;
+use crate::{Checked, Client, Error, Written, client::segment, types::*};
+impl Client {
+    /// Read audit events, newest first.
+    ///
+    /// Filters are combined with AND. Order is event_timestamp, then event_id, both descending.
+    ///
+    /// `GET /api/v1/audit/events`
+    pub async fn query_audit_events(
+        &self,
+        query: &QueryAuditEvents,
+    ) -> Result<AuditEventsQueryResponse, Error> {
+        self.call(Method::GET, "/api/v1/audit/events").query(query).answer().await
+    }
+    /// Store one audit event.
+    ///
+    /// `POST /api/v1/audit/events`
+    pub async fn create_audit_event(
+        &self,
+        body: &AuditEventRequest,
+    ) -> Result<Written<AuditEventResponse>, Error> {
+        self.call(Method::POST, "/api/v1/audit/events").json(body)?.written().await
+    }
+    /// Store several audit events, all or none.
+    ///
+    /// `POST /api/v1/audit/events/batch`
+    pub async fn create_audit_events_batch(
+        &self,
+        body: &[AuditEventRequest],
+    ) -> Result<Written<AuditEventBatchResponse>, Error> {
+        self.call(Method::POST, "/api/v1/audit/events/batch").json(body)?.written().await
+    }
+    /// Store the record of one notification.
+    ///
+    /// `POST /api/v1/audit/notifications`
+    pub async fn create_notification_audit(
+        &self,
+        body: &NotificationAudit,
+    ) -> Result<Written<NotificationAuditResponse>, Error> {
+        self.call(Method::POST, "/api/v1/audit/notifications")
+            .json(body)?
+            .written()
+            .await
+    }
+    /// Queued writes that the database refused for good, oldest first.
+    ///
+    /// `GET /api/v1/queue/parked`
+    pub async fn list_parked_entries(
+        &self,
+        query: &ListParkedEntries,
+    ) -> Result<ParkedEntriesResponse, Error> {
+        self.call(Method::GET, "/api/v1/queue/parked").query(query).answer().await
+    }
+    /// Put parked writes back into the queue.
+    ///
+    /// `POST /api/v1/queue/parked/redrive`
+    pub async fn redrive_parked_entries(&self) -> Result<RedriveResponse, Error> {
+        self.call(Method::POST, "/api/v1/queue/parked/redrive").answer().await
+    }
+    /// List workflow versions, newest first.
+    ///
+    /// `GET /api/v1/workflows`
+    pub async fn list_workflows(
+        &self,
+        query: &ListWorkflows,
+    ) -> Result<WorkflowListResponse, Error> {
+        self.call(Method::GET, "/api/v1/workflows").query(query).answer().await
+    }
+    /// Register a version of a workflow.
+    ///
+    /// The new version becomes the latest of its workflow_name.
+    ///
+    /// `POST /api/v1/workflows`
+    pub async fn create_workflow(
+        &self,
+        body: &RemediationWorkflow,
+    ) -> Result<RemediationWorkflow, Error> {
+        self.call(Method::POST, "/api/v1/workflows").json(body)?.answer().await
+    }
+    /// All versions of a workflow, newest first.
+    ///
+    /// `GET /api/v1/workflows/by-name/{workflow_name}/versions`
+    pub async fn list_workflow_versions(
+        &self,
+        workflow_name: &str,
+    ) -> Result<WorkflowVersionsResponse, Error> {
+        self.call(
+                Method::GET,
+                format!(
+                    "/api/v1/workflows/by-name/{}/versions", segment(& workflow_name)
+                ),
+            )
+            .answer()
+            .await
+    }
+    /// Rank workflows by how well their labels fit.
+    ///
+    /// `POST /api/v1/workflows/search`
+    pub async fn search_workflows(
+        &self,
+        body: &WorkflowSearchRequest,
+    ) -> Result<WorkflowSearchResponse, Error> {
+        self.call(Method::POST, "/api/v1/workflows/search").json(body)?.answer().await
+    }
+    /// One workflow version.
+    ///
+    /// `GET /api/v1/workflows/{workflow_id}`
+    pub async fn get_workflow_by_id(
+        &self,
+        workflow_id: Uuid,
+    ) -> Result<RemediationWorkflow, Error> {
+        self.call(Method::GET, format!("/api/v1/workflows/{}", segment(& workflow_id)))
+            .answer()
+            .await
+    }
+    /// Change the status of a workflow version.
+    ///
+    /// A version is immutable but for its status; description, content or labels in the body are a 400.
+    ///
+    /// `PATCH /api/v1/workflows/{workflow_id}`
+    pub async fn update_workflow(
+        &self,
+        workflow_id: Uuid,
+        body: &WorkflowUpdateRequest,
+    ) -> Result<RemediationWorkflow, Error> {
+        self.call(Method::PATCH, format!("/api/v1/workflows/{}", segment(& workflow_id)))
+            .json(body)?
+            .answer()
+            .await
+    }
+    /// Take a workflow version out of the search.
+    ///
+    /// `PATCH /api/v1/workflows/{workflow_id}/disable`
+    pub async fn disable_workflow(
+        &self,
+        workflow_id: Uuid,
+        body: Option<&WorkflowDisableRequest>,
+    ) -> Result<RemediationWorkflow, Error> {
+        self.call(
+                Method::PATCH,
+                format!("/api/v1/workflows/{}/disable", segment(& workflow_id)),
+            )
+            .maybe_json(body)?
+            .answer()
+            .await
+    }
+    /// Whether the database answers.
+    ///
+    /// `GET /health`
+    pub async fn get_health(&self) -> Result<Checked<HealthStatus>, Error> {
+        self.call(Method::GET, "/health").checked().await
+    }
+    /// Whether the process runs.
+    ///
+    /// `GET /health/live`
+    pub async fn get_liveness(&self) -> Result<LivenessStatus, Error> {
+        self.call(Method::GET, "/health/live").answer().await
+    }
+    /// Whether the instance can commit what its schema profile serves.
+    ///
+    /// `GET /health/ready`
+    pub async fn get_readiness(&self) -> Result<Checked<ReadinessStatus>, Error> {
+        self.call(Method::GET, "/health/ready").checked().await
+    }
+    /// Metrics in the Prometheus text format.
+    ///
+    /// `GET /metrics`
+    pub async fn get_metrics(&self) -> Result<String, Error> {
+        self.call(Method::GET, "/metrics").text().await
+    }
+}
+/// What [`Client::query_audit_events`] asks for; absent members take the server's defaults.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct QueryAuditEvents {
+    /// Equality.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub event_type: Option<String>,
+    /// Equality.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub event_category: Option<String>,
+    /// Equality.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub event_outcome: Option<EventOutcome>,
+    /// Equality.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub severity: Option<String>,
+    /// Equality.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub correlation_id: Option<String>,
+    /// Earliest event_timestamp (inclusive). A span before now (`24h`, `90m`, `7d`, `1.5d`), an RFC 3339 time, or `2025-12-18T10:00:00` or `2025-12-18` in UTC.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since: Option<String>,
+    /// Latest event_timestamp (inclusive), in the forms of `since`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub until: Option<String>,
+    /// Default 50.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<i32>,
+    /// Default 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub offset: Option<i64>,
+    /// The next_cursor of the page before. Stays fast at any depth; not together with offset.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<String>,
+}
+/// What [`Client::list_parked_entries`] asks for; absent members take the server's defaults.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct ListParkedEntries {
+    /// Default 50.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<i32>,
+}
+/// What [`Client::list_workflows`] asks for; absent members take the server's defaults.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct ListWorkflows {
+    /// Equality.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status: Option<WorkflowStatus>,
+    /// Equality.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub environment: Option<String>,
+    /// Equality.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub priority: Option<String>,
+    /// Equality.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub component: Option<String>,
+    /// Default 100.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<i32>,
+    /// Default 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub offset: Option<i64>,
+}
