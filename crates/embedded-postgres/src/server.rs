@@ -1,0 +1,521 @@
+//! A running server: start, kill, restart, stop, leave behind, take over.
+
+use std::fmt;
+use std::fs;
+use std::io::Write;
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use rand::RngExt;
+use rand::distr::Alphanumeric;
+use tokio_postgres::NoTls;
+
+use crate::account::Account;
+use crate::address::{Address, Credentials};
+use crate::cluster::{self, tail};
+use crate::detached::{Detached, seconds_now};
+use crate::instance::{Instance, end};
+use crate::options::lines;
+use crate::postmaster::Postmaster;
+use crate::watcher::Watcher;
+use crate::{Error, Installation, Options, Tcp};
+
+/// Below the ephemeral ports of Linux and macOS, so that no outgoing connection takes one between a kill and a restart;
+/// below Kubernetes' node ports too.
+const PORTS: std::ops::Range<u16> = 17_000..29_000;
+/// Each attempt picks another port; ten taken in a row means that something else is wrong.
+const PORT_ATTEMPTS: u32 = 10;
+const LOG_LINES: usize = 20;
+
+/// A private PostgreSQL server; dropping it stops it and removes its data.
+///
+/// Dropping blocks the thread for some 20 ms, [`Server::stop`] does not. A value in a `static` is never dropped, and its
+/// server ends all the same when the process does.
+pub struct Server {
+    instance: Instance,
+    installation: Installation,
+    account: Account,
+    address: Address,
+    credentials: Credentials,
+    database: String,
+    deadline: Duration,
+    postmaster: Postmaster,
+    /// `None` once the server is stopped or left to itself: then nothing is left to do at the end.
+    watcher: Option<Watcher>,
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            instance,
+            installation,
+            address,
+            postmaster,
+            ..
+        } = self;
+        let mut debug = f.debug_struct("Server");
+        debug
+            .field("directory", &instance.directory)
+            .field("version", &installation.version);
+        debug
+            .field("address", address)
+            .field("pid", &postmaster.pid())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Server {
+    /// Starts a fresh server and returns when it answers and its password is set.
+    ///
+    /// The first call for a kind of cluster makes the template (half a second); others copy it.
+    pub async fn start(installation: &Installation, options: Options) -> Result<Self, Error> {
+        options.check()?;
+        let account = Account::current()?;
+        let (instance, watcher) = prepare(installation, &options, &account).await?;
+        let started = match start_on_a_port(&instance, installation, &options, &account).await {
+            Ok(started) => started,
+            Err(error) => {
+                // The watcher would do it, a little later; the first error is the one to report.
+                end(&instance.directory).ok();
+                watcher.release();
+                return Err(error);
+            }
+        };
+        let (address, postmaster) = started;
+        let password = options.password.unwrap_or_else(random_password);
+        let server = Self {
+            instance,
+            installation: installation.clone(),
+            account,
+            address,
+            credentials: Credentials {
+                user: options.user,
+                password,
+            },
+            database: options.database,
+            deadline: options.deadline,
+            postmaster,
+            watcher: Some(watcher),
+        };
+        server.set_password().await?;
+        Ok(server)
+    }
+
+    /// Takes over a server that [`Server::detach`] left; it is started again if it died in the meantime.
+    ///
+    /// Refused while another process owns it, and when a sweep has removed it.
+    pub async fn attach(directory: &Path) -> Result<Self, Error> {
+        let Some(instance) = Instance::adopt(directory)? else {
+            let detail = "another process owns it now".to_owned();
+            return Err(Error::NotDetached {
+                directory: directory.to_owned(),
+                detail,
+            });
+        };
+        let Detached {
+            installation,
+            address,
+            credentials,
+            database,
+            deadline,
+            ..
+        } = Detached::read(directory)?;
+        let account = Account::current()?;
+        let watcher = Watcher::start(directory)?;
+        Detached::forget(directory)?;
+        let running = Postmaster::find(&instance.data());
+        let died = running.is_none();
+        let postmaster = match running {
+            Some(postmaster) => postmaster,
+            None => Postmaster::spawn(&installation, &instance.data(), &instance.log(), &account)?,
+        };
+        let mut server = Self {
+            instance,
+            installation,
+            account,
+            address,
+            credentials,
+            database,
+            deadline,
+            postmaster,
+            watcher: Some(watcher),
+        };
+        if died {
+            server.await_recovery().await?;
+        } else {
+            server.ready().await?;
+        }
+        Ok(server)
+    }
+
+    /// Leaves the server running without an owner until `lifetime` is over; a sweep after that ends it.
+    ///
+    /// `label` tells people what it serves. [`crate::detached`] finds it again.
+    pub fn detach(mut self, label: &str, lifetime: Duration) -> Result<Detached, Error> {
+        let detached = Detached {
+            directory: self.instance.directory.clone(),
+            label: label.to_owned(),
+            expires: seconds_now().saturating_add(lifetime.as_secs()),
+            installation: self.installation.clone(),
+            deadline: self.deadline,
+            address: self.address.clone(),
+            credentials: self.credentials.clone(),
+            database: self.database.clone(),
+        };
+        detached.write()?;
+        if let Some(watcher) = self.watcher.take() {
+            watcher.release();
+        }
+        Ok(detached)
+    }
+
+    /// Kills the server's processes with SIGKILL and keeps its data (D9); returns when they are gone.
+    pub async fn kill(&mut self) -> Result<(), Error> {
+        self.postmaster.kill_all().await
+    }
+
+    /// Starts the server again on the same data, port and password, and returns when it answers; ends it first if it runs.
+    ///
+    /// After a failure the data is still there and the call may be repeated.
+    pub async fn restart(&mut self) -> Result<(), Error> {
+        self.postmaster.quit();
+        self.postmaster.wait().await?;
+        self.spawn()?;
+        self.await_recovery().await
+    }
+
+    /// Stops the server and removes its data.
+    pub async fn stop(mut self) -> Result<(), Error> {
+        self.postmaster.quit();
+        self.postmaster.wait().await?;
+        self.remove()
+    }
+
+    /// Returns the URL of `database`, with the password.
+    pub fn url(&self, database: &str) -> String {
+        self.address.url(&self.credentials, true, database)
+    }
+
+    /// Returns the URL of `database` without the password, which goes into `PGPASSWORD`.
+    pub fn url_without_password(&self, database: &str) -> String {
+        self.address.url(&self.credentials, false, database)
+    }
+
+    /// Returns the name of the database that [`Options::database`] asked for.
+    pub fn database(&self) -> &str {
+        &self.database
+    }
+
+    /// Returns the superuser's name.
+    pub fn user(&self) -> &str {
+        &self.credentials.user
+    }
+
+    /// Returns the superuser's password.
+    pub fn password(&self) -> &str {
+        &self.credentials.password
+    }
+
+    /// Returns the port on 127.0.0.1, if the server listens there.
+    pub fn port(&self) -> Option<u16> {
+        self.address.tcp
+    }
+
+    /// Returns the directory of the unix socket; only the server's account and root may enter it.
+    pub fn socket_directory(&self) -> &Path {
+        &self.address.socket
+    }
+
+    /// Returns the process id of the postmaster, which stays the same until a restart.
+    pub fn pid(&self) -> i32 {
+        self.postmaster.pid()
+    }
+
+    /// Returns whether the postmaster is there.
+    pub fn is_running(&mut self) -> bool {
+        self.postmaster.ended().is_none()
+    }
+
+    /// Returns the path of the server's log, which goes when the server is removed.
+    pub fn log_path(&self) -> PathBuf {
+        self.instance.log()
+    }
+
+    /// Returns the server's own directory: data, socket and log.
+    pub fn directory(&self) -> &Path {
+        &self.instance.directory
+    }
+
+    async fn ready(&mut self) -> Result<(), Error> {
+        await_ready(
+            &mut self.postmaster,
+            &self.address,
+            &self.credentials.user,
+            &self.instance.log(),
+            self.deadline,
+        )
+        .await
+    }
+
+    fn spawn(&mut self) -> Result<(), Error> {
+        let (data, log) = (self.instance.data(), self.instance.log());
+        self.postmaster = Postmaster::spawn(&self.installation, &data, &log, &self.account)?;
+        Ok(())
+    }
+
+    /// Returns when the server answers after a crash; what is left of the one before may take a moment to end.
+    async fn await_recovery(&mut self) -> Result<(), Error> {
+        let started = Instant::now();
+        let lingers = |log: &str| {
+            log.contains("shared memory block") || log.contains("\"postmaster.pid\" already exists")
+        };
+        loop {
+            match self.ready().await {
+                Err(Error::Exited { log, .. })
+                    if lingers(&log) && started.elapsed() < self.deadline =>
+                {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                    if Postmaster::find(&self.instance.data()).is_none() {
+                        self.spawn()?;
+                    }
+                }
+                done => return done,
+            }
+        }
+    }
+
+    async fn set_password(&self) -> Result<(), Error> {
+        let refused = |source| Error::Sql {
+            action: "set the password of its user",
+            source,
+        };
+        let mut config = socket_config(&self.address, &self.credentials.user);
+        // A statement that fails would be in the log, password and all.
+        config.options("-c log_min_error_statement=panic -c log_statement=none -c log_min_duration_statement=-1");
+        let (client, connection) = config.connect(NoTls).await.map_err(refused)?;
+        let (user, password) = (
+            &self.credentials.user.replace('"', "\"\""),
+            &self.credentials.password.replace('\'', "''"),
+        );
+        let statement = format!(
+            "SET standard_conforming_strings = on; ALTER ROLE \"{user}\" PASSWORD '{password}'"
+        );
+        let work = async {
+            let done = client.batch_execute(&statement).await;
+            drop(client);
+            done
+        };
+        let (done, ended) = tokio::join!(work, connection);
+        done.and(ended).map_err(refused)
+    }
+
+    fn remove(&mut self) -> Result<(), Error> {
+        let ended = end(&self.instance.directory);
+        // Only what is removed needs no watcher: after an error it stays, and tries again when this process ends.
+        if ended.is_ok()
+            && let Some(watcher) = self.watcher.take()
+        {
+            watcher.release();
+        }
+        ended
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if self.watcher.is_some() {
+            // No way to report it here; the watcher and the next sweep try again.
+            self.postmaster
+                .quit_and_wait()
+                .and_then(|()| self.remove())
+                .ok();
+        }
+    }
+}
+
+/// Makes the instance with its copy of the template cluster, watched from the first moment.
+async fn prepare(
+    installation: &Installation,
+    options: &Options,
+    account: &Account,
+) -> Result<(Instance, Watcher), Error> {
+    let (installation, options, account) = (installation.clone(), options.clone(), account.clone());
+    let work = move || {
+        let template = cluster::ensure(&installation, &options, &account)?;
+        let instance = Instance::create(&options, &account)?;
+        let watcher = Watcher::start(&instance.directory)?;
+        cluster::copy(&template, &instance.data(), &account)?;
+        append_configuration(&instance.data(), &options.configuration())?;
+        Ok((instance, watcher))
+    };
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
+    }
+}
+
+fn append_configuration(data: &Path, text: &str) -> Result<(), Error> {
+    let path = data.join("postgresql.conf");
+    let file = fs::File::options().append(true).open(&path);
+    file.and_then(|mut file| file.write_all(text.as_bytes()))
+        .map_err(Error::io("write", &path))
+}
+
+/// Starts the server; a port that somebody takes between choice and use is exchanged for another.
+async fn start_on_a_port(
+    instance: &Instance,
+    installation: &Installation,
+    options: &Options,
+    account: &Account,
+) -> Result<(Address, Postmaster), Error> {
+    let (data, log, socket) = (instance.data(), instance.log(), instance.socket());
+    let mut attempt = 1;
+    loop {
+        let tcp = match options.tcp {
+            Tcp::AnyPort => Some(free_port()),
+            Tcp::Port(port) => Some(port),
+            Tcp::Off => None,
+        };
+        let address = Address {
+            tcp,
+            socket: socket.clone(),
+        };
+        append_configuration(&data, &listening(&address))?;
+        let mut postmaster = Postmaster::spawn(installation, &data, &log, account)?;
+        match await_ready(
+            &mut postmaster,
+            &address,
+            &options.user,
+            &log,
+            options.deadline,
+        )
+        .await
+        {
+            Ok(()) => return Ok((address, postmaster)),
+            Err(Error::PortTaken { .. })
+                if options.tcp == Tcp::AnyPort && attempt < PORT_ATTEMPTS =>
+            {
+                attempt += 1;
+            }
+            Err(error) => {
+                // One that hangs must not outlive the error.
+                postmaster.kill_all().await.ok();
+                return Err(error);
+            }
+        }
+    }
+}
+
+fn listening(address: &Address) -> String {
+    let listen_addresses = if address.tcp.is_some() {
+        "127.0.0.1"
+    } else {
+        ""
+    };
+    let settings = [
+        ("listen_addresses", listen_addresses.to_owned()),
+        ("port", address.port().to_string()),
+        (
+            "unix_socket_directories",
+            format!("\"{}\"", address.socket.display()),
+        ),
+    ];
+    lines(&settings.map(|(key, value)| (key.to_owned(), value)))
+}
+
+/// Returns a port that was free a moment ago.
+fn free_port() -> u16 {
+    let mut random = rand::rng();
+    let mut candidates = std::iter::repeat_with(|| random.random_range(PORTS)).take(100);
+    candidates
+        .find(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok())
+        .unwrap_or(PORTS.start)
+}
+
+fn random_password() -> String {
+    rand::rng()
+        .sample_iter(Alphanumeric)
+        .take(24)
+        .map(char::from)
+        .collect()
+}
+
+fn socket_config(address: &Address, user: &str) -> tokio_postgres::Config {
+    let mut config = tokio_postgres::Config::new();
+    config
+        .host_path(&address.socket)
+        .port(address.port())
+        .user(user)
+        .dbname("postgres");
+    config
+}
+
+/// Connects until the server answers; ends early when it is dead.
+///
+/// Over the unix socket, which nobody else can have: an answer is this server's.
+async fn await_ready(
+    postmaster: &mut Postmaster,
+    address: &Address,
+    user: &str,
+    log: &Path,
+    deadline: Duration,
+) -> Result<(), Error> {
+    let config = socket_config(address, user);
+    let started = Instant::now();
+    loop {
+        let last = match tokio::time::timeout(
+            deadline.saturating_sub(started.elapsed()),
+            config.connect(NoTls),
+        )
+        .await
+        {
+            Ok(Ok((client, connection))) => {
+                drop(client);
+                // It answered; how the goodbye ends says nothing more.
+                connection.await.ok();
+                return Ok(());
+            }
+            Ok(Err(error)) => describe(&error),
+            Err(_) => "the connection was taken but not answered".to_owned(),
+        };
+        if let Some(status) = postmaster.ended() {
+            let text = postmaster.said(log);
+            if let (Some(port), Some(line)) = (address.tcp, taken(&text)) {
+                return Err(Error::PortTaken {
+                    port,
+                    detail: line.to_owned(),
+                });
+            }
+            return Err(Error::Exited {
+                status,
+                log: tail(&text, LOG_LINES),
+            });
+        }
+        let waited = started.elapsed();
+        if waited >= deadline {
+            return Err(Error::NotReady {
+                waited,
+                last,
+                log: tail(&postmaster.said(log), LOG_LINES),
+            });
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+/// Returns the line that says that the port is taken, if the server wrote one.
+///
+/// `LC_ALL=C` makes PostgreSQL speak English.
+fn taken(log: &str) -> Option<&str> {
+    let line = log.lines().find(|line| line.contains("could not bind"))?;
+    Some(
+        line.split_once("LOG:  ")
+            .map_or(line, |(_, message)| message),
+    )
+}
+
+fn describe(error: &tokio_postgres::Error) -> String {
+    let cause = std::error::Error::source(error);
+    cause.map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"))
+}
