@@ -57,6 +57,13 @@ pub struct Installation {
     pub source: Source,
 }
 
+impl Installation {
+    /// Returns what is in the directory `bin`, after `postgres --version` ran as the account that will run the server.
+    pub fn inspect(bin: &Path, source: Source) -> Result<Self, Error> {
+        inspect(bin, source, &Account::current()?)
+    }
+}
+
 impl fmt::Display for Installation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let source = match self.source {
