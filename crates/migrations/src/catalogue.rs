@@ -1,0 +1,420 @@
+//! The migrations that exist: parsed, checked and ordered once, independent of any database.
+//!
+//! A migration is a pair of files, `NNNN_<id>.up.sql` and `NNNN_<id>.down.sql`. The comment lines at the top of the first
+//! declare what the engine must know (`key: value, value`); the number only orders (D19).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+use crate::error::{CatalogueError, Error};
+use crate::profiles::{Profiles, Selection};
+use crate::sql::{self, Kind};
+
+mod embedded {
+    include!(concat!(env!("OUT_DIR"), "/files.rs"));
+}
+
+/// DDL of the ledger, run inside the lock.
+pub(crate) const LEDGER: &str = include_str!("../../../migrations/ledger.sql");
+/// Roles of the whole server (D31).
+pub(crate) const ROLES: &str = include_str!("../../../migrations/roles.sql");
+const PROFILES: &str = include_str!("../../../migrations/profiles.toml");
+/// `source` of the schema's own rows in the ledger (D5).
+pub const SOURCE: &str = "kubernaut";
+
+/// What kind of object a migration declares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ObjectKind {
+    /// A table or a partition.
+    Table,
+    /// A function; its name is unique, as the schema overloads none.
+    Function,
+}
+
+/// A declared object of the schema, without its schema name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct Object {
+    /// Table or function.
+    pub kind: ObjectKind,
+    /// Unquoted name.
+    pub name: String,
+}
+
+impl fmt::Display for Object {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = match self.kind {
+            ObjectKind::Table => "table",
+            ObjectKind::Function => "function",
+        };
+        write!(f, "{kind} {}", self.name)
+    }
+}
+
+/// How a migration's statements meet transactions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// All statements and the ledger's row in one transaction (D21).
+    Transaction,
+    /// A step per statement, its progress kept in the ledger.
+    Steps,
+}
+
+/// One migration, as its files say.
+#[derive(Clone, Debug)]
+pub struct Migration {
+    /// Name in the ledger: the file's name without number and suffix.
+    pub id: String,
+    /// Name of the up file, for messages.
+    pub file: String,
+    /// Identities of the migrations that must have run before.
+    pub requires: Vec<String>,
+    /// Objects whose shape it makes or changes.
+    pub provides: Vec<Object>,
+    /// Transaction or steps.
+    pub mode: Mode,
+    /// SQL that applies it.
+    pub up: String,
+    /// SQL that undoes it, unless it is irreversible.
+    pub down: Option<String>,
+    /// Why it cannot be undone.
+    pub irreversible: Option<String>,
+    /// Table whose partitions are kept ahead of the clock by the function `ensure_<table>_partitions` (D25).
+    pub partitions: Option<String>,
+    /// SHA-256, in hexadecimal, of the up file's tokens: comments, white space and line ends do not count.
+    pub checksum: String,
+    /// Line of the file on which `up` begins, counted from 0.
+    pub(crate) first_line: usize,
+}
+
+/// Every migration of one source, in an order in which each comes after what it requires.
+#[derive(Clone, Debug)]
+pub struct Catalogue {
+    pub(crate) source: String,
+    pub(crate) migrations: Vec<Migration>,
+    pub(crate) profiles: Profiles,
+    /// Remarks about the files that people should read; nothing is wrong enough to stop.
+    pub(crate) warnings: Vec<String>,
+}
+
+impl Catalogue {
+    /// The schema that Data Storage owns, as embedded in this binary.
+    ///
+    /// # Errors
+    /// [`Error::Catalogue`] if the embedded files contradict each other; this crate's tests keep that from being shipped.
+    pub fn embedded() -> Result<Self, Error> {
+        Self::from_files(SOURCE, embedded::FILES.iter().copied(), PROFILES)
+    }
+
+    /// Migrations from `(file name, text)` pairs in this project's own format, with profiles as in `profiles.toml`.
+    ///
+    /// Files without a leading number are left out. `source` is whose rows these are in the ledger.
+    pub fn from_files<'a>(
+        source: &str,
+        files: impl IntoIterator<Item = (&'a str, &'a str)>,
+        profiles: &str,
+    ) -> Result<Self, Error> {
+        let files: BTreeMap<&str, &str> = files.into_iter().collect();
+        let mut migrations = Vec::new();
+        for (name, text) in &files {
+            let Some(stem) = name.strip_suffix(".up.sql") else {
+                continue;
+            };
+            let down_name = format!("{stem}.down.sql");
+            let down = files.get(down_name.as_str()).map(|text| (*text).to_owned());
+            migrations.push(parse(name, stem, text, down)?);
+        }
+        for name in files
+            .keys()
+            .filter(|name| name.starts_with(|c: char| c.is_ascii_digit()))
+        {
+            let paired = name
+                .strip_suffix(".down.sql")
+                .is_some_and(|stem| files.contains_key(format!("{stem}.up.sql").as_str()));
+            if !name.ends_with(".up.sql") && !paired {
+                return Err(CatalogueError::new(
+                    name,
+                    "belongs to no migration; its name must be NNNN_<id>.up.sql or .down.sql",
+                )
+                .into());
+            }
+        }
+        let catalogue = Self {
+            source: source.to_owned(),
+            migrations: ordered(migrations)?,
+            profiles: Profiles::parse(profiles)?,
+            warnings: Vec::new(),
+        };
+        catalogue.profiles.check(&catalogue)?;
+        Ok(catalogue)
+    }
+
+    /// Migrations in the order in which they run.
+    pub fn migrations(&self) -> &[Migration] {
+        &self.migrations
+    }
+
+    /// The migration with this identity.
+    pub fn get(&self, id: &str) -> Option<&Migration> {
+        self.migrations.iter().find(|migration| migration.id == id)
+    }
+
+    /// Names of the profiles, then of the groups, each in the file's alphabetical order.
+    pub fn profiles(&self) -> impl Iterator<Item = &str> {
+        self.profiles.names()
+    }
+
+    /// Whose rows these are in the ledger.
+    pub fn source(&self) -> &str {
+        &self.source
+    }
+
+    /// What people should know about the files, one sentence each.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    /// Tables of the selection whose partitions are kept ahead of the clock.
+    pub(crate) fn partitioned_tables(&self, selection: &Selection) -> Result<Vec<&str>, Error> {
+        Ok(self
+            .resolve(selection)?
+            .into_iter()
+            .filter_map(|migration| migration.partitions.as_deref())
+            .collect())
+    }
+
+    /// Every table that some migration declares.
+    pub fn tables(&self) -> BTreeSet<&str> {
+        self.migrations
+            .iter()
+            .flat_map(|migration| &migration.provides)
+            .filter(|object| object.kind == ObjectKind::Table)
+            .map(|object| object.name.as_str())
+            .collect()
+    }
+}
+
+fn parse(name: &str, stem: &str, text: &str, down: Option<String>) -> Result<Migration, Error> {
+    let invalid = |reason: String| Error::from(CatalogueError::new(name, reason));
+    let id = match stem.split_once('_') {
+        Some((number, id))
+            if number.len() == 4
+                && number.bytes().all(|b| b.is_ascii_digit())
+                && !id.is_empty() =>
+        {
+            id
+        }
+        _ => {
+            return Err(invalid(
+                "its name must be NNNN_<id>.up.sql with a number of four digits".into(),
+            ));
+        }
+    };
+    let header = Header::parse(text).map_err(invalid)?;
+    if header.provides.is_empty() {
+        return Err(invalid(
+            "its header declares no `-- provides: table <name>`".into(),
+        ));
+    }
+    match (&down, &header.irreversible) {
+        (None, None) => {
+            return Err(invalid(format!(
+                "{stem}.down.sql is missing; write it, or declare `-- irreversible: <reason>`"
+            )));
+        }
+        (Some(_), Some(_)) => {
+            return Err(invalid(
+                "it is declared irreversible and has a down file; keep one".into(),
+            ));
+        }
+        _ => {}
+    }
+    for (file, sql) in [
+        (name.to_owned(), text),
+        (
+            format!("{stem}.down.sql"),
+            down.as_deref().unwrap_or_default(),
+        ),
+    ] {
+        check_statements(&file, sql, header.mode)?;
+    }
+    Ok(Migration {
+        id: id.to_owned(),
+        file: name.to_owned(),
+        requires: header.requires,
+        provides: header.provides,
+        mode: header.mode,
+        checksum: checksum(text),
+        up: text.to_owned(),
+        down,
+        irreversible: header.irreversible,
+        partitions: header.partitions,
+        first_line: 0,
+    })
+}
+
+/// Refuses what would end the engine's transaction, or what PostgreSQL refuses inside one.
+fn check_statements(file: &str, text: &str, mode: Mode) -> Result<(), Error> {
+    for statement in sql::statements(text) {
+        let line = text[..statement.start].matches('\n').count() + 1;
+        if statement.controls_transaction() {
+            let reason = format!(
+                "line {line}: the engine opens and ends transactions itself; remove `{}`",
+                statement.text
+            );
+            return Err(CatalogueError::new(file, reason).into());
+        }
+        if mode == Mode::Transaction && statement.refuses_transaction() {
+            let reason = format!(
+                "line {line}: PostgreSQL refuses this inside a transaction; declare `-- transaction: none`"
+            );
+            return Err(CatalogueError::new(file, reason).into());
+        }
+    }
+    Ok(())
+}
+
+/// What the comment lines at the top of a file declare.
+struct Header {
+    requires: Vec<String>,
+    provides: Vec<Object>,
+    mode: Mode,
+    irreversible: Option<String>,
+    partitions: Option<String>,
+}
+
+impl Header {
+    fn parse(text: &str) -> Result<Self, String> {
+        let mut header = Self {
+            requires: Vec::new(),
+            provides: Vec::new(),
+            mode: Mode::Transaction,
+            irreversible: None,
+            partitions: None,
+        };
+        let mut seen = BTreeSet::new();
+        for line in text
+            .lines()
+            .map_while(|line| line.trim_start_matches('\u{feff}').strip_prefix("--"))
+        {
+            let Some((key, value)) = line.trim().split_once(':') else {
+                continue;
+            };
+            if !key.bytes().all(|b| b.is_ascii_lowercase() || b == b'-') {
+                continue; // a sentence that happens to hold a colon
+            }
+            if !seen.insert(key) {
+                return Err(format!("its header declares `{key}` twice"));
+            }
+            let value = value.trim();
+            match key {
+                "requires" => header.requires = list(value).map(str::to_owned).collect(),
+                "provides" => {
+                    header.provides = list(value).map(object).collect::<Result<_, _>>()?;
+                }
+                "transaction" if value == "none" => header.mode = Mode::Steps,
+                "irreversible" if !value.is_empty() => header.irreversible = Some(value.to_owned()),
+                "partitions" => header.partitions = Some(value.to_owned()),
+                _ => {
+                    return Err(format!(
+                        "its header has `{key}: {value}`; known are requires, provides, transaction: none, irreversible: <reason>, partitions: <table>"
+                    ));
+                }
+            }
+        }
+        Ok(header)
+    }
+}
+
+fn list(value: &str) -> impl Iterator<Item = &str> {
+    value
+        .split(',')
+        .map(str::trim)
+        .filter(|item| !item.is_empty())
+}
+
+fn object(text: &str) -> Result<Object, String> {
+    match text.split_once(' ') {
+        Some(("table", name)) => Ok(Object {
+            kind: ObjectKind::Table,
+            name: name.trim().to_owned(),
+        }),
+        Some(("function", name)) => Ok(Object {
+            kind: ObjectKind::Function,
+            name: name.trim().to_owned(),
+        }),
+        _ => Err(format!(
+            "its header provides `{text}`; write `table <name>` or `function <name>`"
+        )),
+    }
+}
+
+/// SHA-256 over the tokens: what the server sees, and nothing that an editor may change.
+pub(crate) fn checksum(text: &str) -> String {
+    let text = text.replace("\r\n", "\n");
+    let mut hasher = Sha256::new();
+    for token in sql::tokens(&text)
+        .into_iter()
+        .filter(|token| token.kind != Kind::Comment)
+    {
+        hasher.update(&text.as_bytes()[token.range]);
+        hasher.update([0]);
+    }
+    hex(&hasher.finalize())
+}
+
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes
+        .iter()
+        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+            for digit in [byte >> 4, byte & 15] {
+                text.push(char::from_digit(u32::from(digit), 16).unwrap_or('?'));
+            }
+            text
+        })
+}
+
+/// Orders by number, moving a migration back only as far as what it requires demands: the same set gives the same order.
+fn ordered(mut waiting: Vec<Migration>) -> Result<Vec<Migration>, Error> {
+    let mut ids = BTreeSet::new();
+    for migration in &waiting {
+        if !ids.insert(migration.id.clone()) {
+            return Err(CatalogueError::new(
+                &migration.file,
+                format!("another file has the identity `{}`", migration.id),
+            )
+            .into());
+        }
+    }
+    for migration in &waiting {
+        if let Some(missing) = migration.requires.iter().find(|id| !ids.contains(*id)) {
+            return Err(CatalogueError::new(
+                &migration.file,
+                format!("it requires `{missing}`, which is no migration"),
+            )
+            .into());
+        }
+    }
+    let mut placed: Vec<Migration> = Vec::with_capacity(waiting.len());
+    while !waiting.is_empty() {
+        let ready = waiting.iter().position(|migration| {
+            migration
+                .requires
+                .iter()
+                .all(|id| placed.iter().any(|earlier| earlier.id == *id))
+        });
+        let Some(ready) = ready else {
+            return Err(CatalogueError::new(
+                &waiting[0].file,
+                "it requires itself through others; break the circle".to_owned(),
+            )
+            .into());
+        };
+        placed.push(waiting.remove(ready));
+    }
+    Ok(placed)
+}

@@ -1,0 +1,173 @@
+//! The ledger `schema_ledger`: what was applied, what was undone, and by which text (D19).
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::Serialize;
+use tokio_postgres::SimpleQueryRow;
+
+use crate::catalogue::{Migration, SOURCE};
+use crate::sql::literal;
+
+/// The session settings that every statement here counts on, then a look at the server: one message.
+///
+/// `client_connection_check_interval` lets the server notice a killed client in the middle of a statement; it exists where
+/// the system can tell (Linux among others).
+pub(crate) const SESSION: &str = "\
+SET search_path = public; SET timezone = 'UTC'; SET datestyle = 'ISO, YMD'; SET intervalstyle = 'postgres'; \
+SET standard_conforming_strings = on; SET client_min_messages = warning; SET statement_timeout = 0; \
+SET check_function_bodies = on; SET idle_in_transaction_session_timeout = '60s'; \
+SELECT set_config('client_connection_check_interval', '500ms', false) WHERE version() LIKE '%linux%'; \
+SELECT pg_backend_pid(), inet_client_port(), to_regclass('schema_ledger') IS NOT NULL, \
+  (SELECT min(relname) FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relname ~ '^audit_events_20[0-9][0-9]_[0-9][0-9]$'), \
+  current_setting('deadlock_timeout'), current_setting('server_version_num')";
+
+/// Every row, oldest change first.
+pub(crate) const READ: &str = "SELECT source, id, checksum, applied_at IS NOT NULL, reverted_at, steps_done, down_sql, \
+array_to_string(requires, ','), applied_at, extract(epoch FROM duration) * 1000, sequence FROM schema_ledger ORDER BY sequence";
+
+/// Name of the column by which a recorded migration is told from what its own statements return.
+pub(crate) const RECORDED: &str = "schema_ledger_recorded_id";
+
+/// How far a migration is, by its row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    Applied,
+    /// Steps outside a transaction that are done; an earlier run was cut.
+    Under(usize),
+    /// When it was undone.
+    Reverted(String),
+}
+
+/// One row.
+#[expect(dead_code, reason = "undoing and reporting read the rest")]
+#[derive(Clone, Debug)]
+pub(crate) struct Entry {
+    pub(crate) checksum: String,
+    pub(crate) state: State,
+    pub(crate) down_sql: Option<String>,
+    pub(crate) requires: Vec<String>,
+    pub(crate) applied_at: Option<String>,
+    /// Position in the order of application.
+    pub(crate) sequence: u64,
+}
+
+/// The rows of one source by identity, and how many rows other sources have.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Ledger {
+    pub(crate) entries: BTreeMap<String, Entry>,
+}
+
+impl Ledger {
+    pub(crate) fn read(rows: &[SimpleQueryRow], source: &str) -> Self {
+        let of_source = rows.iter().filter(|row| row.get(0) == Some(source));
+        Self {
+            entries: of_source
+                .map(|row| (text(row, 1), Entry::read(row)))
+                .collect(),
+        }
+    }
+}
+
+impl Entry {
+    fn read(row: &SimpleQueryRow) -> Self {
+        let state = match (row.get(3), row.get(4)) {
+            (_, Some(reverted_at)) => State::Reverted(reverted_at.to_owned()),
+            (Some("t"), None) => State::Applied,
+            _ => State::Under(text(row, 5).parse().unwrap_or(0)),
+        };
+        Self {
+            checksum: text(row, 2),
+            state,
+            down_sql: row.get(6).map(str::to_owned),
+            requires: text(row, 7)
+                .split(',')
+                .filter(|id| !id.is_empty())
+                .map(str::to_owned)
+                .collect(),
+            applied_at: row.get(8).map(str::to_owned),
+            sequence: text(row, 10).parse().unwrap_or(0),
+        }
+    }
+}
+
+pub(crate) fn text(row: &SimpleQueryRow, column: usize) -> String {
+    row.get(column).unwrap_or_default().to_owned()
+}
+
+/// The statement that records a migration as applied; returns its identity and duration in milliseconds.
+///
+/// The transaction's own clock stands still for a whole message, so the start is kept in a setting.
+pub(crate) fn record(migration: &Migration, source: &str) -> String {
+    format!(
+        "{} RETURNING id AS {RECORDED}, extract(epoch FROM duration) * 1000",
+        upsert(
+            migration,
+            source,
+            "clock_timestamp()",
+            "clock_timestamp() - current_setting('migrations.started')::timestamptz",
+            0
+        )
+    )
+}
+
+/// The statement that records how many steps of a migration outside a transaction are done.
+pub(crate) fn record_steps(migration: &Migration, source: &str, steps: usize) -> String {
+    upsert(migration, source, "NULL", "NULL", steps)
+}
+
+fn upsert(
+    migration: &Migration,
+    source: &str,
+    applied_at: &str,
+    duration: &str,
+    steps: usize,
+) -> String {
+    let requires: Vec<String> = migration.requires.iter().map(|id| literal(id)).collect();
+    format!(
+        "INSERT INTO schema_ledger (source, id, checksum, applied_at, duration, steps_done, tool_version, requires, down_sql) \
+         VALUES ({source}, {id}, {checksum}, {applied_at}, {duration}, {steps}, {version}, ARRAY[{requires}]::text[], {down}) \
+         ON CONFLICT (source, id) DO UPDATE SET checksum = excluded.checksum, applied_at = excluded.applied_at, \
+         duration = excluded.duration, steps_done = excluded.steps_done, tool_version = excluded.tool_version, \
+         requires = excluded.requires, down_sql = excluded.down_sql, sequence = DEFAULT, reverted_at = NULL",
+        source = literal(source),
+        id = literal(&migration.id),
+        checksum = literal(&migration.checksum),
+        version = literal(env!("CARGO_PKG_VERSION")),
+        requires = requires.join(", "),
+        down = migration
+            .down
+            .as_deref()
+            .map_or_else(|| "NULL".to_owned(), literal),
+    )
+}
+
+/// The session that holds the lock, as other sessions see it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Holder {
+    /// Process id in the server.
+    pub pid: i32,
+    /// `application_name`, which carries the profile.
+    pub application: String,
+    /// Client address, or `local`.
+    pub client: String,
+    /// Seconds since its statement began.
+    pub seconds: u64,
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            pid,
+            application,
+            client,
+            seconds,
+        } = self;
+        write!(f, "pid {pid} ({application}, from {client}, {seconds} s)")
+    }
+}
+
+/// Whether a source's rows are this schema's own.
+pub(crate) fn is_own(source: &str) -> bool {
+    source == SOURCE
+}

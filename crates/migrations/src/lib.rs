@@ -1,0 +1,55 @@
+//! Applies the schema's migrations: the ones that a service needs, each once, by any number of processes at a time.
+//!
+//! ```text
+//! let report = migrations::apply(&Config::new(url).profile("gateway")).await?;
+//! ```
+//!
+//! - [`Catalogue`] is what there is: the files of `migrations/`, embedded, or a team's own.
+//! - [`Selection`] is what a caller needs of it: profiles, groups or tables (D17).
+//! - [`Config`] says where, what, and how long; [`apply`] does it and returns a [`Report`].
+//! - [`Error`] has a case for each thing that can go wrong, each with its next move (D22).
+//!
+//! The crate depends on no other of the workspace, starts no process and prints nothing (D1).
+
+mod apply;
+mod catalogue;
+mod config;
+mod error;
+mod ledger;
+mod lock;
+mod partitions;
+mod plan;
+mod profiles;
+mod report;
+mod roles;
+mod session;
+mod shape;
+mod sql;
+mod steps;
+
+pub use apply::apply;
+pub use catalogue::{Catalogue, Migration, Mode, Object, ObjectKind, SOURCE};
+pub use config::{ByteStream, Config, DEFAULT_DEADLINE, Dialer};
+pub use error::{CatalogueError, Error, MigrationFailure};
+pub use ledger::Holder;
+pub use partitions::{MONTHS_AHEAD, ensure_partitions};
+pub use plan::{Plan, Planned, Reason};
+pub use profiles::Selection;
+pub use report::{Applied, Event, Report};
+pub use shape::Difference;
+
+/// Applies the tables of audit events and nothing else; short for [`apply`] with the group `audit`.
+///
+/// # Errors
+/// As [`apply`].
+pub async fn apply_audit(config: &Config) -> Result<Report, Error> {
+    apply(&config.clone().profile("audit")).await
+}
+
+/// Applies the whole schema; short for [`apply`] with everything selected.
+///
+/// # Errors
+/// As [`apply`].
+pub async fn apply_all(config: &Config) -> Result<Report, Error> {
+    apply(&config.clone().select(Selection::all())).await
+}

@@ -1,0 +1,72 @@
+//! Keeps monthly partitions around today: the previous month, the current one and three ahead (D25).
+//!
+//! The work is done by functions of the schema, which Data Storage calls as well; here they are only asked for.
+
+use crate::catalogue::Catalogue;
+use crate::config::Config;
+use crate::error::Error;
+use crate::report::Event;
+use crate::session::{Run, Session};
+use crate::sql::literal;
+
+/// Months ahead of the current one.
+pub const MONTHS_AHEAD: u32 = 3;
+
+/// Makes the partitions that the selection's tables lack and returns their names; nothing else is touched.
+///
+/// # Errors
+/// As [`crate::apply`]; a table that is not there yet is [`Error::Database`] with SQLSTATE 42883.
+pub async fn ensure_partitions(config: &Config) -> Result<Vec<String>, Error> {
+    Run::bounded(config, |run| async move {
+        let catalogue = run.config.resolve_catalogue()?;
+        let tables = tables(&catalogue, &run)?;
+        let session = Session::open(&run).await?;
+        let sets = session
+            .query(
+                "making partitions",
+                &format!("SET search_path = public; {}", ensure(&tables)),
+            )
+            .await?;
+        session.close().await;
+        let names: Vec<String> = sets
+            .iter()
+            .flatten()
+            .filter_map(|row| row.get(0).map(str::to_owned))
+            .collect();
+        for name in &names {
+            run.config.emit(&Event::Partition { name: name.clone() });
+        }
+        Ok(names)
+    })
+    .await
+}
+
+fn tables(catalogue: &Catalogue, run: &Run) -> Result<Vec<String>, Error> {
+    Ok(catalogue
+        .partitioned_tables(&run.config.selection)?
+        .into_iter()
+        .map(str::to_owned)
+        .collect())
+}
+
+/// Calls each table's own function; one result set per table.
+pub(crate) fn ensure<T: AsRef<str>>(tables: &[T]) -> String {
+    let calls = tables.iter().map(|table| {
+        format!(
+            "SELECT ensure_{}_partitions(now(), {MONTHS_AHEAD})",
+            table.as_ref()
+        )
+    });
+    calls.collect::<Vec<_>>().join("; ")
+}
+
+/// A row for each month that no table of the expected name covers: a cheap first look, the functions know better.
+pub(crate) fn missing_by_name(tables: &[&str]) -> String {
+    let names: Vec<String> = tables.iter().map(|table| literal(table)).collect();
+    format!(
+        "SELECT t, m::date FROM unnest(ARRAY[{}]::text[]) AS t, \
+         generate_series(date_trunc('month', now()) - interval '1 month', date_trunc('month', now()) + interval '{MONTHS_AHEAD} months', \
+         interval '1 month') AS m WHERE to_regclass(t) IS NOT NULL AND to_regclass(t || to_char(m, '\"_y\"YYYY\"m\"MM')) IS NULL",
+        names.join(", ")
+    )
+}

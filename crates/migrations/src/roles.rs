@@ -1,0 +1,80 @@
+//! The application's role: it belongs to the whole server, so it is made under a lock in one fixed database (D31).
+//!
+//! Advisory locks are per database while roles are not: two databases that migrate at once would race for the same row.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::sleep;
+
+use crate::catalogue::ROLES;
+use crate::error::Error;
+use crate::ledger::is_own;
+use crate::report::{Event, Report};
+use crate::session::{Run, Session};
+
+/// The role that Data Storage works as.
+pub(crate) const ROLE: &str = "datastorage_app";
+/// The database that exists on every server and in which the lock for server-wide objects is taken.
+pub(crate) const MAINTENANCE: &str = "postgres";
+/// Key of the lock for server-wide objects, in two halves: "KUBE" and "ROLE".
+const LOCK: &str = "SELECT pg_advisory_xact_lock(1263878725, 1380929605)";
+const ATTEMPTS: u32 = 5;
+
+/// Makes the role if it is missing. Where that is not allowed the run goes on with a warning: the tables work for their owner.
+pub(crate) async fn ensure(
+    run: &Arc<Run>,
+    session: &Session,
+    report: &mut Report,
+) -> Result<(), Error> {
+    if !is_own(run.config.resolve_catalogue()?.source()) {
+        return Ok(());
+    }
+    let stage = "looking for the application's role";
+    let found = session
+        .query(
+            stage,
+            &format!("SELECT 1 FROM pg_roles WHERE rolname = '{ROLE}'"),
+        )
+        .await?;
+    if found.first().is_some_and(|rows| !rows.is_empty()) {
+        return Ok(());
+    }
+    if let Err(error) = make(run).await {
+        let text = format!(
+            "role {ROLE} cannot be made ({error}); audit tables are append-only only once `CREATE ROLE {ROLE} NOLOGIN` was run and its privileges were granted"
+        );
+        run.config.emit(&Event::Warning { text: text.clone() });
+        report.warnings.push(text);
+    }
+    Ok(())
+}
+
+async fn make(run: &Arc<Run>) -> Result<(), Error> {
+    let elsewhere = run.config.on_database(MAINTENANCE);
+    let session = Session::open_on(run, &elsewhere.target).await?;
+    let mut last = None;
+    for _ in 0..ATTEMPTS {
+        let sql = format!("SET lock_timeout = '2s'; BEGIN; {LOCK}; {ROLES}; COMMIT");
+        match session.try_query(&sql).await {
+            Ok(_) => {
+                session.close().await;
+                return Ok(());
+            }
+            // Somebody outside the lock made it in the same instant.
+            Err(error)
+                if error.code().is_some_and(|code| {
+                    matches!(code.code(), "23505" | "XX000" | "42710" | "55P03")
+                }) =>
+            {
+                last = Some(session.explain(&error, "making the application's role"));
+            }
+            Err(error) => return Err(session.explain(&error, "making the application's role")),
+        }
+        session.query("rolling back", "ROLLBACK").await?;
+        sleep(Duration::from_millis(20)).await;
+    }
+    Err(last.unwrap_or(Error::Cancelled {
+        stage: "making the application's role".to_owned(),
+    }))
+}

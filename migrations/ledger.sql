@@ -1,0 +1,24 @@
+-- One row per migration of a source. A reverted migration keeps its row, so that applied-and-undone differs from never-applied.
+-- applied_at is null while a migration outside a transaction is under way; steps_done says how far it came.
+CREATE TABLE IF NOT EXISTS schema_ledger (
+    source text NOT NULL,
+    id text NOT NULL,
+    checksum text NOT NULL,
+    sequence bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
+    applied_at timestamptz,
+    duration interval,
+    steps_done integer NOT NULL DEFAULT 0,
+    reverted_at timestamptz,
+    tool_version text NOT NULL,
+    requires text[] NOT NULL DEFAULT '{}',
+    down_sql text,
+    PRIMARY KEY (source, id)
+);
+
+DO $grants$
+BEGIN
+    IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'datastorage_app') THEN
+        GRANT SELECT ON schema_ledger TO datastorage_app;
+    END IF;
+END
+$grants$;
