@@ -72,6 +72,11 @@ impl EventData {
         self.0.get()
     }
 
+    /// The JSON value, unparsed.
+    pub fn as_raw(&self) -> &RawValue {
+        &self.0
+    }
+
     /// Reads the object as `T`.
     pub fn parse<'a, T: Deserialize<'a>>(&'a self) -> serde_json::Result<T> {
         serde_json::from_str(self.as_str())

@@ -1,0 +1,180 @@
+//! What the handlers share.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use datastorage_api::DatabaseErrorKind;
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
+use uuid::Uuid;
+
+use crate::audit::Writer;
+use crate::availability::Availability;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::metrics::Metrics;
+use crate::problem::Problem;
+use crate::queue::{Drain, Queue};
+use crate::store::{Requirements, Store};
+
+/// How often missing partitions are tried again until they are there.
+const PARTITIONS_RETRY: Duration = Duration::from_secs(5);
+/// How often partitions are made ahead (D25).
+const PARTITIONS_EVERY: Duration = Duration::from_hours(24);
+
+/// One instance: its settings, the store, the queue, the writer.
+#[derive(Debug)]
+pub struct App {
+    pub(crate) clock: Clock,
+    pub(crate) store: Store,
+    pub(crate) queue: Queue,
+    pub(crate) writer: Writer,
+    pub(crate) availability: Availability,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) requirements: Requirements,
+    pub(crate) profile: String,
+    pub(crate) problem_base: String,
+    pub(crate) body_limit: usize,
+    pub(crate) read_timeout: Duration,
+    pub(crate) request_timeout: Duration,
+    stopping: AtomicBool,
+    /// Readiness saw an incomplete schema, so connections may lack the role that a migration grants.
+    incomplete: AtomicBool,
+    look_at_partitions: Notify,
+}
+
+/// The tasks behind an [`App`], to be ended in order.
+#[derive(Debug)]
+pub struct Tasks {
+    lanes: JoinSet<()>,
+    background: JoinSet<()>,
+    stop: watch::Sender<bool>,
+}
+
+impl App {
+    /// Builds the instance and starts its tasks on the current runtime. Needs no database to be there.
+    pub fn start(config: &Config, clock: Clock) -> anyhow::Result<(Arc<Self>, Tasks)> {
+        let store = Store::new(&config.database)?;
+        let queue = Queue::open(config.queue.clone());
+        if let Some(unavailable) = queue.unavailable() {
+            tracing::warn!(%unavailable, "writes get a 503 instead of a 202 while the database is away; make the directory writable");
+        }
+        let availability = Availability::default();
+        let metrics = Arc::new(Metrics::new());
+        let (writer, lanes) = Writer::start(&store, &queue, &availability, &clock, &metrics);
+        let app = Arc::new(Self {
+            clock: clock.clone(),
+            store: store.clone(),
+            queue: queue.clone(),
+            writer,
+            availability: availability.clone(),
+            metrics,
+            requirements: Requirements::of_profile(&config.profile)?,
+            profile: config.profile.clone(),
+            problem_base: config.problem_base.clone(),
+            body_limit: config.server.body_limit,
+            read_timeout: config.server.read_timeout,
+            request_timeout: config.server.write_timeout,
+            stopping: AtomicBool::new(false),
+            incomplete: AtomicBool::new(false),
+            look_at_partitions: Notify::new(),
+        });
+        let (stop, stopped) = watch::channel(false);
+        let mut background = JoinSet::new();
+        background.spawn(
+            Drain {
+                queue,
+                store,
+                availability,
+                clock,
+            }
+            .run(stopped.clone()),
+        );
+        background.spawn(keep_partitions_ahead(Arc::clone(&app), stopped));
+        Ok((
+            app,
+            Tasks {
+                lanes,
+                background,
+                stop,
+            },
+        ))
+    }
+
+    /// An id for an event that came without one; version 7, so that neighbours in time are neighbours in the index.
+    pub(crate) fn new_id() -> Uuid {
+        Uuid::now_v7()
+    }
+
+    /// Operations on tables outside the profile answer as if the table were missing (D10, D28).
+    pub(crate) fn require_table(&self, table: &str) -> Result<(), Problem> {
+        if self.requirements.holds(table) {
+            return Ok(());
+        }
+        let detail = format!(
+            "this instance serves the profile {:?}, which does not hold {table}; set schema.profile to one that does",
+            self.profile
+        );
+        Err(Problem::unavailable(detail).about(DatabaseErrorKind::RelationMissing, table))
+    }
+
+    /// From now on the instance says that it is not ready.
+    pub fn stop_being_ready(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
+    }
+
+    /// Readiness saw the whole schema.
+    pub(crate) fn is_ready(&self) {
+        if self.incomplete.swap(false, Ordering::Relaxed) {
+            self.store.renew();
+        }
+    }
+
+    /// Readiness saw a schema that lacks something; a missing partition may be made from here.
+    pub(crate) fn is_incomplete(&self) {
+        self.incomplete.store(true, Ordering::Relaxed);
+        self.look_at_partitions.notify_one();
+    }
+}
+
+impl Tasks {
+    /// Ends the tasks after the last request was answered: lanes, then the drain, then queue and pool.
+    pub async fn finish(mut self, app: Arc<App>) {
+        let (store, queue) = (app.store.clone(), app.queue.clone());
+        self.stop.send_replace(true);
+        // The lanes end when the app's writer, the last one, is gone.
+        while self.background.join_next().await.is_some() {}
+        drop(app);
+        while self.lanes.join_next().await.is_some() {}
+        queue.close();
+        store.close();
+    }
+}
+
+/// Makes partitions at start, daily, and when readiness misses one.
+async fn keep_partitions_ahead(app: Arc<App>, mut stop: watch::Receiver<bool>) {
+    loop {
+        let wait = match app.store.ensure_partitions(app.clock.now()).await {
+            Ok(made) => {
+                if !made.is_empty() {
+                    tracing::info!(partitions = made.join(", "), "partitions are made ahead");
+                }
+                PARTITIONS_EVERY
+            }
+            Err(error) => {
+                tracing::debug!(%error, "partitions cannot be made ahead yet");
+                PARTITIONS_RETRY
+            }
+        };
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            () = app.look_at_partitions.notified() => {}
+            _ = stop.wait_for(|stop| *stop) => return,
+        }
+    }
+}

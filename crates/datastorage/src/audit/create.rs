@@ -1,0 +1,152 @@
+//! POST one audit event or a batch.
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use datastorage_api::{
+    AcceptedResponse, AuditEventBatchResponse, AuditEventResponse, ProblemType, SubmissionError,
+    parse_batch, parse_event,
+};
+use uuid::Uuid;
+
+use super::Outcome;
+use crate::app::App;
+use crate::body::{Json, read_json};
+use crate::problem::Problem;
+
+/// Events over which one request's parsing yields to the runtime's other work.
+const LONG_BATCH: usize = 200;
+
+/// `POST /api/v1/audit/events`.
+pub(crate) async fn single(
+    State(app): State<Arc<App>>,
+    request: Request,
+) -> Result<Response, Problem> {
+    app.require_table("audit_events")?;
+    let body = read_json(&app, request).await?;
+    let event = parse_event(&body, app.clock.now()).map_err(|error| refused(&app, error))?;
+    if let Some(parent) = event.parent_event_id {
+        check_parent(&app, parent).await?;
+    }
+    let event = event.into_stored(App::new_id);
+    let (event_id, event_timestamp, category) =
+        (event.event_id, event.event_timestamp, event.event_category);
+    let outcome = app.writer.write(vec![event]).await;
+    app.metrics
+        .events_written(category, event_timestamp, app.clock.now(), &outcome);
+    settle(outcome, "audit event queued for async processing", || {
+        let message = "Audit event created successfully".to_owned();
+        Json(AuditEventResponse {
+            event_id,
+            event_timestamp,
+            message,
+        })
+        .into_response()
+    })
+}
+
+/// `POST /api/v1/audit/events/batch`.
+pub(crate) async fn batch(
+    State(app): State<Arc<App>>,
+    request: Request,
+) -> Result<Response, Problem> {
+    app.require_table("audit_events")?;
+    let body = read_json(&app, request).await?;
+    let now = app.clock.now();
+    let events = parse_batch(&body, now).map_err(|error| refused(&app, error))?;
+    drop(body);
+    if events.len() > LONG_BATCH {
+        tokio::task::yield_now().await;
+    }
+    let events: Vec<_> = events
+        .into_iter()
+        .map(|event| event.into_stored(App::new_id))
+        .collect();
+    let event_ids: Vec<_> = events.iter().map(|event| event.event_id).collect();
+    let lags: Vec<_> = events
+        .iter()
+        .map(|event| (event.event_category, event.event_timestamp))
+        .collect();
+    let outcome = app.writer.write(events).await;
+    for (category, time) in lags {
+        app.metrics
+            .events_written(category, time, app.clock.now(), &outcome);
+    }
+    let count = event_ids.len();
+    settle(
+        outcome,
+        &format!("{count} audit events queued for async processing"),
+        || {
+            Json(AuditEventBatchResponse {
+                event_ids,
+                message: format!("{count} audit events created successfully"),
+            })
+            .into_response()
+        },
+    )
+}
+
+/// The parent is stored or queued. While the database is away nobody can tell, and the child is not refused for it (D28).
+async fn check_parent(app: &App, parent: Uuid) -> Result<(), Problem> {
+    if app.queue.holds_event(parent).await.unwrap_or(false) || app.availability.is_away() {
+        return Ok(());
+    }
+    match app.store.event_exists(parent).await {
+        Ok(true) => Ok(()),
+        // It may have left the queue for the table between the two looks, or be in it since.
+        Ok(false) if app.queue.holds_event(parent).await.unwrap_or(false) => Ok(()),
+        Ok(false) => Err(Problem::field(
+            "parent_event_id",
+            "parent event does not exist",
+        )),
+        Err(error) if error.is_away() => {
+            app.availability.is_gone(&error);
+            Ok(())
+        }
+        Err(error) => Err(Problem::store(&error)),
+    }
+}
+
+fn refused(app: &App, error: SubmissionError) -> Problem {
+    let problem = Problem::new(ProblemType::ValidationError, error.to_string());
+    match error {
+        SubmissionError::Body(_) => {
+            app.metrics.validation_failure("body");
+            problem
+        }
+        SubmissionError::Fields { errors, .. } => {
+            for (field, _) in errors.iter() {
+                app.metrics
+                    .validation_failure(field.rsplit('.').next().unwrap_or(field));
+            }
+            problem.with_fields(errors)
+        }
+    }
+}
+
+fn settle(
+    outcome: Outcome,
+    queued: &str,
+    stored: impl FnOnce() -> Response,
+) -> Result<Response, Problem> {
+    match outcome {
+        Outcome::Stored => Ok((StatusCode::CREATED, stored()).into_response()),
+        Outcome::Queued => {
+            Ok((StatusCode::ACCEPTED, Json(AcceptedResponse::new(queued))).into_response())
+        }
+        Outcome::Clash(ids) => {
+            let ids: Vec<_> = ids.iter().map(Uuid::to_string).collect();
+            let detail = format!(
+                "event_id {} is taken by an event with another event_timestamp on the same UTC date; nothing was stored",
+                ids.join(", ")
+            );
+            Err(Problem::new(ProblemType::Conflict, detail))
+        }
+        Outcome::Refused(error) => Err(Problem::store(&error)),
+        Outcome::Full(reason) => Err(Problem::unavailable(format!(
+            "the database is away and the event was not queued: {reason}; send it again later"
+        ))),
+    }
+}

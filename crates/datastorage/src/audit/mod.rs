@@ -1,0 +1,10 @@
+//! The audit trail: POST one event or a batch, GET pages.
+
+mod create;
+mod cursor;
+mod query;
+mod writer;
+
+pub(crate) use self::create::{batch, single};
+pub(crate) use self::query::query;
+pub use self::writer::{Outcome, Writer};

@@ -1,0 +1,112 @@
+//! GET a page of audit events.
+
+use std::sync::Arc;
+
+use axum::extract::{RawQuery, State};
+use datastorage_api::time::parse_bound;
+use datastorage_api::{AuditEventsQueryResponse, EventOutcome, Pagination, limits};
+use jiff::Timestamp;
+
+use super::cursor::Cursor;
+use crate::app::App;
+use crate::body::Json;
+use crate::parameters::Parameters;
+use crate::problem::Problem;
+use crate::store::{EventFilter, Position};
+
+/// `GET /api/v1/audit/events`.
+pub(crate) async fn query(
+    State(app): State<Arc<App>>,
+    RawQuery(query): RawQuery,
+) -> Result<Json<AuditEventsQueryResponse>, Problem> {
+    app.require_table("audit_events")?;
+    let asked = Asked::parse(query.as_deref().unwrap_or_default(), app.clock.now())?;
+    let timer = app.metrics.query_timer("audit_events");
+    let result = app
+        .store
+        .query_events(&asked.filter, asked.position(), asked.limit)
+        .await;
+    timer.done(result.is_ok());
+    let page = result.map_err(|error| {
+        if error.is_away() {
+            app.availability.is_gone(&error);
+        }
+        Problem::store(&error)
+    })?;
+
+    let offset = asked.cursor.map_or(asked.offset, |cursor| cursor.seen);
+    let total = page
+        .total
+        .or(asked.cursor.map(|cursor| cursor.total))
+        .unwrap_or_default();
+    let seen = offset + i64::try_from(page.events.len()).unwrap_or_default();
+    let next = page
+        .events
+        .last()
+        .filter(|_| page.has_more)
+        .map(|last| Cursor {
+            time: last.event_timestamp,
+            id: last.event_id,
+            total,
+            seen,
+        });
+    let next_cursor = next.map(|cursor| cursor.to_string());
+    let pagination = Pagination {
+        limit: asked.limit,
+        offset,
+        total,
+        has_more: page.has_more,
+        next_cursor,
+    };
+    Ok(Json(AuditEventsQueryResponse {
+        data: page.events,
+        pagination,
+    }))
+}
+
+/// What a request asks for.
+struct Asked {
+    filter: EventFilter,
+    limit: i32,
+    offset: i64,
+    cursor: Option<Cursor>,
+}
+
+impl Asked {
+    fn parse(query: &str, now: Timestamp) -> Result<Self, Problem> {
+        let mut parameters = Parameters::of(query);
+        let bound = |parameters: &mut Parameters, name: &str| {
+            let text = parameters.text(name)?;
+            parse_bound(&text, now)
+                .map_err(|error| parameters.fault(name, error))
+                .ok()
+        };
+        let asked = Self {
+            filter: EventFilter {
+                correlation_id: parameters.text("correlation_id"),
+                event_type: parameters.text("event_type"),
+                event_category: parameters.text("event_category"),
+                event_outcome: parameters.word(
+                    "event_outcome",
+                    &EventOutcome::ALL.map(EventOutcome::as_str),
+                ),
+                severity: parameters.text("severity"),
+                since: bound(&mut parameters, "since"),
+                until: bound(&mut parameters, "until"),
+            },
+            limit: parameters.number("limit", limits::DEFAULT_PAGE, 1, limits::PAGE),
+            offset: parameters.number("offset", 0, 0, i64::MAX),
+            cursor: parameters.parsed("cursor", "must be a next_cursor of an earlier page"),
+        };
+        if asked.cursor.is_some() && parameters.text("offset").is_some() {
+            parameters.fault("cursor", "cannot be combined with offset");
+        }
+        parameters.finish(asked)
+    }
+
+    fn position(&self) -> Position {
+        self.cursor.map_or(Position::Offset(self.offset), |cursor| {
+            Position::After(cursor.time, cursor.id)
+        })
+    }
+}

@@ -1,0 +1,221 @@
+//! Group commit: requests that arrive while others are being committed share the next transaction.
+//!
+//! A request's events are stored or queued all together or not at all, whatever shares the group. Each request gets its
+//! [`Outcome`] only after the commit, or after the queue's sync.
+
+use std::sync::Arc;
+
+use datastorage_api::NewEvent;
+use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::task::JoinSet;
+use uuid::Uuid;
+
+use crate::availability::Availability;
+use crate::clock::Clock;
+use crate::metrics::Metrics;
+use crate::queue::{Pushed, Queue, Write};
+use crate::store::{Inserted, Store, StoreError};
+
+/// Transactions at the same time: one is built while another waits for its sync.
+const LANES: usize = 2;
+/// A group takes no further request once it has this many events.
+const GROUP_EVENTS: usize = 2000;
+/// Requests that may wait for a lane.
+const WAITING_REQUESTS: usize = 4096;
+
+/// What became of one request.
+#[derive(Debug, Clone)]
+pub enum Outcome {
+    /// Committed.
+    Stored,
+    /// In the synced queue; the database is away.
+    Queued,
+    /// Nothing stored: these ids are taken by events of another time on the same UTC date (D29).
+    Clash(Vec<Uuid>),
+    /// Nothing stored: the database refuses it.
+    Refused(StoreError),
+    /// Nothing stored: the database is away and the queue cannot take it; the reason.
+    Full(String),
+}
+
+/// Hands events to the lanes; clones share them.
+#[derive(Debug, Clone)]
+pub struct Writer {
+    jobs: mpsc::Sender<Job>,
+}
+
+#[derive(Debug)]
+struct Job {
+    events: Vec<NewEvent>,
+    reply: oneshot::Sender<Outcome>,
+}
+
+impl Writer {
+    /// Starts the lanes; they end when the last writer is dropped and all jobs are answered.
+    pub fn start(
+        store: &Store,
+        queue: &Queue,
+        availability: &Availability,
+        clock: &Clock,
+        metrics: &Arc<Metrics>,
+    ) -> (Self, JoinSet<()>) {
+        let (jobs, receiver) = mpsc::channel(WAITING_REQUESTS);
+        let receiver = Arc::new(Mutex::new(receiver));
+        let mut lanes = JoinSet::new();
+        for _ in 0..LANES {
+            let lane = Lane {
+                jobs: Arc::clone(&receiver),
+                store: store.clone(),
+                queue: queue.clone(),
+                availability: availability.clone(),
+                clock: clock.clone(),
+                metrics: Arc::clone(metrics),
+            };
+            lanes.spawn(lane.run());
+        }
+        (Self { jobs }, lanes)
+    }
+
+    /// Stores or queues the events, all or none. Bounded by the store's and the queue's own bounds.
+    pub async fn write(&self, events: Vec<NewEvent>) -> Outcome {
+        let (reply, answer) = oneshot::channel();
+        match self.jobs.try_send(Job { events, reply }) {
+            Ok(()) => answer
+                .await
+                .unwrap_or_else(|_| Outcome::Full("the server is stopping".to_owned())),
+            Err(_) => Outcome::Full(format!(
+                "{WAITING_REQUESTS} requests already wait to be written"
+            )),
+        }
+    }
+}
+
+struct Lane {
+    jobs: Arc<Mutex<mpsc::Receiver<Job>>>,
+    store: Store,
+    queue: Queue,
+    availability: Availability,
+    clock: Clock,
+    metrics: Arc<Metrics>,
+}
+
+impl Lane {
+    async fn run(self) {
+        while let Some(group) = self.next_group().await {
+            self.write(group).await;
+        }
+    }
+
+    /// Waits for a job and takes with it what else is there.
+    async fn next_group(&self) -> Option<Vec<Job>> {
+        let mut jobs = self.jobs.lock().await;
+        let first = jobs.recv().await?;
+        let mut events = first.events.len();
+        let mut group = vec![first];
+        while events < GROUP_EVENTS {
+            let Ok(job) = jobs.try_recv() else { break };
+            events += job.events.len();
+            group.push(job);
+        }
+        Some(group)
+    }
+
+    async fn write(&self, group: Vec<Job>) {
+        if self.availability.is_away() {
+            return self.enqueue(group).await;
+        }
+        match self.insert(&group).await {
+            Ok(Inserted::All) => answer(group, &Outcome::Stored),
+            Err(error) if error.is_away() => {
+                self.availability.is_gone(&error);
+                self.enqueue(group).await;
+            }
+            Err(error) if error.is_schema() && group.len() == 1 => {
+                answer(group, &Outcome::Refused(error));
+            }
+            refused if group.len() == 1 => answer(group, &outcome(refused)),
+            // One request spoils the group: each gets its own transaction and its own answer.
+            _ => self.write_one_by_one(group).await,
+        }
+    }
+
+    async fn write_one_by_one(&self, group: Vec<Job>) {
+        for job in group {
+            let job = vec![job];
+            match self.insert(&job).await {
+                Err(error) if error.is_away() => self.enqueue(job).await,
+                result => answer(job, &outcome(result)),
+            }
+        }
+    }
+
+    async fn insert(&self, group: &[Job]) -> Result<Inserted, StoreError> {
+        let events: Vec<_> = group.iter().flat_map(|job| &job.events).collect();
+        self.metrics.group(group.len(), events.len());
+        let timer = self.metrics.write_timer();
+        let result = self.store.insert_events(&events).await;
+        timer.done(result.is_ok());
+        result
+    }
+
+    async fn enqueue(&self, group: Vec<Job>) {
+        let (requests, replies): (Vec<_>, Vec<_>) = group
+            .into_iter()
+            .map(|job| {
+                (
+                    job.events.into_iter().map(Write::from).collect::<Vec<_>>(),
+                    job.reply,
+                )
+            })
+            .unzip();
+        let counts: Vec<_> = requests.iter().map(Vec::len).collect();
+        let outcomes = match self.queue.push(requests, self.clock.now()).await {
+            Ok(pushed) => pushed
+                .into_iter()
+                .zip(counts)
+                .map(|(pushed, events)| self.queued(pushed, events))
+                .collect(),
+            Err(error) => vec![Outcome::Full(error.to_string()); replies.len()],
+        };
+        for (reply, outcome) in replies.into_iter().zip(outcomes) {
+            tell(reply, outcome);
+        }
+    }
+
+    fn queued(&self, pushed: Pushed, events: usize) -> Outcome {
+        match pushed {
+            Pushed::Queued => {
+                self.metrics.enqueued(events);
+                Outcome::Queued
+            }
+            Pushed::Clash(ids) => Outcome::Clash(ids),
+            Pushed::Full => {
+                let (entries, bytes) = self.queue.limits();
+                Outcome::Full(format!(
+                    "the queue is full ({entries} entries or {bytes} bytes)"
+                ))
+            }
+        }
+    }
+}
+
+fn outcome(result: Result<Inserted, StoreError>) -> Outcome {
+    match result {
+        Ok(Inserted::All) => Outcome::Stored,
+        Ok(Inserted::Clash(ids)) => Outcome::Clash(ids),
+        Err(error) => Outcome::Refused(error),
+    }
+}
+
+fn answer(group: Vec<Job>, outcome: &Outcome) {
+    for job in group {
+        tell(job.reply, outcome.clone());
+    }
+}
+
+fn tell(reply: oneshot::Sender<Outcome>, outcome: Outcome) {
+    // The client may have gone; what was stored stays stored.
+    if reply.send(outcome).is_err() {
+        tracing::debug!("a client went before its answer");
+    }
+}

@@ -1,0 +1,46 @@
+//! Whether the database is there: known by one failed write, so that the next ones need not wait for theirs.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use crate::store::StoreError;
+
+/// Shared knowledge of whether the database is away; clones share it.
+#[derive(Debug, Clone)]
+pub struct Availability(Arc<watch::Sender<bool>>);
+
+impl Default for Availability {
+    /// There, until a call fails.
+    fn default() -> Self {
+        Self(Arc::new(watch::Sender::new(false)))
+    }
+}
+
+impl Availability {
+    /// Whether the last that was seen of the database was a failure to reach it.
+    pub fn is_away(&self) -> bool {
+        *self.0.borrow()
+    }
+
+    /// A call found the database away.
+    pub fn is_gone(&self, error: &StoreError) {
+        if !self.0.send_replace(true) {
+            tracing::warn!(%error, sqlstate = error.sqlstate, kind = ?error.kind, "the database is away; writes go into the queue");
+        }
+    }
+
+    /// The database answers again.
+    pub fn is_back(&self) {
+        if self.0.send_replace(false) {
+            tracing::info!("the database is back");
+        }
+    }
+
+    /// Returns when the database is away.
+    pub async fn changed_to_away(&self) {
+        // The sender is in self, so the wait cannot end with its loss.
+        let mut seen = self.0.subscribe();
+        let _away = seen.wait_for(|away| *away).await;
+    }
+}

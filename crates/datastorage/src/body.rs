@@ -1,0 +1,72 @@
+//! Request and response bodies: JSON, of bounded size and arrival time.
+
+use axum::body::{Body, Bytes};
+use axum::extract::Request;
+use axum::http::HeaderValue;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
+use datastorage_api::ProblemType;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use serde::Serialize;
+
+use crate::app::App;
+use crate::problem::Problem;
+
+/// The body of a request that must be `application/json`.
+pub(crate) async fn read_json(app: &App, request: Request) -> Result<Bytes, Problem> {
+    let media_type = request
+        .headers()
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
+    let essence = media_type.split(';').next().unwrap_or_default().trim();
+    if !essence.eq_ignore_ascii_case("application/json") {
+        let detail = format!("the body must be application/json, Content-Type is {media_type:?}");
+        return Err(Problem::new(ProblemType::UnsupportedMediaType, detail));
+    }
+    read(app, request.into_body()).await
+}
+
+/// The body, as far as the limits of size and time allow.
+pub(crate) async fn read(app: &App, body: Body) -> Result<Bytes, Problem> {
+    let collect = Limited::new(body, app.body_limit).collect();
+    match tokio::time::timeout(app.read_timeout, collect).await {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => {
+            let detail = format!(
+                "the body is larger than {} bytes; send smaller batches",
+                app.body_limit
+            );
+            Err(Problem::new(ProblemType::PayloadTooLarge, detail))
+        }
+        Ok(Err(error)) => Err(Problem::new(
+            ProblemType::ValidationError,
+            format!("the body ended early: {error}"),
+        )),
+        Err(_) => Err(Problem::new(
+            ProblemType::RequestTimeout,
+            format!("the body did not arrive within {:?}", app.read_timeout),
+        )),
+    }
+}
+
+/// A JSON response.
+#[derive(Debug)]
+pub(crate) struct Json<T>(pub(crate) T);
+
+impl<T: Serialize> IntoResponse for Json<T> {
+    fn into_response(self) -> Response {
+        match serde_json::to_vec(&self.0) {
+            Ok(body) => (
+                [(CONTENT_TYPE, HeaderValue::from_static("application/json"))],
+                body,
+            )
+                .into_response(),
+            Err(error) => Problem::new(
+                ProblemType::InternalError,
+                format!("the answer is not JSON: {error}"),
+            )
+            .into_response(),
+        }
+    }
+}

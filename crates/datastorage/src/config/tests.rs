@@ -1,0 +1,148 @@
+//! The existing file is read as it is; faults come together; nothing secret is told.
+
+use super::*;
+
+const EXISTING: &str = r#"
+service: { name: data-storage, metricsPort: 9181 }
+server: { port: 8080, host: "0.0.0.0", read_timeout: 30s, write_timeout: 30s }
+logging: { level: debug, format: json }
+database:
+  host: postgresql
+  port: 5432
+  name: action_history
+  user: slm_user
+  ssl_mode: disable
+  max_open_conns: 25
+  max_idle_conns: 5
+  conn_max_lifetime: 5m
+  secretsFile: SECRETS
+  usernameKey: username
+  passwordKey: password
+redis: { addr: "redis:6379", db: 0, dlq_max_len: 1000, secretsFile: /nowhere, passwordKey: password }
+"#;
+
+fn environment(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+    pairs
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+        .collect()
+}
+
+fn existing(secrets: &Path, pairs: &[(&str, &str)]) -> Result<Config, ConfigError> {
+    let text = EXISTING.replace("SECRETS", &secrets.display().to_string());
+    Config::from_parts(
+        &serde_saphyr::from_str(&text).expect("YAML"),
+        &environment(pairs),
+    )
+}
+
+fn secrets_file(content: &str) -> tempfile::NamedTempFile {
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), content).expect("written");
+    file
+}
+
+#[test]
+fn the_existing_file_is_read_as_it_is() {
+    let secrets = secrets_file("username: slm_user\npassword: hunter2\n");
+    let config = existing(secrets.path(), &[]).expect("valid");
+    assert_eq!(
+        (config.database.host.as_str(), config.database.user.as_str()),
+        ("postgresql", "slm_user")
+    );
+    assert_eq!(config.database.max_connections, 25);
+    assert_eq!(config.logging.level, tracing::Level::DEBUG);
+    assert_eq!(
+        config.ignored,
+        [
+            "redis",
+            "service",
+            "database.max_idle_conns",
+            "database.conn_max_lifetime"
+        ]
+    );
+    assert!(!format!("{config:?}").contains("hunter2"));
+}
+
+#[test]
+fn the_environment_goes_above_the_file() {
+    let secrets = secrets_file("{\"password\": \"x\"}");
+    let pairs = [
+        ("DATASTORAGE_DATABASE_HOST", "127.0.0.1"),
+        ("DATASTORAGE_SERVER_PORT", "0"),
+        ("DATASTORAGE_SCHEMA_PROFILE", "aianalysis"),
+    ];
+    let config = existing(secrets.path(), &pairs).expect("valid");
+    assert_eq!(
+        (
+            config.database.host.as_str(),
+            config.server.port,
+            config.profile.as_str()
+        ),
+        ("127.0.0.1", 0, "aianalysis")
+    );
+}
+
+#[test]
+fn the_environment_alone_is_enough() {
+    let pairs = [
+        ("DATASTORAGE_DATABASE_HOST", "127.0.0.1"),
+        ("DATASTORAGE_DATABASE_NAME", "action_history"),
+        ("DATASTORAGE_DATABASE_USER", "slm_user"),
+        ("DATASTORAGE_DATABASE_PASSWORD", "x"),
+    ];
+    assert_eq!(
+        Config::load(&environment(&pairs)).expect("valid").profile,
+        "audit"
+    );
+}
+
+#[test]
+fn all_faults_come_in_one_message() {
+    let pairs = [
+        ("DATASTORAGE_SERVER_PORT", "70000"),
+        ("DATASTORAGE_LOGGING_LEVEL", "loud"),
+        ("DATASTORAGE_SCHEMA_PROFILE", "nosuch"),
+    ];
+    let message = Config::load(&environment(&pairs))
+        .expect_err("faults")
+        .to_string();
+    for part in [
+        "server.port",
+        "logging.level",
+        "database.host",
+        "database.name",
+        "database.user",
+        "database.password",
+        "schema.profile",
+    ] {
+        assert!(message.contains(part), "{part} is not in: {message}");
+    }
+}
+
+#[test]
+fn a_secrets_file_that_is_not_yaml_is_not_quoted() {
+    let secrets = secrets_file("password: [hunter2");
+    let message = existing(secrets.path(), &[])
+        .expect_err("not YAML")
+        .to_string();
+    assert!(
+        message.contains("database.secretsFile") && !message.contains("hunter2"),
+        "{message}"
+    );
+}
+
+#[test]
+fn files_that_are_not_there_are_named() {
+    let message = Config::load(&environment(&[("CONFIG_PATH", "/nowhere/config.yaml")]))
+        .expect_err("missing")
+        .to_string();
+    assert!(
+        message.contains("/nowhere/config.yaml") && message.contains("CONFIG_PATH"),
+        "{message}"
+    );
+    let message = existing(Path::new("/nowhere/db-secrets.yaml"), &[])
+        .expect_err("missing")
+        .to_string();
+    assert!(message.contains("/nowhere/db-secrets.yaml"), "{message}");
+}

@@ -1,0 +1,24 @@
+//! Data Storage: keeps the audit trail, and acknowledges only what it keeps.
+//!
+//! A request becomes rows in three steps: `datastorage_api` reads and checks it, [`audit::Writer`] commits it together with
+//! what arrives at the same time, and where the database is away [`queue::Queue`] keeps it on the disk until it is back.
+//!
+//! **Invariants:** SQL is in [`store`] alone (D2). A 201 follows a commit, a 202 follows a sync (D28). The server never
+//! migrates; it says what is missing (D10). Nothing waits without a bound.
+
+pub mod app;
+pub mod audit;
+pub mod availability;
+mod body;
+pub mod clock;
+pub mod config;
+mod health;
+pub mod metrics;
+mod parameters;
+mod problem;
+pub mod queue;
+mod router;
+pub mod server;
+pub mod store;
+
+pub use router::router;

@@ -1,0 +1,78 @@
+//! The Data Storage server: configuration, logs, signals.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use datastorage::clock::Clock;
+use datastorage::config::{Config, LoggingConfig};
+use datastorage::server::serve;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::Level;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+
+/// Where the bound `host:port` is written once the server listens; for port 0.
+const ADDRESS_FILE: &str = "DATASTORAGE_ADDRESS_FILE";
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            #[expect(
+                clippy::print_stderr,
+                reason = "the log may not be set up yet, and a person reads this"
+            )]
+            {
+                eprintln!("datastorage: {error:#}");
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> anyhow::Result<()> {
+    let environment: BTreeMap<_, _> = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect();
+    let config = Config::load(&environment)?;
+    log_to_stdout(config.logging);
+    if !config.ignored.is_empty() {
+        tracing::info!(
+            settings = config.ignored.join(", "),
+            "settings that mean nothing to this server are ignored"
+        );
+    }
+    let address_file = environment.get(ADDRESS_FILE).map(PathBuf::from);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    runtime.block_on(async {
+        let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
+        let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
+        let stop = async move {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        };
+        serve(&config, Clock::system(), address_file.as_deref(), stop).await
+    })
+}
+
+fn log_to_stdout(config: LoggingConfig) {
+    // The database driver's own lines below a warning quote statements and data.
+    let targets = Targets::new()
+        .with_default(Level::WARN)
+        .with_target("datastorage", config.level);
+    let lines = tracing_subscriber::fmt::layer().with_target(false);
+    let log = tracing_subscriber::registry().with(targets);
+    if config.json {
+        log.with(lines.json().flatten_event(true)).init();
+    } else {
+        log.with(lines).init();
+    }
+}

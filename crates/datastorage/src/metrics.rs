@@ -1,0 +1,266 @@
+//! Metrics of one instance, in the names of the existing service where they still mean something (domain: `datastorage_`).
+
+use std::time::{Duration, Instant};
+
+use datastorage_api::EventCategory;
+use jiff::Timestamp;
+use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram, with_local_recorder};
+use metrics_exporter_prometheus::{
+    Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
+};
+
+use crate::audit::Outcome;
+use crate::queue::Depth;
+
+/// Seconds; from a quick commit to the timeouts.
+const SECONDS: [f64; 12] = [
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0,
+];
+/// Counts per group.
+const COUNTS: [f64; 11] = [
+    1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 1024.0, 4096.0,
+];
+
+/// Everything that one instance counts, in a recorder of its own, so that instances in one process do not mix.
+pub struct Metrics {
+    recorder: PrometheusRecorder,
+    handle: PrometheusHandle,
+    hot: Hot,
+}
+
+/// Handles that every write uses, resolved once.
+struct Hot {
+    categories: [CategoryMetrics; EventCategory::ALL.len()],
+    group_requests: Histogram,
+    group_events: Histogram,
+    write_seconds: Histogram,
+    write_success: Counter,
+    write_failure: Counter,
+    enqueued: Counter,
+}
+
+struct CategoryMetrics {
+    stored: Counter,
+    queued: Counter,
+    lag: Histogram,
+}
+
+impl Metrics {
+    /// Nothing counted yet.
+    pub fn new() -> Self {
+        let builder = PrometheusBuilder::new();
+        // Setting buckets fails only for an empty list.
+        let builder = builder
+            .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS)
+            .unwrap_or_default();
+        let builder = builder
+            .set_buckets_for_metric(
+                Matcher::Prefix("datastorage_group_commit_".to_owned()),
+                &COUNTS,
+            )
+            .unwrap_or_default();
+        let recorder = builder.build_recorder();
+        let handle = recorder.handle();
+        let hot = with_local_recorder(&recorder, || Hot {
+            categories: EventCategory::ALL.map(CategoryMetrics::of),
+            group_requests: histogram!("datastorage_group_commit_requests"),
+            group_events: histogram!("datastorage_group_commit_events"),
+            write_seconds: histogram!("datastorage_write_duration_seconds", "table" => "audit_events"),
+            write_success: counter!("datastorage_write_total", "table" => "audit_events", "status" => "success"),
+            write_failure: counter!("datastorage_write_total", "table" => "audit_events", "status" => "failure"),
+            enqueued: counter!("datastorage_dlq_enqueue_total", "stream" => "audit_events", "type" => "audit_event"),
+        });
+        Self {
+            recorder,
+            handle,
+            hot,
+        }
+    }
+
+    /// A group goes to the database.
+    pub fn group(&self, requests: usize, events: usize) {
+        #[expect(clippy::cast_precision_loss, reason = "counts far below 2^52")]
+        let (requests, events) = (requests as f64, events as f64);
+        self.hot.group_requests.record(requests);
+        self.hot.group_events.record(events);
+    }
+
+    /// Measures one write to the audit table.
+    pub fn write_timer(&self) -> Timer<'_> {
+        Timer {
+            started: Instant::now(),
+            seconds: self.hot.write_seconds.clone(),
+            success: &self.hot.write_success,
+            failure: &self.hot.write_failure,
+        }
+    }
+
+    /// Events went into the queue.
+    pub fn enqueued(&self, events: usize) {
+        self.hot.enqueued.increment(events as u64);
+    }
+
+    /// An event was answered.
+    pub fn events_written(
+        &self,
+        category: EventCategory,
+        time: Timestamp,
+        now: Timestamp,
+        outcome: &Outcome,
+    ) {
+        let Some(metrics) = EventCategory::ALL
+            .iter()
+            .position(|known| *known == category)
+            .and_then(|at| self.hot.categories.get(at))
+        else {
+            return;
+        };
+        match outcome {
+            Outcome::Stored => metrics.stored.increment(1),
+            Outcome::Queued => metrics.queued.increment(1),
+            _ => return,
+        }
+        metrics
+            .lag
+            .record(now.duration_since(time).as_secs_f64().max(0.0));
+    }
+
+    /// A field of a request broke the contract; names that clients make up are counted together.
+    pub fn validation_failure(&self, field: &str) {
+        let known = !field.is_empty()
+            && field.len() <= 40
+            && field
+                .bytes()
+                .all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+        let field = if known {
+            field.to_owned()
+        } else {
+            "event".to_owned()
+        };
+        with_local_recorder(&self.recorder, || {
+            counter!("datastorage_validation_failures_total", "field" => field, "reason" => "invalid").increment(1);
+        });
+    }
+
+    /// Measures one read.
+    pub fn query_timer(&self, operation: &'static str) -> QueryTimer<'_> {
+        QueryTimer {
+            metrics: self,
+            operation,
+            started: Instant::now(),
+        }
+    }
+
+    /// Sets what is looked at only when the metrics are read, and renders them all.
+    pub fn render(
+        &self,
+        depth: Option<Depth>,
+        limits: (u64, u64),
+        now: Timestamp,
+        connections: (usize, usize),
+        away: bool,
+    ) -> String {
+        with_local_recorder(&self.recorder, || {
+            gauge!("datastorage_database_available").set(if away { 0.0 } else { 1.0 });
+            set(
+                &gauge!("datastorage_pool_connections", "state" => "in_use"),
+                connections.0 as u64,
+            );
+            set(
+                &gauge!("datastorage_pool_connections", "state" => "open"),
+                connections.1 as u64,
+            );
+            gauge!("datastorage_queue_available").set(if depth.is_some() { 1.0 } else { 0.0 });
+            if let Some(depth) = depth {
+                set(
+                    &gauge!("datastorage_dlq_depth", "stream" => "audit_events"),
+                    depth.pending,
+                );
+                set(&gauge!("datastorage_queue_bytes"), depth.bytes);
+                set(&gauge!("datastorage_queue_parked"), depth.parked);
+                let age = depth.oldest.map_or(0.0, |oldest| {
+                    now.duration_since(oldest).as_secs_f64().max(0.0)
+                });
+                gauge!("datastorage_queue_oldest_age_seconds").set(age);
+                gauge!("datastorage_dlq_capacity_ratio", "stream" => "audit_events")
+                    .set(ratio(depth, limits));
+            }
+        });
+        self.handle.run_upkeep();
+        self.handle.render()
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl std::fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Metrics").finish_non_exhaustive()
+    }
+}
+
+impl CategoryMetrics {
+    fn of(category: EventCategory) -> Self {
+        let service = category.as_str();
+        Self {
+            stored: counter!("datastorage_audit_traces_total", "service" => service, "status" => "success"),
+            queued: counter!("datastorage_audit_traces_total", "service" => service, "status" => "dlq_fallback"),
+            lag: histogram!("datastorage_audit_lag_seconds", "service" => service),
+        }
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
+fn set(gauge: &Gauge, value: u64) {
+    gauge.set(value as f64);
+}
+
+/// How full the queue is, by the fuller of entries and bytes.
+#[expect(clippy::cast_precision_loss, reason = "a ratio is a float")]
+fn ratio(depth: Depth, (entries, bytes): (u64, u64)) -> f64 {
+    (depth.pending as f64 / entries as f64).max(depth.bytes as f64 / bytes as f64)
+}
+
+/// Measures a write until [`Timer::done`].
+pub struct Timer<'a> {
+    started: Instant,
+    seconds: Histogram,
+    success: &'a Counter,
+    failure: &'a Counter,
+}
+
+impl Timer<'_> {
+    /// The write ended.
+    pub fn done(self, success: bool) {
+        self.seconds.record(seconds(self.started.elapsed()));
+        if success { self.success } else { self.failure }.increment(1);
+    }
+}
+
+/// Measures a read until [`QueryTimer::done`].
+pub struct QueryTimer<'a> {
+    metrics: &'a Metrics,
+    operation: &'static str,
+    started: Instant,
+}
+
+impl QueryTimer<'_> {
+    /// The read ended.
+    pub fn done(self, success: bool) {
+        let status = if success { "success" } else { "failure" };
+        with_local_recorder(&self.metrics.recorder, || {
+            counter!("datastorage_query_total", "operation" => self.operation, "status" => status)
+                .increment(1);
+            histogram!("datastorage_query_duration_seconds", "operation" => self.operation)
+                .record(seconds(self.started.elapsed()));
+        });
+    }
+}
+
+fn seconds(span: Duration) -> f64 {
+    span.as_secs_f64()
+}

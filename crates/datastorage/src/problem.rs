@@ -1,0 +1,142 @@
+//! Turns problem details into responses.
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
+use axum::http::{HeaderValue, StatusCode};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use datastorage_api::{
+    DEFAULT_PROBLEM_BASE, DatabaseErrorKind, FieldErrors, ProblemDetails, ProblemType,
+};
+
+use crate::app::App;
+use crate::store::StoreError;
+
+/// Seconds after which a client may try again.
+const RETRY_AFTER_SECONDS: u16 = 1;
+
+/// A problem that becomes the response; [`finish`] adds base URI and path.
+#[derive(Debug, Clone)]
+pub(crate) struct Problem(Box<ProblemDetails>);
+
+impl Problem {
+    pub(crate) fn new(problem: ProblemType, detail: impl Into<String>) -> Self {
+        Self(Box::new(ProblemDetails::new(problem, detail)))
+    }
+
+    /// One field breaks the contract.
+    pub(crate) fn field(field: &str, what: &str) -> Self {
+        let mut errors = FieldErrors::default();
+        errors.add(field, what);
+        Self::new(ProblemType::ValidationError, what).with_fields(errors)
+    }
+
+    /// The server cannot take it now.
+    pub(crate) fn unavailable(detail: impl Into<String>) -> Self {
+        let mut problem = Self::new(ProblemType::ServiceUnavailable, detail);
+        problem.0.retry = Some(true);
+        problem
+    }
+
+    pub(crate) fn with_fields(mut self, errors: FieldErrors) -> Self {
+        self.0.field_errors = errors;
+        self
+    }
+
+    /// Names the table concerned and what is wrong with it.
+    pub(crate) fn about(mut self, kind: DatabaseErrorKind, relation: &str) -> Self {
+        self.0.kind = Some(kind);
+        self.0.relation = Some(relation.to_owned());
+        self
+    }
+
+    /// The database failed: 503 where waiting or a migration helps, else 500 (D28).
+    pub(crate) fn store(error: &StoreError) -> Self {
+        let mut problem = Self::new(ProblemType::DatabaseError, store_detail(error));
+        let details = &mut problem.0;
+        let passes = error.is_away() || error.is_schema();
+        details.status = if passes { 503 } else { 500 };
+        details.kind = Some(error.kind);
+        details.sqlstate.clone_from(&error.sqlstate);
+        details.relation = Some(error.relation.clone());
+        details.retry = Some(passes);
+        tracing::warn!(detail = details.detail, kind = ?error.kind, sqlstate = error.sqlstate, "a request fails at the database");
+        problem
+    }
+
+    #[cfg(test)]
+    pub(crate) fn detail(&self) -> &str {
+        self.0.detail.as_deref().unwrap_or_default()
+    }
+}
+
+/// What happened and the next move, by kind.
+fn store_detail(error: &StoreError) -> String {
+    use DatabaseErrorKind as Kind;
+    let StoreError {
+        kind,
+        relation,
+        message,
+        ..
+    } = error;
+    match kind {
+        Kind::RelationMissing | Kind::ColumnMissing => {
+            format!(
+                "the schema is incomplete: {message}; apply the migrations of the profile that this instance serves (/health/ready lists what is missing)"
+            )
+        }
+        Kind::PartitionMissing => format!(
+            "{relation} has no partition for the date of an event; run `migrate partitions`, or let ensure_audit_events_partitions() make it"
+        ),
+        Kind::Permission | Kind::Login | Kind::DatabaseMissing => {
+            format!("the database refuses this server: {message}; check its account and grants")
+        }
+        Kind::Constraint | Kind::Type => {
+            format!("the database refuses the data for {relation}: {message}")
+        }
+        Kind::Connection | Kind::PoolExhausted | Kind::Timeout => {
+            format!("the database is away: {message}; try again later")
+        }
+        Kind::Other => format!("the database failed on {relation}: {message}"),
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status =
+            StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = status.into_response();
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+/// Middleware: writes the body of a problem, whose type and instance depend on settings and path.
+pub(crate) async fn finish(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    let uri = request.uri().clone();
+    let answer = tokio::time::timeout(app.request_timeout, next.run(request)).await;
+    let mut response = answer.unwrap_or_else(|_| {
+        Problem::unavailable("the request took too long; send it again").into_response()
+    });
+    let Some(Problem(mut details)) = response.extensions_mut().remove::<Problem>() else {
+        return response;
+    };
+    if let Some(name) = details.type_uri.strip_prefix(DEFAULT_PROBLEM_BASE) {
+        details.type_uri = format!("{}{name}", app.problem_base);
+    }
+    details.instance = Some(uri.path().to_owned());
+    let (mut parts, _) = response.into_parts();
+    parts.headers.insert(
+        CONTENT_TYPE,
+        HeaderValue::from_static(ProblemDetails::CONTENT_TYPE),
+    );
+    if details.retry == Some(true) {
+        parts
+            .headers
+            .insert(RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));
+    }
+    let body = serde_json::to_vec(&details).unwrap_or_default();
+    Response::from_parts(parts, body.into())
+}

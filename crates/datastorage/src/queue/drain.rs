@@ -1,0 +1,174 @@
+//! Writes what is queued to the database, in order, when the database is back.
+
+use std::time::Duration;
+
+use datastorage_api::{DatabaseErrorKind, NewEvent};
+use tokio::sync::watch;
+
+use super::{Entry, Queue, QueueUnavailable, Write};
+use crate::availability::Availability;
+use crate::clock::Clock;
+use crate::store::{Inserted, Store, StoreError};
+
+/// Entries in one transaction.
+const GROUP: usize = 500;
+/// How often the queue is looked at when nobody says that something was pushed.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Waits after a failure grow from the first to the second.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
+
+/// The task that empties the queue.
+#[derive(Debug)]
+pub struct Drain {
+    /// What it empties.
+    pub queue: Queue,
+    /// Where to.
+    pub store: Store,
+    /// Whether the database is there; this task finds out when it is back.
+    pub availability: Availability,
+    /// Dates parked entries.
+    pub clock: Clock,
+}
+
+/// Why a group could not be written now.
+enum Stop {
+    Store(StoreError),
+    Queue(QueueUnavailable),
+}
+
+impl From<QueueUnavailable> for Stop {
+    fn from(error: QueueUnavailable) -> Self {
+        Self::Queue(error)
+    }
+}
+
+impl Drain {
+    /// Runs until `stop` turns true; an entry is removed only after its commit.
+    pub async fn run(self, mut stop: watch::Receiver<bool>) {
+        let mut wait = BACKOFF.0;
+        loop {
+            let pause = match self.step().await {
+                Ok(true) => Duration::ZERO,
+                Ok(false) => {
+                    wait = BACKOFF.0;
+                    LOOK_EVERY
+                }
+                Err(stopped) => {
+                    self.report(&stopped);
+                    wait = (wait * 2).min(BACKOFF.1);
+                    wait
+                }
+            };
+            let idle = pause == LOOK_EVERY && !self.availability.is_away();
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = self.queue.pushed(), if idle => {}
+                () = self.availability.changed_to_away(), if idle => {}
+                _ = stop.wait_for(|stop| *stop) => return,
+            }
+        }
+    }
+
+    /// Writes one group; false when there is nothing to do.
+    async fn step(&self) -> Result<bool, Stop> {
+        if self.availability.is_away() {
+            self.store.ping().await.map_err(Stop::Store)?;
+            self.availability.is_back();
+        }
+        let entries = self.queue.oldest(GROUP).await?;
+        if entries.is_empty() {
+            return Ok(false);
+        }
+        self.write(&entries).await?;
+        Ok(true)
+    }
+
+    /// Writes the entries; halves a group that is refused until the poison is alone, and parks it.
+    async fn write(&self, entries: &[(u64, Entry)]) -> Result<(), Stop> {
+        let mut todo = vec![entries];
+        while let Some(group) = todo.pop() {
+            let events: Vec<&NewEvent> = group
+                .iter()
+                .map(
+                    |(
+                        _,
+                        Entry {
+                            write: Write::AuditEvent(event),
+                            ..
+                        },
+                    )| event,
+                )
+                .collect();
+            match self.insert(&events).await {
+                Ok(Inserted::All) => {
+                    self.queue
+                        .remove(group.iter().map(|(number, _)| *number).collect())
+                        .await?;
+                }
+                Err(error)
+                    if error.is_away()
+                        || (error.is_schema()
+                            && error.kind != DatabaseErrorKind::PartitionMissing) =>
+                {
+                    return Err(Stop::Store(error));
+                }
+                refused => {
+                    if let [(number, _)] = group {
+                        self.park(*number, refused).await?;
+                    } else {
+                        let (first, second) = group.split_at(group.len() / 2);
+                        todo.extend([second, first]);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Inserts; a missing partition is made once where it may be.
+    async fn insert(&self, events: &[&NewEvent]) -> Result<Inserted, StoreError> {
+        match self.store.insert_events(events).await {
+            Err(error) if error.kind == DatabaseErrorKind::PartitionMissing => {
+                if let Err(error) = self.store.ensure_partitions(self.clock.now()).await {
+                    tracing::warn!(%error, "partitions cannot be made");
+                }
+                self.store.insert_events(events).await
+            }
+            result => result,
+        }
+    }
+
+    async fn park(
+        &self,
+        number: u64,
+        refused: Result<Inserted, StoreError>,
+    ) -> Result<(), QueueUnavailable> {
+        let (reason, sqlstate) = match refused {
+            Err(error) => (error.message, error.sqlstate),
+            Ok(_) => (
+                "the event_id is taken by an event with another timestamp on the same UTC date"
+                    .to_owned(),
+                None,
+            ),
+        };
+        tracing::error!(
+            number,
+            reason,
+            sqlstate,
+            "a queued write is refused by the database and parked; see GET /api/v1/queue/parked"
+        );
+        self.queue
+            .park(number, reason, sqlstate, self.clock.now())
+            .await
+    }
+
+    fn report(&self, stopped: &Stop) {
+        match stopped {
+            Stop::Store(error) if error.is_away() => self.availability.is_gone(error),
+            Stop::Store(error) => {
+                tracing::warn!(%error, sqlstate = error.sqlstate, relation = error.relation, "the queue cannot be drained yet");
+            }
+            Stop::Queue(error) => tracing::debug!(%error, "the queue cannot be looked at"),
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! The routes: every operation of the contract, and nothing else.
+
+use std::any::Any;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderValue, Method, Uri};
+use axum::middleware::from_fn_with_state;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use datastorage_api::{ProblemType, paths};
+use tower_http::catch_panic::CatchPanicLayer;
+
+use crate::app::App;
+use crate::problem::{self, Problem};
+use crate::{audit, health, queue};
+
+/// The service as one router; binary and tests use the same.
+pub fn router(app: Arc<App>) -> Router {
+    Router::new()
+        .route(paths::AUDIT_EVENTS, post(audit::single).get(audit::query))
+        .route(paths::AUDIT_EVENTS_BATCH, post(audit::batch))
+        .route(paths::QUEUE_PARKED, get(queue::http::parked))
+        .route(paths::QUEUE_REDRIVE, post(queue::http::redrive))
+        .route(paths::HEALTH, get(health::health))
+        .route(paths::HEALTH_READY, get(health::ready))
+        .route(paths::HEALTH_LIVE, get(health::live))
+        .route(paths::METRICS, get(metrics))
+        .fallback(not_found)
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(CatchPanicLayer::custom(panicked))
+        .layer(from_fn_with_state(Arc::clone(&app), problem::finish))
+        .with_state(app)
+}
+
+async fn not_found(uri: Uri) -> Problem {
+    Problem::new(ProblemType::NotFound, format!("there is no {}", uri.path()))
+}
+
+async fn method_not_allowed(method: Method, uri: Uri) -> Problem {
+    Problem::new(
+        ProblemType::MethodNotAllowed,
+        format!("{} has no {method}", uri.path()),
+    )
+}
+
+fn panicked(_: Box<dyn Any + Send>) -> Response {
+    // The panic's own message went to stderr with its place; it may hold data, so the client gets none of it.
+    Problem::new(
+        ProblemType::InternalError,
+        "the server has a defect; its log says more",
+    )
+    .into_response()
+}
+
+/// `GET /metrics`.
+async fn metrics(State(app): State<Arc<App>>) -> Response {
+    let depth = app.queue.depth().await.ok();
+    let text = app.metrics.render(
+        depth,
+        app.queue.limits(),
+        app.clock.now(),
+        app.store.connections(),
+        app.availability.is_away(),
+    );
+    (
+        [(
+            CONTENT_TYPE,
+            HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8"),
+        )],
+        text,
+    )
+        .into_response()
+}

@@ -1,0 +1,162 @@
+//! What can go wrong between the server and PostgreSQL, told apart by what to do about it.
+
+use std::time::Duration;
+
+use datastorage_api::DatabaseErrorKind as Kind;
+use deadpool_postgres::{HookError, PoolError};
+use tokio_postgres::error::SqlState;
+
+/// A failed call to the database. Its text holds no secret, no SQL, and nothing of the data but what PostgreSQL's primary
+/// message quotes.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{message}")]
+pub struct StoreError {
+    /// What kind of failure.
+    pub kind: Kind,
+    /// PostgreSQL's code, when it answered.
+    pub sqlstate: Option<String>,
+    /// The table concerned.
+    pub relation: String,
+    /// One sentence for people.
+    pub message: String,
+    away: bool,
+    serialization: bool,
+}
+
+impl StoreError {
+    /// Whether the database as a whole cannot be used now: the data goes into the queue (D28).
+    pub fn is_away(&self) -> bool {
+        self.away
+    }
+
+    /// Whether the schema or the account lacks something that an operator must supply (D28): not a fault of the data.
+    pub fn is_schema(&self) -> bool {
+        matches!(
+            self.kind,
+            Kind::RelationMissing
+                | Kind::PartitionMissing
+                | Kind::ColumnMissing
+                | Kind::Permission
+                | Kind::Login
+                | Kind::DatabaseMissing
+        )
+    }
+
+    /// Whether the same statement may succeed at once: a deadlock, a serialisation failure, or a stale plan.
+    pub(super) fn is_momentary(&self) -> bool {
+        self.serialization
+    }
+
+    fn new(kind: Kind, relation: &str, message: String) -> Self {
+        let away = matches!(kind, Kind::Connection | Kind::PoolExhausted | Kind::Timeout);
+        Self {
+            kind,
+            sqlstate: None,
+            relation: relation.to_owned(),
+            message,
+            away,
+            serialization: false,
+        }
+    }
+
+    pub(super) fn timeout(relation: &str, after: Duration) -> Self {
+        Self::new(
+            Kind::Timeout,
+            relation,
+            format!("the database did not answer within {after:?}"),
+        )
+    }
+
+    pub(super) fn pool(error: PoolError, relation: &str) -> Self {
+        use deadpool_postgres::TimeoutType;
+        match error {
+            PoolError::Backend(error) | PoolError::PostCreateHook(HookError::Backend(error)) => {
+                Self::postgres(&error, relation)
+            }
+            PoolError::Timeout(TimeoutType::Wait) => Self::new(
+                Kind::PoolExhausted,
+                relation,
+                "no connection became free in time".to_owned(),
+            ),
+            PoolError::Timeout(_) => Self::new(
+                Kind::Connection,
+                relation,
+                "the database could not be reached in time".to_owned(),
+            ),
+            other => Self::new(
+                Kind::Connection,
+                relation,
+                format!("no connection: {other}"),
+            ),
+        }
+    }
+
+    pub(super) fn postgres(error: &tokio_postgres::Error, relation: &str) -> Self {
+        let Some(database) = error.as_db_error() else {
+            let text = error.to_string();
+            // The driver reports a value that does not fit its parameter or column like this; everything else is the connection.
+            let kind = if text.starts_with("error serializing")
+                || text.starts_with("error deserializing")
+            {
+                Kind::Type
+            } else {
+                Kind::Connection
+            };
+            return Self::new(
+                kind,
+                relation,
+                format!("connection to the database failed: {}", chain(error)),
+            );
+        };
+        let code = database.code();
+        let relation = database.table().unwrap_or(relation);
+        let mut failure = Self::new(
+            kind_of(code, database.constraint()),
+            relation,
+            database.message().to_owned(),
+        );
+        failure.sqlstate = Some(code.code().to_owned());
+        // Class 53 (out of disk, memory) and a standby that takes no writes pass, too.
+        failure.away |=
+            code.code().starts_with("53") || *code == SqlState::READ_ONLY_SQL_TRANSACTION;
+        failure.serialization = matches!(
+            *code,
+            SqlState::T_R_DEADLOCK_DETECTED | SqlState::T_R_SERIALIZATION_FAILURE
+        ) || (*code == SqlState::FEATURE_NOT_SUPPORTED
+            && database.routine() == Some("RevalidateCachedQuery"));
+        failure.away |= failure.serialization;
+        failure
+    }
+}
+
+fn kind_of(code: &SqlState, constraint: Option<&str>) -> Kind {
+    match *code {
+        SqlState::UNDEFINED_TABLE => Kind::RelationMissing,
+        SqlState::UNDEFINED_COLUMN => Kind::ColumnMissing,
+        // A row that no partition takes is a check violation without a constraint (ExecFindPartition).
+        SqlState::CHECK_VIOLATION if constraint.is_none() => Kind::PartitionMissing,
+        SqlState::INSUFFICIENT_PRIVILEGE => Kind::Permission,
+        SqlState::INVALID_PASSWORD | SqlState::INVALID_AUTHORIZATION_SPECIFICATION => Kind::Login,
+        SqlState::INVALID_CATALOG_NAME => Kind::DatabaseMissing,
+        SqlState::TOO_MANY_CONNECTIONS => Kind::PoolExhausted,
+        SqlState::QUERY_CANCELED | SqlState::LOCK_NOT_AVAILABLE => Kind::Timeout,
+        ref other => match &other.code()[..2] {
+            "08" | "57" => Kind::Connection,
+            "22" => Kind::Type,
+            "23" => Kind::Constraint,
+            _ => Kind::Other,
+        },
+    }
+}
+
+/// The error and its causes, in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}

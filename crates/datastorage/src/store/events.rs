@@ -1,0 +1,199 @@
+//! Writes audit events: one statement for a group, a repeat stored once (D29).
+
+use datastorage_api::NewEvent;
+use deadpool_postgres::Object;
+use jiff::Timestamp;
+use serde_json::value::RawValue;
+use tokio_postgres::types::{Json, ToSql};
+use uuid::Uuid;
+
+use super::{Store, StoreError};
+
+const RELATION: &str = "audit_events";
+
+/// One row of arrays becomes many rows: one round trip, one plan, and ON CONFLICT, which COPY does not have.
+const INSERT: &str = "
+    INSERT INTO audit_events
+        (event_id, event_version, event_timestamp, event_date, event_type, event_category, event_action, event_outcome,
+         actor_type, actor_id, resource_type, resource_id, correlation_id, parent_event_id, namespace, cluster_name,
+         event_data, severity, duration_ms)
+    SELECT event_id, event_version, event_timestamp, (event_timestamp AT TIME ZONE 'UTC')::date, event_type, event_category,
+           event_action, event_outcome, actor_type, actor_id, resource_type, resource_id, correlation_id, parent_event_id,
+           namespace, cluster_name, event_data, severity, duration_ms
+    FROM unnest($1::uuid[], $2::text[], $3::timestamptz[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[],
+                $9::text[], $10::text[], $11::text[], $12::text[], $13::uuid[], $14::text[], $15::text[], $16::jsonb[],
+                $17::text[], $18::integer[])
+        AS event (event_id, event_version, event_timestamp, event_type, event_category, event_action, event_outcome,
+                  actor_type, actor_id, resource_type, resource_id, correlation_id, parent_event_id, namespace,
+                  cluster_name, event_data, severity, duration_ms)
+    ON CONFLICT (event_id, event_date) DO NOTHING";
+
+/// Ids of the group that the table holds with another time on the same UTC date.
+const CLASHES: &str = "
+    SELECT DISTINCT event.event_id
+    FROM unnest($1::uuid[], $2::timestamptz[]) AS event (event_id, event_timestamp)
+    JOIN audit_events AS stored
+      ON stored.event_id = event.event_id AND stored.event_date = (event.event_timestamp AT TIME ZONE 'UTC')::date
+    WHERE stored.event_timestamp <> event.event_timestamp";
+
+/// How often a group is tried again after a deadlock or a serialisation failure.
+const MOMENTARY_TRIES: usize = 4;
+
+/// What became of a group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Inserted {
+    /// Every event is in the table, committed, once.
+    All,
+    /// Nothing was stored: these ids are taken by events of another time on the same UTC date.
+    Clash(Vec<Uuid>),
+}
+
+impl Store {
+    /// Stores all events in one transaction, or none. An event that is there already counts as stored.
+    pub async fn insert_events(&self, events: &[&NewEvent]) -> Result<Inserted, StoreError> {
+        let columns = Columns::of(events);
+        // An id that the server made cannot be a repeat: the statement commits by itself and saves a round trip.
+        let repeats = events.iter().any(|event| event.client_id);
+        for _ in 1..MOMENTARY_TRIES {
+            match self.try_insert(&columns, repeats).await {
+                Err(error) if error.is_momentary() => {
+                    tracing::debug!(%error, "group of events is tried again");
+                }
+                result => return result,
+            }
+        }
+        self.try_insert(&columns, repeats).await
+    }
+
+    async fn try_insert(
+        &self,
+        columns: &Columns<'_>,
+        repeats: bool,
+    ) -> Result<Inserted, StoreError> {
+        self.run(RELATION, async |client| {
+            let insert = client.prepare_cached(INSERT).await?;
+            if !repeats {
+                client.execute(&insert, &columns.parameters()).await?;
+                return Ok(Inserted::All);
+            }
+            // Polled together, both messages go out in one write.
+            let parameters = columns.parameters();
+            let ((), stored) = tokio::try_join!(
+                client.batch_execute("BEGIN"),
+                client.execute(&insert, &parameters)
+            )?;
+            if stored == columns.event_id.len() as u64 {
+                client.batch_execute("COMMIT").await?;
+                return Ok(Inserted::All);
+            }
+            settle_repeats(client, columns).await
+        })
+        .await
+    }
+
+    /// Whether an event with that id is stored, on any date.
+    pub async fn event_exists(&self, id: Uuid) -> Result<bool, StoreError> {
+        self.run(RELATION, async |client| {
+            let statement = client
+                .prepare_cached("SELECT EXISTS (SELECT FROM audit_events WHERE event_id = $1)")
+                .await?;
+            client.query_one(&statement, &[&id]).await?.try_get(0)
+        })
+        .await
+    }
+}
+
+/// Some rows were there before. Repeats are fine; an id with another time undoes the group.
+async fn settle_repeats(
+    client: &Object,
+    columns: &Columns<'_>,
+) -> Result<Inserted, tokio_postgres::Error> {
+    let statement = client.prepare_cached(CLASHES).await?;
+    let rows = client
+        .query(&statement, &[&columns.event_id, &columns.event_timestamp])
+        .await?;
+    if rows.is_empty() {
+        client.batch_execute("COMMIT").await?;
+        return Ok(Inserted::All);
+    }
+    client.batch_execute("ROLLBACK").await?;
+    Ok(Inserted::Clash(
+        rows.iter()
+            .map(|row| row.try_get(0))
+            .collect::<Result<_, _>>()?,
+    ))
+}
+
+/// The events of a group, turned by ninety degrees.
+#[derive(Default)]
+struct Columns<'a> {
+    event_id: Vec<Uuid>,
+    event_version: Vec<&'a str>,
+    event_timestamp: Vec<Timestamp>,
+    event_type: Vec<&'a str>,
+    event_category: Vec<&'a str>,
+    event_action: Vec<&'a str>,
+    event_outcome: Vec<&'a str>,
+    actor_type: Vec<&'a str>,
+    actor_id: Vec<&'a str>,
+    resource_type: Vec<&'a str>,
+    resource_id: Vec<&'a str>,
+    correlation_id: Vec<&'a str>,
+    parent_event_id: Vec<Option<Uuid>>,
+    namespace: Vec<Option<&'a str>>,
+    cluster_name: Vec<Option<&'a str>>,
+    event_data: Vec<Json<&'a RawValue>>,
+    severity: Vec<&'a str>,
+    duration_ms: Vec<Option<i32>>,
+}
+
+impl<'a> Columns<'a> {
+    fn of(events: &[&'a NewEvent]) -> Self {
+        let mut columns = Self::default();
+        for event in events {
+            columns.event_id.push(event.event_id);
+            columns.event_version.push(&event.event_version);
+            columns.event_timestamp.push(event.event_timestamp);
+            columns.event_type.push(&event.event_type);
+            columns.event_category.push(event.event_category.as_str());
+            columns.event_action.push(&event.event_action);
+            columns.event_outcome.push(event.event_outcome.as_str());
+            columns.actor_type.push(&event.actor_type);
+            columns.actor_id.push(&event.actor_id);
+            columns.resource_type.push(&event.resource_type);
+            columns.resource_id.push(&event.resource_id);
+            columns.correlation_id.push(&event.correlation_id);
+            columns.parent_event_id.push(event.parent_event_id);
+            columns.namespace.push(event.namespace.as_deref());
+            columns.cluster_name.push(event.cluster_name.as_deref());
+            columns.event_data.push(Json(event.event_data.as_raw()));
+            columns.severity.push(&event.severity);
+            columns.duration_ms.push(event.duration_ms);
+        }
+        columns
+    }
+
+    /// In the order of [`INSERT`]'s placeholders.
+    fn parameters(&self) -> [&(dyn ToSql + Sync); 18] {
+        [
+            &self.event_id,
+            &self.event_version,
+            &self.event_timestamp,
+            &self.event_type,
+            &self.event_category,
+            &self.event_action,
+            &self.event_outcome,
+            &self.actor_type,
+            &self.actor_id,
+            &self.resource_type,
+            &self.resource_id,
+            &self.correlation_id,
+            &self.parent_event_id,
+            &self.namespace,
+            &self.cluster_name,
+            &self.event_data,
+            &self.severity,
+            &self.duration_ms,
+        ]
+    }
+}

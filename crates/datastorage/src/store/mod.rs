@@ -1,0 +1,122 @@
+//! PostgreSQL: the only module that holds SQL (D2).
+//!
+//! Every call waits a bounded time and answers with a [`StoreError`] that says whether the database is away, lacks a part of
+//! the schema, or refuses the data.
+
+mod error;
+mod events;
+mod partitions;
+mod query;
+mod schema;
+mod session;
+
+use std::time::Duration;
+
+use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime, Timeouts};
+use secrecy::ExposeSecret;
+use tokio_postgres::NoTls;
+
+pub use self::error::StoreError;
+pub use self::events::Inserted;
+pub use self::query::{EventFilter, Page, Position};
+pub use self::schema::{Requirements, UnknownProfile};
+use crate::config::DatabaseConfig;
+
+/// Access to the database.
+#[derive(Clone)]
+pub struct Store {
+    pool: Pool,
+    statement_timeout: Duration,
+}
+
+impl Store {
+    /// A pool for the database. Connects when first used, so it starts whether or not the database is there.
+    pub fn new(config: &DatabaseConfig) -> Result<Self, deadpool_postgres::BuildError> {
+        let mut postgres = tokio_postgres::Config::new();
+        postgres
+            .host(&config.host)
+            .port(config.port)
+            .dbname(&config.name)
+            .user(&config.user)
+            .password(config.password.expose_secret())
+            .application_name("datastorage")
+            .connect_timeout(config.connect_timeout)
+            .keepalives_idle(Duration::from_secs(15))
+            .tcp_user_timeout(config.statement_timeout);
+        let manager = Manager::from_config(
+            postgres,
+            NoTls,
+            ManagerConfig {
+                recycling_method: RecyclingMethod::Fast,
+            },
+        );
+        let pool = Pool::builder(manager)
+            .max_size(config.max_connections)
+            .timeouts(Timeouts {
+                wait: Some(config.statement_timeout),
+                // Name resolution and log-in come on top of the connect timeout.
+                create: Some(config.connect_timeout * 2),
+                recycle: Some(config.connect_timeout),
+            })
+            .runtime(Runtime::Tokio1)
+            .post_create(session::prepare())
+            .build()?;
+        Ok(Self {
+            pool,
+            statement_timeout: config.statement_timeout,
+        })
+    }
+
+    /// Whether the database answers.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        self.run("pg_class", async |client| {
+            client.batch_execute("SELECT 1").await
+        })
+        .await
+    }
+
+    /// Connections in use and open, for metrics.
+    pub fn connections(&self) -> (usize, usize) {
+        let status = self.pool.status();
+        (status.size - status.available.min(status.size), status.size)
+    }
+
+    /// Closes idle connections, so that the next ones see what changed (the role's grants after a migration).
+    pub fn renew(&self) {
+        self.pool.retain(|_, _| false);
+    }
+
+    /// Closes all connections; calls in flight fail.
+    pub fn close(&self) {
+        self.pool.close();
+    }
+
+    /// Runs `work` on a connection within the statement timeout. After an error or a timeout the connection is closed rather
+    /// than reused: it may be in a transaction, or wait for an answer that never comes.
+    async fn run<T>(
+        &self,
+        relation: &'static str,
+        work: impl AsyncFnOnce(&Object) -> Result<T, tokio_postgres::Error>,
+    ) -> Result<T, StoreError> {
+        let client = self
+            .pool
+            .get()
+            .await
+            .map_err(|error| StoreError::pool(error, relation))?;
+        let failure = match tokio::time::timeout(self.statement_timeout, work(&client)).await {
+            Ok(Ok(value)) => return Ok(value),
+            Ok(Err(error)) => StoreError::postgres(&error, relation),
+            Err(_) => StoreError::timeout(relation, self.statement_timeout),
+        };
+        drop(Object::take(client));
+        Err(failure)
+    }
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store")
+            .field("pool", &self.pool.status())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,18 @@
+//! Keeps the months around today covered (D25).
+
+use jiff::Timestamp;
+
+use super::{Store, StoreError};
+
+impl Store {
+    /// Makes the partitions of the previous month, this one and those ahead where they are missing; returns the new ones.
+    pub async fn ensure_partitions(&self, now: Timestamp) -> Result<Vec<String>, StoreError> {
+        self.run("audit_events", async |client| {
+            let rows = client
+                .query("SELECT ensure_audit_events_partitions($1)", &[&now])
+                .await?;
+            rows.iter().map(|row| row.try_get(0)).collect()
+        })
+        .await
+    }
+}
