@@ -1,0 +1,115 @@
+//! The command line: verbs and flags, nothing else.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::lifecycle::Keep;
+
+/// Runs the services' end-to-end suites
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", version, disable_help_subcommand = true)]
+pub struct Cli {
+    /// What to do
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Sets up a service's environment, runs its suite, reports, cleans up
+    #[command(after_help = "Examples:\n  cargo xtask e2e workflowexecution\n  cargo xtask e2e workflowexecution --target local --keep on-failure\n  cargo xtask e2e workflowexecution --plan")]
+    E2e(E2e),
+    /// Sets up a service's environment and leaves it running
+    #[command(after_help = "Examples:\n  cargo xtask up workflowexecution\n  cargo xtask up workflowexecution --target local")]
+    Up(Up),
+    /// Runs a service's suite on the environment that `up` left; without a service, every test of this workspace
+    #[command(after_help = "Examples:\n  cargo xtask test\n  cargo xtask test --require kind\n  cargo xtask test workflowexecution")]
+    Test(Test),
+    /// Stops what `up` or `migrate` left running
+    #[command(after_help = "Examples:\n  cargo xtask down\n  cargo xtask down workflowexecution")]
+    Down(Down),
+    /// Applies the migrations that one service needs
+    #[command(after_help = "Examples:\n  cargo xtask migrate --profile gateway\n  cargo xtask migrate --profile gateway --database-url postgres://slm_user@127.0.0.1:5432/action_history")]
+    Migrate(Migrate),
+    /// Lists the services and what each needs
+    Services,
+    /// Removes what killed runs left and what has expired
+    Reap,
+}
+
+/// Flags of `e2e`.
+#[derive(Debug, Args)]
+pub struct E2e {
+    /// The service whose suite is run
+    pub service: String,
+    #[command(flatten)]
+    pub place: PlaceArgs,
+    /// When the environment is kept after the tests
+    #[arg(long, value_enum, default_value_t = Keep::Never)]
+    pub keep: Keep,
+    /// Print the plan and do nothing
+    #[arg(long)]
+    pub plan: bool,
+}
+
+/// Flags of `up`.
+#[derive(Debug, Args)]
+pub struct Up {
+    /// The service whose environment is set up
+    pub service: String,
+    #[command(flatten)]
+    pub place: PlaceArgs,
+}
+
+/// Where an environment is set up.
+#[derive(Debug, Args)]
+pub struct PlaceArgs {
+    /// Where PostgreSQL and Data Storage live
+    #[arg(long, value_enum, default_value_t = Target::Auto)]
+    pub target: Target,
+    /// A PostgreSQL server to use instead of starting one; the password comes from PGPASSWORD. Implies --target local
+    #[arg(long, value_name = "URL")]
+    pub postgres_url: Option<String>,
+}
+
+/// The choice of a place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Target {
+    /// Kind where Docker and kind answer, else local
+    Auto,
+    /// A Kind cluster
+    Kind,
+    /// Processes of this machine
+    Local,
+}
+
+/// Flags of `test`.
+#[derive(Debug, Args)]
+pub struct Test {
+    /// The service whose suite is run; none runs every tier of this workspace
+    pub service: Option<String>,
+    /// A tier that must run: without it the command fails with exit 3
+    #[arg(long, value_name = "TIER", value_delimiter = ',')]
+    pub require: Vec<String>,
+    /// PostgreSQL versions that the database tests run on, besides the default
+    #[arg(long, value_name = "MAJOR", value_delimiter = ',')]
+    pub postgres: Vec<u32>,
+}
+
+/// Flags of `down`.
+#[derive(Debug, Args)]
+pub struct Down {
+    /// The service whose environment is stopped; none stops all
+    pub service: Option<String>,
+}
+
+/// Flags of `migrate`.
+#[derive(Debug, Args)]
+pub struct Migrate {
+    /// The profile: a service or a group
+    #[arg(long)]
+    pub profile: String,
+    /// The database; the password comes from PGPASSWORD
+    #[arg(long, value_name = "URL")]
+    pub database_url: Option<String>,
+}

@@ -1,0 +1,40 @@
+//! `cargo xtask down`: stops what `up`, a kept run or an embedded `migrate` left running.
+
+use crate::cli::Down;
+use crate::exit::Exit;
+use crate::lifecycle::release::release;
+use crate::paths::Paths;
+use crate::process::Door;
+use crate::report;
+use crate::state::Run;
+
+/// Runs the verb. Runs that are under way are named and left alone.
+pub fn run(door: &Door, args: &Down) -> anyhow::Result<Exit> {
+    if let Some(name) = &args.service {
+        crate::service::find(name)?;
+    }
+    let paths = Paths::find(door)?;
+    let mut first = None;
+    let mut stopped = 0;
+    for run in Run::list(&paths.runs()) {
+        let state = run.state();
+        if args.service.as_ref().is_some_and(|name| *name != state.service) {
+            continue;
+        }
+        if state.owner.as_ref().is_some_and(crate::state::Owner::lives) {
+            report::say(&format!("{} is under way: its own process ends it", state.run));
+            continue;
+        }
+        match release(&run, door) {
+            Ok(what) => {
+                stopped += 1;
+                report::say(&format!("{}: {what}", state.run));
+            }
+            Err(failure) => first = first.or(Some(failure)),
+        }
+    }
+    if stopped == 0 && first.is_none() {
+        report::say("nothing to stop");
+    }
+    first.map_or(Ok(Exit::Passed), |failure| Err(failure.into()))
+}

@@ -1,0 +1,30 @@
+//! `cargo xtask e2e`: the whole life of one service's run.
+
+use crate::cli::E2e;
+use crate::exit::Exit;
+use crate::lifecycle::plan::{Until, plan};
+use crate::lifecycle::session::Session;
+use crate::lifecycle::{self};
+use crate::paths::Paths;
+use crate::process::Door;
+use crate::{report, service};
+
+/// Runs the verb.
+pub fn run(door: &Door, args: E2e) -> anyhow::Result<Exit> {
+    let service = service::find(&args.service)?;
+    let suite = service.suite()?.clone();
+    let (place, why) = super::place(door, &args.place)?;
+    let plan = plan(&service.name, place, Until::Done(suite.deadline()));
+    if args.plan {
+        report::print(&plan.table());
+        return Ok(Exit::Passed);
+    }
+    let paths = Paths::find(door)?;
+    super::reap::before_a_run(door, &paths);
+    let session = Session::begin(service, place, &why, args.place.postgres_url, door, paths)?;
+    lifecycle::run(&session, &plan, args.keep)?;
+    if session.run.dir().join("state.json").exists() {
+        super::up::tell(&session.run.state());
+    }
+    Ok(Exit::Passed)
+}

@@ -1,0 +1,44 @@
+//! The configuration that Data Storage is given: the file of the existing image, so that either image reads it.
+
+use std::path::PathBuf;
+
+use serde_json::json;
+
+/// What differs between one Data Storage and another.
+#[derive(Debug)]
+pub struct Config<'a> {
+    /// Address and port to listen on; port 0 lets the system choose.
+    pub listen: (&'a str, u16),
+    /// Host, port, database and user.
+    pub database: (&'a str, u16, &'a str, &'a str),
+    /// The file with user and password.
+    pub secrets: PathBuf,
+    /// Where events wait while the database is away.
+    pub queue: PathBuf,
+    /// The profile whose tables must be there before it is ready (D10).
+    pub profile: &'a str,
+}
+
+impl Config<'_> {
+    /// The file's text: JSON, which is YAML.
+    pub fn yaml(&self) -> String {
+        let (host, port) = self.listen;
+        let (database_host, database_port, name, user) = self.database;
+        json!({
+            "server": {"host": host, "port": port},
+            "logging": {"level": "info", "format": "json"},
+            "database": {
+                "host": database_host, "port": database_port, "name": name, "user": user, "ssl_mode": "disable",
+                "secretsFile": self.secrets, "usernameKey": "username", "passwordKey": "password",
+            },
+            "queue": {"directory": self.queue},
+            "schema": {"profile": self.profile},
+        })
+        .to_string()
+    }
+}
+
+/// The secrets file's text.
+pub fn secrets(user: &str, password: &str) -> String {
+    json!({"username": user, "password": password}).to_string()
+}

@@ -1,0 +1,114 @@
+//! Removes what a run made, from its state file alone: the run itself, `down` and `reap` all come here.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::exit::{Exit, Failure};
+use crate::process::Door;
+use crate::state::{Resource, Run};
+use crate::tools::{docker, kind};
+
+/// How long a process may take to end by itself before it is killed.
+const GRACE: Duration = Duration::from_secs(8);
+
+/// Removes every resource of a run, the newest first, and says how many there were. What cannot be removed is named and stays in the state.
+pub fn release(run: &Run, door: &Door) -> Result<String, Failure> {
+    let resources = run.state().resources;
+    let mut left = Vec::new();
+    for resource in resources.iter().rev() {
+        match remove(run, resource, door) {
+            Ok(()) => {
+                let gone = |state: &mut crate::state::State| state.resources.retain(|other| other != resource);
+                run.update(gone).map_err(|error| Failure::new(Exit::LeftBehind, format!("{error:#}")))?;
+            }
+            Err(why) => left.push(format!("{}: {why}", describe(resource))),
+        }
+    }
+    if !left.is_empty() {
+        return Err(Failure::new(Exit::LeftBehind, format!("{} of {} resources are still there", left.len(), resources.len()))
+            .seen(left.join("\n"))
+            .next("cargo xtask reap"));
+    }
+    let state = run.dir().join("state.json");
+    std::fs::remove_file(&state).map_err(|error| Failure::new(Exit::LeftBehind, format!("cannot remove {}: {error}", state.display())))?;
+    Ok(match resources.len() {
+        0 => "nothing was made".to_owned(),
+        1 => describe(&resources[0]),
+        count => format!("{count} resources removed"),
+    })
+}
+
+fn describe(resource: &Resource) -> String {
+    match resource {
+        Resource::Cluster { name } => format!("cluster {name}"),
+        Resource::Postgres { dir } => format!("PostgreSQL in {}", dir.display()),
+        Resource::Processes => "processes".to_owned(),
+        Resource::Directory { path } => format!("directory {}", path.display()),
+    }
+}
+
+fn remove(run: &Run, resource: &Resource, door: &Door) -> Result<(), String> {
+    match resource {
+        Resource::Cluster { name } => remove_cluster(door, name, &run.dir().join("kubeconfig")),
+        Resource::Postgres { dir } => crate::lifecycle::local::stop_postgres(dir),
+        Resource::Processes => end_processes(&run.id()),
+        Resource::Directory { path } => match std::fs::remove_dir_all(path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.to_string()),
+            _ => Ok(()),
+        },
+    }
+}
+
+fn remove_cluster(door: &Door, name: &str, kubeconfig: &Path) -> Result<(), String> {
+    let node = kind::node(name);
+    let volumes = docker::volumes_of(door, &node);
+    kind::delete(door, name, kubeconfig).map_err(|error| error.to_string())?;
+    drop(std::fs::remove_file(kubeconfig));
+    // `kind delete` leaves the anonymous volume of a node whose creation was cut short.
+    docker::remove_volumes(door, &volumes);
+    match docker::container_exists(door, &node) {
+        Ok(false) => Ok(()),
+        Ok(true) => Err(format!("the container {node} is still there")),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// Ends every process that carries the run's variable: SIGTERM, then SIGKILL to what is left after a grace.
+fn end_processes(run: &str) -> Result<(), String> {
+    let began = Instant::now();
+    let mut signal = Signal::SIGTERM;
+    loop {
+        let pids = processes_of(run);
+        if pids.is_empty() {
+            return Ok(());
+        }
+        if began.elapsed() > 2 * GRACE {
+            return Err(format!("processes {pids:?} do not end"));
+        }
+        if began.elapsed() > GRACE {
+            signal = Signal::SIGKILL;
+        }
+        for pid in pids {
+            // Gone already is what is wanted.
+            kill(Pid::from_raw(pid), signal).ok();
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// The processes that were started for a run, grandchildren included: they carry its variable (proc(5), environ).
+pub fn processes_of(run: &str) -> Vec<i32> {
+    let mark = format!("{}={run}", e2e_env::RUN);
+    let own = i32::try_from(std::process::id()).unwrap_or_default();
+    let pids = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    pids.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok())
+        .filter(|pid| *pid != own)
+        .filter(|pid| {
+            let environ = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+            environ.split(|byte| *byte == 0).any(|pair| pair == mark.as_bytes())
+        })
+        .collect()
+}

@@ -1,0 +1,261 @@
+//! One run while it is under way: what it was asked for, what its stages have made, and the stages that are the same everywhere.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Mutex, OnceLock};
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use rand::distr::{Alphanumeric, SampleString as _};
+
+use crate::exit::{Exit, Failure};
+use crate::lifecycle::plan::{Place, Stage, Step};
+use crate::lifecycle::{kind, local};
+use crate::paths::Paths;
+use crate::process::{Child, Door};
+use crate::report::{Event, Reporter};
+use crate::service::Service;
+use crate::state::{Resource, Run, write_private};
+use crate::tools::cargo;
+
+/// A database as a client reaches it.
+#[derive(Clone, Debug)]
+pub struct Database {
+    /// Port on the loopback address.
+    pub port: u16,
+    /// Role.
+    pub user: String,
+    /// Database name.
+    pub name: String,
+    /// The role's password.
+    pub password: String,
+}
+
+impl Database {
+    /// The URL without the password, for environments and messages.
+    pub fn url(&self) -> String {
+        format!("postgres://{}@127.0.0.1:{}/{}", self.user, self.port, self.name)
+    }
+
+    /// The URL with the password, for a driver in this process only.
+    pub fn secret_url(&self) -> String {
+        format!("postgres://{}:{}@127.0.0.1:{}/{}", self.user, self.password, self.port, self.name)
+    }
+}
+
+/// What the stages of a run have made so far.
+#[derive(Debug, Default)]
+pub struct Made {
+    /// The Data Storage binary.
+    pub datastorage: OnceLock<PathBuf>,
+    /// The suite's test binary.
+    pub suite: OnceLock<PathBuf>,
+    /// The name of the Data Storage image in the node.
+    pub image: OnceLock<String>,
+    /// Host port of each node port.
+    pub ports: OnceLock<BTreeMap<u16, u16>>,
+    /// The service's database.
+    pub database: OnceLock<Database>,
+    /// The database that holds no migration.
+    pub unmigrated: OnceLock<Database>,
+    /// Base URL of Data Storage.
+    pub url: OnceLock<String>,
+    /// Base URL of the second Data Storage.
+    pub unmigrated_url: OnceLock<String>,
+    /// Processes that later stages watch.
+    pub children: Mutex<Vec<Child>>,
+}
+
+/// A runtime for the libraries that are asynchronous.
+pub fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()
+}
+
+/// A password of letters and digits only, so that it needs no quoting in a URL.
+pub fn random_password() -> String {
+    Alphanumeric.sample_string(&mut rand::rng(), 24)
+}
+
+/// A run under way.
+#[derive(Debug)]
+pub struct Session {
+    /// The service.
+    pub service: Service,
+    /// Where it runs.
+    pub place: Place,
+    /// A PostgreSQL server to use instead of starting one (local only), with its password.
+    pub postgres_url: Option<String>,
+    /// The door for every process of the run.
+    pub door: Door,
+    /// What people see.
+    pub report: Reporter,
+    /// The run's directory and state.
+    pub run: Run,
+    /// The checkout and its target directory.
+    pub paths: Paths,
+    /// For the libraries that are asynchronous.
+    pub runtime: tokio::runtime::Runtime,
+    /// The password of this run's PostgreSQL.
+    pub password: String,
+    /// What the stages have made.
+    pub made: Made,
+}
+
+impl Session {
+    /// Begins a run: makes its directory and state file before anything else is made.
+    pub fn begin(service: Service, place: Place, why: &str, postgres_url: Option<String>, door: &Door, paths: Paths) -> anyhow::Result<Self> {
+        let run = Run::create(&paths.runs(), &service.name, place.word(), Duration::from_hours(1))?;
+        let id = run.id();
+        let report = Reporter::logging_to(&run.dir().join("events.jsonl")).context("cannot write the run's event log")?;
+        let door = door.clone().env(e2e_env::RUN, &id).logged(&run.dir().join("commands.log"))?;
+        run.will_make(Resource::Processes)?;
+        report.emit(&Event::Run { run: &id, target: place.word(), why });
+        let (runtime, password) = (runtime()?, random_password());
+        Ok(Self { service, place, postgres_url, door, report, run, paths, runtime, password, made: Made::default() })
+    }
+
+    /// How many stages may run at once: compiling and creating a cluster each keep a core busy.
+    #[expect(clippy::unused_self, reason = "a session on a larger machine or with a budget answers differently")]
+    pub fn width(&self) -> usize {
+        std::thread::available_parallelism().map_or(2, std::num::NonZero::get).max(2)
+    }
+
+    /// Performs one stage and returns a few words on what it made.
+    pub fn perform(&self, stage: &Stage) -> Result<String, Failure> {
+        match (stage.step, self.place) {
+            (Step::Preflight, Place::Kind) => kind::preflight(self),
+            (Step::Preflight, Place::Local) => local::preflight(self),
+            (Step::BuildDataStorage, _) => self.build_datastorage(stage.deadline),
+            (Step::BuildSuite, _) => self.build_suite(stage.deadline),
+            (Step::CreateCluster, _) => kind::create_cluster(self, stage.deadline),
+            (Step::LoadPostgres, _) => kind::load_postgres(self, stage.deadline),
+            (Step::LoadDataStorage, _) => kind::load_datastorage(self),
+            (Step::DeployPostgres, Place::Kind) => kind::deploy_postgres(self),
+            (Step::DeployPostgres, Place::Local) => local::deploy_postgres(self),
+            (Step::AwaitPostgres, Place::Kind) => kind::await_postgres(self, stage.deadline),
+            (Step::AwaitPostgres, Place::Local) => local::await_postgres(self),
+            (Step::Migrate, _) => self.migrate(stage.deadline),
+            (Step::DeployDataStorage, Place::Kind) => kind::deploy_datastorage(self),
+            (Step::DeployDataStorage, Place::Local) => local::deploy_datastorage(self, stage.deadline),
+            (Step::AwaitDataStorage, Place::Kind) => kind::await_datastorage(self, stage.deadline),
+            (Step::AwaitDataStorage, Place::Local) => self.await_health(stage.deadline),
+            (Step::RunSuite, _) => crate::suite::run(self, stage.deadline),
+            (Step::CollectEvidence | Step::TearDown, _) => Ok(String::new()),
+        }
+    }
+
+    /// Gathers what explains a failure into the run's directory; its first page is `verdict.txt`.
+    pub fn collect(&self, door: &Door, failure: Option<&Failure>) -> Result<String, Failure> {
+        let page = failure.map(|failure| format!("{} failed\n\n{failure}\n", self.run.id())).unwrap_or_default();
+        write_private(&self.run.dir().join("verdict.txt"), page.as_bytes())
+            .map_err(|error| Failure::new(Exit::Setup, format!("{error:#}")))?;
+        if self.place == Place::Kind {
+            kind::collect(self, door);
+        }
+        Ok(self.run.dir().display().to_string())
+    }
+
+    /// Hands the environment over to whoever comes next, until it expires.
+    pub fn keep(&self, lifetime: Duration) -> Result<(), Failure> {
+        let environment = self.environment();
+        self.run.keep(environment, &self.password(), lifetime).map_err(|error| Failure::new(Exit::Setup, format!("{error:#}")))
+    }
+
+    /// The password of the service's database.
+    pub fn password(&self) -> String {
+        self.made.database.get().map_or_else(|| self.password.clone(), |database| database.password.clone())
+    }
+
+    /// What a suite gets, without the password.
+    pub fn environment(&self) -> BTreeMap<String, String> {
+        let made = &self.made;
+        let kind = self.place == Place::Kind;
+        let entries = [
+            (e2e_env::RUN, Some(self.run.id())),
+            (e2e_env::SERVICE, Some(self.service.name.clone())),
+            (e2e_env::TARGET, Some(self.place.word().to_owned())),
+            (e2e_env::EVIDENCE_DIR, Some(self.run.dir().display().to_string())),
+            (e2e_env::NAMESPACE, kind.then(|| self.service.namespace.clone())),
+            (e2e_env::KUBECONFIG, kind.then(|| self.run.dir().join("kubeconfig").display().to_string())),
+            (e2e_env::DATABASE_URL, made.database.get().map(Database::url)),
+            (e2e_env::DATASTORAGE_URL, made.url.get().cloned()),
+            (e2e_env::DATASTORAGE_UNMIGRATED_URL, made.unmigrated_url.get().cloned()),
+        ];
+        entries.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
+    }
+
+    /// What an earlier stage made; asking too early is a defect of the plan.
+    pub fn made<'a, T>(slot: &'a OnceLock<T>, what: &str) -> Result<&'a T, Failure> {
+        slot.get().ok_or_else(|| Failure::new(Exit::Setup, format!("the plan has no stage that made {what} before it is needed")))
+    }
+
+    fn build_datastorage(&self, deadline: Duration) -> Result<String, Failure> {
+        let binary = match std::env::var_os(e2e_env::DATASTORAGE_BIN) {
+            Some(path) => PathBuf::from(path),
+            None => cargo::build_binary(&self.door, &self.paths, "datastorage", deadline, self.lines(Step::BuildDataStorage))?,
+        };
+        let file = std::fs::metadata(&binary).map_err(|error| {
+            Failure::new(Exit::Preflight, format!("no Data Storage binary at {}: {error}", binary.display()))
+                .next(format!("unset {} to build it", e2e_env::DATASTORAGE_BIN))
+        })?;
+        let note = format!("{} KB", file.len() / 1000);
+        self.made.datastorage.get_or_init(|| binary);
+        Ok(note)
+    }
+
+    fn build_suite(&self, deadline: Duration) -> Result<String, Failure> {
+        let suite = self.service.suite()?;
+        let binary = cargo::build_tests(&self.door, &self.paths, &suite.package, deadline, self.lines(Step::BuildSuite))?;
+        self.made.suite.get_or_init(|| binary);
+        Ok(String::new())
+    }
+
+    /// Shows the lines of a command as part of a stage.
+    pub fn lines(&self, step: Step) -> impl FnMut(&str) + '_ {
+        move |text| self.report.emit(&Event::Line { stage: step.name(), text })
+    }
+
+    fn migrate(&self, deadline: Duration) -> Result<String, Failure> {
+        let database = Self::made(&self.made.database, "the database")?;
+        crate::commands::migrate::apply_profile(&self.runtime, &database.secret_url(), &self.service.profile, deadline, self.door.cancel())
+            .map(|report| crate::commands::migrate::summary(&report))
+    }
+
+    /// Waits until Data Storage itself says that it is ready, and keeps its last answer for the failure.
+    pub fn await_health(&self, deadline: Duration) -> Result<String, Failure> {
+        let url = format!("{}/health/ready", Self::made(&self.made.url, "Data Storage's address")?);
+        let agent: ureq::Agent =
+            ureq::Agent::config_builder().timeout_global(Some(Duration::from_secs(2))).http_status_as_error(false).build().into();
+        let began = Instant::now();
+        loop {
+            self.door.cancel().check()?;
+            let seen = match agent.get(&url).call() {
+                Ok(mut response) => {
+                    let status = response.status();
+                    let body = response.body_mut().read_to_string().unwrap_or_default();
+                    if status.is_success() {
+                        return Ok(url.trim_end_matches("/health/ready").to_owned());
+                    }
+                    format!("{status} {body}")
+                }
+                Err(error) => error.to_string(),
+            };
+            self.check_children()?;
+            if began.elapsed() > deadline {
+                return Err(Failure::new(Exit::Deadline, format!("Data Storage was not ready after {} s", deadline.as_secs()))
+                    .seen(format!("GET {url} answered: {seen}"))
+                    .next("the answer names what is missing: `cargo xtask migrate` applies it, a log lies beside the verdict"));
+            }
+            std::thread::sleep(Duration::from_millis(25));
+        }
+    }
+
+    /// Fails as soon as a process that the run depends on has ended.
+    pub fn check_children(&self) -> Result<(), Failure> {
+        let children = self.made.children.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        match children.iter().find_map(Child::died) {
+            Some(how) => Err(Failure::new(Exit::Setup, "Data Storage ended while it was waited for").seen(how)),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! What people see, made from one log of events (D13): each event goes to `events.jsonl`, then to the terminal.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::path::Path;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+/// Something that happened in a run.
+#[derive(Clone, Debug, Serialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+pub enum Event<'a> {
+    /// A run began.
+    Run {
+        /// Its identity.
+        run: &'a str,
+        /// `kind` or `local`.
+        target: &'a str,
+        /// Why that target.
+        why: &'a str,
+    },
+    /// A stage began.
+    StageStarted {
+        /// The stage's name.
+        stage: &'a str,
+    },
+    /// A stage ended.
+    StageEnded {
+        /// The stage's name.
+        stage: &'a str,
+        /// How it ended.
+        outcome: Outcome,
+        /// Its duration in seconds.
+        seconds: f64,
+        /// What it made or saw, in a few words.
+        note: &'a str,
+    },
+    /// A line of a command's output.
+    Line {
+        /// The stage's name.
+        stage: &'a str,
+        /// The line.
+        text: &'a str,
+    },
+    /// Something worth knowing that fails nothing.
+    Note {
+        /// The sentence.
+        text: &'a str,
+    },
+    /// The run is over.
+    Ended {
+        /// The exit code.
+        exit: u8,
+    },
+}
+
+/// How a stage ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Outcome {
+    /// It did what it was to do.
+    Ok,
+    /// It failed.
+    Failed,
+    /// Another stage's failure or a signal ended it.
+    Stopped,
+}
+
+impl Outcome {
+    /// The word in a line or table.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Failed => "failed",
+            Self::Stopped => "stopped",
+        }
+    }
+}
+
+/// A finished stage, for the closing table.
+#[derive(Clone, Debug)]
+pub struct Timing {
+    /// The stage's name.
+    pub stage: &'static str,
+    /// When it began, counted from the run's start.
+    pub began: Duration,
+    /// How long it took.
+    pub took: Duration,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// What it made or saw.
+    pub note: String,
+}
+
+/// The one writer of a run's log and of the terminal.
+#[derive(Debug)]
+pub struct Reporter {
+    began: Instant,
+    log: Option<Mutex<std::fs::File>>,
+    /// Whether command output is shown as it comes.
+    verbose: bool,
+}
+
+impl Reporter {
+    /// A reporter that writes the terminal only.
+    pub fn terminal() -> Self {
+        Self { began: Instant::now(), log: None, verbose: true }
+    }
+
+    /// A reporter that writes `path` too.
+    pub fn logging_to(path: &Path) -> std::io::Result<Self> {
+        let file = std::fs::OpenOptions::new().create(true).append(true).open(path)?;
+        Ok(Self { log: Some(Mutex::new(file)), ..Self::terminal() })
+    }
+
+    /// Time since the run began.
+    pub fn elapsed(&self) -> Duration {
+        self.began.elapsed()
+    }
+
+    /// Records an event and shows it.
+    pub fn emit(&self, event: &Event<'_>) {
+        if let Some(log) = &self.log
+            && let Ok(mut file) = log.lock()
+        {
+            #[derive(Serialize)]
+            struct Line<'a> {
+                seconds: f64,
+                #[serde(flatten)]
+                event: &'a Event<'a>,
+            }
+            let line = serde_json::to_string(&Line { seconds: self.began.elapsed().as_secs_f64(), event }).unwrap_or_default();
+            // A full disk must not fail the run that the log only describes.
+            drop(writeln!(file, "{line}"));
+        }
+        if let Some(text) = self.render(event) {
+            say(&text);
+        }
+    }
+
+    /// Shows a sentence that fails nothing.
+    pub fn note(&self, text: &str) {
+        self.emit(&Event::Note { text });
+    }
+
+    fn render(&self, event: &Event<'_>) -> Option<String> {
+        Some(match event {
+            Event::Run { run, target, why } => format!("run {run} on {target}: {why}"),
+            Event::StageStarted { stage } => format!("  … {stage}"),
+            Event::StageEnded { stage, outcome, seconds, note } => {
+                let mark = if *outcome == Outcome::Ok { "✓" } else { "✗" };
+                let note = if note.is_empty() { String::new() } else { format!(" · {note}") };
+                format!("  {mark} {stage} {} ({seconds:.1} s){note}", outcome.word())
+            }
+            Event::Line { text, .. } if self.verbose => format!("    {text}"),
+            Event::Note { text } => format!("  · {text}"),
+            Event::Line { .. } | Event::Ended { .. } => return None,
+        })
+    }
+}
+
+/// Writes one line to standard error, whole.
+pub fn say(text: &str) {
+    // Nobody may be reading: that must not end a run that still has to clean up.
+    drop(writeln!(std::io::stderr().lock(), "{text}"));
+}
+
+/// Writes data to standard output.
+pub fn print(text: &str) {
+    drop(writeln!(std::io::stdout().lock(), "{}", text.trim_end()));
+}
+
+/// The closing table: when each stage began, how long it took, how it ended.
+pub fn table(timings: &[Timing], total: Duration) -> String {
+    let mut text = format!("{:<24} {:>8} {:>9}  {:<8} {}\n", "stage", "began", "took", "outcome", "");
+    for Timing { stage, began, took, outcome, note } in timings {
+        let (began, took) = (began.as_secs_f64(), took.as_secs_f64());
+        let row = format!("{stage:<24} {began:>6.1} s {took:>7.1} s  {:<8} {note}", outcome.word());
+        writeln!(text, "{}", row.trim_end()).unwrap_or_default();
+    }
+    let row = format!("{:<24} {:>8} {:>7.1} s", "total", "", total.as_secs_f64());
+    text + row.trim_end()
+}

@@ -1,0 +1,83 @@
+//! A wrong command line ends with exit 2 and says what is right.
+
+use snapbox::{assert_data_eq, file, str};
+
+use crate::run;
+
+#[test]
+fn an_unknown_service_is_told_the_names() {
+    let (code, _, stderr) = run(&["e2e", "workflows"]);
+    assert_eq!(code, 2);
+    assert_data_eq!(
+        stderr,
+        str![[r#"
+error: no service is named `workflows`
+  next: name one of: workflowexecution, datastorage, gateway, aianalysis, notification, remediationorchestrator, signalprocessing
+
+"#]]
+    );
+}
+
+#[test]
+fn a_service_without_a_suite_says_so() {
+    let (code, _, stderr) = run(&["e2e", "gateway", "--target", "local"]);
+    assert_eq!(code, 2);
+    assert_data_eq!(
+        stderr,
+        str![[r#"
+error: the service `gateway` has no suite yet
+  next: add `suite` to its entry in kind/services.toml, or use `cargo xtask migrate --profile gateway`
+
+"#]]
+    );
+}
+
+#[test]
+fn a_server_of_ones_own_is_not_for_kind() {
+    let url = "postgres://slm_user@127.0.0.1:1/x";
+    let (code, _, stderr) = run(&["e2e", "workflowexecution", "--target", "kind", "--postgres-url", url]);
+    assert_eq!(code, 2);
+    assert!(stderr.contains("--postgres-url is for the local target"), "{stderr}");
+}
+
+#[test]
+fn an_unknown_flag_is_a_usage_error() {
+    assert_eq!(run(&["e2e", "workflowexecution", "--kepp", "never"]).0, 2);
+}
+
+#[test]
+fn help_lists_the_verbs() {
+    let (code, stdout, _) = run(&["--help"]);
+    assert_eq!(code, 0);
+    assert_data_eq!(stdout, file!["golden/help.txt"]);
+}
+
+#[test]
+fn every_verb_has_help_and_those_with_flags_show_examples() {
+    for verb in ["e2e", "up", "test", "down", "migrate"] {
+        let (code, stdout, _) = run(&[verb, "--help"]);
+        assert_eq!(code, 0, "{verb}");
+        assert!(stdout.contains("Examples:"), "{verb} shows no example");
+    }
+}
+
+#[test]
+fn the_plan_on_kind_is_printed_and_nothing_is_made() {
+    let (code, stdout, _) = run(&["e2e", "workflowexecution", "--target", "kind", "--plan"]);
+    assert_eq!(code, 0);
+    assert_data_eq!(stdout, file!["golden/plan-kind.txt"]);
+}
+
+#[test]
+fn the_plan_without_docker_is_printed_and_nothing_is_made() {
+    let (code, stdout, _) = run(&["e2e", "workflowexecution", "--target", "local", "--plan"]);
+    assert_eq!(code, 0);
+    assert_data_eq!(stdout, file!["golden/plan-local.txt"]);
+}
+
+#[test]
+fn the_services_are_listed_with_their_profiles() {
+    let (code, stdout, _) = run(&["services"]);
+    assert_eq!(code, 0);
+    assert_data_eq!(stdout, file!["golden/services.txt"]);
+}
