@@ -23,7 +23,8 @@ impl Cancel {
     pub fn on_signals() -> anyhow::Result<Self> {
         let cancel = Self::default();
         let seen = cancel.clone();
-        let mut signals = Signals::new([SIGINT, SIGTERM]).context("cannot listen for SIGINT and SIGTERM")?;
+        let mut signals =
+            Signals::new([SIGINT, SIGTERM]).context("cannot listen for SIGINT and SIGTERM")?;
         std::thread::spawn(move || {
             for signal in signals.forever() {
                 seen.raise(signal);
@@ -43,13 +44,19 @@ impl Cancel {
     /// Ctrl-C and given up at the second, clean-up at the third.
     #[must_use]
     pub fn after(&self, count: usize) -> Self {
-        Self { patience: self.patience + count, ..self.scope() }
+        Self {
+            patience: self.patience + count,
+            ..self.scope()
+        }
     }
 
     /// The same signals for a group of stages that [`Cancel::stop`] can end without ending anything else.
     #[must_use]
     pub fn scope(&self) -> Self {
-        Self { stopped: Arc::default(), ..self.clone() }
+        Self {
+            stopped: Arc::default(),
+            ..self.clone()
+        }
     }
 
     /// Ends the work of this scope, as when one of its stages has failed.
@@ -73,13 +80,21 @@ impl Cancel {
 
     /// Fails once a signal has come.
     pub fn check(&self) -> Result<(), Failure> {
-        if self.is_raised() { Err(self.failure()) } else { Ok(()) }
+        if self.is_raised() {
+            Err(self.failure())
+        } else {
+            Ok(())
+        }
     }
 
     /// The failure that an interrupted run reports.
     pub fn failure(&self) -> Failure {
         let exit = self.exit().unwrap_or(Exit::Interrupted);
-        let signal = if exit == Exit::Terminated { "SIGTERM" } else { "SIGINT" };
+        let signal = if exit == Exit::Terminated {
+            "SIGTERM"
+        } else {
+            "SIGINT"
+        };
         Failure::new(exit, format!("stopped by {signal}"))
     }
 }
@@ -97,6 +112,10 @@ mod tests {
         assert!(!clean_up.is_raised());
         cancel.raise(SIGTERM);
         assert!(clean_up.is_raised());
-        assert_eq!(cancel.exit(), Some(Exit::Interrupted), "the first signal decides the exit code");
+        assert_eq!(
+            cancel.exit(),
+            Some(Exit::Interrupted),
+            "the first signal decides the exit code"
+        );
     }
 }

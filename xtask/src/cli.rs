@@ -2,11 +2,12 @@
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::exit::Exit;
 use crate::lifecycle::Keep;
 
 /// Runs the services' end-to-end suites
 #[derive(Debug, Parser)]
-#[command(name = "cargo xtask", bin_name = "cargo xtask", version, disable_help_subcommand = true)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", version, disable_help_subcommand = true, after_help = Exit::help())]
 pub struct Cli {
     /// What to do
     #[command(subcommand)]
@@ -17,19 +18,27 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Sets up a service's environment, runs its suite, reports, cleans up
-    #[command(after_help = "Examples:\n  cargo xtask e2e workflowexecution\n  cargo xtask e2e workflowexecution --target local --keep on-failure\n  cargo xtask e2e workflowexecution --plan")]
+    #[command(
+        after_help = "Examples:\n  cargo xtask e2e workflowexecution\n  cargo xtask e2e workflowexecution --target local --keep on-failure\n  cargo xtask e2e workflowexecution --plan"
+    )]
     E2e(E2e),
     /// Sets up a service's environment and leaves it running
-    #[command(after_help = "Examples:\n  cargo xtask up workflowexecution\n  cargo xtask up workflowexecution --target local")]
+    #[command(
+        after_help = "Examples:\n  cargo xtask up workflowexecution\n  cargo xtask up workflowexecution --target local"
+    )]
     Up(Up),
     /// Runs a service's suite on the environment that `up` left; without a service, every test of this workspace
-    #[command(after_help = "Examples:\n  cargo xtask test\n  cargo xtask test --require kind\n  cargo xtask test workflowexecution")]
+    #[command(
+        after_help = "Examples:\n  cargo xtask test\n  cargo xtask test --require kind\n  cargo xtask test workflowexecution"
+    )]
     Test(Test),
     /// Stops what `up` or `migrate` left running
     #[command(after_help = "Examples:\n  cargo xtask down\n  cargo xtask down workflowexecution")]
     Down(Down),
     /// Applies the migrations that one service needs
-    #[command(after_help = "Examples:\n  cargo xtask migrate --profile gateway\n  cargo xtask migrate --profile gateway --database-url postgres://slm_user@127.0.0.1:5432/action_history")]
+    #[command(
+        after_help = "Examples:\n  cargo xtask migrate --profile gateway\n  cargo xtask migrate --profile gateway --database-url postgres://slm_user@127.0.0.1:5432/action_history"
+    )]
     Migrate(Migrate),
     /// Lists the services and what each needs
     Services,

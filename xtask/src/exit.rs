@@ -36,17 +36,43 @@ impl Exit {
     pub const TABLE: [(Self, &'static str); 12] = [
         (Self::Passed, "passed"),
         (Self::TestsFailed, "tests failed"),
-        (Self::Usage, "usage: a flag, a name or the table of services is wrong"),
-        (Self::Preflight, "preflight: something the run needs is missing; nothing was made"),
-        (Self::Setup, "set-up failed: cluster, PostgreSQL, image or service"),
+        (
+            Self::Usage,
+            "usage: a flag, a name or the table of services is wrong",
+        ),
+        (
+            Self::Preflight,
+            "preflight: something the run needs is missing; nothing was made",
+        ),
+        (
+            Self::Setup,
+            "set-up failed: cluster, PostgreSQL, image or service",
+        ),
         (Self::Migration, "migration failed"),
         (Self::Deadline, "a deadline passed"),
-        (Self::LeftBehind, "all else passed, but something was left behind"),
-        (Self::Pending, "pending or missing (`migrate status`, `migrate verify`)"),
-        (Self::Drift, "drift: the database has another shape than the schema"),
+        (
+            Self::LeftBehind,
+            "all else passed, but something was left behind",
+        ),
+        (
+            Self::Pending,
+            "pending or missing (`migrate status`, `migrate verify`)",
+        ),
+        (
+            Self::Drift,
+            "drift: the database has another shape than the schema",
+        ),
         (Self::Interrupted, "interrupted (SIGINT)"),
         (Self::Terminated, "terminated (SIGTERM)"),
     ];
+
+    /// The table as the help shows it.
+    pub fn help() -> String {
+        let rows = Self::TABLE
+            .iter()
+            .map(|(exit, meaning)| format!("  {:>3}  {meaning}", exit.code()));
+        format!("Exit codes:\n{}", rows.collect::<Vec<_>>().join("\n"))
+    }
 
     /// The number handed to the operating system.
     pub const fn code(self) -> u8 {
@@ -70,7 +96,12 @@ pub struct Failure {
 impl Failure {
     /// A failure with nothing but its sentence.
     pub fn new(exit: Exit, what: impl Into<String>) -> Self {
-        Self { exit, what: what.into(), seen: None, next: None }
+        Self {
+            exit,
+            what: what.into(),
+            seen: None,
+            next: None,
+        }
     }
 
     /// Adds the evidence; an empty text adds none.
@@ -92,7 +123,11 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.what)?;
         if let Some(seen) = &self.seen {
-            write!(f, "\n  seen: {}", seen.trim_end().replace('\n', "\n        "))?;
+            write!(
+                f,
+                "\n  seen: {}",
+                seen.trim_end().replace('\n', "\n        ")
+            )?;
         }
         if let Some(next) = &self.next {
             write!(f, "\n  next: {next}")?;
@@ -105,5 +140,7 @@ impl std::error::Error for Failure {}
 
 /// The exit code of an error: that of the failure in its chain, else [`Exit::Setup`].
 pub fn exit_of(error: &anyhow::Error) -> Exit {
-    error.downcast_ref::<Failure>().map_or(Exit::Setup, |failure| failure.exit)
+    error
+        .downcast_ref::<Failure>()
+        .map_or(Exit::Setup, |failure| failure.exit)
 }

@@ -28,7 +28,9 @@ pub fn of_binary(name: &str, binary: &[u8]) -> io::Result<Image> {
     let digest = hex(config.as_bytes());
     let reference = format!("localhost/kubernaut-{name}:{}", &digest[..12]);
     let config_name = format!("{digest}.json");
-    let manifest = json!([{"Config": config_name, "RepoTags": [reference], "Layers": ["layer.tar"]}]).to_string();
+    let manifest =
+        json!([{"Config": config_name, "RepoTags": [reference], "Layers": ["layer.tar"]}])
+            .to_string();
     let archive = tar(&[
         (&config_name, config.as_bytes(), 0o644),
         ("layer.tar", &layer, 0o644),
@@ -52,10 +54,12 @@ fn tar(files: &[(&str, &[u8], u32)]) -> io::Result<Vec<u8>> {
 
 fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
-    Sha256::digest(bytes).iter().fold(String::new(), |mut text, byte| {
-        write!(text, "{byte:02x}").unwrap_or_default();
-        text
-    })
+    Sha256::digest(bytes)
+        .iter()
+        .fold(String::new(), |mut text, byte| {
+            write!(text, "{byte:02x}").unwrap_or_default();
+            text
+        })
 }
 
 #[cfg(test)]
@@ -65,7 +69,13 @@ mod tests {
     #[test]
     fn the_same_binary_has_the_same_name_and_another_has_not() {
         let one = of_binary("datastorage", b"\x7fELF one").unwrap();
-        assert_eq!(one.reference, of_binary("datastorage", b"\x7fELF one").unwrap().reference);
-        assert_ne!(one.reference, of_binary("datastorage", b"\x7fELF two").unwrap().reference);
+        assert_eq!(
+            one.reference,
+            of_binary("datastorage", b"\x7fELF one").unwrap().reference
+        );
+        assert_ne!(
+            one.reference,
+            of_binary("datastorage", b"\x7fELF two").unwrap().reference
+        );
     }
 }

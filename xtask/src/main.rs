@@ -1,6 +1,9 @@
 //! Entry of `cargo xtask`: parses the command line, dispatches, prints an error once.
 
-#![expect(unreachable_pub, reason = "in a binary `pub` marks what a module offers to the others; nothing leaves the crate")]
+#![expect(
+    unreachable_pub,
+    reason = "in a binary `pub` marks what a module offers to the others; nothing leaves the crate"
+)]
 
 mod cancel;
 mod cli;
@@ -30,7 +33,11 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => {
             drop(error.print());
-            return ExitCode::from(if error.use_stderr() { Exit::Usage.code() } else { Exit::Passed.code() });
+            return ExitCode::from(if error.use_stderr() {
+                Exit::Usage.code()
+            } else {
+                Exit::Passed.code()
+            });
         }
     };
     match dispatch(cli) {

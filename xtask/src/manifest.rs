@@ -18,15 +18,20 @@ pub struct Manifest(Vec<Value>);
 impl Manifest {
     /// Parses the documents of a manifest.
     pub fn parse(text: &str) -> Result<Self, Failure> {
-        let documents: Vec<Value> =
-            serde_saphyr::from_multiple(text).map_err(|error| Failure::new(Exit::Usage, format!("a manifest cannot be read: {error}")))?;
+        let documents: Vec<Value> = serde_saphyr::from_multiple(text).map_err(|error| {
+            Failure::new(Exit::Usage, format!("a manifest cannot be read: {error}"))
+        })?;
         Ok(Self(documents))
     }
 
     /// Sets a field of the object of that kind; the path is a JSON pointer (RFC 6901) to a field that the manifest has.
     #[must_use]
     pub fn set(mut self, kind: &str, pointer: &str, value: impl Into<Value>) -> Self {
-        let field = self.0.iter_mut().find(|object| object["kind"] == kind).and_then(|object| object.pointer_mut(pointer));
+        let field = self
+            .0
+            .iter_mut()
+            .find(|object| object["kind"] == kind)
+            .and_then(|object| object.pointer_mut(pointer));
         debug_assert!(field.is_some(), "{kind}{pointer} is not in the manifest");
         if let Some(field) = field {
             *field = value.into();
@@ -59,7 +64,9 @@ fn rename(value: &mut Value, from: &str, to: &str) {
         // The container and its image keep their names: only references between objects differ.
         Value::String(text) if text == from => to.clone_into(text),
         Value::Array(items) => items.iter_mut().for_each(|item| rename(item, from, to)),
-        Value::Object(fields) => fields.values_mut().for_each(|field| rename(field, from, to)),
+        Value::Object(fields) => fields
+            .values_mut()
+            .for_each(|field| rename(field, from, to)),
         _ => {}
     }
 }
@@ -83,13 +90,25 @@ mod tests {
         for text in [NAMESPACE, POSTGRES, DATASTORAGE] {
             assert!(!Manifest::parse(text).unwrap().0.is_empty());
         }
-        let objects = Manifest::parse(NAMESPACE).unwrap().set("Namespace", "/metadata/name", "other").labelled(&[("kubernaut.io/e2e-run", "r")]);
-        assert_eq!((&objects[0]["metadata"]["name"], &objects[0]["metadata"]["labels"]["kubernaut.io/e2e-run"]), (&json!("other"), &json!("r")));
+        let objects = Manifest::parse(NAMESPACE)
+            .unwrap()
+            .set("Namespace", "/metadata/name", "other")
+            .labelled(&[("kubernaut.io/e2e-run", "r")]);
+        assert_eq!(
+            (
+                &objects[0]["metadata"]["name"],
+                &objects[0]["metadata"]["labels"]["kubernaut.io/e2e-run"]
+            ),
+            (&json!("other"), &json!("r"))
+        );
     }
 
     #[test]
     fn a_second_deployment_shares_no_name_with_the_first() {
-        let objects = Manifest::parse(DATASTORAGE).unwrap().rename("datastorage", "second").labelled(&[]);
+        let objects = Manifest::parse(DATASTORAGE)
+            .unwrap()
+            .rename("datastorage", "second")
+            .labelled(&[]);
         assert!(!Value::from(objects).to_string().contains("\"datastorage\""));
     }
 }

@@ -24,19 +24,36 @@ struct Metadata {
 impl Paths {
     /// The checkout this binary was built from, unless `E2E_SOURCE` names another (D4).
     pub fn find(door: &Door) -> anyhow::Result<Self> {
-        let built_from = Path::new(env!("CARGO_MANIFEST_DIR")).parent().map(Path::to_owned).unwrap_or_default();
+        let built_from = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .parent()
+            .map(Path::to_owned)
+            .unwrap_or_default();
         let source = std::env::var_os(e2e_env::SOURCE).map_or(built_from, PathBuf::from);
         if !source.join("kind/services.toml").is_file() {
-            bail!("no checkout of this project at {}; set {} to one", source.display(), e2e_env::SOURCE);
+            bail!(
+                "no checkout of this project at {}; set {} to one",
+                source.display(),
+                e2e_env::SOURCE
+            );
         }
         let metadata = door
             .cmd(cargo())
-            .args(["metadata", "--no-deps", "--offline", "--format-version", "1"])
+            .args([
+                "metadata",
+                "--no-deps",
+                "--offline",
+                "--format-version",
+                "1",
+            ])
             .dir(&source)
             .read()
             .context("cargo cannot say where its target directory is")?;
-        let metadata: Metadata = serde_json::from_str(&metadata).context("cargo metadata answered something else than JSON")?;
-        Ok(Self { source, target: metadata.target_directory })
+        let metadata: Metadata = serde_json::from_str(&metadata)
+            .context("cargo metadata answered something else than JSON")?;
+        Ok(Self {
+            source,
+            target: metadata.target_directory,
+        })
     }
 
     /// The directory that holds every run's own.

@@ -91,14 +91,20 @@ trait Indented {
 
 impl Indented for &str {
     fn indented(&self) -> String {
-        self.trim().lines().fold(String::new(), |text, line| text + "\n    " + line)
+        self.trim()
+            .lines()
+            .fold(String::new(), |text, line| text + "\n    " + line)
     }
 }
 
 impl Door {
     /// A door whose commands stop when `cancel` is raised.
     pub fn new(cancel: Cancel) -> Self {
-        Self { cancel, envs: Vec::new(), log: None }
+        Self {
+            cancel,
+            envs: Vec::new(),
+            log: None,
+        }
     }
 
     /// The same door with a variable that every command gets.
@@ -110,7 +116,10 @@ impl Door {
 
     /// The same door writing each command line with its duration to `path`.
     pub fn logged(mut self, path: &Path) -> std::io::Result<Self> {
-        let file = std::fs::OpenOptions::new().create(true).append(true).open(path)?;
+        let file = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(path)?;
         self.log = Some(Arc::new(Mutex::new(file)));
         Ok(self)
     }
@@ -118,7 +127,10 @@ impl Door {
     /// The same door for work that goes on through `count` more signals.
     #[must_use]
     pub fn after(&self, count: usize) -> Self {
-        Self { cancel: self.cancel.after(count), ..self.clone() }
+        Self {
+            cancel: self.cancel.after(count),
+            ..self.clone()
+        }
     }
 
     /// The signal that this door's commands obey.
@@ -144,7 +156,11 @@ impl Door {
             && let Ok(mut file) = log.lock()
         {
             // The log is evidence, not function: a full disk must not fail the command that ran.
-            drop(writeln!(file, "{:>9.3}s {outcome:<9} {command}", took.as_secs_f64()));
+            drop(writeln!(
+                file,
+                "{:>9.3}s {outcome:<9} {command}",
+                took.as_secs_f64()
+            ));
         }
     }
 }
@@ -171,7 +187,8 @@ impl Cmd {
 
     /// Adds arguments.
     pub fn args<A: AsRef<OsStr>>(mut self, args: impl IntoIterator<Item = A>) -> Self {
-        self.args.extend(args.into_iter().map(|arg| arg.as_ref().to_owned()));
+        self.args
+            .extend(args.into_iter().map(|arg| arg.as_ref().to_owned()));
         self
     }
 
@@ -201,13 +218,18 @@ impl Cmd {
 
     /// The command as a person would type it.
     pub fn line(&self) -> String {
-        std::iter::once(&self.program).chain(&self.args).map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
+        std::iter::once(&self.program)
+            .chain(&self.args)
+            .map(|word| word.to_string_lossy())
+            .collect::<Vec<_>>()
+            .join(" ")
     }
 
     /// The command in a process group of its own: a terminal's Ctrl-C reaches the tool, which ends its children in order.
     fn expression(&self) -> Result<duct::Expression, Error> {
-        let program = which::which(&self.program)
-            .map_err(|_| Error::NotFound { program: self.program.to_string_lossy().into_owned() })?;
+        let program = which::which(&self.program).map_err(|_| Error::NotFound {
+            program: self.program.to_string_lossy().into_owned(),
+        })?;
         let mut expression = duct::cmd(program, &self.args).before_spawn(|command| {
             command.process_group(0);
             Ok(())
@@ -238,16 +260,25 @@ impl Cmd {
     pub fn read(&self) -> Result<String, Error> {
         let output = self.output()?;
         check(&self.line(), &output)?;
-        Ok(String::from_utf8_lossy(&output.stdout).trim_end().to_owned())
+        Ok(String::from_utf8_lossy(&output.stdout)
+            .trim_end()
+            .to_owned())
     }
 
     /// Runs to success with this command's standard output as `right`'s standard input, without a file between.
     pub fn pipe(&self, right: &Self) -> Result<String, Error> {
         let line = format!("{} | {}", self.line(), right.line());
         let expression = self.with_input()?.pipe(right.expression()?);
-        let output = finish(&self.door, &line, &expression, self.deadline.max(right.deadline))?;
+        let output = finish(
+            &self.door,
+            &line,
+            &expression,
+            self.deadline.max(right.deadline),
+        )?;
         check(&line, &output)?;
-        Ok(String::from_utf8_lossy(&output.stdout).trim_end().to_owned())
+        Ok(String::from_utf8_lossy(&output.stdout)
+            .trim_end()
+            .to_owned())
     }
 
     /// Runs to the end, handing each line of both streams to `on_line` as it comes, and returns the exit code.
@@ -256,11 +287,24 @@ impl Cmd {
     }
 
     /// As [`Cmd::stream`], and ends the command early, as a success, once `enough` says so.
-    pub fn follow(&self, mut on_line: impl FnMut(&str), mut enough: impl FnMut() -> bool) -> Result<i32, Error> {
+    pub fn follow(
+        &self,
+        mut on_line: impl FnMut(&str),
+        mut enough: impl FnMut() -> bool,
+    ) -> Result<i32, Error> {
         let line = self.line();
-        let io = |source| Error::Io { command: line.clone(), source };
+        let io = |source| Error::Io {
+            command: line.clone(),
+            source,
+        };
         let began = Instant::now();
-        let reader = Arc::new(self.with_input()?.stderr_to_stdout().unchecked().reader().map_err(io)?);
+        let reader = Arc::new(
+            self.with_input()?
+                .stderr_to_stdout()
+                .unchecked()
+                .reader()
+                .map_err(io)?,
+        );
         let lines = lines_of(Arc::clone(&reader));
         let mut last = Tail::default();
         loop {
@@ -286,19 +330,34 @@ impl Cmd {
         }
         let status = reader.try_wait().map_err(io)?.map(|output| output.status);
         let code = status.and_then(|status| status.code()).unwrap_or(-1);
-        self.door.note(&line, &format!("exit {code}"), began.elapsed());
+        self.door
+            .note(&line, &format!("exit {code}"), began.elapsed());
         Ok(code)
     }
 
     /// Starts a process that outlives this call; both its streams go to `log`.
     pub fn spawn(&self, log: &Path) -> Result<Child, Error> {
         let line = self.line();
-        let io = |source| Error::Io { command: line.clone(), source };
-        let file = std::fs::OpenOptions::new().create(true).append(true).open(log).map_err(io)?;
-        let expression = self.with_input()?.stderr_to_stdout().stdout_file(file).unchecked();
+        let io = |source| Error::Io {
+            command: line.clone(),
+            source,
+        };
+        let file = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(log)
+            .map_err(io)?;
+        let expression = self
+            .with_input()?
+            .stderr_to_stdout()
+            .stdout_file(file)
+            .unchecked();
         let handle = expression.start().map_err(io)?;
         self.door.note(&line, "started", Duration::ZERO);
-        Ok(Child { handle, log: log.to_owned() })
+        Ok(Child {
+            handle,
+            log: log.to_owned(),
+        })
     }
 }
 
@@ -313,7 +372,11 @@ impl Child {
     /// How it ended, with the tail of its log, if it did.
     pub fn died(&self) -> Option<String> {
         let output = self.handle.try_wait().ok().flatten()?;
-        Some(format!("{}\n{}", describe(output.status), tail_of(&self.log)))
+        Some(format!(
+            "{}\n{}",
+            describe(output.status),
+            tail_of(&self.log)
+        ))
     }
 }
 
@@ -325,7 +388,11 @@ pub fn tail_of(path: &Path) -> String {
 
 fn tail(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
-    let from = text.char_indices().map(|(at, _)| at).find(|at| text.len() - at <= TAIL).unwrap_or(0);
+    let from = text
+        .char_indices()
+        .map(|(at, _)| at)
+        .find(|at| text.len() - at <= TAIL)
+        .unwrap_or(0);
     text[from..].trim().to_owned()
 }
 
@@ -350,7 +417,14 @@ fn lines_of(reader: Arc<duct::ReaderHandle>) -> Receiver<String> {
     let (send, receive) = channel();
     std::thread::spawn(move || {
         for line in BufReader::new(&*reader).split(b'\n').map_while(Result::ok) {
-            if send.send(String::from_utf8_lossy(&line).trim_end_matches('\r').to_owned()).is_err() {
+            if send
+                .send(
+                    String::from_utf8_lossy(&line)
+                        .trim_end_matches('\r')
+                        .to_owned(),
+                )
+                .is_err()
+            {
                 break;
             }
         }
@@ -358,10 +432,23 @@ fn lines_of(reader: Arc<duct::ReaderHandle>) -> Receiver<String> {
     receive
 }
 
-fn finish(door: &Door, line: &str, expression: &duct::Expression, deadline: Duration) -> Result<Output, Error> {
-    let io = |source| Error::Io { command: line.to_owned(), source };
+fn finish(
+    door: &Door,
+    line: &str,
+    expression: &duct::Expression,
+    deadline: Duration,
+) -> Result<Output, Error> {
+    let io = |source| Error::Io {
+        command: line.to_owned(),
+        source,
+    };
     let began = Instant::now();
-    let handle = expression.stdout_capture().stderr_capture().unchecked().start().map_err(io)?;
+    let handle = expression
+        .stdout_capture()
+        .stderr_capture()
+        .unchecked()
+        .start()
+        .map_err(io)?;
     loop {
         if let Some(output) = handle.wait_timeout(TICK).map_err(io)? {
             door.note(line, &describe(output.status), began.elapsed());
@@ -370,7 +457,9 @@ fn finish(door: &Door, line: &str, expression: &duct::Expression, deadline: Dura
         if let Some(mut error) = overdue(door, line, began, deadline, String::new) {
             end_group(&handle.pids());
             door.note(line, "stopped", began.elapsed());
-            if let (Error::TimedOut { tail: said, .. }, Ok(Some(output))) = (&mut error, handle.wait_timeout(Duration::from_secs(2))) {
+            if let (Error::TimedOut { tail: said, .. }, Ok(Some(output))) =
+                (&mut error, handle.wait_timeout(Duration::from_secs(2)))
+            {
                 *said = tail(&output.stderr);
             }
             return Err(error);
@@ -378,19 +467,39 @@ fn finish(door: &Door, line: &str, expression: &duct::Expression, deadline: Dura
     }
 }
 
-fn overdue(door: &Door, line: &str, began: Instant, deadline: Duration, tail: impl Fn() -> String) -> Option<Error> {
+fn overdue(
+    door: &Door,
+    line: &str,
+    began: Instant,
+    deadline: Duration,
+    tail: impl Fn() -> String,
+) -> Option<Error> {
     if door.cancel.is_raised() {
-        return Some(Error::Cancelled { command: line.to_owned() });
+        return Some(Error::Cancelled {
+            command: line.to_owned(),
+        });
     }
-    (began.elapsed() > deadline).then(|| Error::TimedOut { command: line.to_owned(), deadline, tail: tail() })
+    (began.elapsed() > deadline).then(|| Error::TimedOut {
+        command: line.to_owned(),
+        deadline,
+        tail: tail(),
+    })
 }
 
 fn check(line: &str, output: &Output) -> Result<(), Error> {
     if output.status.success() {
         return Ok(());
     }
-    let said = if output.stderr.is_empty() { &output.stdout } else { &output.stderr };
-    Err(Error::Failed { command: line.to_owned(), status: describe(output.status), tail: tail(said) })
+    let said = if output.stderr.is_empty() {
+        &output.stdout
+    } else {
+        &output.stderr
+    };
+    Err(Error::Failed {
+        command: line.to_owned(),
+        status: describe(output.status),
+        tail: tail(said),
+    })
 }
 
 fn describe(status: std::process::ExitStatus) -> String {
@@ -420,21 +529,37 @@ mod tests {
 
     #[test]
     fn a_failed_command_says_what_it_printed() {
-        let error = door().cmd("sh").args(["-c", "echo why >&2; exit 3"]).read().unwrap_err();
-        assert_eq!(error.to_string(), "`sh -c echo why >&2; exit 3` ended with exit 3\n    why");
+        let error = door()
+            .cmd("sh")
+            .args(["-c", "echo why >&2; exit 3"])
+            .read()
+            .unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "`sh -c echo why >&2; exit 3` ended with exit 3\n    why"
+        );
     }
 
     #[test]
     fn a_missing_program_is_named() {
         let error = door().cmd("no-such-program-here").read().unwrap_err();
-        assert_eq!(error.to_string(), "`no-such-program-here` is required and not on PATH");
+        assert_eq!(
+            error.to_string(),
+            "`no-such-program-here` is required and not on PATH"
+        );
     }
 
     #[test]
     fn a_deadline_ends_grandchildren_too_and_repeats_what_was_said() {
-        let command = door().cmd("sh").args(["-c", "echo waiting >&2; sleep 600 & wait"]).deadline(Duration::from_millis(300));
+        let command = door()
+            .cmd("sh")
+            .args(["-c", "echo waiting >&2; sleep 600 & wait"])
+            .deadline(Duration::from_millis(300));
         let error = command.output().unwrap_err();
-        assert!(matches!(&error, Error::TimedOut { tail, .. } if tail == "waiting"), "{error}");
+        assert!(
+            matches!(&error, Error::TimedOut { tail, .. } if tail == "waiting"),
+            "{error}"
+        );
     }
 
     #[test]
@@ -460,7 +585,11 @@ mod tests {
     #[test]
     fn a_stream_hands_over_every_line_and_the_code() {
         let mut lines = Vec::new();
-        let code = door().cmd("sh").args(["-c", "echo one; echo two >&2; exit 5"]).stream(|line| lines.push(line.to_owned())).unwrap();
+        let code = door()
+            .cmd("sh")
+            .args(["-c", "echo one; echo two >&2; exit 5"])
+            .stream(|line| lines.push(line.to_owned()))
+            .unwrap();
         assert_eq!((lines, code), (vec!["one".to_owned(), "two".to_owned()], 5));
     }
 }

@@ -99,20 +99,39 @@ pub struct Timing {
 pub struct Reporter {
     began: Instant,
     log: Option<Mutex<std::fs::File>>,
-    /// Whether command output is shown as it comes.
-    verbose: bool,
+    /// Whether anybody looks at the terminal.
+    shown: bool,
 }
 
 impl Reporter {
     /// A reporter that writes the terminal only.
     pub fn terminal() -> Self {
-        Self { began: Instant::now(), log: None, verbose: true }
+        Self {
+            began: Instant::now(),
+            log: None,
+            shown: true,
+        }
+    }
+
+    /// A reporter that shows nothing, for tests.
+    #[cfg(test)]
+    pub fn silent() -> Self {
+        Self {
+            shown: false,
+            ..Self::terminal()
+        }
     }
 
     /// A reporter that writes `path` too.
     pub fn logging_to(path: &Path) -> std::io::Result<Self> {
-        let file = std::fs::OpenOptions::new().create(true).append(true).open(path)?;
-        Ok(Self { log: Some(Mutex::new(file)), ..Self::terminal() })
+        let file = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(path)?;
+        Ok(Self {
+            log: Some(Mutex::new(file)),
+            ..Self::terminal()
+        })
     }
 
     /// Time since the run began.
@@ -131,11 +150,17 @@ impl Reporter {
                 #[serde(flatten)]
                 event: &'a Event<'a>,
             }
-            let line = serde_json::to_string(&Line { seconds: self.began.elapsed().as_secs_f64(), event }).unwrap_or_default();
+            let line = serde_json::to_string(&Line {
+                seconds: self.began.elapsed().as_secs_f64(),
+                event,
+            })
+            .unwrap_or_default();
             // A full disk must not fail the run that the log only describes.
             drop(writeln!(file, "{line}"));
         }
-        if let Some(text) = self.render(event) {
+        if self.shown
+            && let Some(text) = render(event)
+        {
             say(&text);
         }
     }
@@ -144,21 +169,34 @@ impl Reporter {
     pub fn note(&self, text: &str) {
         self.emit(&Event::Note { text });
     }
+}
 
-    fn render(&self, event: &Event<'_>) -> Option<String> {
-        Some(match event {
-            Event::Run { run, target, why } => format!("run {run} on {target}: {why}"),
-            Event::StageStarted { stage } => format!("  … {stage}"),
-            Event::StageEnded { stage, outcome, seconds, note } => {
-                let mark = if *outcome == Outcome::Ok { "✓" } else { "✗" };
-                let note = if note.is_empty() { String::new() } else { format!(" · {note}") };
-                format!("  {mark} {stage} {} ({seconds:.1} s){note}", outcome.word())
-            }
-            Event::Line { text, .. } if self.verbose => format!("    {text}"),
-            Event::Note { text } => format!("  · {text}"),
-            Event::Line { .. } | Event::Ended { .. } => return None,
-        })
-    }
+fn render(event: &Event<'_>) -> Option<String> {
+    Some(match event {
+        Event::Run { run, target, why } => format!("run {run} on {target}: {why}"),
+        Event::StageStarted { stage } => format!("  … {stage}"),
+        Event::StageEnded {
+            stage,
+            outcome,
+            seconds,
+            note,
+        } => {
+            let mark = if *outcome == Outcome::Ok {
+                "✓"
+            } else {
+                "✗"
+            };
+            let note = if note.is_empty() {
+                String::new()
+            } else {
+                format!(" · {note}")
+            };
+            format!("  {mark} {stage} {} ({seconds:.1} s){note}", outcome.word())
+        }
+        Event::Line { text, .. } => format!("    {text}"),
+        Event::Note { text } => format!("  · {text}"),
+        Event::Ended { .. } => return None,
+    })
 }
 
 /// Writes one line to standard error, whole.
@@ -174,10 +212,23 @@ pub fn print(text: &str) {
 
 /// The closing table: when each stage began, how long it took, how it ended.
 pub fn table(timings: &[Timing], total: Duration) -> String {
-    let mut text = format!("{:<24} {:>8} {:>9}  {:<8} {}\n", "stage", "began", "took", "outcome", "");
-    for Timing { stage, began, took, outcome, note } in timings {
+    let mut text = format!(
+        "{:<24} {:>8} {:>9}  {:<8} {}\n",
+        "stage", "began", "took", "outcome", ""
+    );
+    for Timing {
+        stage,
+        began,
+        took,
+        outcome,
+        note,
+    } in timings
+    {
         let (began, took) = (began.as_secs_f64(), took.as_secs_f64());
-        let row = format!("{stage:<24} {began:>6.1} s {took:>7.1} s  {:<8} {note}", outcome.word());
+        let row = format!(
+            "{stage:<24} {began:>6.1} s {took:>7.1} s  {:<8} {note}",
+            outcome.word()
+        );
         writeln!(text, "{}", row.trim_end()).unwrap_or_default();
     }
     let row = format!("{:<24} {:>8} {:>7.1} s", "total", "", total.as_secs_f64());

@@ -67,19 +67,33 @@ pub fn all() -> Result<Vec<Service>, Failure> {
 }
 
 fn parse(text: &str) -> Result<Vec<Service>, Failure> {
-    let table: Table = toml::from_str(text)
-        .map_err(|error| Failure::new(Exit::Usage, format!("kind/services.toml cannot be read: {}", error.to_string().trim())))?;
+    let table: Table = toml::from_str(text).map_err(|error| {
+        Failure::new(
+            Exit::Usage,
+            format!(
+                "kind/services.toml cannot be read: {}",
+                error.to_string().trim()
+            ),
+        )
+    })?;
     Ok(table.service)
 }
 
 /// The service of that name.
 pub fn find(name: &str) -> Result<Service, Failure> {
     let services = all()?;
-    let names = services.iter().map(|service| service.name.as_str()).collect::<Vec<_>>().join(", ");
+    let names = services
+        .iter()
+        .map(|service| service.name.as_str())
+        .collect::<Vec<_>>()
+        .join(", ");
     services
         .into_iter()
         .find(|service| service.name == name)
-        .ok_or_else(|| Failure::new(Exit::Usage, format!("no service is named `{name}`")).next(format!("name one of: {names}")))
+        .ok_or_else(|| {
+            Failure::new(Exit::Usage, format!("no service is named `{name}`"))
+                .next(format!("name one of: {names}"))
+        })
 }
 
 impl Service {
@@ -98,7 +112,11 @@ mod tests {
 
     #[test]
     fn the_table_names_the_seven_services_once_each() {
-        let mut names: Vec<_> = all().unwrap().into_iter().map(|service| service.name).collect();
+        let mut names: Vec<_> = all()
+            .unwrap()
+            .into_iter()
+            .map(|service| service.name)
+            .collect();
         assert_eq!(names.len(), 7);
         names.sort();
         names.dedup();
@@ -109,12 +127,20 @@ mod tests {
     fn an_unknown_field_is_refused_with_its_line() {
         let failure = parse("[[service]]\nname = \"x\"\nprofil = \"x\"\n").unwrap_err();
         assert_eq!(failure.exit, Exit::Usage);
-        assert!(failure.what.contains("line 3") && failure.what.contains("profil"), "{failure}");
+        assert!(
+            failure.what.contains("line 3") && failure.what.contains("profil"),
+            "{failure}"
+        );
     }
 
     #[test]
     fn an_unknown_service_lists_those_that_exist() {
         let failure = find("workflow").unwrap_err();
-        assert!(failure.to_string().contains("workflowexecution, datastorage, gateway"), "{failure}");
+        assert!(
+            failure
+                .to_string()
+                .contains("workflowexecution, datastorage, gateway"),
+            "{failure}"
+        );
     }
 }

@@ -68,13 +68,19 @@ impl Owner {
     /// This process.
     pub fn this() -> Self {
         let pid = std::process::id();
-        Self { pid, started: started(pid) }
+        Self {
+            pid,
+            started: started(pid),
+        }
     }
 
     /// Whether that very process still runs.
     pub fn lives(&self) -> bool {
-        let Ok(pid) = i32::try_from(self.pid) else { return false };
-        let exists = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), None) != Err(nix::errno::Errno::ESRCH);
+        let Ok(pid) = i32::try_from(self.pid) else {
+            return false;
+        };
+        let exists = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), None)
+            != Err(nix::errno::Errno::ESRCH);
         exists && (self.started.is_none() || started(self.pid) == self.started)
     }
 }
@@ -82,7 +88,12 @@ impl Owner {
 fn started(pid: u32) -> Option<u64> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The name in field 2 may hold spaces and parentheses: count from the last one that closes.
-    stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
+    stat.rsplit_once(')')?
+        .1
+        .split_whitespace()
+        .nth(19)?
+        .parse()
+        .ok()
 }
 
 /// A run's directory with its state file, kept in step.
@@ -94,7 +105,12 @@ pub struct Run {
 
 impl Run {
     /// Makes the directory of a new run, private to its user, and writes its state.
-    pub fn create(runs: &Path, service: &str, target: &str, lifetime: Duration) -> anyhow::Result<Self> {
+    pub fn create(
+        runs: &Path,
+        service: &str,
+        target: &str,
+        lifetime: Duration,
+    ) -> anyhow::Result<Self> {
         let run = format!("{service}-{:06x}", rand::random::<u32>() & 0x00ff_ffff);
         let dir = runs.join(&run);
         std::fs::DirBuilder::new()
@@ -111,7 +127,10 @@ impl Run {
             resources: Vec::new(),
             environment: BTreeMap::new(),
         };
-        let run = Self { dir, state: Mutex::new(state) };
+        let run = Self {
+            dir,
+            state: Mutex::new(state),
+        };
         run.update(|_| {})?;
         Ok(run)
     }
@@ -119,14 +138,24 @@ impl Run {
     /// Opens the run in `dir`.
     pub fn open(dir: &Path) -> anyhow::Result<Self> {
         let path = dir.join("state.json");
-        let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        let state = serde_json::from_str(&text).with_context(|| format!("{} is not a run's state", path.display()))?;
-        Ok(Self { dir: dir.to_owned(), state: Mutex::new(state) })
+        let text = std::fs::read_to_string(&path)
+            .with_context(|| format!("cannot read {}", path.display()))?;
+        let state = serde_json::from_str(&text)
+            .with_context(|| format!("{} is not a run's state", path.display()))?;
+        Ok(Self {
+            dir: dir.to_owned(),
+            state: Mutex::new(state),
+        })
     }
 
     /// Every run that left a state file in `runs`; what cannot be read is skipped, for it is not ours to judge.
     pub fn list(runs: &Path) -> Vec<Self> {
-        let mut dirs: Vec<_> = std::fs::read_dir(runs).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
+        let mut dirs: Vec<_> = std::fs::read_dir(runs)
+            .into_iter()
+            .flatten()
+            .flatten()
+            .map(|entry| entry.path())
+            .collect();
         dirs.sort();
         dirs.iter().filter_map(|dir| Self::open(dir).ok()).collect()
     }
@@ -164,7 +193,12 @@ impl Run {
     }
 
     /// Hands the run over to whoever comes next, until it expires. The password goes into a file of its own.
-    pub fn keep(&self, environment: BTreeMap<String, String>, password: &str, lifetime: Duration) -> anyhow::Result<()> {
+    pub fn keep(
+        &self,
+        environment: BTreeMap<String, String>,
+        password: &str,
+        lifetime: Duration,
+    ) -> anyhow::Result<()> {
         write_private(&self.dir.join("password"), password.as_bytes())?;
         self.update(|state| {
             state.owner = None;
@@ -183,13 +217,19 @@ impl Run {
     pub fn kept(runs: &Path, service: &str) -> Option<Self> {
         Self::list(runs)
             .into_iter()
-            .filter(|run| run.state().service == service && run.state().owner.is_none() && run.state().expires > Timestamp::now())
+            .filter(|run| {
+                run.state().service == service
+                    && run.state().owner.is_none()
+                    && run.state().expires > Timestamp::now()
+            })
             .max_by_key(|run| run.state().expires)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
         // A panic elsewhere leaves the state as it was last written, which is what clean-up needs.
-        self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.state
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 
@@ -199,7 +239,12 @@ pub fn write_private(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     let write = || -> std::io::Result<()> {
         // A part file left by a killed run may carry other permissions.
         drop(std::fs::remove_file(&part));
-        std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&part)?.write_all(bytes)?;
+        std::fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&part)?
+            .write_all(bytes)?;
         std::fs::rename(&part, path)
     };
     write().with_context(|| format!("cannot write {}", path.display()))
@@ -212,6 +257,12 @@ mod tests {
     #[test]
     fn this_process_lives_and_one_with_another_start_time_does_not() {
         assert!(Owner::this().lives());
-        assert!(!Owner { started: Some(1), ..Owner::this() }.lives());
+        assert!(
+            !Owner {
+                started: Some(1),
+                ..Owner::this()
+            }
+            .lives()
+        );
     }
 }

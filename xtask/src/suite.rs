@@ -49,7 +49,14 @@ pub fn run(session: &Session, deadline: Duration) -> Result<String, Failure> {
     let binary = Session::made(&session.made.suite, "the suite")?;
     let mut environment = session.environment();
     environment.insert(e2e_env::PGPASSWORD.to_owned(), session.password());
-    run_binary(&session.door, binary, session.service.suite()?, &environment, deadline, session.lines(Step::RunSuite))
+    run_binary(
+        &session.door,
+        binary,
+        session.service.suite()?,
+        &environment,
+        deadline,
+        session.lines(Step::RunSuite),
+    )
 }
 
 /// Runs a suite with an environment. A suite that ran no test has failed.
@@ -61,7 +68,11 @@ pub fn run_binary(
     deadline: Duration,
     mut on_line: impl FnMut(&str),
 ) -> Result<String, Failure> {
-    let mut command = door.cmd(binary).arg(format!("{}::", suite.module)).arg("--show-output").deadline(deadline);
+    let mut command = door
+        .cmd(binary)
+        .arg(format!("{}::", suite.module))
+        .arg("--show-output")
+        .deadline(deadline);
     for (name, value) in environment {
         command = command.env(name, value);
     }
@@ -73,14 +84,28 @@ pub fn run_binary(
         })
         .map_err(|error| error.into_failure(Exit::TestsFailed, door.cancel()))?;
     match (code, tally.passed, tally.failed.len()) {
-        (0, 0, 0) => Err(Failure::new(Exit::TestsFailed, format!("the suite `{}` ran no test", suite.module))
-            .next(format!("look whether package {} still has a module of that name", suite.package))),
+        (0, 0, 0) => Err(Failure::new(
+            Exit::TestsFailed,
+            format!("the suite `{}` ran no test", suite.module),
+        )
+        .next(format!(
+            "look whether package {} still has a module of that name",
+            suite.package
+        ))),
         (0, passed, 0) => Ok(format!("{passed} passed")),
-        (_, passed, failed) if failed > 0 => {
-            Err(Failure::new(Exit::TestsFailed, format!("{failed} of {} tests failed: {}", passed + failed, tally.failed.join(", ")))
-                .seen(tally.output))
-        }
-        (code, ..) => Err(Failure::new(Exit::TestsFailed, format!("the suite ended with exit {code} without a result"))),
+        (_, passed, failed) if failed > 0 => Err(Failure::new(
+            Exit::TestsFailed,
+            format!(
+                "{failed} of {} tests failed: {}",
+                passed + failed,
+                tally.failed.join(", ")
+            ),
+        )
+        .seen(tally.output)),
+        (code, ..) => Err(Failure::new(
+            Exit::TestsFailed,
+            format!("the suite ended with exit {code} without a result"),
+        )),
     }
 }
 
@@ -100,12 +125,18 @@ mod tests {
             "running 2 tests\ntest a::x ... ok\ntest a::y ... FAILED\n\nfailures:\n\n---- a::y stdout ----\nleft: 1\n\n\nfailures:\n    a::y\n\n\
              test result: FAILED. 1 passed; 1 failed\n",
         );
-        assert_eq!((tally.passed, tally.failed.as_slice()), (1, ["a::y".to_owned()].as_slice()));
+        assert_eq!(
+            (tally.passed, tally.failed.as_slice()),
+            (1, ["a::y".to_owned()].as_slice())
+        );
         assert!(tally.output.contains("left: 1"));
     }
 
     #[test]
     fn an_empty_run_counts_nothing() {
-        assert_eq!(tally("running 0 tests\n\ntest result: ok. 0 passed; 0 failed\n"), Tally::default());
+        assert_eq!(
+            tally("running 0 tests\n\ntest result: ok. 0 passed; 0 failed\n"),
+            Tally::default()
+        );
     }
 }

@@ -18,11 +18,18 @@ pub fn run(door: &Door, args: &Down) -> anyhow::Result<Exit> {
     let mut stopped = 0;
     for run in Run::list(&paths.runs()) {
         let state = run.state();
-        if args.service.as_ref().is_some_and(|name| *name != state.service) {
+        if args
+            .service
+            .as_ref()
+            .is_some_and(|name| *name != state.service)
+        {
             continue;
         }
         if state.owner.as_ref().is_some_and(crate::state::Owner::lives) {
-            report::say(&format!("{} is under way: its own process ends it", state.run));
+            report::say(&format!(
+                "{} is under way: its own process ends it",
+                state.run
+            ));
             continue;
         }
         match release(&run, door) {

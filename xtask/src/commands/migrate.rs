@@ -24,11 +24,21 @@ const TICK: Duration = Duration::from_millis(20);
 pub fn run(door: &Door, args: &Migrate) -> anyhow::Result<Exit> {
     let runtime = runtime()?;
     let applied = match &args.database_url {
-        Some(url) => apply_profile(&runtime, url, &args.profile, DEFAULT_DEADLINE, door.cancel())?,
+        Some(url) => apply_profile(
+            &runtime,
+            url,
+            &args.profile,
+            DEFAULT_DEADLINE,
+            door.cancel(),
+        )?,
         None => on_own_database(door, &runtime, &args.profile)?,
     };
     for migration in &applied.applied {
-        report::say(&format!("  applied {} ({} ms)", migration.id, migration.duration.as_millis()));
+        report::say(&format!(
+            "  applied {} ({} ms)",
+            migration.id,
+            migration.duration.as_millis()
+        ));
     }
     for warning in &applied.warnings {
         report::say(&format!("  warning: {warning}"));
@@ -43,22 +53,41 @@ fn on_own_database(door: &Door, runtime: &Runtime, profile: &str) -> anyhow::Res
     super::reap::before_a_run(door, &paths);
     if let Some(run) = Run::kept(&paths.runs(), profile) {
         let state = run.state();
-        let url = state.environment.get(e2e_env::DATABASE_URL).cloned().unwrap_or_default();
+        let url = state
+            .environment
+            .get(e2e_env::DATABASE_URL)
+            .cloned()
+            .unwrap_or_default();
         report::say(&format!("database of {}: {url}", state.run));
-        return Ok(apply_profile(runtime, &with_password(&url, &run.password()?), profile, DEFAULT_DEADLINE, door.cancel())?);
+        return Ok(apply_profile(
+            runtime,
+            &with_password(&url, &run.password()?),
+            profile,
+            DEFAULT_DEADLINE,
+            door.cancel(),
+        )?);
     }
     let found = local::installation(door, &paths, report::say)?;
     let run = Run::create(&paths.runs(), profile, "local", KEPT_FOR)?;
     let password = random_password();
     let applied = local::start_postgres(&found, &run, runtime, &password).and_then(|database| {
-        let applied = apply_profile(runtime, &database.secret_url(), profile, DEFAULT_DEADLINE, door.cancel())?;
+        let applied = apply_profile(
+            runtime,
+            &database.secret_url(),
+            profile,
+            DEFAULT_DEADLINE,
+            door.cancel(),
+        )?;
         Ok((database, applied))
     });
     match applied {
         Ok((database, applied)) => {
             let environment = BTreeMap::from([
                 (e2e_env::DATABASE_URL.to_owned(), database.url()),
-                (e2e_env::EVIDENCE_DIR.to_owned(), run.dir().display().to_string()),
+                (
+                    e2e_env::EVIDENCE_DIR.to_owned(),
+                    run.dir().display().to_string(),
+                ),
             ]);
             run.keep(environment, &password, KEPT_FOR)?;
             super::up::tell(&run.state());
@@ -76,9 +105,18 @@ fn with_password(url: &str, password: &str) -> String {
 }
 
 /// Applies a profile to a database. A signal ends the run of migrations without leaving a lock or half a migration.
-pub fn apply_profile(runtime: &Runtime, url: &str, profile: &str, deadline: Duration, cancel: &Cancel) -> Result<Report, Failure> {
+pub fn apply_profile(
+    runtime: &Runtime,
+    url: &str,
+    profile: &str,
+    deadline: Duration,
+    cancel: &Cancel,
+) -> Result<Report, Failure> {
     let token = CancellationToken::new();
-    let config = Config::new(url).profile(profile).deadline(deadline).cancel_with(token.clone());
+    let config = Config::new(url)
+        .profile(profile)
+        .deadline(deadline)
+        .cancel_with(token.clone());
     runtime
         .block_on(async {
             let mut applying = std::pin::pin!(migrations::apply(&config));
@@ -97,18 +135,28 @@ pub fn apply_profile(runtime: &Runtime, url: &str, profile: &str, deadline: Dura
 pub fn summary(report: &Report) -> String {
     let partitions = report.partitions.len();
     match report.applied.len() {
-        0 if partitions == 0 => format!("nothing to do: {} migrations are applied", report.up_to_date),
-        applied => format!("{applied} applied, {} were already, {partitions} partitions made", report.up_to_date),
+        0 if partitions == 0 => format!(
+            "nothing to do: {} migrations are applied",
+            report.up_to_date
+        ),
+        applied => format!(
+            "{applied} applied, {} were already, {partitions} partitions made",
+            report.up_to_date
+        ),
     }
 }
 
 /// Gives a library error its exit code (design section 8).
 fn failure(error: &Error, cancel: &Cancel) -> Failure {
     let exit = match error {
-        Error::PostgresNotReady { .. } | Error::AuthFailed { .. } | Error::NoSuchDatabase { .. } => Exit::Setup,
+        Error::PostgresNotReady { .. }
+        | Error::AuthFailed { .. }
+        | Error::NoSuchDatabase { .. } => Exit::Setup,
         Error::LockTimeout { .. } | Error::DeadlineExceeded { .. } => Exit::Deadline,
         Error::Drift { .. } => Exit::Drift,
-        Error::InvalidUrl { .. } | Error::UnknownProfile { .. } | Error::UnknownTable { .. } => Exit::Usage,
+        Error::InvalidUrl { .. } | Error::UnknownProfile { .. } | Error::UnknownTable { .. } => {
+            Exit::Usage
+        }
         Error::Cancelled { .. } => return cancel.failure(),
         _ => Exit::Migration,
     };

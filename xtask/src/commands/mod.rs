@@ -18,20 +18,35 @@ use crate::tools::{docker, kind};
 fn place(door: &Door, args: &PlaceArgs) -> Result<(Place, String), Failure> {
     if args.postgres_url.is_some() {
         return match args.target {
-            Target::Kind => Err(Failure::new(crate::exit::Exit::Usage, "--postgres-url is for the local target").next("leave out --target kind")),
+            Target::Kind => Err(Failure::new(
+                crate::exit::Exit::Usage,
+                "--postgres-url is for the local target",
+            )
+            .next("leave out --target kind")),
             _ => Ok((Place::Local, "--postgres-url names a server".to_owned())),
         };
     }
     match args.target {
         Target::Kind => Ok((Place::Kind, "--target kind".to_owned())),
         Target::Local => Ok((Place::Local, "--target local".to_owned())),
-        Target::Auto => match docker::version(door).and_then(|docker| Ok((docker, kind::version(door)?))) {
-            Ok((docker, kind)) => Ok((Place::Kind, format!("Docker {docker} and kind {kind} answer"))),
-            Err(error) => {
-                door.cancel().check()?;
-                let why = error.to_string();
-                Ok((Place::Local, format!("Kind cannot be used: {}", why.lines().next().unwrap_or_default())))
+        Target::Auto => {
+            match docker::version(door).and_then(|docker| Ok((docker, kind::version(door)?))) {
+                Ok((docker, kind)) => Ok((
+                    Place::Kind,
+                    format!("Docker {docker} and kind {kind} answer"),
+                )),
+                Err(error) => {
+                    door.cancel().check()?;
+                    let why = error.to_string();
+                    Ok((
+                        Place::Local,
+                        format!(
+                            "Kind cannot be used: {}",
+                            why.lines().next().unwrap_or_default()
+                        ),
+                    ))
+                }
             }
-        },
+        }
     }
 }

@@ -11,7 +11,10 @@ use crate::state::{Run, State};
 pub fn run(door: &Door) -> anyhow::Result<Exit> {
     let paths = Paths::find(door)?;
     let mut removed = 0;
-    for run in Run::list(&paths.runs()).into_iter().filter(|run| abandoned(&run.state())) {
+    for run in Run::list(&paths.runs())
+        .into_iter()
+        .filter(|run| abandoned(&run.state()))
+    {
         let what = release(&run, door)?;
         report::say(&format!("{}: {what}", run.id()));
         removed += 1;
@@ -28,10 +31,16 @@ pub fn run(door: &Door) -> anyhow::Result<Exit> {
 
 /// The same at the start of a run, where a failure is only told: it must not keep a new run from starting.
 pub fn before_a_run(door: &Door, paths: &Paths) {
-    for run in Run::list(&paths.runs()).into_iter().filter(|run| abandoned(&run.state())) {
+    for run in Run::list(&paths.runs())
+        .into_iter()
+        .filter(|run| abandoned(&run.state()))
+    {
         match release(&run, door) {
             Ok(what) => report::say(&format!("removed what {} had left: {what}", run.id())),
-            Err(failure) => report::say(&format!("what {} left cannot be removed: {failure}", run.id())),
+            Err(failure) => report::say(&format!(
+                "what {} left cannot be removed: {failure}",
+                run.id()
+            )),
         }
     }
 }

@@ -7,10 +7,22 @@ use crate::{report, service};
 
 /// Runs the verb.
 pub fn run() -> anyhow::Result<Exit> {
-    let mut text = format!("{:<24} {:<24} {:<18} {:>12}  suite\n", "service", "profile", "namespace", "Data Storage");
+    let mut text = format!(
+        "{:<24} {:<24} {:<18} {:>12}  suite\n",
+        "service", "profile", "namespace", "Data Storage"
+    );
     for service in service::all()? {
-        let suite = service.suite.as_ref().map_or("none yet".to_owned(), |suite| format!("{}::{}", suite.package, suite.module));
-        writeln!(text, "{:<24} {:<24} {:<18} {:>12}  {suite}", service.name, service.profile, service.namespace, service.datastorage_port)?;
+        let suite = service
+            .suite
+            .as_ref()
+            .map_or("none yet".to_owned(), |suite| {
+                format!("{}::{}", suite.package, suite.module)
+            });
+        writeln!(
+            text,
+            "{:<24} {:<24} {:<18} {:>12}  {suite}",
+            service.name, service.profile, service.namespace, service.datastorage_port
+        )?;
     }
     report::print(&text);
     Ok(Exit::Passed)

@@ -25,15 +25,21 @@ pub fn run(door: &Door, args: &Test) -> anyhow::Result<Exit> {
 fn on_environment(door: &Door, paths: &Paths, name: &str) -> anyhow::Result<Exit> {
     let service = service::find(name)?;
     let suite = service.suite()?;
-    let run = Run::kept(&paths.runs(), name)
-        .ok_or_else(|| Failure::new(Exit::Preflight, format!("no environment of {name} is up")).next(format!("cargo xtask up {name}")))?;
+    let run = Run::kept(&paths.runs(), name).ok_or_else(|| {
+        Failure::new(Exit::Preflight, format!("no environment of {name} is up"))
+            .next(format!("cargo xtask up {name}"))
+    })?;
     let state = run.state();
     let mut environment = state.environment;
     environment.insert(e2e_env::PGPASSWORD.to_owned(), run.password()?);
     let show = |line: &str| report::say(&format!("    {line}"));
     let binary = build_tests(door, paths, &suite.package, Duration::from_mins(10), show)?;
     let passed = suite::run_binary(door, &binary, suite, &environment, suite.deadline(), show)?;
-    report::say(&format!("{} on {}: {passed}", Step::RunSuite.name(), state.run));
+    report::say(&format!(
+        "{} on {}: {passed}",
+        Step::RunSuite.name(),
+        state.run
+    ));
     Ok(Exit::Passed)
 }
 
@@ -48,8 +54,16 @@ fn tiers(door: &Door, paths: &Paths, args: &Test) -> anyhow::Result<Exit> {
     let tiers = plan(door, paths, &args.postgres)?;
     for wanted in &args.require {
         if !tiers.iter().any(|tier| tier.name == *wanted) {
-            let names = tiers.iter().map(|tier| tier.name.as_str()).collect::<Vec<_>>().join(", ");
-            return Err(Failure::new(Exit::Usage, format!("no tier is named `{wanted}`")).next(format!("name one of: {names}")).into());
+            let names = tiers
+                .iter()
+                .map(|tier| tier.name.as_str())
+                .collect::<Vec<_>>()
+                .join(", ");
+            return Err(
+                Failure::new(Exit::Usage, format!("no tier is named `{wanted}`"))
+                    .next(format!("name one of: {names}"))
+                    .into(),
+            );
         }
     }
     let mut rows = Vec::new();
@@ -61,27 +75,64 @@ fn tiers(door: &Door, paths: &Paths, args: &Test) -> anyhow::Result<Exit> {
         let began = Instant::now();
         let passed = tier.commands.iter().all(passes);
         door.cancel().check()?;
-        rows.push((tier, if passed { Outcome::Ok } else { Outcome::Failed }, began.elapsed()));
+        rows.push((
+            tier,
+            if passed { Outcome::Ok } else { Outcome::Failed },
+            began.elapsed(),
+        ));
     }
     conclude(&tiers, &rows, &args.require)
 }
 
-fn conclude(tiers: &[Tier], rows: &[(&Tier, Outcome, Duration)], required: &[String]) -> anyhow::Result<Exit> {
+fn conclude(
+    tiers: &[Tier],
+    rows: &[(&Tier, Outcome, Duration)],
+    required: &[String],
+) -> anyhow::Result<Exit> {
     report::print("\ntier                     took  outcome");
     for (tier, outcome, took) in rows {
-        report::print(&format!("{:<20} {:>6.1} s  {}", tier.name, took.as_secs_f64(), outcome.word()));
+        report::print(&format!(
+            "{:<20} {:>6.1} s  {}",
+            tier.name,
+            took.as_secs_f64(),
+            outcome.word()
+        ));
     }
-    let skipped: Vec<_> = tiers.iter().filter_map(|tier| Some((tier, tier.missing.as_ref()?))).collect();
+    let skipped: Vec<_> = tiers
+        .iter()
+        .filter_map(|tier| Some((tier, tier.missing.as_ref()?)))
+        .collect();
     for (tier, why) in &skipped {
         report::print(&format!("{:<20}           not run: {why}", tier.name));
     }
-    let failed: Vec<_> = rows.iter().filter(|(_, outcome, _)| *outcome != Outcome::Ok).map(|(tier, ..)| tier.name.as_str()).collect();
-    report::print(&format!("tiers: {} passed, {} failed, {} skipped", rows.len() - failed.len(), failed.len(), skipped.len()));
+    let failed: Vec<_> = rows
+        .iter()
+        .filter(|(_, outcome, _)| *outcome != Outcome::Ok)
+        .map(|(tier, ..)| tier.name.as_str())
+        .collect();
+    report::print(&format!(
+        "tiers: {} passed, {} failed, {} skipped",
+        rows.len() - failed.len(),
+        failed.len(),
+        skipped.len()
+    ));
     if !failed.is_empty() {
-        return Err(Failure::new(Exit::TestsFailed, format!("failed: {}", failed.join(", "))).into());
+        return Err(
+            Failure::new(Exit::TestsFailed, format!("failed: {}", failed.join(", "))).into(),
+        );
     }
-    match skipped.iter().find(|(tier, _)| required.contains(&tier.name)) {
-        Some((tier, why)) => Err(Failure::new(Exit::Preflight, format!("the tier `{}` is required and did not run: {why}", tier.name)).into()),
+    match skipped
+        .iter()
+        .find(|(tier, _)| required.contains(&tier.name))
+    {
+        Some((tier, why)) => Err(Failure::new(
+            Exit::Preflight,
+            format!(
+                "the tier `{}` is required and did not run: {why}",
+                tier.name
+            ),
+        )
+        .into()),
         None => Ok(Exit::Passed),
     }
 }
@@ -98,18 +149,35 @@ fn plan(door: &Door, paths: &Paths, majors: &[u32]) -> anyhow::Result<Vec<Tier>>
     let at_most = |minutes: u64| Duration::from_mins(minutes);
     let cargo = || door.cmd(cargo()).dir(&paths.source).deadline(at_most(40));
     let this = std::env::current_exe()?;
-    let e2e = |target: &str| door.cmd(&this).args(["e2e", "workflowexecution", "--target", target]).deadline(at_most(30));
+    let e2e = |target: &str| {
+        door.cmd(&this)
+            .args(["e2e", "workflowexecution", "--target", target])
+            .deadline(at_most(30))
+    };
     let mut tiers = vec![
         Tier {
             name: "lint".to_owned(),
             missing: None,
             commands: vec![
                 cargo().args(["fmt", "--all", "--check"]),
-                cargo().args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]),
-                cargo().args(["doc", "--workspace", "--no-deps", "--quiet"]).env("RUSTDOCFLAGS", "-D warnings"),
+                cargo().args([
+                    "clippy",
+                    "--workspace",
+                    "--all-targets",
+                    "--",
+                    "-D",
+                    "warnings",
+                ]),
+                cargo()
+                    .args(["doc", "--workspace", "--no-deps", "--quiet"])
+                    .env("RUSTDOCFLAGS", "-D warnings"),
             ],
         },
-        Tier { name: "crates".to_owned(), missing: None, commands: vec![cargo().args(["test", "--workspace", "--exclude", "e2e"])] },
+        Tier {
+            name: "crates".to_owned(),
+            missing: None,
+            commands: vec![cargo().args(["test", "--workspace", "--exclude", "e2e"])],
+        },
     ];
     // The embedded server is of major 16; the schema must be the same on the others.
     let majors = if majors.is_empty() { &[15] } else { majors };
@@ -119,16 +187,35 @@ fn plan(door: &Door, paths: &Paths, majors: &[u32]) -> anyhow::Result<Vec<Tier>>
             Ok(bin) => Tier {
                 name: format!("postgres-{major}"),
                 missing: None,
-                commands: vec![cargo().args(["test", "--package", "migrations", "--test", "it"]).env(e2e_env::POSTGRES_BIN, bin)],
+                commands: vec![
+                    cargo()
+                        .args(["test", "--package", "migrations", "--test", "it"])
+                        .env(e2e_env::POSTGRES_BIN, bin),
+                ],
             },
-            Err(why) => Tier { name: format!("postgres-{major}"), missing: Some(why), commands: Vec::new() },
+            Err(why) => Tier {
+                name: format!("postgres-{major}"),
+                missing: Some(why),
+                commands: Vec::new(),
+            },
         });
     }
-    tiers.push(Tier { name: "local".to_owned(), missing: None, commands: vec![e2e("local")] });
-    let args = crate::cli::PlaceArgs { target: Target::Auto, postgres_url: None };
+    tiers.push(Tier {
+        name: "local".to_owned(),
+        missing: None,
+        commands: vec![e2e("local")],
+    });
+    let args = crate::cli::PlaceArgs {
+        target: Target::Auto,
+        postgres_url: None,
+    };
     let (place, why) = super::place(door, &args)?;
     let missing = (place != crate::lifecycle::plan::Place::Kind).then_some(why);
-    tiers.push(Tier { name: "kind".to_owned(), missing, commands: vec![e2e("kind")] });
+    tiers.push(Tier {
+        name: "kind".to_owned(),
+        missing,
+        commands: vec![e2e("kind")],
+    });
     Ok(tiers)
 }
 
@@ -146,4 +233,3 @@ fn postgres_bin(major: u32, default: &embedded_postgres::Installation) -> Result
         .find(|bin| bin.join("postgres").exists())
         .ok_or_else(|| format!("no PostgreSQL {major} is installed or cached; `cargo run -p postgres-fetch -- --version` fetches 16, 17 and 18"))
 }
-

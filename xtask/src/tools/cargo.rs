@@ -25,22 +25,50 @@ struct Target {
 }
 
 /// Builds a binary of the workspace in release form and returns its path. On Linux it is static.
-pub fn build_binary(door: &Door, paths: &Paths, package: &str, deadline: Duration, on_line: impl FnMut(&str)) -> Result<PathBuf, Failure> {
-    let mut command = in_checkout(door, paths).args(["build", "--release", "--package", package, "--bin", package]);
+pub fn build_binary(
+    door: &Door,
+    paths: &Paths,
+    package: &str,
+    deadline: Duration,
+    on_line: impl FnMut(&str),
+) -> Result<PathBuf, Failure> {
+    let mut command = in_checkout(door, paths).args([
+        "build",
+        "--release",
+        "--package",
+        package,
+        "--bin",
+        package,
+    ]);
     if cfg!(all(target_os = "linux", target_arch = "x86_64")) {
-        command = command.args(["--target", STATIC_TARGET]).env("RUSTFLAGS", "-Ctarget-feature=+crt-static");
+        command = command
+            .args(["--target", STATIC_TARGET])
+            .env("RUSTFLAGS", "-Ctarget-feature=+crt-static");
     }
     executable(&command.deadline(deadline), door, package, on_line)
 }
 
 /// Builds a package's integration test binary and returns its path.
-pub fn build_tests(door: &Door, paths: &Paths, package: &str, deadline: Duration, on_line: impl FnMut(&str)) -> Result<PathBuf, Failure> {
-    let command = in_checkout(door, paths).args(["test", "--no-run", "--package", package, "--test", "it"]);
+pub fn build_tests(
+    door: &Door,
+    paths: &Paths,
+    package: &str,
+    deadline: Duration,
+    on_line: impl FnMut(&str),
+) -> Result<PathBuf, Failure> {
+    let command =
+        in_checkout(door, paths).args(["test", "--no-run", "--package", package, "--test", "it"]);
     executable(&command.deadline(deadline), door, "it", on_line)
 }
 
 /// Runs a binary of the workspace that must not be linked into this tool, and returns what it prints.
-pub fn run_package(door: &Door, paths: &Paths, package: &str, args: &[&str], deadline: Duration) -> Result<String, Failure> {
+pub fn run_package(
+    door: &Door,
+    paths: &Paths,
+    package: &str,
+    args: &[&str],
+    deadline: Duration,
+) -> Result<String, Failure> {
     in_checkout(door, paths)
         .args(["run", "--quiet", "--package", package, "--"])
         .args(args)
@@ -50,16 +78,31 @@ pub fn run_package(door: &Door, paths: &Paths, package: &str, args: &[&str], dea
 }
 
 fn in_checkout(door: &Door, paths: &Paths) -> Cmd {
-    door.cmd(cargo()).dir(&paths.source).env("CARGO_TERM_COLOR", "never")
+    door.cmd(cargo())
+        .dir(&paths.source)
+        .env("CARGO_TERM_COLOR", "never")
 }
 
-fn executable(command: &Cmd, door: &Door, name: &str, mut on_line: impl FnMut(&str)) -> Result<PathBuf, Failure> {
-    let command = command.clone().args(["--message-format", "json-render-diagnostics"]);
+fn executable(
+    command: &Cmd,
+    door: &Door,
+    name: &str,
+    mut on_line: impl FnMut(&str),
+) -> Result<PathBuf, Failure> {
+    let command = command
+        .clone()
+        .args(["--message-format", "json-render-diagnostics"]);
     let mut found = None;
     let mut said = Vec::new();
     let code = command
         .stream(|line| match serde_json::from_str::<Message>(line) {
-            Ok(message) if message.reason == "compiler-artifact" && message.target.as_ref().is_some_and(|target| target.name == name) => {
+            Ok(message)
+                if message.reason == "compiler-artifact"
+                    && message
+                        .target
+                        .as_ref()
+                        .is_some_and(|target| target.name == name) =>
+            {
                 found = message.executable.or(found.take());
             }
             Ok(_) => {}
@@ -72,9 +115,21 @@ fn executable(command: &Cmd, door: &Door, name: &str, mut on_line: impl FnMut(&s
     match found {
         Some(path) if code == 0 => Ok(path),
         _ => {
-            let from = said.iter().position(|line| line.starts_with("error")).unwrap_or(said.len().saturating_sub(12));
-            let shown = said[from..].iter().take(20).cloned().collect::<Vec<_>>().join("\n");
-            Err(Failure::new(Exit::Setup, format!("`{}` built nothing (exit {code})", command.line())).seen(shown))
+            let from = said
+                .iter()
+                .position(|line| line.starts_with("error"))
+                .unwrap_or(said.len().saturating_sub(12));
+            let shown = said[from..]
+                .iter()
+                .take(20)
+                .cloned()
+                .collect::<Vec<_>>()
+                .join("\n");
+            Err(Failure::new(
+                Exit::Setup,
+                format!("`{}` built nothing (exit {code})", command.line()),
+            )
+            .seen(shown))
         }
     }
 }

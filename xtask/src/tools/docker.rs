@@ -10,12 +10,18 @@ use crate::process::{Door, Error};
 
 /// The version of the Docker daemon, if it answers.
 pub fn version(door: &Door) -> Result<String, Error> {
-    door.cmd("docker").args(["version", "--format", "{{.Server.Version}}"]).deadline(Duration::from_secs(10)).read()
+    door.cmd("docker")
+        .args(["version", "--format", "{{.Server.Version}}"])
+        .deadline(Duration::from_secs(10))
+        .read()
 }
 
 /// The id of an image of the host, if it is there.
 pub fn image_id(door: &Door, image: &str) -> Option<String> {
-    door.cmd("docker").args(["image", "inspect", "--format", "{{.Id}}", image]).read().ok()
+    door.cmd("docker")
+        .args(["image", "inspect", "--format", "{{.Id}}", image])
+        .read()
+        .ok()
 }
 
 /// Makes sure that the host has an image, pulling it if need be; the failure says what the registry answered.
@@ -23,11 +29,22 @@ pub fn ensure_image(door: &Door, image: &str, variable: &str) -> Result<(), Fail
     if image_id(door, image).is_some() {
         return Ok(());
     }
-    door.cmd("docker").args(["pull", "--quiet", image]).deadline(Duration::from_mins(5)).read().map(drop).map_err(|error| {
-        let failure = error.into_failure(Exit::Setup, door.cancel());
-        Failure { what: format!("the image {image} is not on this host and cannot be pulled"), seen: Some(failure.what), ..failure }
-            .next(format!("name an image that exists in {variable}, or `docker load` it first"))
-    })
+    door.cmd("docker")
+        .args(["pull", "--quiet", image])
+        .deadline(Duration::from_mins(5))
+        .read()
+        .map(drop)
+        .map_err(|error| {
+            let failure = error.into_failure(Exit::Setup, door.cancel());
+            Failure {
+                what: format!("the image {image} is not on this host and cannot be pulled"),
+                seen: Some(failure.what),
+                ..failure
+            }
+            .next(format!(
+                "name an image that exists in {variable}, or `docker load` it first"
+            ))
+        })
 }
 
 #[derive(Deserialize)]
@@ -44,8 +61,13 @@ pub fn published_ports(door: &Door, container: &str) -> Result<BTreeMap<u16, u16
         .args(["inspect", "--format", format, container])
         .read()
         .map_err(|error| error.into_failure(Exit::Setup, door.cancel()))?;
-    let ports: BTreeMap<String, Option<Vec<Binding>>> = serde_json::from_str(&text)
-        .map_err(|error| Failure::new(Exit::Setup, format!("docker described the ports of {container} in another form: {error}")))?;
+    let ports: BTreeMap<String, Option<Vec<Binding>>> =
+        serde_json::from_str(&text).map_err(|error| {
+            Failure::new(
+                Exit::Setup,
+                format!("docker described the ports of {container} in another form: {error}"),
+            )
+        })?;
     let pairs = ports.into_iter().filter_map(|(name, bindings)| {
         let port = name.strip_suffix("/tcp")?.parse().ok()?;
         Some((port, bindings?.first()?.host_port.parse().ok()?))
@@ -55,7 +77,10 @@ pub fn published_ports(door: &Door, container: &str) -> Result<BTreeMap<u16, u16
 
 /// Streams an image of the host into a node's container runtime, without a file between.
 pub fn stream_into_node(door: &Door, image: &str, node: &str) -> Result<(), Error> {
-    let save = door.cmd("docker").args(["save", image]).deadline(Duration::from_mins(5));
+    let save = door
+        .cmd("docker")
+        .args(["save", image])
+        .deadline(Duration::from_mins(5));
     save.pipe(&import(door, node)).map(drop)
 }
 
@@ -66,26 +91,58 @@ pub fn archive_into_node(door: &Door, archive: Vec<u8>, node: &str) -> Result<()
 
 fn import(door: &Door, node: &str) -> crate::process::Cmd {
     // The node's own platform only: an archive of a multi-platform image may lack the others' layers.
-    let ctr = ["exec", "-i", node, "ctr", "--namespace", "k8s.io", "images", "import", "-"];
-    door.cmd("docker").args(ctr).deadline(Duration::from_mins(5))
+    let ctr = [
+        "exec",
+        "-i",
+        node,
+        "ctr",
+        "--namespace",
+        "k8s.io",
+        "images",
+        "import",
+        "-",
+    ];
+    door.cmd("docker")
+        .args(ctr)
+        .deadline(Duration::from_mins(5))
 }
 
 /// The names of the images in a node, asked of its container runtime.
 pub fn node_images(door: &Door, node: &str) -> Result<Vec<String>, Error> {
-    let listed = door.cmd("docker").args(["exec", node, "ctr", "--namespace", "k8s.io", "images", "list", "--quiet"]).read()?;
+    let listed = door
+        .cmd("docker")
+        .args([
+            "exec",
+            node,
+            "ctr",
+            "--namespace",
+            "k8s.io",
+            "images",
+            "list",
+            "--quiet",
+        ])
+        .read()?;
     Ok(listed.lines().map(str::to_owned).collect())
 }
 
 /// Whether a container of that name exists, running or not.
 pub fn container_exists(door: &Door, name: &str) -> Result<bool, Error> {
     let filter = format!("name=^/{name}$");
-    Ok(!door.cmd("docker").args(["ps", "--all", "--quiet", "--filter", &filter]).read()?.is_empty())
+    Ok(!door
+        .cmd("docker")
+        .args(["ps", "--all", "--quiet", "--filter", &filter])
+        .read()?
+        .is_empty())
 }
 
 /// The anonymous volumes of a container; none if it does not exist.
 pub fn volumes_of(door: &Door, container: &str) -> Vec<String> {
     let format = "{{range .Mounts}}{{if eq .Type \"volume\"}}{{.Name}} {{end}}{{end}}";
-    let listed = door.cmd("docker").args(["inspect", "--format", format, container]).read().unwrap_or_default();
+    let listed = door
+        .cmd("docker")
+        .args(["inspect", "--format", format, container])
+        .read()
+        .unwrap_or_default();
     listed.split_whitespace().map(str::to_owned).collect()
 }
 
@@ -93,6 +150,11 @@ pub fn volumes_of(door: &Door, container: &str) -> Vec<String> {
 pub fn remove_volumes(door: &Door, volumes: &[String]) {
     if !volumes.is_empty() {
         // Those that went with their container are gone already, and that is no fault.
-        drop(door.cmd("docker").args(["volume", "rm", "--force"]).args(volumes).output());
+        drop(
+            door.cmd("docker")
+                .args(["volume", "rm", "--force"])
+                .args(volumes)
+                .output(),
+        );
     }
 }

@@ -19,13 +19,20 @@ const ANY_PORT: i32 = -1;
 
 /// The version that `kind` prints.
 pub fn version(door: &Door) -> Result<String, Error> {
-    door.cmd("kind").args(["version", "--quiet"]).deadline(Duration::from_secs(10)).read()
+    door.cmd("kind")
+        .args(["version", "--quiet"])
+        .deadline(Duration::from_secs(10))
+        .read()
 }
 
 /// The cluster configuration: the block of node ports, with `wanted` host ports for some of them.
 pub fn config(wanted: &[(u16, u16)]) -> Result<String, Failure> {
-    let mut config: Value = serde_saphyr::from_str(CONFIG)
-        .map_err(|error| Failure::new(Exit::Usage, format!("kind/cluster.yaml cannot be read: {error}")))?;
+    let mut config: Value = serde_saphyr::from_str(CONFIG).map_err(|error| {
+        Failure::new(
+            Exit::Usage,
+            format!("kind/cluster.yaml cannot be read: {error}"),
+        )
+    })?;
     let mappings = (FIRST_NODE_PORT..FIRST_NODE_PORT + NODE_PORTS).map(|node| {
         let host = wanted.iter().find(|(port, _)| *port == node).map_or(ANY_PORT, |(_, host)| i32::from(*host));
         json!({"containerPort": node, "hostPort": host, "listenAddress": "127.0.0.1", "protocol": "TCP"})
@@ -35,8 +42,26 @@ pub fn config(wanted: &[(u16, u16)]) -> Result<String, Failure> {
 }
 
 /// Creates a cluster. The user's kubeconfig is never touched.
-pub fn create(door: &Door, name: &str, config: &str, image: Option<&str>, kubeconfig: &Path, deadline: Duration) -> Result<(), Error> {
-    let mut command = door.cmd("kind").args(["create", "cluster", "--name", name, "--config", "-", "--kubeconfig"]).arg(kubeconfig);
+pub fn create(
+    door: &Door,
+    name: &str,
+    config: &str,
+    image: Option<&str>,
+    kubeconfig: &Path,
+    deadline: Duration,
+) -> Result<(), Error> {
+    let mut command = door
+        .cmd("kind")
+        .args([
+            "create",
+            "cluster",
+            "--name",
+            name,
+            "--config",
+            "-",
+            "--kubeconfig",
+        ])
+        .arg(kubeconfig);
     if let Some(image) = image {
         command = command.args(["--image", image]);
     }
@@ -45,7 +70,11 @@ pub fn create(door: &Door, name: &str, config: &str, image: Option<&str>, kubeco
 
 /// Deletes a cluster, whole or half made; one that does not exist is no error.
 pub fn delete(door: &Door, name: &str, kubeconfig: &Path) -> Result<(), Error> {
-    door.cmd("kind").args(["delete", "cluster", "--name", name, "--kubeconfig"]).arg(kubeconfig).read().map(drop)
+    door.cmd("kind")
+        .args(["delete", "cluster", "--name", name, "--kubeconfig"])
+        .arg(kubeconfig)
+        .read()
+        .map(drop)
 }
 
 /// The name of a cluster's only node, which is its container's.
@@ -62,7 +91,14 @@ mod tests {
         let config: Value = serde_json::from_str(&config(&[(30081, 8081)]).unwrap()).unwrap();
         let mappings = config["nodes"][0]["extraPortMappings"].as_array().unwrap();
         assert_eq!(mappings.len(), 32);
-        assert_eq!((&mappings[0]["hostPort"], &mappings[1]["hostPort"]), (&json!(-1), &json!(8081)));
-        assert!(mappings.iter().all(|mapping| mapping["listenAddress"] == "127.0.0.1"));
+        assert_eq!(
+            (&mappings[0]["hostPort"], &mappings[1]["hostPort"]),
+            (&json!(-1), &json!(8081))
+        );
+        assert!(
+            mappings
+                .iter()
+                .all(|mapping| mapping["listenAddress"] == "127.0.0.1")
+        );
     }
 }

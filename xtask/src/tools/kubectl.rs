@@ -33,30 +33,56 @@ pub struct Kubectl {
 impl Kubectl {
     /// kubectl with this kubeconfig and namespace on every call.
     pub fn new(door: Door, kubeconfig: &Path, namespace: &str) -> Self {
-        Self { door, kubeconfig: kubeconfig.to_owned(), namespace: namespace.to_owned() }
+        Self {
+            door,
+            kubeconfig: kubeconfig.to_owned(),
+            namespace: namespace.to_owned(),
+        }
     }
 
     /// The same cluster and namespace through another door.
     #[must_use]
     pub fn through(&self, door: &Door) -> Self {
-        Self { door: door.clone(), ..self.clone() }
+        Self {
+            door: door.clone(),
+            ..self.clone()
+        }
     }
 
     /// A command in the namespace.
     pub fn cmd(&self) -> Cmd {
-        self.door.cmd("kubectl").arg("--kubeconfig").arg(&self.kubeconfig).args(["--namespace", &self.namespace])
+        self.door
+            .cmd("kubectl")
+            .arg("--kubeconfig")
+            .arg(&self.kubeconfig)
+            .args(["--namespace", &self.namespace])
     }
 
     /// Applies objects, server side. They travel by standard input, so that secrets are in no process list and no file.
     pub fn apply(&self, objects: &[Value]) -> Result<(), Failure> {
         let list = serde_json::json!({"apiVersion": "v1", "kind": "List", "items": objects});
-        let apply = self.cmd().args(["apply", "--server-side", "--force-conflicts", "--filename", "-"]).stdin(list.to_string());
+        let apply = self
+            .cmd()
+            .args([
+                "apply",
+                "--server-side",
+                "--force-conflicts",
+                "--filename",
+                "-",
+            ])
+            .stdin(list.to_string());
         apply.read().map(drop).map_err(|error| self.failed(error))
     }
 
     /// The end of a pod's log, of its previous container if there was one.
     pub fn log_tail(&self, pod: &str) -> String {
-        let logs = |previous: &[&str]| self.cmd().args(["logs", pod, "--tail", "15"]).args(previous).deadline(Duration::from_secs(10)).read();
+        let logs = |previous: &[&str]| {
+            self.cmd()
+                .args(["logs", pod, "--tail", "15"])
+                .args(previous)
+                .deadline(Duration::from_secs(10))
+                .read()
+        };
         match logs(&[]) {
             Ok(text) if !text.is_empty() => text,
             _ => logs(&["--previous"]).unwrap_or_default(),
@@ -66,21 +92,51 @@ impl Kubectl {
     /// Waits until every pod that carries the label is ready, by watching; ends early once one of them cannot get there.
     pub fn await_ready(&self, label: &str, deadline: Duration) -> Result<String, Failure> {
         let mut watched = Watched::default();
-        let watch = self.cmd().args(["get", "pods", "--selector", label, "--watch", "--output-watch-events", "--output", "json"]);
+        let watch = self.cmd().args([
+            "get",
+            "pods",
+            "--selector",
+            label,
+            "--watch",
+            "--output-watch-events",
+            "--output",
+            "json",
+        ]);
         let result = {
             let seen = std::cell::RefCell::new(&mut watched);
-            watch.deadline(deadline).follow(|line| seen.borrow_mut().line(line), || seen.borrow().decided())
+            watch.deadline(deadline).follow(
+                |line| seen.borrow_mut().line(line),
+                || seen.borrow().decided(),
+            )
         };
         let state = watched.describe();
         match (result, watched.dead()) {
-            (_, Some((pod, why))) => Err(Failure::new(Exit::Setup, format!("{pod} cannot become ready: {why}"))
-                .seen(self.log_tail(&pod))
-                .next(format!("look at `kubectl -n {} describe pod {pod}`", self.namespace))),
+            (_, Some((pod, why))) => Err(Failure::new(
+                Exit::Setup,
+                format!("{pod} cannot become ready: {why}"),
+            )
+            .seen(self.log_tail(&pod))
+            .next(format!(
+                "look at `kubectl -n {} describe pod {pod}`",
+                self.namespace
+            ))),
             (Ok(0), None) if watched.ready() => Ok(state),
-            (Ok(code), None) => Err(Failure::new(Exit::Setup, format!("the watch on pods with {label} ended with exit {code}")).seen(state)),
+            (Ok(code), None) => Err(Failure::new(
+                Exit::Setup,
+                format!("the watch on pods with {label} ended with exit {code}"),
+            )
+            .seen(state)),
             (Err(Error::TimedOut { .. }), None) => {
-                let waited = format!("pods with {label} were not ready after {} s", deadline.as_secs());
-                let log = watched.pods.keys().next().map(|pod| self.log_tail(pod)).unwrap_or_default();
+                let waited = format!(
+                    "pods with {label} were not ready after {} s",
+                    deadline.as_secs()
+                );
+                let log = watched
+                    .pods
+                    .keys()
+                    .next()
+                    .map(|pod| self.log_tail(pod))
+                    .unwrap_or_default();
                 Err(Failure::new(Exit::Deadline, waited).seen(format!("{state}\n{log}")))
             }
             (Err(error), None) => Err(self.failed(error)),
@@ -187,43 +243,70 @@ impl Watched {
     }
 
     fn dead(&self) -> Option<(String, String)> {
-        self.pods.iter().find_map(|(name, pod)| Some((name.clone(), pod.dead()?)))
+        self.pods
+            .iter()
+            .find_map(|(name, pod)| Some((name.clone(), pod.dead()?)))
     }
 
     fn describe(&self) -> String {
         if self.pods.is_empty() {
             return format!("no pod yet {}", self.said).trim_end().to_owned();
         }
-        self.pods.iter().map(|(name, pod)| format!("{name} {}", pod.describe())).collect::<Vec<_>>().join(", ")
+        self.pods
+            .iter()
+            .map(|(name, pod)| format!("{name} {}", pod.describe()))
+            .collect::<Vec<_>>()
+            .join(", ")
     }
 }
 
 impl Pod {
     fn ready(&self) -> bool {
-        self.status.conditions.iter().any(|condition| condition.r#type == "Ready" && condition.status == "True")
+        self.status
+            .conditions
+            .iter()
+            .any(|condition| condition.r#type == "Ready" && condition.status == "True")
     }
 
     /// Why this pod will not become ready, if that is certain.
     fn dead(&self) -> Option<String> {
-        let told = |cause: &Cause| format!("{} {}", cause.reason, cause.message).trim().to_owned();
+        let told = |cause: &Cause| {
+            format!("{} {}", cause.reason, cause.message)
+                .trim()
+                .to_owned()
+        };
         for Container { state, last_state } in &self.status.container_statuses {
             // A container that ended during set-up is a defect even where a restart would hide it.
             if let Some(ended) = state.terminated.as_ref().or(last_state.terminated.as_ref()) {
-                return Some(format!("its container ended with exit {} ({})", ended.exit_code.unwrap_or(-1), told(ended)));
+                return Some(format!(
+                    "its container ended with exit {} ({})",
+                    ended.exit_code.unwrap_or(-1),
+                    told(ended)
+                ));
             }
-            if let Some(waiting) = state.waiting.as_ref().filter(|waiting| DEAD_REASONS.contains(&waiting.reason.as_str())) {
+            if let Some(waiting) = state
+                .waiting
+                .as_ref()
+                .filter(|waiting| DEAD_REASONS.contains(&waiting.reason.as_str()))
+            {
                 return Some(told(waiting));
             }
         }
         // A node that is not ready yet repels pods for a moment; any other refusal lasts.
         let refused = self.status.conditions.iter().find(|condition| {
-            condition.r#type == "PodScheduled" && condition.reason == "Unschedulable" && !condition.message.contains("node.kubernetes.io/not-ready")
+            condition.r#type == "PodScheduled"
+                && condition.reason == "Unschedulable"
+                && !condition.message.contains("node.kubernetes.io/not-ready")
         })?;
         Some(format!("Unschedulable {}", refused.message))
     }
 
     fn describe(&self) -> String {
-        let waiting = self.status.container_statuses.iter().find_map(|container| container.state.waiting.as_ref());
+        let waiting = self
+            .status
+            .container_statuses
+            .iter()
+            .find_map(|container| container.state.waiting.as_ref());
         match waiting {
             _ if self.ready() => "ready".to_owned(),
             Some(cause) => format!("{} ({})", self.status.phase, cause.reason),
@@ -246,7 +329,9 @@ mod tests {
 
     #[test]
     fn a_ready_pod_ends_the_wait() {
-        let pods = watched(&json!({"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}));
+        let pods = watched(
+            &json!({"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}),
+        );
         assert!(pods.decided() && pods.ready());
     }
 
@@ -254,22 +339,34 @@ mod tests {
     fn a_wrong_image_is_told_at_once() {
         let waiting = json!({"waiting": {"reason": "ErrImagePull", "message": "not found"}});
         let pods = watched(&json!({"phase": "Pending", "containerStatuses": [{"state": waiting}]}));
-        assert_eq!(pods.dead(), Some(("postgres-0".to_owned(), "ErrImagePull not found".to_owned())));
+        assert_eq!(
+            pods.dead(),
+            Some(("postgres-0".to_owned(), "ErrImagePull not found".to_owned()))
+        );
     }
 
     #[test]
     fn a_container_that_ended_is_told_even_after_its_restart() {
         let ended = json!({"terminated": {"reason": "Error", "exitCode": 3}});
-        let pods = watched(&json!({"phase": "Running", "containerStatuses": [{"state": {}, "lastState": ended}]}));
-        assert_eq!(pods.dead().unwrap().1, "its container ended with exit 3 (Error)");
+        let pods = watched(
+            &json!({"phase": "Running", "containerStatuses": [{"state": {}, "lastState": ended}]}),
+        );
+        assert_eq!(
+            pods.dead().unwrap().1,
+            "its container ended with exit 3 (Error)"
+        );
     }
 
     #[test]
     fn a_node_that_is_not_ready_yet_is_waited_for() {
         let scheduled = |message: &str| json!({"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message});
-        let early = watched(&json!({"phase": "Pending", "conditions": [scheduled("untolerated taint {node.kubernetes.io/not-ready: }")]}));
+        let early = watched(
+            &json!({"phase": "Pending", "conditions": [scheduled("untolerated taint {node.kubernetes.io/not-ready: }")]}),
+        );
         assert!(!early.decided());
-        let full = watched(&json!({"phase": "Pending", "conditions": [scheduled("0/1 nodes are available: 1 Insufficient memory")]}));
+        let full = watched(
+            &json!({"phase": "Pending", "conditions": [scheduled("0/1 nodes are available: 1 Insufficient memory")]}),
+        );
         assert!(full.dead().unwrap().1.contains("Insufficient memory"));
     }
 }

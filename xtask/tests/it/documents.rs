@@ -13,7 +13,13 @@ fn the_readme_lists_every_exit_code_with_its_meaning() {
     let table = include_str!("../../src/exit.rs");
     assert_eq!(rows.len(), 12, "the README's table of exit codes: {rows:?}");
     for (code, meaning) in rows {
-        assert!(table.contains(&format!("\"{meaning}\"")), "xtask/src/exit.rs does not say `{meaning}` for {code}");
-        assert!(table.contains(&format!(" = {code},")), "xtask/src/exit.rs has no code {code}");
+        assert!(
+            table.contains(&format!("\"{meaning}\"")),
+            "xtask/src/exit.rs does not say `{meaning}` for {code}"
+        );
+        assert!(
+            table.contains(&format!(" = {code},")),
+            "xtask/src/exit.rs has no code {code}"
+        );
     }
 }

@@ -8,13 +8,20 @@ use std::process::{Command, Output};
 /// The tool as it was built for this test.
 fn xtask(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
-    command.args(args).env("NO_COLOR", "1").env("COLUMNS", "100");
+    command
+        .args(args)
+        .env("NO_COLOR", "1")
+        .env("COLUMNS", "100");
     command
 }
 
 /// Runs the tool and returns its exit code and both streams.
 fn run(args: &[&str]) -> (i32, String, String) {
-    let Output { status, stdout, stderr } = xtask(args).output().expect("the tool starts");
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = xtask(args).output().expect("the tool starts");
     let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
     (status.code().unwrap_or(-1), text(stdout), text(stderr))
 }

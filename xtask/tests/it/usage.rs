@@ -10,11 +10,11 @@ fn an_unknown_service_is_told_the_names() {
     assert_eq!(code, 2);
     assert_data_eq!(
         stderr,
-        str![[r#"
+        str![[r"
 error: no service is named `workflows`
   next: name one of: workflowexecution, datastorage, gateway, aianalysis, notification, remediationorchestrator, signalprocessing
 
-"#]]
+"]]
     );
 }
 
@@ -24,20 +24,30 @@ fn a_service_without_a_suite_says_so() {
     assert_eq!(code, 2);
     assert_data_eq!(
         stderr,
-        str![[r#"
+        str![[r"
 error: the service `gateway` has no suite yet
   next: add `suite` to its entry in kind/services.toml, or use `cargo xtask migrate --profile gateway`
 
-"#]]
+"]]
     );
 }
 
 #[test]
 fn a_server_of_ones_own_is_not_for_kind() {
     let url = "postgres://slm_user@127.0.0.1:1/x";
-    let (code, _, stderr) = run(&["e2e", "workflowexecution", "--target", "kind", "--postgres-url", url]);
+    let (code, _, stderr) = run(&[
+        "e2e",
+        "workflowexecution",
+        "--target",
+        "kind",
+        "--postgres-url",
+        url,
+    ]);
     assert_eq!(code, 2);
-    assert!(stderr.contains("--postgres-url is for the local target"), "{stderr}");
+    assert!(
+        stderr.contains("--postgres-url is for the local target"),
+        "{stderr}"
+    );
 }
 
 #[test]
