@@ -22,7 +22,7 @@ pub fn release(run: &Run, door: &Door) -> Result<String, Failure> {
         match remove(run, resource, door) {
             Ok(()) => {
                 let gone = |state: &mut crate::state::State| {
-                    state.resources.retain(|other| other != resource)
+                    state.resources.retain(|other| other != resource);
                 };
                 run.update(gone)
                     .map_err(|error| Failure::new(Exit::LeftBehind, format!("{error:#}")))?;

@@ -308,7 +308,7 @@ impl Session {
             self.report.emit(&Event::Line {
                 stage: step.name(),
                 text,
-            })
+            });
         }
     }
 
