@@ -1,0 +1,3 @@
+//! Emits audit events from shell scripts and jobs.
+
+fn main() {}

@@ -1,0 +1,91 @@
+//! The acknowledgement cursor: everything before it is stored or parked.
+//!
+//! It is one small write in place, without fsync: after a crash of the machine it may be old or torn, and the worst that follows is that events
+//! are sent again, which their ids make harmless (D29).
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{self, Read},
+    ops::Range,
+    os::unix::fs::{FileExt, OpenOptionsExt},
+    path::Path,
+};
+
+use crate::journal::segment::Position;
+
+const LENGTH: usize = 20;
+
+/// The cursor's file.
+#[derive(Debug)]
+pub(crate) struct Cursor {
+    file: File,
+}
+
+impl Cursor {
+    /// Opens or makes the cursor and returns its place, the very start if there is none that can be trusted.
+    ///
+    /// The file gets its full length here, so that moving it later needs no space on a full disk.
+    pub(crate) fn open(directory: &Path) -> io::Result<(Self, Position)> {
+        let mut options = OpenOptions::new();
+        let mut file = options
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(directory.join("cursor"))?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)?;
+        let position = decode(&bytes).unwrap_or_default();
+        let cursor = Self { file };
+        cursor.store(position)?;
+        Ok((cursor, position))
+    }
+
+    /// Moves the cursor.
+    pub(crate) fn store(&self, position: Position) -> io::Result<()> {
+        self.file.write_all_at(&encode(position), 0)
+    }
+}
+
+fn encode(position: Position) -> [u8; LENGTH] {
+    let mut bytes = [0; LENGTH];
+    bytes[..8].copy_from_slice(&position.segment.to_le_bytes());
+    bytes[8..16].copy_from_slice(&position.offset.to_le_bytes());
+    let checksum = crc32fast::hash(&bytes[..16]);
+    bytes[16..].copy_from_slice(&checksum.to_le_bytes());
+    bytes
+}
+
+fn decode(bytes: &[u8]) -> Option<Position> {
+    let word = |range: Range<usize>| bytes.get(range)?.try_into().ok().map(u64::from_le_bytes);
+    let position = Position {
+        segment: word(0..8)?,
+        offset: word(8..16)?,
+    };
+    (encode(position) == bytes).then_some(position)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cursor_is_read_back_and_a_torn_one_starts_over() {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let (cursor, start) = Cursor::open(directory.path()).expect("new cursor");
+        assert_eq!(start, Position::default());
+        let place = Position {
+            segment: 3,
+            offset: 4096,
+        };
+        cursor.store(place).expect("store");
+        assert_eq!(Cursor::open(directory.path()).expect("reopen").1, place);
+
+        cursor.file.write_all_at(&[0xff], 9).expect("tear it");
+        assert_eq!(
+            Cursor::open(directory.path()).expect("reopen").1,
+            Position::default()
+        );
+    }
+}

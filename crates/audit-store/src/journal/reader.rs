@@ -1,0 +1,166 @@
+//! Reads a journal's frames in order, over segment borders and damaged places.
+
+use std::{
+    fs::File,
+    io,
+    ops::Range,
+    os::unix::fs::FileExt,
+    path::{Path, PathBuf},
+};
+
+use crate::{
+    frame::{self, Decoded, HEADER, MAX_FRAME},
+    journal::segment::{self, Position, START},
+};
+
+/// Bytes asked of the system at once.
+const CHUNK: usize = 512 << 10;
+
+/// How far a segment goes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Extent {
+    /// Offset behind its last frame.
+    pub(crate) end: u64,
+    /// The segment after it.
+    pub(crate) next: Option<u64>,
+}
+
+/// What comes next in the journal.
+#[derive(Debug)]
+pub(crate) enum Step {
+    /// An event, its payload a range for [`Reader::payload`] that holds until the next call.
+    Frame {
+        accepted_us: u64,
+        payload: Range<usize>,
+    },
+    /// Bytes of `segment` that no checksum vouches for.
+    Damage {
+        segment: u64,
+        offset: u64,
+        bytes: u64,
+    },
+    /// Nothing yet.
+    End,
+}
+
+/// A place in the journal and the bytes around it: memory is bounded by one chunk and one frame.
+#[derive(Debug)]
+pub(crate) struct Reader {
+    directory: PathBuf,
+    position: Position,
+    file: Option<File>,
+    buffer: Vec<u8>,
+    consumed: usize,
+}
+
+impl Reader {
+    /// Starts at `position`.
+    pub(crate) fn new(directory: &Path, position: Position) -> Self {
+        let position = Position {
+            offset: position.offset.max(START),
+            ..position
+        };
+        Self {
+            directory: directory.to_owned(),
+            position,
+            file: None,
+            buffer: Vec::new(),
+            consumed: 0,
+        }
+    }
+
+    /// Returns the place of the next frame.
+    pub(crate) fn position(&self) -> Position {
+        self.position
+    }
+
+    /// Returns the bytes of a frame that [`Reader::step`] just gave.
+    pub(crate) fn payload(&self, range: Range<usize>) -> &[u8] {
+        &self.buffer[range]
+    }
+
+    /// Takes one step; `extent` tells how far a segment goes at the time of the call.
+    pub(crate) fn step(&mut self, extent: impl Fn(u64) -> Extent) -> io::Result<Step> {
+        let step = self.peek(extent)?;
+        if let Step::Frame { payload, .. } = &step {
+            self.advance(payload);
+        }
+        Ok(step)
+    }
+
+    /// Takes the frame with `payload` that [`Reader::peek`] just gave.
+    pub(crate) fn advance(&mut self, payload: &Range<usize>) {
+        self.skip(payload.end - self.consumed);
+    }
+
+    /// Looks at the next frame without taking it; damage is passed at once.
+    pub(crate) fn peek(&mut self, extent: impl Fn(u64) -> Extent) -> io::Result<Step> {
+        loop {
+            if let Decoded::Frame {
+                accepted_us,
+                payload,
+            } = frame::decode(&self.buffer[self.consumed..])
+            {
+                let start = self.consumed + HEADER;
+                return Ok(Step::Frame {
+                    accepted_us,
+                    payload: start..start + payload.len(),
+                });
+            }
+            let Extent { end, next } = extent(self.position.segment);
+            let held = self.buffer.len() - self.consumed;
+            let unread = end.saturating_sub(self.position.offset + held as u64);
+            if unread > 0 && held < MAX_FRAME {
+                self.fill(unread)?;
+            } else if held > 0 {
+                return Ok(self.skip_damage());
+            } else if let Some(next) = next {
+                self.enter(next);
+            } else {
+                return Ok(Step::End);
+            }
+        }
+    }
+
+    fn skip(&mut self, bytes: usize) {
+        self.consumed += bytes;
+        self.position.offset += bytes as u64;
+    }
+
+    fn skip_damage(&mut self) -> Step {
+        let Position { segment, offset } = self.position;
+        let held = &self.buffer[self.consumed..];
+        let bytes = frame::resync(held).unwrap_or(held.len());
+        self.skip(bytes);
+        Step::Damage {
+            segment,
+            offset,
+            bytes: bytes as u64,
+        }
+    }
+
+    fn enter(&mut self, segment: u64) {
+        let directory = std::mem::take(&mut self.directory);
+        *self = Self::new(
+            &directory,
+            Position {
+                segment,
+                offset: START,
+            },
+        );
+    }
+
+    fn fill(&mut self, unread: u64) -> io::Result<()> {
+        self.buffer.drain(..self.consumed);
+        self.consumed = 0;
+        let held = self.buffer.len();
+        let wanted = usize::try_from(unread).unwrap_or(CHUNK).min(CHUNK);
+        let file = match &mut self.file {
+            Some(file) => file,
+            none => none.insert(segment::open(&self.directory, self.position.segment)?),
+        };
+        self.buffer.resize(held + wanted, 0);
+        let read = file.read_exact_at(&mut self.buffer[held..], self.position.offset + held as u64);
+        read.inspect_err(|_| self.buffer.truncate(held))
+    }
+}

@@ -1,0 +1,357 @@
+//! The store: what an emitting service calls.
+
+use std::{
+    io,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use datastorage_api::FieldErrors;
+use datastorage_client::Client;
+use jiff::Timestamp;
+use tokio::{
+    runtime::{self, Handle},
+    sync::watch,
+    time::timeout,
+};
+use uuid::Uuid;
+
+use crate::{
+    CloseError, Config, Event, Mode, OpenError, ParkedEvent, Recovered, Report, StoreError,
+    config::buffer_size,
+    journal::{Journal, Opened},
+    memory::Memory,
+    metrics::Metrics,
+    parked::{self, Parking},
+    sender::{JournalSide, Sender, ended},
+    shared::{Queue, Shared, Synced},
+    sync,
+};
+
+/// A buffered audit store; share it by reference or `Arc`. Its threads end with [`Store::close`] or when it is dropped.
+///
+/// It needs no runtime of its caller: the sender has its own, and the futures here run on any executor.
+#[derive(Debug)]
+pub struct Store {
+    shared: Arc<Shared>,
+    recovered: Recovered,
+    directory: Option<PathBuf>,
+    batch_size: u64,
+    runtime: Handle,
+    alive: watch::Receiver<()>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Store {
+    /// Opens a store that sends to the Data Storage at `base_url`, such as `http://datastorage:8080`; nothing needs to be reachable yet.
+    ///
+    /// What an earlier process left in the journal is sent first.
+    pub fn open(base_url: &str, config: Config) -> Result<Self, OpenError> {
+        if let Some(faults) = config.faults() {
+            return Err(OpenError::Config(faults));
+        }
+        let client = Client::new(base_url)?.with_deadline(config.request_deadline);
+        match config.mode.clone() {
+            Mode::Memory { events } => {
+                let shared = Shared::new(Queue::Memory(Memory::new(events)), 0);
+                let metrics = Metrics::new(&config.service, events);
+                let sender = |shared| Sender {
+                    shared,
+                    client,
+                    config,
+                    metrics,
+                    journal: None,
+                    oldest_us: None,
+                };
+                Self::start(shared, Recovered::default(), None, sender)
+            }
+            Mode::Journal(settings) => {
+                let Opened {
+                    journal,
+                    reader,
+                    cursor,
+                    recovered,
+                    oldest_us,
+                } = Journal::open(&settings)?;
+                let directory = settings.directory.clone();
+                let parking = Parking::open(&directory).map_err(|source| OpenError::Directory {
+                    directory: directory.clone(),
+                    source,
+                })?;
+                let shared = Shared::new(Queue::Journal(journal), recovered.events);
+                let metrics = Metrics::new(&config.service, buffer_size(&config.service));
+                let side = Some(JournalSide {
+                    reader,
+                    cursor,
+                    parking,
+                });
+                let sender = |shared| Sender {
+                    shared,
+                    client,
+                    config,
+                    metrics,
+                    journal: side,
+                    oldest_us,
+                };
+                Self::start(
+                    shared,
+                    recovered,
+                    Some((directory, settings.sync_interval)),
+                    sender,
+                )
+            }
+        }
+    }
+
+    fn start(
+        shared: Shared,
+        recovered: Recovered,
+        journal: Option<(PathBuf, Duration)>,
+        sender: impl FnOnce(Arc<Shared>) -> Sender,
+    ) -> Result<Self, OpenError> {
+        let shared = Arc::new(shared);
+        let sender = sender(Arc::clone(&shared));
+        let batch_size = sender.config.batch_size as u64;
+        let runtime = runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(OpenError::Thread)?;
+        let (handle, (signal, alive)) = (runtime.handle().clone(), watch::channel(()));
+        let mut threads = Vec::new();
+        let sends = signal.clone();
+        threads.push(spawn("audit-sender", move || {
+            runtime.block_on(sender.run());
+            drop(sends);
+        })?);
+        let directory = journal.as_ref().map(|(directory, _)| directory.clone());
+        let interval = journal.map_or(Duration::MAX, |(_, interval)| interval);
+        let syncs = Arc::clone(&shared);
+        threads.push(spawn("audit-sync", move || {
+            sync::run(&syncs, interval);
+            drop(signal);
+        })?);
+        Ok(Self {
+            shared,
+            recovered,
+            directory,
+            batch_size,
+            runtime: handle,
+            alive,
+            threads: Mutex::new(threads),
+        })
+    }
+
+    /// Accepts an event and returns its id: when this returns, a killed process no longer loses it (D32).
+    ///
+    /// It never waits for the network, and never panics, before, during or after a close.
+    ///
+    /// # Errors
+    /// The event was not accepted, and is as if never emitted.
+    pub fn store(&self, event: impl Into<Event>) -> Result<Uuid, StoreError> {
+        self.accept(event.into())
+            .map(|(event_id, _)| event_id)
+            .inspect_err(|_| {
+                self.shared.refused.fetch_add(1, Ordering::Relaxed);
+            })
+    }
+
+    /// Accepts an event and waits until it also survives a crash of the machine, at most until `deadline` has passed.
+    ///
+    /// # Errors
+    /// As for [`Store::store`]; after [`StoreError::NotSynced`] the event is accepted all the same.
+    pub async fn durable(
+        &self,
+        event: impl Into<Event>,
+        deadline: Duration,
+    ) -> Result<Uuid, StoreError> {
+        if self.directory.is_none() {
+            return Err(StoreError::NoJournal);
+        }
+        let (event_id, number) = self.accept(event.into()).inspect_err(|_| {
+            self.shared.refused.fetch_add(1, Ordering::Relaxed);
+        })?;
+        let failure = |synced: &Synced| {
+            synced
+                .failed
+                .as_ref()
+                .filter(|(through, _)| *through >= number)
+                .map(|(_, reason)| reason.to_string())
+        };
+        let covered = move |synced: &Synced| {
+            synced.through >= number
+                || synced
+                    .failed
+                    .as_ref()
+                    .is_some_and(|(through, _)| *through >= number)
+        };
+        let synced = self
+            .wait(self.shared.synced.subscribe(), deadline, covered)
+            .await;
+        let reason = match synced {
+            Some(synced) if synced.through >= number && failure(&synced).is_none() => {
+                return Ok(event_id);
+            }
+            Some(synced) => failure(&synced).unwrap_or_else(|| "the store ended".to_owned()),
+            None => format!("no fsync ended within {deadline:?}"),
+        };
+        Err(StoreError::NotSynced { event_id, reason })
+    }
+
+    /// Sends all that is accepted by now, at once and in order, and returns when it is settled or `deadline` has passed.
+    pub async fn flush(&self, deadline: Duration) -> Report {
+        let target = self.shared.lock().accepted;
+        let shared = Arc::clone(&self.shared);
+        self.shared.urgent.notify_one();
+        let settled = move |_: &Report| shared.lock().settled >= target;
+        self.wait(self.shared.progress.subscribe(), deadline, settled)
+            .await;
+        self.shared.report()
+    }
+
+    /// Ends acceptance, sends what it can within `deadline`, and stops. What the journal still holds is sent by the next start.
+    ///
+    /// A second call reports the same.
+    ///
+    /// # Errors
+    /// A memory-only store has lost events.
+    pub async fn close(&self, deadline: Duration) -> Result<Report, CloseError> {
+        self.shared.lock().closed = true;
+        if !self.shared.is_stopped() {
+            self.flush(deadline).await;
+        }
+        self.shared.stop();
+        ended(self.alive.clone()).await;
+        let mut report = self.shared.report();
+        if self.directory.is_none() {
+            report.lost += std::mem::take(&mut report.journalled);
+        }
+        if report.lost > 0 {
+            Err(CloseError::Lost { report })
+        } else {
+            Ok(report)
+        }
+    }
+
+    /// Returns what became of the accepted events so far.
+    pub fn report(&self) -> Report {
+        self.shared.report()
+    }
+
+    /// Returns what opening found in the journal.
+    pub fn recovered(&self) -> Recovered {
+        self.recovered
+    }
+
+    /// Reads the events that Data Storage refused for good, of earlier processes too, oldest first.
+    pub fn parked(&self) -> io::Result<Vec<ParkedEvent>> {
+        self.directory
+            .as_deref()
+            .map_or_else(|| Ok(Vec::new()), parked::read)
+    }
+
+    /// Returns the event's id and its number among the accepted ones.
+    fn accept(&self, event: Event) -> Result<(Uuid, u64), StoreError> {
+        let Event {
+            mut request,
+            timestamp,
+            data_error,
+        } = event;
+        let now = Timestamp::now();
+        request.event_timestamp = timestamp.unwrap_or(now);
+        // What gets an id at acceptance is judged with one: the bounds of its time are wider (D29).
+        let own_id = request.event_id;
+        request.event_id = own_id.or(Some(Uuid::nil()));
+        let checked = request.validate(now);
+        if let Some(error) = data_error {
+            let mut errors = checked.err().unwrap_or_default();
+            errors.add("event_data", error);
+            return Err(StoreError::Invalid(errors));
+        }
+        checked.map_err(StoreError::Invalid)?;
+
+        let mut backlog = self.shared.lock();
+        if backlog.closed {
+            return Err(StoreError::Closed);
+        }
+        let stamp = backlog.stamper.now();
+        let event_id = own_id.unwrap_or(stamp.id);
+        request.event_id = Some(event_id);
+        if timestamp.is_none() {
+            request.event_timestamp = from_micros(stamp.micros);
+        }
+        let was_synced = backlog
+            .journal()
+            .is_some_and(|journal| !journal.is_unsynced());
+        backlog.append(stamp.micros, |out| {
+            serde_json::to_writer(out, &request)
+                .map_err(|_| StoreError::Invalid(FieldErrors::default()))
+        })?;
+        let (number, waiting) = (backlog.accepted, backlog.waiting());
+        drop(backlog);
+        if was_synced {
+            self.shared.unsynced.notify_one();
+        }
+        if waiting % self.batch_size == 0 {
+            self.shared.full.notify_one();
+        }
+        Ok((event_id, number))
+    }
+
+    /// Waits for a value on the store's own timer, so that any executor will do; returns none when `deadline` has passed.
+    async fn wait<T: Clone + Send + Sync + 'static>(
+        &self,
+        mut watched: watch::Receiver<T>,
+        deadline: Duration,
+        wanted: impl FnMut(&T) -> bool + Send + 'static,
+    ) -> Option<T> {
+        let waiting = self.runtime.spawn(async move {
+            let value = timeout(deadline, watched.wait_for(wanted))
+                .await
+                .ok()?
+                .ok()?;
+            Some(value.clone())
+        });
+        waiting.await.ok().flatten()
+    }
+}
+
+impl Drop for Store {
+    /// Stops without sending; a journal keeps what is accepted.
+    fn drop(&mut self) {
+        self.shared.stop();
+        for thread in std::mem::take(
+            self.threads
+                .get_mut()
+                .unwrap_or_else(PoisonError::into_inner),
+        ) {
+            if thread.join().is_err() {
+                tracing::error!(
+                    "a thread of the audit store panicked, which is a defect; accepted events are in the journal"
+                );
+            }
+        }
+        let report = self.shared.report();
+        if self.directory.is_none() && report.journalled + report.lost > 0 {
+            tracing::error!(
+                events = report.journalled + report.lost,
+                "AUDIT DATA LOSS: a memory-only audit store ended with events that are not stored"
+            );
+        }
+    }
+}
+
+fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, OpenError> {
+    thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(run)
+        .map_err(OpenError::Thread)
+}
+
+fn from_micros(micros: u64) -> Timestamp {
+    i64::try_from(micros)
+        .ok()
+        .and_then(|micros| Timestamp::from_microsecond(micros).ok())
+        .unwrap_or(Timestamp::MAX)
+}
