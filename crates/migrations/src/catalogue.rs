@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 
 use crate::error::{CatalogueError, Error};
 use crate::profiles::{Profiles, Selection};
+use crate::shape::History;
 use crate::sql::{self, Kind};
 
 mod embedded {
@@ -21,6 +22,7 @@ mod embedded {
 pub(crate) const LEDGER: &str = include_str!("../../../migrations/ledger.sql");
 /// Roles of the whole server (D31).
 pub(crate) const ROLES: &str = include_str!("../../../migrations/roles.sql");
+const SHAPES: &str = include_str!("../../../migrations/schema.json");
 const PROFILES: &str = include_str!("../../../migrations/profiles.toml");
 /// `source` of the schema's own rows in the ledger (D5).
 pub const SOURCE: &str = "kubernaut";
@@ -97,6 +99,8 @@ pub struct Catalogue {
     pub(crate) source: String,
     pub(crate) migrations: Vec<Migration>,
     pub(crate) profiles: Profiles,
+    /// Shapes to compare with; empty where none are recorded.
+    pub(crate) history: History,
     /// Remarks about the files that people should read; nothing is wrong enough to stop.
     pub(crate) warnings: Vec<String>,
 }
@@ -107,7 +111,7 @@ impl Catalogue {
     /// # Errors
     /// [`Error::Catalogue`] if the embedded files contradict each other; this crate's tests keep that from being shipped.
     pub fn embedded() -> Result<Self, Error> {
-        Self::from_files(SOURCE, embedded::FILES.iter().copied(), PROFILES)
+        Self::from_files(SOURCE, embedded::FILES.iter().copied(), PROFILES)?.with_shapes(SHAPES)
     }
 
     /// Migrations from `(file name, text)` pairs in this project's own format, with profiles as in `profiles.toml`.
@@ -147,10 +151,79 @@ impl Catalogue {
             source: source.to_owned(),
             migrations: ordered(migrations)?,
             profiles: Profiles::parse(profiles)?,
+            history: History::default(),
             warnings: Vec::new(),
         };
+        catalogue.check_order()?;
         catalogue.profiles.check(&catalogue)?;
         Ok(catalogue)
+    }
+
+    /// The same migrations with the shapes of a `schema.json`, as [`crate::record_shapes`] makes it.
+    pub fn with_shapes(mut self, json: &str) -> Result<Self, Error> {
+        self.history = History::parse(json)?;
+        Ok(self)
+    }
+
+    /// The same migrations without any shape to compare with.
+    #[must_use]
+    pub fn without_shapes(mut self) -> Self {
+        self.history = History::default();
+        self
+    }
+
+    /// The first `count` migrations, in order.
+    pub(crate) fn only_first(&self, count: usize) -> Self {
+        let mut first = self.clone();
+        first.migrations.truncate(count);
+        first
+    }
+
+    /// Two migrations that touch one object must be ordered by `requires`, or two profiles could apply them in two orders.
+    fn check_order(&self) -> Result<(), Error> {
+        for (index, later) in self.migrations.iter().enumerate() {
+            let before = self.required_by(later);
+            let unordered = self.migrations[..index]
+                .iter()
+                .filter(|earlier| !before.contains(earlier.id.as_str()))
+                .find_map(|earlier| {
+                    earlier
+                        .provides
+                        .iter()
+                        .find(|object| later.provides.contains(object))
+                        .map(|object| (earlier, object))
+                });
+            if let Some((earlier, object)) = unordered {
+                let reason = format!(
+                    "it touches {object} as {} does; add `-- requires: {}`",
+                    earlier.file, earlier.id
+                );
+                return Err(CatalogueError::new(&later.file, reason).into());
+            }
+        }
+        Ok(())
+    }
+
+    /// Identities of everything that must have run before `migration`.
+    fn required_by(&self, migration: &Migration) -> BTreeSet<&str> {
+        let mut found: BTreeSet<&str> = BTreeSet::new();
+        let mut open: Vec<&str> = self
+            .get(&migration.id)
+            .into_iter()
+            .flat_map(|own| &own.requires)
+            .map(String::as_str)
+            .collect();
+        while let Some(id) = open.pop() {
+            if found.insert(id) {
+                open.extend(
+                    self.get(id)
+                        .into_iter()
+                        .flat_map(|required| &required.requires)
+                        .map(String::as_str),
+                );
+            }
+        }
+        found
     }
 
     /// Migrations in the order in which they run.

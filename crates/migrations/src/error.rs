@@ -109,6 +109,12 @@ pub enum Error {
         /// Their identities.
         ids: Vec<String>,
     },
+    /// What is to be undone is not applied.
+    #[error("not applied, so not to be undone: {}; `migrate status` shows what is", .ids.join(", "))]
+    NotApplied {
+        /// Identities asked for.
+        ids: Vec<String>,
+    },
     /// The migration cannot be undone.
     #[error(
         "migration '{migration}' cannot be undone: {reason}; restore a backup, or write a new migration"
@@ -289,6 +295,7 @@ impl Error {
             Self::MigrationFailed(_) => "migration_failed",
             Self::ChecksumMismatch { .. } => "checksum_mismatch",
             Self::UnknownMigration { .. } => "unknown_migration",
+            Self::NotApplied { .. } => "not_applied",
             Self::Irreversible { .. } => "irreversible",
             Self::Drift { .. } => "drift",
             Self::ForeignSchema { .. } => "foreign_schema",

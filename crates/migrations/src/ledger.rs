@@ -20,7 +20,7 @@ SET check_function_bodies = on; SET idle_in_transaction_session_timeout = '60s';
 SELECT set_config('client_connection_check_interval', '500ms', false) WHERE version() LIKE '%linux%'; \
 SELECT pg_backend_pid(), inet_client_port(), to_regclass('schema_ledger') IS NOT NULL, \
   (SELECT min(relname) FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relname ~ '^audit_events_20[0-9][0-9]_[0-9][0-9]$'), \
-  current_setting('deadlock_timeout'), current_setting('server_version_num')";
+  current_setting('deadlock_timeout'), EXISTS (SELECT FROM pg_roles WHERE rolname = 'datastorage_app')";
 
 /// Every row, oldest change first.
 pub(crate) const READ: &str = "SELECT source, id, checksum, applied_at IS NOT NULL, reverted_at, steps_done, down_sql, \
@@ -40,7 +40,6 @@ pub(crate) enum State {
 }
 
 /// One row.
-#[expect(dead_code, reason = "undoing and reporting read the rest")]
 #[derive(Clone, Debug)]
 pub(crate) struct Entry {
     pub(crate) checksum: String,
@@ -52,7 +51,7 @@ pub(crate) struct Entry {
     pub(crate) sequence: u64,
 }
 
-/// The rows of one source by identity, and how many rows other sources have.
+/// The rows of one source by identity.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Ledger {
     pub(crate) entries: BTreeMap<String, Entry>,
@@ -66,6 +65,14 @@ impl Ledger {
                 .map(|row| (text(row, 1), Entry::read(row)))
                 .collect(),
         }
+    }
+}
+
+impl Ledger {
+    pub(crate) fn is_applied(&self, id: &str) -> bool {
+        self.entries
+            .get(id)
+            .is_some_and(|entry| entry.state == State::Applied)
     }
 }
 

@@ -15,28 +15,40 @@ mod apply;
 mod catalogue;
 mod config;
 mod error;
+mod inspect;
 mod ledger;
 mod lock;
+mod message;
 mod partitions;
 mod plan;
 mod profiles;
+mod record;
 mod report;
 mod roles;
 mod session;
 mod shape;
 mod sql;
 mod steps;
+mod template;
+mod undo;
+mod view;
 
 pub use apply::apply;
 pub use catalogue::{Catalogue, Migration, Mode, Object, ObjectKind, SOURCE};
 pub use config::{ByteStream, Config, DEFAULT_DEADLINE, Dialer};
 pub use error::{CatalogueError, Error, MigrationFailure};
+pub use inspect::{
+    Comparison, Standing, Status, StatusLine, Verified, drift, plan, status, verify,
+};
 pub use ledger::Holder;
 pub use partitions::{MONTHS_AHEAD, ensure_partitions};
 pub use plan::{Plan, Planned, Reason};
 pub use profiles::Selection;
+pub use record::record_shapes;
 pub use report::{Applied, Event, Report};
 pub use shape::Difference;
+pub use template::{Template, template};
+pub use undo::{Undo, Undone, down};
 
 /// Applies the tables of audit events and nothing else; short for [`apply`] with the group `audit`.
 ///

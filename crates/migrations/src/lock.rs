@@ -13,24 +13,57 @@ use crate::ledger::{Holder, text};
 use crate::report::Event;
 use crate::session::{Run, Session};
 
-/// Both halves of the key, readable in `pg_locks` as classid and objid: "KUBE" and "MIGR".
-const KEY: (u32, u32) = (0x4b55_4245, 0x4d49_4752);
+/// A key of an advisory lock in two halves, readable in `pg_locks` as classid and objid.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Key(i32, i32);
+
+/// The first half of every key here: "KUBE".
+const OURS: i32 = 0x4b55_4245;
+/// The lock of a database's migrations: "MIGR".
+const MIGRATIONS: Key = Key(OURS, 0x4d49_4752);
+
+impl Key {
+    /// The key of something with a name; two names may share one, which costs a wait and nothing else.
+    pub(crate) fn of(name: &str) -> Self {
+        // FNV-1a, 32 bits.
+        let hash = name.bytes().fold(0x811c_9dc5_u32, |hash, byte| {
+            (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
+        });
+        Self(OURS, i32::from_ne_bytes(hash.to_ne_bytes()))
+    }
+
+    /// The lock's rows in `pg_locks`, of this database only.
+    fn held(self) -> String {
+        format!(
+            "FROM pg_locks l WHERE l.locktype = 'advisory' AND l.classid::bigint = {} AND l.objid::bigint = {} AND l.objsubid = 2 \
+             AND l.granted AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())",
+            u32::from_ne_bytes(self.0.to_ne_bytes()),
+            u32::from_ne_bytes(self.1.to_ne_bytes())
+        )
+    }
+
+    /// The statement that gives the lock back; true if it was held.
+    pub(crate) fn release(self) -> String {
+        format!("SELECT pg_advisory_unlock({}, {})", self.0, self.1)
+    }
+}
+
 /// The longest single wait, where `deadlock_timeout` allows it.
 const LONGEST_WAIT: Duration = Duration::from_millis(300);
-
-/// The lock's rows in `pg_locks`, of this database only.
-pub(crate) fn held_by() -> String {
-    format!(
-        "FROM pg_locks l WHERE l.locktype = 'advisory' AND l.classid = {} AND l.objid = {} AND l.objsubid = 2 AND l.granted \
-         AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())",
-        KEY.0, KEY.1
-    )
-}
 
 /// Takes the lock; returns how long others were waited for. `deadlock_timeout` is the server's.
 pub(crate) async fn acquire(
     run: &Run,
     session: &Session,
+    deadlock_timeout: Duration,
+) -> Result<Duration, Error> {
+    acquire_key(run, session, MIGRATIONS, deadlock_timeout).await
+}
+
+pub(crate) async fn acquire_key(
+    run: &Run,
+    session: &Session,
+    key: Key,
     deadlock_timeout: Duration,
 ) -> Result<Duration, Error> {
     let started = Instant::now();
@@ -51,8 +84,8 @@ pub(crate) async fn acquire(
         let sql = format!(
             "SET lock_timeout = {}; SELECT pg_advisory_lock({}, {})",
             wait.as_millis().max(1),
-            KEY.0,
-            KEY.1
+            key.0,
+            key.1
         );
         match session.try_query(&sql).await {
             Ok(_) => return Ok(started.elapsed()),
@@ -60,7 +93,7 @@ pub(crate) async fn acquire(
             Err(error) => return Err(session.explain(&error, "taking the migration lock")),
         }
         if told.is_none_or(|at| at.elapsed() >= Duration::from_secs(1)) || run.left() <= wait {
-            holder = look_at_holder(session).await?.or(holder);
+            holder = look_at_holder(session, key).await?.or(holder);
             if told.is_none_or(|at| at.elapsed() >= Duration::from_secs(1)) {
                 run.config.emit(&Event::WaitingForLock {
                     holder: holder.clone(),
@@ -71,12 +104,12 @@ pub(crate) async fn acquire(
     }
 }
 
-async fn look_at_holder(session: &Session) -> Result<Option<Holder>, Error> {
+async fn look_at_holder(session: &Session, key: Key) -> Result<Option<Holder>, Error> {
     let sql = format!(
         "SELECT a.pid, a.application_name, coalesce(a.client_addr::text, 'local'), \
          greatest(0, extract(epoch FROM clock_timestamp() - a.query_start))::bigint \
          FROM pg_stat_activity a WHERE a.pid IN (SELECT l.pid {})",
-        held_by()
+        key.held()
     );
     let rows = session
         .query("looking for the holder of the migration lock", &sql)
@@ -96,11 +129,11 @@ async fn look_at_holder(session: &Session) -> Result<Option<Holder>, Error> {
 pub(crate) fn own() -> String {
     format!(
         "SELECT pg_backend_pid(), EXISTS (SELECT {} AND l.pid = pg_backend_pid())",
-        held_by()
+        MIGRATIONS.held()
     )
 }
 
-/// The statement that gives the lock back; true if it was held.
+/// The statement that gives the lock of the migrations back; true if it was held.
 pub(crate) fn release() -> String {
-    format!("SELECT pg_advisory_unlock({}, {})", KEY.0, KEY.1)
+    MIGRATIONS.release()
 }

@@ -172,6 +172,7 @@ impl Catalogue {
         let tables = self.tables();
         for name in &selection.tables {
             let real = self.profiles.real_name(name);
+            let real = self.history.table_of_index(real).unwrap_or(real);
             if !tables.contains(real) {
                 let known = tables.iter().map(|&table| table.to_owned()).collect();
                 return Err(Error::UnknownTable {

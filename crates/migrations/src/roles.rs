@@ -9,7 +9,6 @@ use tokio::time::sleep;
 
 use crate::catalogue::ROLES;
 use crate::error::Error;
-use crate::ledger::is_own;
 use crate::report::{Event, Report};
 use crate::session::{Run, Session};
 
@@ -17,37 +16,22 @@ use crate::session::{Run, Session};
 pub(crate) const ROLE: &str = "datastorage_app";
 /// The database that exists on every server and in which the lock for server-wide objects is taken.
 pub(crate) const MAINTENANCE: &str = "postgres";
-/// Key of the lock for server-wide objects, in two halves: "KUBE" and "ROLE".
+/// The lock for server-wide objects: "KUBE" and "ROLE".
 const LOCK: &str = "SELECT pg_advisory_xact_lock(1263878725, 1380929605)";
 const ATTEMPTS: u32 = 5;
 
-/// Makes the role if it is missing. Where that is not allowed the run goes on with a warning: the tables work for their owner.
-pub(crate) async fn ensure(
-    run: &Arc<Run>,
-    session: &Session,
-    report: &mut Report,
-) -> Result<(), Error> {
-    if !is_own(run.config.resolve_catalogue()?.source()) {
-        return Ok(());
-    }
-    let stage = "looking for the application's role";
-    let found = session
-        .query(
-            stage,
-            &format!("SELECT 1 FROM pg_roles WHERE rolname = '{ROLE}'"),
-        )
-        .await?;
-    if found.first().is_some_and(|rows| !rows.is_empty()) {
-        return Ok(());
-    }
-    if let Err(error) = make(run).await {
-        let text = format!(
-            "role {ROLE} cannot be made ({error}); audit tables are append-only only once `CREATE ROLE {ROLE} NOLOGIN` was run and its privileges were granted"
-        );
-        run.config.emit(&Event::Warning { text: text.clone() });
-        report.warnings.push(text);
-    }
-    Ok(())
+/// Makes the role and tells whether it is there now. Where that is not allowed the run goes on with a warning: the tables work
+/// for their owner.
+pub(crate) async fn ensure(run: &Arc<Run>, report: &mut Report) -> bool {
+    let Err(error) = make(run).await else {
+        return true;
+    };
+    let text = format!(
+        "role {ROLE} cannot be made ({error}); audit tables are append-only for the application only once `CREATE ROLE {ROLE} NOLOGIN` was run and its privileges were granted"
+    );
+    run.config.emit(&Event::Warning { text: text.clone() });
+    report.warnings.push(text);
+    false
 }
 
 async fn make(run: &Arc<Run>) -> Result<(), Error> {

@@ -3,10 +3,10 @@
 //! A statement that may run in a transaction shares one with its progress, so it happens once. One that may not (CREATE INDEX
 //! CONCURRENTLY and its like) is probed before: what an interrupted attempt left is put right or taken as done.
 
-use crate::apply::{applied, failure};
-use crate::catalogue::{Catalogue, Migration};
+use crate::catalogue::Migration;
 use crate::error::{self, Error};
-use crate::ledger::{self, Ledger, State};
+use crate::ledger::{self, State};
+use crate::message::{Scope, applied, failure};
 use crate::report::{Event, Report};
 use crate::session::{Run, Session};
 use crate::sql::{self, Statement};
@@ -15,15 +15,20 @@ use crate::sql::{self, Statement};
 pub(crate) async fn run(
     run: &Run,
     session: &Session,
-    catalogue: &Catalogue,
+    scope: &Scope<'_>,
     migration: &Migration,
-    ledger: &Ledger,
     report: &mut Report,
 ) -> Result<(), Error> {
-    let done = match ledger.entries.get(&migration.id).map(|entry| &entry.state) {
+    let done = match scope
+        .ledger
+        .entries
+        .get(&migration.id)
+        .map(|entry| &entry.state)
+    {
         Some(State::Under(steps)) => *steps,
         _ => 0,
     };
+    let source = scope.catalogue.source();
     run.enter(format!("applying {} in steps", migration.id));
     // CREATE INDEX CONCURRENTLY waits for older transactions under the same limit: it must not be cut by it.
     let begin = "SET search_path = public; SET lock_timeout = 0; SELECT set_config('migrations.started', clock_timestamp()::text, false)";
@@ -31,7 +36,7 @@ pub(crate) async fn run(
         .query("beginning a migration in steps", begin)
         .await?;
     for (number, unit) in units(&migration.up).into_iter().enumerate().skip(done) {
-        let progress = ledger::record_steps(migration, catalogue.source(), number + 1);
+        let progress = ledger::record_steps(migration, source, number + 1);
         if let Err(error) = step(run, session, &unit, &progress).await {
             return Err(explain(session, migration, &unit, &error));
         }
@@ -39,7 +44,7 @@ pub(crate) async fn run(
     let sets = session
         .query(
             "recording a migration in steps",
-            &ledger::record(migration, catalogue.source()),
+            &ledger::record(migration, source),
         )
         .await?;
     let recorded = applied(
