@@ -13,6 +13,8 @@ pub struct Config<'a> {
     pub database: (&'a str, u16, &'a str, &'a str),
     /// The file with user and password.
     pub secrets: PathBuf,
+    /// How long it serves on after SIGTERM: as long as a Service needs to forget the pod's endpoint.
+    pub drain_pause: &'a str,
     /// Where events wait while the database is away.
     pub queue: PathBuf,
     /// The profile whose tables must be there before it is ready (D10).
@@ -25,7 +27,7 @@ impl Config<'_> {
         let (host, port) = self.listen;
         let (database_host, database_port, name, user) = self.database;
         json!({
-            "server": {"host": host, "port": port},
+            "server": {"host": host, "port": port, "drain_pause": self.drain_pause},
             "logging": {"level": "info", "format": "json"},
             "database": {
                 "host": database_host, "port": database_port, "name": name, "user": user, "ssl_mode": "disable",

@@ -8,6 +8,7 @@
 mod cancel;
 mod cli;
 mod commands;
+mod database;
 mod datastorage;
 mod exit;
 mod image;

@@ -27,6 +27,13 @@ pub enum Resource {
         /// The directory that holds its data and its state.
         dir: PathBuf,
     },
+    /// A database on a server that the user named.
+    Database {
+        /// Its name.
+        name: String,
+        /// The file that holds the server's URL with its password.
+        url_file: PathBuf,
+    },
     /// Processes that carry the run's variable.
     Processes,
     /// A directory of the run's own.

@@ -14,6 +14,7 @@
 mod apply;
 mod catalogue;
 mod config;
+mod database;
 mod error;
 mod inspect;
 mod ledger;
@@ -36,6 +37,7 @@ mod view;
 pub use apply::apply;
 pub use catalogue::{Catalogue, Migration, Mode, Object, ObjectKind, SOURCE};
 pub use config::{ByteStream, Config, DEFAULT_DEADLINE, Dialer};
+pub use database::{create_database, drop_database, probe};
 pub use error::{CatalogueError, Error, MigrationFailure};
 pub use inspect::{
     Comparison, Standing, Status, StatusLine, Verified, drift, plan, status, verify,

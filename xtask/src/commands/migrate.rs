@@ -147,7 +147,7 @@ pub fn summary(report: &Report) -> String {
 }
 
 /// Gives a library error its exit code (design section 8).
-fn failure(error: &Error, cancel: &Cancel) -> Failure {
+pub fn failure(error: &Error, cancel: &Cancel) -> Failure {
     let exit = match error {
         Error::PostgresNotReady { .. }
         | Error::AuthFailed { .. }

@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use crate::database::Database;
 use crate::exit::{Exit, Failure};
 use crate::image;
-use crate::lifecycle::session::{Database, Session};
+use crate::lifecycle::session::Session;
 use crate::manifest::{self, Manifest};
 use crate::process::Door;
 use crate::service::Ports;
@@ -261,6 +262,7 @@ pub fn await_postgres(session: &Session, deadline: Duration) -> Result<String, F
     kubectl(session).await_ready("app=postgres", deadline)?;
     let port = host_port(session, POSTGRES)?;
     let database = |name: &str| Database {
+        host: "127.0.0.1".to_owned(),
         port,
         user: USER.to_owned(),
         name: name.to_owned(),
@@ -291,6 +293,7 @@ pub fn deploy_datastorage(session: &Session) -> Result<String, Failure> {
             database: ("postgres", 5432, database, USER),
             secrets: "/etc/datastorage/secrets/db-secrets.yaml".into(),
             queue: "/var/lib/datastorage/queue".into(),
+            drain_pause: "2s",
             profile: &session.service.profile,
         };
         objects.push(manifest::config_map(

@@ -3,18 +3,21 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use embedded_postgres::{Installation, Options, Server, Wanted, locate};
+use embedded_postgres::{Installation, Options, Server as EmbeddedServer, Wanted, locate};
 use tokio::runtime::Runtime;
 
+use crate::database::{Database, Server};
 use crate::datastorage::Config;
 use crate::exit::{Exit, Failure};
 use crate::lifecycle::KEPT_FOR;
-use crate::lifecycle::session::{Database, Session};
+use crate::lifecycle::session::Session;
 use crate::paths::Paths;
 use crate::process::{Door, tail_of};
 use crate::state::{Resource, Run, write_private};
 use crate::tools::cargo;
 
+/// How long clean-up waits for a server that the user named; it may have gone for good.
+const UNREACHABLE: Duration = Duration::from_secs(5);
 /// The database of the second Data Storage: every cluster has it, and nothing is ever applied to it here.
 const UNMIGRATED: &str = "postgres";
 
@@ -107,7 +110,7 @@ pub fn start_postgres(
         ..Options::default()
     };
     let server = runtime
-        .block_on(Server::start(found, options))
+        .block_on(EmbeddedServer::start(found, options))
         .map_err(setup)?;
     run.will_make(Resource::Postgres {
         dir: server.directory().to_owned(),
@@ -121,6 +124,7 @@ pub fn start_postgres(
     let _entered = runtime.enter();
     server.detach(&run.id(), KEPT_FOR).map_err(setup)?;
     Ok(Database {
+        host: "127.0.0.1".to_owned(),
         port,
         user,
         name,
@@ -128,8 +132,40 @@ pub fn start_postgres(
     })
 }
 
-fn adopt(_session: &Session, _url: &str) -> Result<String, Failure> {
-    Err(Failure::new(Exit::Usage, "--postgres-url is not wired"))
+/// Makes two databases on the server that the user named; they are dropped with the run, whoever ends it.
+fn adopt(session: &Session, url: &str) -> Result<String, Failure> {
+    let server = Server::parse(url)?;
+    let config = migrations::Config::new(server.secret_url("postgres"));
+    let failed = |error| crate::commands::migrate::failure(&error, session.door.cancel());
+    // Before anything is recorded: a server that cannot be reached now could not be cleaned either.
+    session
+        .runtime
+        .block_on(migrations::probe(&config))
+        .map_err(failed)?;
+    let secret = session.run.dir().join("postgres-url");
+    write_private(&secret, server.secret_url("postgres").as_bytes()).map_err(setup)?;
+    let name = session.run.id().replace('-', "_");
+    let unmigrated = format!("{name}_unmigrated");
+    for database in [&name, &unmigrated] {
+        let resource = Resource::Database {
+            name: database.clone(),
+            url_file: secret.clone(),
+        };
+        session.run.will_make(resource).map_err(setup)?;
+        session
+            .runtime
+            .block_on(migrations::create_database(&config, database))
+            .map_err(failed)?;
+    }
+    session
+        .made
+        .unmigrated
+        .get_or_init(|| server.database(&unmigrated));
+    Ok(session
+        .made
+        .database
+        .get_or_init(|| server.database(&name))
+        .url())
 }
 
 /// The embedded server answered before its stage ended; nothing is left to wait for.
@@ -147,8 +183,21 @@ pub fn stop_postgres(dir: &Path) -> Result<(), String> {
         .build()
         .map_err(|error| error.to_string())?;
     runtime
-        .block_on(async { Server::attach(dir).await?.stop().await })
+        .block_on(async { EmbeddedServer::attach(dir).await?.stop().await })
         .map_err(|error| format!("{error:#}"))
+}
+
+/// Drops a database on the server whose URL the file holds.
+pub fn drop_database(name: &str, url_file: &Path) -> Result<(), String> {
+    let url = std::fs::read_to_string(url_file)
+        .map_err(|error| format!("cannot read {}: {error}", url_file.display()))?;
+    let runtime = crate::lifecycle::session::runtime().map_err(|error| error.to_string())?;
+    runtime
+        .block_on(migrations::drop_database(
+            &migrations::Config::new(url).deadline(UNREACHABLE),
+            name,
+        ))
+        .map_err(|error| error.to_string())
 }
 
 /// Starts Data Storage, and a second one on the empty database, each on a port that the system chooses.
@@ -184,9 +233,15 @@ fn start(
     );
     let config = Config {
         listen: ("127.0.0.1", 0),
-        database: ("127.0.0.1", database.port, &database.name, &database.user),
+        database: (
+            &database.host,
+            database.port,
+            &database.name,
+            &database.user,
+        ),
         secrets: secrets.clone(),
         queue: dir.join("queue"),
+        drain_pause: "0s",
         profile: &session.service.profile,
     };
     session

@@ -60,6 +60,7 @@ fn describe(resource: &Resource) -> String {
     match resource {
         Resource::Cluster { name } => format!("cluster {name}"),
         Resource::Postgres { dir } => format!("PostgreSQL in {}", dir.display()),
+        Resource::Database { name, .. } => format!("database {name}"),
         Resource::Processes => "processes".to_owned(),
         Resource::Directory { path } => format!("directory {}", path.display()),
     }
@@ -69,6 +70,9 @@ fn remove(run: &Run, resource: &Resource, door: &Door) -> Result<(), String> {
     match resource {
         Resource::Cluster { name } => remove_cluster(door, name, &run.dir().join("kubeconfig")),
         Resource::Postgres { dir } => crate::lifecycle::local::stop_postgres(dir),
+        Resource::Database { name, url_file } => {
+            crate::lifecycle::local::drop_database(name, url_file)
+        }
         Resource::Processes => end_processes(&run.id()),
         Resource::Directory { path } => match std::fs::remove_dir_all(path) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.to_string()),

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use rand::distr::{Alphanumeric, SampleString as _};
 
+use crate::database::Database;
 use crate::exit::{Exit, Failure};
 use crate::lifecycle::plan::{Place, Stage, Step};
 use crate::lifecycle::{kind, local};
@@ -17,37 +18,6 @@ use crate::report::{Event, Reporter};
 use crate::service::Service;
 use crate::state::{Resource, Run, write_private};
 use crate::tools::cargo;
-
-/// A database as a client reaches it.
-#[derive(Clone, Debug)]
-pub struct Database {
-    /// Port on the loopback address.
-    pub port: u16,
-    /// Role.
-    pub user: String,
-    /// Database name.
-    pub name: String,
-    /// The role's password.
-    pub password: String,
-}
-
-impl Database {
-    /// The URL without the password, for environments and messages.
-    pub fn url(&self) -> String {
-        format!(
-            "postgres://{}@127.0.0.1:{}/{}",
-            self.user, self.port, self.name
-        )
-    }
-
-    /// The URL with the password, for a driver in this process only.
-    pub fn secret_url(&self) -> String {
-        format!(
-            "postgres://{}:{}@127.0.0.1:{}/{}",
-            self.user, self.password, self.port, self.name
-        )
-    }
-}
 
 /// What the stages of a run have made so far.
 #[derive(Debug, Default)]

@@ -1,0 +1,63 @@
+//! Databases of a server that somebody else runs: made for one run, dropped after it.
+
+use crate::config::Config;
+use crate::error::Error;
+use crate::session::{Run, Session};
+
+/// The database that every cluster has and that maintenance connects to.
+const MAINTENANCE: &str = "postgres";
+
+/// Connects to the server of `config` and leaves again: what fails here would fail later.
+///
+/// # Errors
+/// As [`crate::apply`] for connecting.
+pub async fn probe(config: &Config) -> Result<(), Error> {
+    run(config, "SELECT 1", "look at the server").await
+}
+
+/// Makes an empty database on the server of `config`.
+///
+/// # Errors
+/// As [`crate::apply`] for connecting; [`Error::Database`] if it exists or may not be made.
+pub async fn create_database(config: &Config, name: &str) -> Result<(), Error> {
+    run(
+        config,
+        &format!("CREATE DATABASE {}", quoted(name)),
+        "make a database",
+    )
+    .await
+}
+
+/// Drops a database with the connections to it; one that is not there is no error.
+///
+/// # Errors
+/// As [`crate::apply`] for connecting; [`Error::Database`] if it may not be dropped.
+pub async fn drop_database(config: &Config, name: &str) -> Result<(), Error> {
+    let sql = format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", quoted(name));
+    run(config, &sql, "drop a database").await
+}
+
+async fn run(config: &Config, sql: &str, stage: &str) -> Result<(), Error> {
+    Run::bounded(&config.on_database(MAINTENANCE), async |run| {
+        let session = Session::open(&run).await?;
+        let result = session.query(stage, sql).await.map(drop);
+        session.close().await;
+        result
+    })
+    .await
+}
+
+/// An identifier as PostgreSQL reads it, whatever characters it holds.
+fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::quoted;
+
+    #[test]
+    fn a_name_cannot_end_its_own_quotes() {
+        assert_eq!(quoted("e2e_we\"; DROP"), "\"e2e_we\"\"; DROP\"");
+    }
+}

@@ -1,0 +1,144 @@
+//! How a database is reached: by a suite without its password in the URL, by this process with it.
+
+use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+
+use crate::exit::{Exit, Failure};
+
+/// A database as a client reaches it.
+#[derive(Clone, Debug)]
+pub struct Database {
+    /// Host name or address.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+    /// Role.
+    pub user: String,
+    /// Database name.
+    pub name: String,
+    /// The role's password.
+    pub password: String,
+}
+
+impl Database {
+    /// The URL without the password, for environments and messages.
+    pub fn url(&self) -> String {
+        format!(
+            "postgres://{}@{}:{}/{}",
+            self.user, self.host, self.port, self.name
+        )
+    }
+
+    /// The URL with the password, for a driver in this process only.
+    pub fn secret_url(&self) -> String {
+        // RFC 3986, section 2.1: a password may hold what would end it in a URL.
+        let password = utf8_percent_encode(&self.password, NON_ALPHANUMERIC);
+        format!(
+            "postgres://{}:{password}@{}:{}/{}",
+            self.user, self.host, self.port, self.name
+        )
+    }
+}
+
+/// A server that the user named.
+#[derive(Debug)]
+pub struct Server(Database);
+
+impl Server {
+    /// Reads `postgres://user[:password]@host[:port][/database]`. Without a password there, `PGPASSWORD` is it; the database is
+    /// not used, since a run makes its own.
+    pub fn parse(url: &str) -> Result<Self, Failure> {
+        let wrong = || {
+            Failure::new(
+                Exit::Usage,
+                "--postgres-url is not of the form postgres://user@host:port",
+            )
+            .next("give user, host and port; put the password into PGPASSWORD")
+        };
+        let rest = url
+            .strip_prefix("postgres://")
+            .or_else(|| url.strip_prefix("postgresql://"))
+            .ok_or_else(wrong)?;
+        let (credentials, place) = rest.rsplit_once('@').ok_or_else(wrong)?;
+        let (user, password) = credentials
+            .split_once(':')
+            .map_or((credentials, None), |(user, password)| {
+                (user, Some(password))
+            });
+        let address = place.split(['/', '?']).next().unwrap_or_default();
+        let (host, port) = address.rsplit_once(':').unwrap_or((address, "5432"));
+        let port = port.parse().map_err(|_| wrong())?;
+        if user.is_empty() || host.is_empty() {
+            return Err(wrong());
+        }
+        if password.is_some() {
+            crate::report::say(
+                "warning: a password in a URL is seen in process lists; put it into PGPASSWORD",
+            );
+        }
+        let decoded = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
+        let password = password
+            .map(decoded)
+            .or_else(|| std::env::var("PGPASSWORD").ok())
+            .unwrap_or_default();
+        Ok(Self(Database {
+            host: host.to_owned(),
+            port,
+            user: user.to_owned(),
+            name: String::new(),
+            password,
+        }))
+    }
+
+    /// One of its databases.
+    pub fn database(&self, name: &str) -> Database {
+        Database {
+            name: name.to_owned(),
+            ..self.0.clone()
+        }
+    }
+
+    /// The URL of one of its databases, with the password.
+    pub fn secret_url(&self, name: &str) -> String {
+        self.database(name).secret_url()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_is_read_from_its_url_and_the_password_is_never_in_the_public_one() {
+        let database =
+            Server::parse("postgres://me:s%40crt%2F@db.test:6543/ignored?sslmode=disable")
+                .unwrap()
+                .database("run");
+        assert_eq!(database.url(), "postgres://me@db.test:6543/run");
+        assert_eq!(database.password, "s@crt/");
+    }
+
+    #[test]
+    fn what_is_not_a_server_is_refused() {
+        for url in [
+            "",
+            "mysql://a@b",
+            "postgres://host:5432/db",
+            "postgres://@host",
+            "postgres://u@host:port",
+        ] {
+            assert_eq!(Server::parse(url).unwrap_err().exit, Exit::Usage, "{url}");
+        }
+    }
+
+    #[test]
+    fn a_password_survives_its_url() {
+        let database = Database {
+            host: "h".into(),
+            port: 1,
+            user: "u".into(),
+            name: "d".into(),
+            password: "a/b@c".into(),
+        };
+        assert_eq!(database.secret_url(), "postgres://u:a%2Fb%40c@h:1/d");
+    }
+}
