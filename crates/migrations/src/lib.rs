@@ -16,8 +16,10 @@ mod catalogue;
 mod config;
 mod database;
 mod error;
+mod goose;
 mod inspect;
 mod ledger;
+mod lint;
 mod lock;
 mod message;
 mod partitions;
@@ -43,6 +45,7 @@ pub use inspect::{
     Comparison, Standing, Status, StatusLine, Verified, drift, plan, status, verify,
 };
 pub use ledger::Holder;
+pub use lint::{Finding, lint};
 pub use partitions::{MONTHS_AHEAD, ensure_partitions};
 pub use plan::{Plan, Planned, Reason};
 pub use profiles::Selection;

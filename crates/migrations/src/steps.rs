@@ -75,16 +75,18 @@ fn explain(
     }
 }
 
-/// One statement each, but what the file itself puts between BEGIN and COMMIT stays together.
+/// One statement each, but what the file itself puts between BEGIN and COMMIT stays together; a stray COMMIT ends nothing.
 fn units(up: &str) -> Vec<Vec<Statement<'_>>> {
     let mut units: Vec<Vec<Statement<'_>>> = Vec::new();
     let mut open: Option<Vec<Statement<'_>>> = None;
     for statement in sql::statements(up) {
-        match (&mut open, statement.controls_transaction()) {
-            (None, true) => open = Some(Vec::new()),
-            (Some(_), true) => units.extend(open.take().filter(|unit| !unit.is_empty())),
-            (Some(unit), false) => unit.push(statement),
-            (None, false) => units.push(vec![statement]),
+        if statement.controls_transaction() {
+            units.extend(open.take().filter(|unit| !unit.is_empty()));
+            open = (statement.begins(&["BEGIN"]) || statement.begins(&["START"])).then(Vec::new);
+        } else if let Some(unit) = &mut open {
+            unit.push(statement);
+        } else {
+            units.push(vec![statement]);
         }
     }
     units.extend(open.filter(|unit| !unit.is_empty()));
