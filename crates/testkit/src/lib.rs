@@ -1,0 +1,14 @@
+//! What the tests of this workspace share: databases, waiting, events, a fault proxy, fake tools.
+//!
+//! A dev-dependency only. Functions panic where a test could do nothing else, and the panic says what is missing.
+
+#![expect(
+    clippy::missing_panics_doc,
+    reason = "every function here panics when the test cannot go on"
+)]
+
+pub mod events;
+pub mod fake_tool;
+pub mod postgres;
+pub mod proxy;
+pub mod wait;
