@@ -211,24 +211,34 @@ pub(crate) fn remove(path: &Path) -> Result<(), Error> {
 }
 
 /// Copies the template to `data`, which must not exist, with everything owned by the server's account.
+///
+/// A thread for each of its thirty directories: the four databases in it are copied side by side.
 pub(crate) fn copy(template: &Path, data: &Path, account: &Account) -> Result<(), Error> {
     make_private_directory(data, account)?;
     let entries = fs::read_dir(template).map_err(Error::io("read", template))?;
-    for entry in entries {
-        let entry = entry.map_err(Error::io("read", template))?;
-        let (from, to) = (entry.path(), data.join(entry.file_name()));
-        if entry
-            .file_type()
-            .map_err(Error::io("look at", &from))?
-            .is_dir()
-        {
-            copy(&from, &to, account)?;
-        } else {
-            fs::copy(&from, &to).map_err(Error::io("copy the template cluster to", &to))?;
-            account.give(&to)?;
+    std::thread::scope(|scope| {
+        let mut below = Vec::new();
+        for entry in entries {
+            let entry = entry.map_err(Error::io("read", template))?;
+            let (from, to) = (entry.path(), data.join(entry.file_name()));
+            if entry
+                .file_type()
+                .map_err(Error::io("look at", &from))?
+                .is_dir()
+            {
+                below.push(scope.spawn(move || copy(&from, &to, account)));
+            } else {
+                fs::copy(&from, &to).map_err(Error::io("copy the template cluster to", &to))?;
+                account.give(&to)?;
+            }
         }
-    }
-    Ok(())
+        below
+            .into_iter()
+            .try_for_each(|copied| match copied.join() {
+                Ok(done) => done,
+                Err(panicked) => std::panic::resume_unwind(panicked),
+            })
+    })
 }
 
 /// Opens the server's log for appending; the server gets it as its output, so its account needs no access to the file.

@@ -96,7 +96,8 @@ impl Postmaster {
                     Some(format!("{status:?}"))
                 }
                 _ => {
-                    (kill(self.pid, None) == Err(Errno::ESRCH)).then(|| "status unknown".to_owned())
+                    let gone = kill(self.pid, None) == Err(Errno::ESRCH) || is_zombie(self.pid());
+                    gone.then(|| "status unknown".to_owned())
                 }
             },
         }
@@ -198,9 +199,20 @@ fn children(parent: i32) -> Vec<i32> {
 }
 
 fn parent_of(pid: i32) -> Option<i32> {
+    status(pid)?.1.parse().ok()
+}
+
+/// Returns whether only an entry in the table is left of a process; init may take seconds to see to an orphan's.
+fn is_zombie(pid: i32) -> bool {
+    status(pid).is_some_and(|(state, _)| state == "Z")
+}
+
+/// Returns a process's state and parent, where the system has `/proc`.
+fn status(pid: i32) -> Option<(String, String)> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // pid (name) state ppid …; the name may hold spaces and parentheses.
-    stat.rsplit_once(") ")?.1.split(' ').nth(1)?.parse().ok()
+    let mut fields = stat.rsplit_once(") ")?.1.split(' ').map(str::to_owned);
+    Some((fields.next()?, fields.next()?))
 }
 
 fn output(command: &mut Command) -> String {
