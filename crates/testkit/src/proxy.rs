@@ -412,7 +412,10 @@ async fn deliver(
             _ = state.wait_for(closed) => None,
         };
         let Some((due, bytes)) = next else { break };
-        tokio::time::sleep_until(due.into()).await;
+        // The runtime's timer counts in milliseconds: without a delay there must be none.
+        if due > Instant::now() {
+            tokio::time::sleep_until(due.into()).await;
+        }
         if state.wait_for(|state| !state.frozen).await.is_err() {
             break;
         }
