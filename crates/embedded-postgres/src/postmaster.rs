@@ -84,23 +84,20 @@ impl Postmaster {
 
     /// Returns how the process ended, for people, or `None` while it runs.
     pub(crate) fn ended(&mut self) -> Option<String> {
-        match &mut self.child {
-            Some(child) => child
+        if let Some(child) = &mut self.child {
+            return child
                 .try_wait()
                 .ok()
                 .flatten()
-                .map(|status| status.to_string()),
-            // A server that this very process detached is still its child, and would stay a zombie unreaped.
-            None => match waitpid(self.pid, Some(WaitPidFlag::WNOHANG)) {
-                Ok(status @ (WaitStatus::Exited(..) | WaitStatus::Signaled(..))) => {
-                    Some(format!("{status:?}"))
-                }
-                _ => {
-                    let gone = kill(self.pid, None) == Err(Errno::ESRCH) || is_zombie(self.pid());
-                    gone.then(|| "status unknown".to_owned())
-                }
-            },
+                .map(|status| status.to_string());
         }
+        // A server that this very process detached is still its child, and would stay a zombie unreaped.
+        let reaped = waitpid(self.pid, Some(WaitPidFlag::WNOHANG));
+        if let Ok(status @ (WaitStatus::Exited(..) | WaitStatus::Signaled(..))) = reaped {
+            return Some(format!("{status:?}"));
+        }
+        let gone = kill(self.pid, None) == Err(Errno::ESRCH) || is_zombie(self.pid());
+        gone.then(|| "status unknown".to_owned())
     }
 
     /// Returns what the server wrote since it was started.

@@ -41,7 +41,9 @@ async fn query(url: &str, statement: &str) -> Result<String, tokio_postgres::Err
     Ok(value.unwrap_or_default())
 }
 
-/// Returns whether a process exists.
+/// Returns whether a process runs; one that only waits for its parent to look does not.
 fn exists(pid: i32) -> bool {
-    nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), None).is_ok()
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ")
+        .is_some_and(|(_, state)| !state.starts_with('Z'))
 }
