@@ -14,12 +14,12 @@ pub enum OpenError {
     #[error("audit store settings: {0}")]
     Config(String),
     /// The journal's directory cannot be used.
-    #[error("cannot use the audit journal in {directory}: {source}; give a directory that this user may write, on a disk with space", directory = directory.display())]
+    #[error("cannot use the audit journal in {directory}: {cause}; give a directory that this user may write, on a disk with space", directory = directory.display())]
     Directory {
         /// The directory.
         directory: PathBuf,
         /// What the system says.
-        source: io::Error,
+        cause: io::Error,
     },
     /// Another store works on the journal.
     #[error("the audit journal in {directory} is in use by process {holder}; give each process a directory of its own", directory = directory.display())]
@@ -60,12 +60,12 @@ pub enum StoreError {
         limit: usize,
     },
     /// The journal cannot be written, for example because the disk is full or read-only.
-    #[error("cannot write the audit journal in {directory}: {source}; free space or make it writable, and emit again", directory = directory.display())]
+    #[error("cannot write the audit journal in {directory}: {cause}; free space or make it writable, and emit again", directory = directory.display())]
     Journal {
         /// The journal's directory.
         directory: PathBuf,
         /// What the system says.
-        source: io::Error,
+        cause: io::Error,
     },
     /// The journal has reached its bound.
     #[error("the audit journal in {directory} holds its bound of {limit} bytes; look why Data Storage does not take the events", directory = directory.display())]

@@ -27,7 +27,7 @@ mod sync;
 pub use config::{Backoff, Config, JournalConfig, Mode, buffer_size};
 pub use error::{CloseError, OpenError, StoreError};
 pub use event::Event;
-pub use journal::Recovered;
+pub use journal::{Recovered, unsettled_bytes};
 pub use parked::ParkedEvent;
 pub use report::Report;
 pub use store::Store;

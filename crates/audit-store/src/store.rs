@@ -76,9 +76,9 @@ impl Store {
                     oldest_us,
                 } = Journal::open(&settings)?;
                 let directory = settings.directory.clone();
-                let parking = Parking::open(&directory).map_err(|source| OpenError::Directory {
+                let parking = Parking::open(&directory).map_err(|cause| OpenError::Directory {
                     directory: directory.clone(),
-                    source,
+                    cause,
                 })?;
                 let shared = Shared::new(Queue::Journal(journal), recovered.events);
                 let metrics = Metrics::new(&config.service, buffer_size(&config.service));
@@ -293,7 +293,7 @@ impl Store {
         if was_synced {
             self.shared.unsynced.notify_one();
         }
-        if waiting % self.batch_size == 0 {
+        if waiting.is_multiple_of(self.batch_size) {
             self.shared.full.notify_one();
         }
         Ok((event_id, number))

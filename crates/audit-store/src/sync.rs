@@ -73,8 +73,8 @@ fn publish(shared: &Shared, backlog: &mut Backlog, accepted: u64, outcome: io::R
         Err(error) => {
             tracing::error!(%error, "cannot sync the audit journal; its events survive a killed process, but maybe not a crash of the machine");
             // The kernel forgets which pages it failed to write: only a new file can be trusted with what comes.
-            if let Some(Err(error)) = backlog.journal().map(Journal::rotate) {
-                tracing::error!(%error, "cannot begin a new journal file");
+            if let Some(journal) = backlog.journal() {
+                journal.retire_segment();
             }
             let reason: Arc<str> = error.to_string().into();
             shared

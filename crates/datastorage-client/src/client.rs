@@ -221,9 +221,9 @@ impl Call {
                 call,
                 reason: error.to_string(),
             }),
-            Err(source) => Err(Error::Transport {
+            Err(cause) => Err(Error::Transport {
                 call,
-                source: source.without_url(),
+                cause: cause.without_url(),
             }),
         }
     }

@@ -21,12 +21,12 @@ pub enum Error {
     #[error("{0}")]
     Problem(Box<Problem>),
     /// The server was not reached, or the connection broke. Whether a write took effect is not known: repeat it with the same `event_id`.
-    #[error("cannot reach Data Storage for {call}: {}; check that it runs at this address", root_cause(.source))]
+    #[error("cannot reach Data Storage for {call}: {}; check that it runs at this address", root_cause(.cause))]
     Transport {
         /// Method and URL.
         call: String,
         /// What the HTTP library says.
-        source: reqwest::Error,
+        cause: reqwest::Error,
     },
     /// No answer within the client's deadline. Whether a write took effect is not known: repeat it with the same `event_id`.
     #[error(

@@ -4,7 +4,7 @@
 //! are sent again, which their ids make harmless (D29).
 
 use std::{
-    fs::{File, OpenOptions},
+    fs::{self, File, OpenOptions},
     io::{self, Read},
     ops::Range,
     os::unix::fs::{FileExt, OpenOptionsExt},
@@ -13,6 +13,7 @@ use std::{
 
 use crate::journal::segment::Position;
 
+const FILE: &str = "cursor";
 const LENGTH: usize = 20;
 
 /// The cursor's file.
@@ -33,13 +34,19 @@ impl Cursor {
             .create(true)
             .truncate(false)
             .mode(0o600)
-            .open(directory.join("cursor"))?;
+            .open(directory.join(FILE))?;
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes)?;
         let position = decode(&bytes).unwrap_or_default();
         let cursor = Self { file };
         cursor.store(position)?;
         Ok((cursor, position))
+    }
+
+    /// Reads the place without touching the file.
+    pub(crate) fn read(directory: &Path) -> Position {
+        let bytes = fs::read(directory.join(FILE)).unwrap_or_default();
+        decode(&bytes).unwrap_or_default()
     }
 
     /// Moves the cursor.

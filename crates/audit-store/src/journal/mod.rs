@@ -1,8 +1,8 @@
 //! The journal: accepted events in files that outlive the process (D32), and the queue that the sender reads.
 //!
 //! Events are appended to numbered segments by one `write` each; what is sent is read back from the page cache, so memory does not grow with the
-//! backlog. A cursor tells what is settled, that is stored or parked; a segment wholly before it is removed. Every start opens a segment of its
-//! own, so that a tail which a crash tore is never written behind.
+//! backlog. A cursor tells what is settled, that is stored or parked; a segment wholly before it is removed. The first event of every start begins
+//! a segment of its own, so that a tail which a crash tore is never written behind, and so that a start on a full disk can still send.
 
 pub(crate) mod cursor;
 pub(crate) mod reader;
@@ -36,11 +36,16 @@ pub(crate) struct Journal {
     directory: PathBuf,
     segment_bytes: u64,
     max_bytes: u64,
-    /// Ends of all live segments; the last is written.
+    /// Ends of all live segments, by number.
     segments: BTreeMap<u64, u64>,
+    /// Sum of the ends.
+    bytes: u64,
+    /// Number of the next segment.
+    next: u64,
+    /// The last segment, once this start has begun one.
+    file: Option<Arc<File>>,
     /// Segments kept as evidence when they are settled, because not all of them could be read.
     damaged: BTreeSet<u64>,
-    file: Arc<File>,
     buffer: Vec<u8>,
     unsynced: Vec<Arc<File>>,
     _lock: File,
@@ -70,9 +75,9 @@ impl Journal {
     /// Opens the journal in `config.directory`, making it if needed, and counts what is left to send.
     pub(crate) fn open(config: &JournalConfig) -> Result<Opened, OpenError> {
         let directory = &config.directory;
-        let failed = |source| OpenError::Directory {
+        let failed = |cause| OpenError::Directory {
             directory: directory.clone(),
-            source,
+            cause,
         };
         DirBuilder::new()
             .recursive(true)
@@ -82,28 +87,32 @@ impl Journal {
         let lock = segment::lock(directory)?;
         let (cursor, position) = Cursor::open(directory).map_err(failed)?;
         let mut segments = segment::list(directory)?;
-        let live = segments.split_off(&position.segment);
-        for &settled in segments.keys() {
-            segment::remove_quietly(&segment::path(directory, settled));
-        }
-        let mut segments = live;
-        let sequence = segments
+        let next = segments
             .last_key_value()
-            .map_or(position.segment, |(&last, _)| last)
+            .map_or(0, |(&last, _)| last)
+            .max(position.segment)
             + 1;
-        let file = Arc::new(segment::create(directory, sequence).map_err(failed)?);
-        segments.insert(sequence, START);
-
-        let unsynced = vec![Arc::new(File::open(directory).map_err(failed)?)];
+        segments.retain(|&sequence, &mut length| {
+            let live = Position {
+                segment: sequence,
+                offset: length.max(START),
+            } > position;
+            if !live {
+                segment::remove_quietly(&segment::path(directory, sequence));
+            }
+            live
+        });
         let mut journal = Self {
             directory: directory.clone(),
             segment_bytes: config.segment_bytes,
             max_bytes: config.max_bytes,
+            bytes: segments.values().sum(),
             segments,
+            next,
+            file: None,
             damaged: BTreeSet::new(),
-            file,
             buffer: Vec::new(),
-            unsynced,
+            unsynced: Vec::new(),
             _lock: lock,
         };
         let (recovered, oldest_us) = journal.scan(position).map_err(failed)?;
@@ -133,31 +142,53 @@ impl Journal {
                 limit: MAX_PAYLOAD,
             });
         }
-        if self.bytes() + length > self.max_bytes {
+        if self.bytes + length > self.max_bytes {
             return Err(StoreError::JournalFull {
                 directory: self.directory.clone(),
                 limit: self.max_bytes,
             });
         }
-        let (mut sequence, mut end) = self.current();
-        if end > START && end + length > self.segment_bytes {
-            self.rotate().map_err(|source| self.refused(source))?;
-            (sequence, end) = self.current();
-        }
-        if let Err(source) = self.file.write_all_at(&self.buffer, end) {
+        self.write(length).map_err(|cause| StoreError::Journal {
+            directory: self.directory.clone(),
+            cause,
+        })
+    }
+
+    fn write(&mut self, length: u64) -> io::Result<()> {
+        let (mut sequence, mut end) = self.last();
+        let file = match &self.file {
+            Some(file) if end == START || end + length <= self.segment_bytes => Arc::clone(file),
+            _ => {
+                let file = self.begin_segment()?;
+                (sequence, end) = self.last();
+                file
+            }
+        };
+        if let Err(error) = file.write_all_at(&self.buffer, end) {
             // Should this fail as well, the next event overwrites the torn one and readers skip what is left of it.
-            self.file.set_len(end).unwrap_or_default();
-            return Err(self.refused(source));
+            file.set_len(end).unwrap_or_default();
+            return Err(error);
         }
         self.segments.insert(sequence, end + length);
+        self.bytes += length;
         if !self
             .unsynced
             .last()
-            .is_some_and(|last| Arc::ptr_eq(last, &self.file))
+            .is_some_and(|last| Arc::ptr_eq(last, &file))
         {
-            self.unsynced.push(Arc::clone(&self.file));
+            self.unsynced.push(file);
         }
         Ok(())
+    }
+
+    fn begin_segment(&mut self) -> io::Result<Arc<File>> {
+        let file = Arc::new(segment::create(&self.directory, self.next)?);
+        self.unsynced.push(Arc::new(File::open(&self.directory)?));
+        self.file = Some(Arc::clone(&file));
+        self.segments.insert(self.next, START);
+        self.bytes += START;
+        self.next += 1;
+        Ok(file)
     }
 
     /// Returns how far `segment` goes now.
@@ -176,6 +207,7 @@ impl Journal {
     pub(crate) fn settle(&mut self, position: Position) -> Vec<Settled> {
         let live = self.segments.split_off(&position.segment);
         let settled = std::mem::replace(&mut self.segments, live);
+        self.bytes -= settled.values().sum::<u64>();
         let keep = |sequence| self.damaged.contains(&sequence);
         settled
             .into_keys()
@@ -196,18 +228,14 @@ impl Journal {
         !self.unsynced.is_empty()
     }
 
-    /// Starts a new segment; after a failed sync the old file can no longer be trusted with new events.
-    pub(crate) fn rotate(&mut self) -> io::Result<()> {
-        let sequence = self.current().0 + 1;
-        self.file = Arc::new(segment::create(&self.directory, sequence)?);
-        self.segments.insert(sequence, START);
-        self.unsynced.push(Arc::new(File::open(&self.directory)?));
-        Ok(())
+    /// Lets the next event begin a new segment.
+    pub(crate) fn retire_segment(&mut self) {
+        self.file = None;
     }
 
     /// Returns the bytes that all live segments take on disk.
     pub(crate) fn bytes(&self) -> u64 {
-        self.segments.values().sum()
+        self.bytes
     }
 
     /// Notes that a part of `segment` cannot be read.
@@ -217,14 +245,8 @@ impl Journal {
         self.damaged.insert(segment);
     }
 
-    fn refused(&self, source: io::Error) -> StoreError {
-        StoreError::Journal {
-            directory: self.directory.clone(),
-            source,
-        }
-    }
-
-    fn current(&self) -> (u64, u64) {
+    /// Returns number and end of the last segment.
+    fn last(&self) -> (u64, u64) {
         self.segments
             .last_key_value()
             .map_or((0, START), |(&sequence, &end)| (sequence, end))
@@ -267,6 +289,27 @@ impl Journal {
             }
         }
     }
+}
+
+/// Returns the bytes of events in the journal at `directory` that are neither stored nor parked, without opening or locking it: zero tells that
+/// there is nothing to open it for.
+///
+/// # Errors
+/// The directory cannot be read, or holds another format.
+pub fn unsettled_bytes(directory: &Path) -> Result<u64, OpenError> {
+    let position = Cursor::read(directory);
+    let segments = segment::list(directory)?;
+    let unsettled = segments
+        .range(position.segment..)
+        .map(|(&sequence, &length)| {
+            let settled = if sequence == position.segment {
+                position.offset
+            } else {
+                START
+            };
+            length.saturating_sub(settled.max(START))
+        });
+    Ok(unsettled.sum())
 }
 
 /// A segment that holds nothing to send.

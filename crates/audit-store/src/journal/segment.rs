@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     fs::{self, File, OpenOptions, TryLockError},
-    io::{self, Read, Seek, Write},
+    io::{self, Read, Write},
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
@@ -53,9 +53,9 @@ pub(crate) fn open(directory: &Path, sequence: u64) -> io::Result<File> {
 /// # Errors
 /// A file that is longer than a header and has another one was written by something else, and is refused rather than overwritten.
 pub(crate) fn list(directory: &Path) -> Result<BTreeMap<u64, u64>, OpenError> {
-    let unreadable = |source| OpenError::Directory {
+    let unreadable = |cause| OpenError::Directory {
         directory: directory.to_owned(),
-        source,
+        cause,
     };
     let mut segments = BTreeMap::new();
     for entry in fs::read_dir(directory).map_err(unreadable)? {
@@ -79,9 +79,9 @@ pub(crate) fn list(directory: &Path) -> Result<BTreeMap<u64, u64>, OpenError> {
 
 /// Takes the directory's lock for this process; the system frees it when the process ends, however it ends.
 pub(crate) fn lock(directory: &Path) -> Result<File, OpenError> {
-    let failed = |source| OpenError::Directory {
+    let failed = |cause| OpenError::Directory {
         directory: directory.to_owned(),
-        source,
+        cause,
     };
     let mut options = OpenOptions::new();
     options
@@ -101,12 +101,15 @@ pub(crate) fn lock(directory: &Path) -> Result<File, OpenError> {
                 holder: holder.trim().to_owned(),
             });
         }
-        Err(TryLockError::Error(source)) => return Err(failed(source)),
+        Err(TryLockError::Error(cause)) => return Err(failed(cause)),
     }
-    file.set_len(0)
-        .and_then(|()| file.rewind())
+    // On a full disk the lock holds without a name.
+    if let Err(error) = file
+        .set_len(0)
         .and_then(|()| writeln!(file, "{}", std::process::id()))
-        .map_err(failed)?;
+    {
+        tracing::warn!(%error, "cannot write the process id into the audit journal's lock file");
+    }
     Ok(file)
 }
 

@@ -1,3 +1,180 @@
-//! Emits audit events from shell scripts and jobs.
+//! Emits audit events from shell scripts and jobs, through the store: what is accepted survives this process.
+//!
+//! Standard output has the id of each accepted event, standard error the rest. Exit code 0: all accepted, and stored or safe in the journal; 1: an
+//! event was refused or parked; 2: usage; 3: with `--require-stored`, an event is not stored yet.
 
-fn main() {}
+mod journal;
+mod options;
+
+use std::{
+    io::{self, BufRead, Read as _, Write as _},
+    process::ExitCode,
+    time::{Duration, Instant},
+};
+
+use anyhow::Context as _;
+use audit_store::{Event, Report, Store, StoreError};
+use clap::Parser as _;
+use datastorage_api::parse_event;
+use jiff::Timestamp;
+
+use crate::options::Options;
+
+/// Longest line read from standard input; the store accepts less.
+const MAX_LINE: u64 = 2 << 20;
+
+fn main() -> ExitCode {
+    let level = tracing::Level::WARN;
+    tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_writer(io::stderr)
+        .without_time()
+        .init();
+    match run(&Options::parse()) {
+        Ok(code) => code,
+        Err(error) => {
+            report_error(&format!("{error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(options: &Options) -> anyhow::Result<ExitCode> {
+    let started = Instant::now();
+    let mut emitter = Emitter {
+        store: journal::open_free(options)?,
+        options,
+        refused: 0,
+    };
+    if options.stdin {
+        emitter.lines(io::stdin().lock())?;
+    } else {
+        let event = options.event()?;
+        emitter.emit(event)?;
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .context("make a runtime")?;
+    let left = || options.deadline.saturating_sub(started.elapsed());
+    let mut report = runtime.block_on(emitter.store.close(left()))?;
+    let refused = emitter.refused;
+    drop(emitter);
+    journal::send_leftovers(options, &left, &mut report)?;
+    summarise(&report, refused);
+    Ok(match report {
+        _ if refused > 0 || report.parked > 0 => ExitCode::FAILURE,
+        _ if options.require_stored && report.journalled > 0 => ExitCode::from(3),
+        _ => ExitCode::SUCCESS,
+    })
+}
+
+struct Emitter<'a> {
+    store: Store,
+    options: &'a Options,
+    refused: usize,
+}
+
+impl Emitter<'_> {
+    fn emit(&mut self, event: Event) -> anyhow::Result<()> {
+        let accepted = match self.store.store(event.clone()) {
+            // Reading slower is better than refusing while the server takes events.
+            Err(StoreError::JournalFull { .. }) => {
+                self.wait_for_room()?;
+                self.store.store(event)
+            }
+            accepted => accepted,
+        };
+        match accepted {
+            Ok(event_id) => writeln!(io::stdout().lock(), "{event_id}")
+                .context("write the event's id to standard output"),
+            Err(error) => {
+                self.refuse(&error.to_string());
+                Ok(())
+            }
+        }
+    }
+
+    /// Emits one event for each line of NDJSON; a line that cannot be taken is named, and the others are emitted.
+    fn lines(&mut self, mut input: impl BufRead) -> anyhow::Result<()> {
+        let mut line = Vec::new();
+        for number in 1.. {
+            line.clear();
+            input
+                .by_ref()
+                .take(MAX_LINE)
+                .read_until(b'\n', &mut line)
+                .context("read events from standard input")?;
+            if line.is_empty() {
+                break;
+            }
+            if line.len() as u64 == MAX_LINE && !line.ends_with(b"\n") {
+                input
+                    .skip_until(b'\n')
+                    .context("read events from standard input")?;
+                self.refuse(&format!("line {number} is longer than {MAX_LINE} bytes"));
+                continue;
+            }
+            if line.trim_ascii().is_empty() {
+                continue;
+            }
+            match parse_event(&line, Timestamp::now()) {
+                Ok(event) => self.emit(event.into())?,
+                Err(error) => self.refuse(&format!("line {number}: {error}")),
+            }
+        }
+        Ok(())
+    }
+
+    fn wait_for_room(&self) -> anyhow::Result<()> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .context("make a runtime")?;
+        runtime.block_on(self.store.flush(self.options.deadline));
+        Ok(())
+    }
+
+    fn refuse(&mut self, why: &str) {
+        self.refused += 1;
+        report_error(&format!("not accepted: {why}"));
+    }
+}
+
+fn summarise(report: &Report, refused: usize) {
+    let Report {
+        stored,
+        journalled,
+        parked,
+        ..
+    } = report;
+    let why = report
+        .blocked_by
+        .as_ref()
+        .map(|error| format!(" ({error})"))
+        .unwrap_or_default();
+    report_error(&format!(
+        "{stored} stored, {journalled} in the journal{why}, {parked} parked, {refused} not accepted"
+    ));
+}
+
+/// Standard error may be closed; the exit code still tells.
+fn report_error(text: &str) {
+    writeln!(io::stderr().lock(), "audit-emit: {text}").unwrap_or_default();
+}
+
+/// Reads a number of seconds, such as `2.5`, or with a unit, such as `500ms`, `10s` or `2m`.
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    let split = text
+        .find(|character: char| character.is_ascii_alphabetic())
+        .unwrap_or(text.len());
+    let (number, unit) = text.split_at(split);
+    let seconds = match unit {
+        "ms" => 0.001,
+        "s" | "" => 1.0,
+        "m" => 60.0,
+        _ => return Err("give seconds, or a number with ms, s or m".to_owned()),
+    };
+    let number: f64 = number
+        .parse()
+        .map_err(|_| "give seconds, or a number with ms, s or m".to_owned())?;
+    Duration::try_from_secs_f64(number * seconds).map_err(|error| error.to_string())
+}

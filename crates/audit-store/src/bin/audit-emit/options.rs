@@ -1,0 +1,180 @@
+//! Command line of `audit-emit`.
+
+use std::{path::PathBuf, time::Duration};
+
+use anyhow::Context as _;
+use audit_store::Event;
+use clap::Parser;
+use datastorage_api::{EventCategory, EventOutcome};
+use jiff::Timestamp;
+use serde_json::{Map, Value};
+use uuid::Uuid;
+
+use crate::parse_duration;
+
+/// Emit audit events
+///
+/// One event from flags, or NDJSON from standard input, one event a line in the full or the short form of the contract.
+/// An accepted event is in the journal: if Data Storage is away, or this process is killed, the next run sends it.
+#[derive(Debug, Parser)]
+#[command(
+    version,
+    after_help = "Examples:\n  \
+    audit-emit --category workflow --type workflow.started --outcome success --correlation-id wfe-1 --data '{\"phase\":\"Running\"}'\n  \
+    jq -c '.[]' events.json | audit-emit --stdin\n  \
+    audit-emit --stdin </dev/null      # send what an earlier run left"
+)]
+pub(crate) struct Options {
+    /// Base URL of Data Storage
+    #[arg(long, env = "DATASTORAGE_URL", value_name = "URL")]
+    pub(crate) url: String,
+    /// Directory that keeps accepted events until they are stored; runs at the same time may share it
+    #[arg(long, env = "AUDIT_JOURNAL_DIR", value_name = "DIRECTORY")]
+    pub(crate) journal: PathBuf,
+    /// How long to try to store the events before leaving them to the next run
+    #[arg(long, default_value = "10s", value_name = "TIME", value_parser = parse_duration)]
+    pub(crate) deadline: Duration,
+    /// Exit with 3 if an event is not stored within the deadline
+    #[arg(long)]
+    pub(crate) require_stored: bool,
+    /// Read events from standard input
+    #[arg(long, conflicts_with_all = ["category", "type"])]
+    pub(crate) stdin: bool,
+    #[command(flatten)]
+    event: EventOptions,
+}
+
+#[derive(Debug, clap::Args)]
+struct EventOptions {
+    /// Service area: gateway, notification, analysis, signalprocessing, workflow, execution, orchestration
+    #[arg(long, required_unless_present = "stdin", value_parser = category)]
+    category: Option<EventCategory>,
+    /// Such as workflow.started
+    #[arg(long = "type", id = "type", required_unless_present = "stdin")]
+    event_type: Option<String>,
+    /// success, failure or pending
+    #[arg(long, required_unless_present = "stdin", value_parser = outcome)]
+    outcome: Option<EventOutcome>,
+    /// What ties the events of one remediation together
+    #[arg(long, required_unless_present = "stdin")]
+    correlation_id: Option<String>,
+    /// Such as started; default the last part of the type
+    #[arg(long)]
+    action: Option<String>,
+    /// A JSON object
+    #[arg(long, value_name = "JSON")]
+    data: Option<String>,
+    /// Who acted
+    #[arg(long, value_name = "TYPE/ID", value_parser = pair)]
+    actor: Option<(String, String)>,
+    /// What was acted on
+    #[arg(long, value_name = "TYPE/ID", value_parser = pair)]
+    resource: Option<(String, String)>,
+    /// Kubernetes namespace
+    #[arg(long)]
+    namespace: Option<String>,
+    /// Kubernetes cluster
+    #[arg(long)]
+    cluster_name: Option<String>,
+    /// Such as warning
+    #[arg(long)]
+    severity: Option<String>,
+    /// How long it took
+    #[arg(long)]
+    duration_ms: Option<i32>,
+    /// The event that caused this one
+    #[arg(long, value_name = "UUID")]
+    parent: Option<Uuid>,
+    /// Key of the event: give the same with --at to repeat one safely
+    #[arg(long, value_name = "UUID", requires = "at")]
+    id: Option<Uuid>,
+    /// When it happened, in RFC 3339; default now
+    #[arg(long, value_name = "TIME")]
+    at: Option<Timestamp>,
+}
+
+impl Options {
+    /// The event of the flags.
+    pub(crate) fn event(&self) -> anyhow::Result<Event> {
+        let EventOptions {
+            category,
+            event_type,
+            outcome,
+            correlation_id,
+            ..
+        } = &self.event;
+        let (Some(category), Some(event_type), Some(outcome), Some(correlation_id)) =
+            (category, event_type, outcome, correlation_id)
+        else {
+            anyhow::bail!("give --category, --type, --outcome and --correlation-id, or --stdin");
+        };
+        let event = Event::new(*category, event_type, *outcome, correlation_id);
+        self.event.add_to(event)
+    }
+}
+
+impl EventOptions {
+    fn add_to(&self, event: Event) -> anyhow::Result<Event> {
+        let mut event = event;
+        if let Some(data) = &self.data {
+            let data: Map<String, Value> =
+                serde_json::from_str(data).context("--data must be a JSON object")?;
+            event = event.data(&data);
+        }
+        if let Some((kind, id)) = &self.actor {
+            event = event.actor(kind, id);
+        }
+        if let Some((kind, id)) = &self.resource {
+            event = event.resource(kind, id);
+        }
+        let with =
+            |event: Event, set: fn(Event, &String) -> Event, value: &Option<String>| match value {
+                Some(value) => set(event, value),
+                None => event,
+            };
+        event = with(event, |event, value| event.action(value), &self.action);
+        event = with(
+            event,
+            |event, value| event.namespace(value),
+            &self.namespace,
+        );
+        event = with(
+            event,
+            |event, value| event.cluster_name(value),
+            &self.cluster_name,
+        );
+        event = with(event, |event, value| event.severity(value), &self.severity);
+        if let Some(duration_ms) = self.duration_ms {
+            event = event.duration_ms(duration_ms);
+        }
+        if let Some(parent) = self.parent {
+            event = event.parent(parent);
+        }
+        if let Some(id) = self.id {
+            event = event.id(id);
+        }
+        if let Some(at) = self.at {
+            event = event.at(at);
+        }
+        Ok(event)
+    }
+}
+
+fn category(name: &str) -> Result<EventCategory, String> {
+    let names: Vec<_> = EventCategory::ALL
+        .into_iter()
+        .map(EventCategory::as_str)
+        .collect();
+    EventCategory::from_name(name).ok_or_else(|| format!("give one of {}", names.join(", ")))
+}
+
+fn outcome(name: &str) -> Result<EventOutcome, String> {
+    EventOutcome::from_name(name).ok_or_else(|| "give success, failure or pending".to_owned())
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    let (kind, id) = text
+        .split_once('/')
+        .ok_or("give a type and an id, such as user/jane")?;
+    Ok((kind.to_owned(), id.to_owned()))
+}
