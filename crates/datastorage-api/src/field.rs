@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 /// Every violation of one request, by field; several of one field are joined by a semicolon.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -90,4 +91,10 @@ pub(crate) fn check_filled(errors: &mut FieldErrors, field: &str, text: &str, li
         errors.add(field, "must not be empty");
     }
     check_text(errors, field, text, limit);
+}
+
+/// Reads a UUID in the hyphenated form, the only one that the contract has.
+pub fn parse_uuid(text: &str) -> Option<Uuid> {
+    // Uuid also reads the braced, simple and URN forms.
+    Uuid::try_parse(text).ok().filter(|_| text.len() == 36)
 }

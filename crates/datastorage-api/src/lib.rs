@@ -8,14 +8,18 @@ mod event;
 mod event_data;
 mod field;
 pub mod limits;
+mod notification;
 mod problem;
 mod response;
+mod rules;
 mod submission;
 pub mod time;
+mod workflow;
 
 pub use event::{AuditEventRequest, EventCategory, EventOutcome, NewEvent};
 pub use event_data::{EventData, EventDataError};
-pub use field::FieldErrors;
+pub use field::{FieldErrors, parse_uuid};
+pub use notification::{NotificationAudit, NotificationAuditResponse, parse_notification};
 pub use problem::{DEFAULT_PROBLEM_BASE, DatabaseErrorKind, ProblemDetails, ProblemType};
 pub use response::{
     AcceptedResponse, AuditEvent, AuditEventBatchResponse, AuditEventResponse,
@@ -23,6 +27,12 @@ pub use response::{
     ParkedEntry, ReadinessStatus, RedriveResponse,
 };
 pub use submission::{SubmissionError, parse_batch, parse_event};
+pub use workflow::{
+    CustomLabels, DetectedLabels, MandatoryLabels, NewWorkflow, UpdateError, WORKFLOW_STATUSES,
+    WorkflowDisableRequest, WorkflowListResponse, WorkflowSearchFilters, WorkflowSearchRequest,
+    WorkflowSearchResponse, WorkflowSearchResult, WorkflowUpdateRequest, WorkflowVersionsResponse,
+    parse_workflow, parse_workflow_disable, parse_workflow_search, parse_workflow_update,
+};
 
 /// The OpenAPI 3.0.3 document, as YAML.
 pub const OPENAPI: &str = include_str!("../openapi/data-storage-v1.yaml");

@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use crate::event::check_timestamp;
-use crate::field::FieldErrors;
+use crate::field::{FieldErrors, parse_uuid};
 use crate::{AuditEventRequest, EventCategory, EventData, EventOutcome, limits, time};
 
 /// Why a body is refused.
@@ -171,8 +171,7 @@ impl Reader {
 
     fn uuid(&mut self, field: &str, raw: Option<&RawValue>) -> Option<Uuid> {
         let text = self.text(field, raw)?;
-        // Uuid also reads the braced, simple and URN forms, which the contract does not have.
-        let uuid = Uuid::try_parse(&text).ok().filter(|_| text.len() == 36);
+        let uuid = parse_uuid(&text);
         if uuid.is_none() {
             self.errors.add(field, "must be a UUID");
         }
