@@ -79,6 +79,9 @@ pub struct PlaceArgs {
     /// A PostgreSQL server to use instead of starting one; the password comes from PGPASSWORD. Implies --target local
     #[arg(long, value_name = "URL")]
     pub postgres_url: Option<String>,
+    /// Leave alone what an earlier run kept, and make everything anew
+    #[arg(long)]
+    pub fresh: bool,
 }
 
 /// The choice of a place.

@@ -104,6 +104,11 @@ impl Failure {
         }
     }
 
+    /// A set-up failure told by an error of another kind, its causes included.
+    pub fn setup(error: impl fmt::Display) -> Self {
+        Self::new(Exit::Setup, format!("{error:#}"))
+    }
+
     /// Adds the evidence; an empty text adds none.
     #[must_use]
     pub fn seen(mut self, seen: impl Into<String>) -> Self {

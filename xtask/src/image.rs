@@ -52,7 +52,13 @@ fn tar(files: &[(&str, &[u8], u32)]) -> io::Result<Vec<u8>> {
     builder.into_inner()
 }
 
-fn hex(bytes: &[u8]) -> String {
+/// A name for what something was made from: equal texts, equal name.
+pub fn fingerprint(parts: &[&str]) -> String {
+    hex(parts.join("\0").as_bytes())
+}
+
+/// SHA-256 in hexadecimal digits.
+pub fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
     Sha256::digest(bytes)
         .iter()

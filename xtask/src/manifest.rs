@@ -72,13 +72,15 @@ fn rename(value: &mut Value, from: &str, to: &str) {
 }
 
 /// A Secret with text values.
-pub fn secret(name: &str, entries: &Value) -> Value {
-    json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name, "labels": {}}, "stringData": entries})
+pub fn secret(name: &str, entries: &Value, labels: &[(&str, &str)]) -> Value {
+    let object = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": entries});
+    Manifest(vec![object]).labelled(labels).remove(0)
 }
 
 /// A `ConfigMap`.
-pub fn config_map(name: &str, entries: &Value) -> Value {
-    json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "labels": {}}, "data": entries})
+pub fn config_map(name: &str, entries: &Value, labels: &[(&str, &str)]) -> Value {
+    let object = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": entries});
+    Manifest(vec![object]).labelled(labels).remove(0)
 }
 
 #[cfg(test)]

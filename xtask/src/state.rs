@@ -58,6 +58,9 @@ pub struct State {
     pub expires: Timestamp,
     /// Everything that may exist, in the order it was made.
     pub resources: Vec<Resource>,
+    /// What each level of a kept environment was made from (D15): level to fingerprint.
+    #[serde(default)]
+    pub fingerprints: BTreeMap<String, String>,
     /// What a suite is given, without secrets; empty until the environment stands.
     pub environment: BTreeMap<String, String>,
 }
@@ -132,6 +135,7 @@ impl Run {
             owner: Some(Owner::this()),
             expires: Timestamp::now() + lifetime,
             resources: Vec::new(),
+            fingerprints: BTreeMap::new(),
             environment: BTreeMap::new(),
         };
         let run = Self {
@@ -140,6 +144,27 @@ impl Run {
         };
         run.update(|_| {})?;
         Ok(run)
+    }
+
+    /// Takes over the kept environment of a service, if there is one and nobody else takes it at the same time.
+    pub fn adopt(
+        runs: &Path,
+        service: &str,
+        target: &str,
+        lifetime: Duration,
+    ) -> anyhow::Result<Option<Self>> {
+        std::fs::create_dir_all(runs)?;
+        let lock = std::fs::File::create(runs.join("adopt.lock"))?;
+        // Held for as long as it takes to read and write one small file.
+        lock.lock()?;
+        let Some(run) = Self::kept(runs, service).filter(|run| run.state().target == target) else {
+            return Ok(None);
+        };
+        run.update(|state| {
+            state.owner = Some(Owner::this());
+            state.expires = Timestamp::now() + lifetime;
+        })?;
+        Ok(Some(run))
     }
 
     /// Opens the run in `dir`.

@@ -3,7 +3,7 @@
 use crate::cli::E2e;
 use crate::exit::Exit;
 use crate::lifecycle::plan::{Until, plan};
-use crate::lifecycle::session::Session;
+use crate::lifecycle::session::{Order, Session};
 use crate::lifecycle::{self};
 use crate::paths::Paths;
 use crate::process::Door;
@@ -21,7 +21,17 @@ pub fn run(door: &Door, args: E2e) -> anyhow::Result<Exit> {
     }
     let paths = Paths::find(door)?;
     super::reap::before_a_run(door, &paths);
-    let session = Session::begin(service, place, &why, args.place.postgres_url, door, paths)?;
+    let session = Session::begin(
+        Order {
+            service,
+            place,
+            why,
+            postgres_url: args.place.postgres_url,
+            fresh: args.place.fresh,
+        },
+        door,
+        paths,
+    )?;
     lifecycle::run(&session, &plan, args.keep)?;
     if session.run.dir().join("state.json").exists() {
         super::up::tell(&session.run.state());

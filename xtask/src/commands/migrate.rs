@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cancel::Cancel;
 use crate::cli::Migrate;
+use crate::database::Database;
 use crate::exit::{Exit, Failure};
 use crate::lifecycle::session::{random_password, runtime};
 use crate::lifecycle::{KEPT_FOR, local, release};
@@ -112,16 +113,45 @@ pub fn apply_profile(
     deadline: Duration,
     cancel: &Cancel,
 ) -> Result<Report, Failure> {
-    let token = CancellationToken::new();
-    let config = Config::new(url)
+    let config = Config::new(url).profile(profile).deadline(deadline);
+    bounded(runtime, config, cancel, async |config| {
+        migrations::apply(&config).await
+    })
+}
+
+/// Replaces a database by a clone of its profile's template, which is built the first time; returns the template's name.
+pub fn replace_by_clone(
+    runtime: &Runtime,
+    database: &Database,
+    profile: &str,
+    deadline: Duration,
+    cancel: &Cancel,
+) -> Result<String, Failure> {
+    let config = Config::new(database.secret_url())
         .profile(profile)
-        .deadline(deadline)
-        .cancel_with(token.clone());
+        .deadline(deadline);
+    bounded(runtime, config, cancel, async |config| {
+        let template = migrations::template(&config).await?;
+        template.drop_clone(&database.name).await?;
+        template.clone_as(&database.name).await?;
+        Ok(template.name().to_owned())
+    })
+}
+
+/// Runs work of the library to its end, or until a signal cancels it.
+fn bounded<T>(
+    runtime: &Runtime,
+    config: Config,
+    cancel: &Cancel,
+    work: impl AsyncFnOnce(Config) -> Result<T, Error>,
+) -> Result<T, Failure> {
+    let token = CancellationToken::new();
+    let config = config.cancel_with(token.clone());
     runtime
         .block_on(async {
-            let mut applying = std::pin::pin!(migrations::apply(&config));
+            let mut working = std::pin::pin!(work(config));
             loop {
-                match tokio::time::timeout(TICK, &mut applying).await {
+                match tokio::time::timeout(TICK, &mut working).await {
                     Ok(result) => return result,
                     Err(_) if cancel.is_raised() => token.cancel(),
                     Err(_) => {}

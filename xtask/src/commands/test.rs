@@ -208,6 +208,7 @@ fn plan(door: &Door, paths: &Paths, majors: &[u32]) -> anyhow::Result<Vec<Tier>>
     let args = crate::cli::PlaceArgs {
         target: Target::Auto,
         postgres_url: None,
+        fresh: true,
     };
     let (place, why) = super::place(door, &args)?;
     let missing = (place != crate::lifecycle::plan::Place::Kind).then_some(why);

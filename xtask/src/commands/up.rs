@@ -3,7 +3,7 @@
 use crate::cli::Up;
 use crate::exit::Exit;
 use crate::lifecycle::plan::{Until, plan};
-use crate::lifecycle::session::Session;
+use crate::lifecycle::session::{Order, Session};
 use crate::lifecycle::{self, Keep};
 use crate::paths::Paths;
 use crate::process::Door;
@@ -17,7 +17,17 @@ pub fn run(door: &Door, args: Up) -> anyhow::Result<Exit> {
     let plan = plan(&service.name, place, Until::Ready);
     let paths = Paths::find(door)?;
     super::reap::before_a_run(door, &paths);
-    let session = Session::begin(service, place, &why, args.place.postgres_url, door, paths)?;
+    let session = Session::begin(
+        Order {
+            service,
+            place,
+            why,
+            postgres_url: args.place.postgres_url,
+            fresh: args.place.fresh,
+        },
+        door,
+        paths,
+    )?;
     lifecycle::run(&session, &plan, Keep::WhenReady)?;
     tell(&session.run.state());
     Ok(Exit::Passed)

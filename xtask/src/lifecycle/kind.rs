@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 
 use crate::database::Database;
 use crate::exit::{Exit, Failure};
-use crate::image;
-use crate::lifecycle::session::Session;
+use crate::image::{self, fingerprint};
+use crate::lifecycle::session::{Level, Session};
 use crate::manifest::{self, Manifest};
 use crate::process::Door;
 use crate::service::Ports;
@@ -118,13 +118,33 @@ fn owner_of(door: &Door, port: u16) -> String {
     listed.unwrap_or_else(|_| format!("something listens on 127.0.0.1:{port}"))
 }
 
+/// What a cluster is made from: its configuration without the host ports, which a running one keeps, and the node image.
+fn cluster_fingerprint(session: &Session) -> Result<String, Failure> {
+    let image = node_image().map(|image| docker::image_id(&session.door, &image).unwrap_or(image));
+    Ok(fingerprint(&[
+        &kind::config(&[])?,
+        &image.unwrap_or_default(),
+    ]))
+}
+
 /// Creates the cluster with the block of node ports mapped; Data Storage's host port is the service's own where it is free.
 pub fn create_cluster(session: &Session, deadline: Duration) -> Result<String, Failure> {
     let (door, name) = (&session.door, cluster(session));
+    let made_from = cluster_fingerprint(session)?;
+    if session.is_made_from(Level::Cluster, &made_from)
+        && docker::is_running(door, &kind::node(&name))
+    {
+        publish(session, &name)?;
+        return Ok(format!(
+            "{name} is used again: same configuration and node image"
+        ));
+    }
+    let why = session.why_made(Level::Cluster);
+    clear(session, &name)?;
     session
         .run
         .will_make(Resource::Cluster { name: name.clone() })
-        .map_err(|error| Failure::new(Exit::Setup, format!("{error:#}")))?;
+        .map_err(Failure::setup)?;
     let own = session.service.datastorage_port;
     let wanted = if taken(own) {
         Vec::new()
@@ -140,19 +160,29 @@ pub fn create_cluster(session: &Session, deadline: Duration) -> Result<String, F
         };
         failure.next(next)
     })?;
-    let ports = docker::published_ports(door, &kind::node(&name))?;
-    let note = match ports.get(&DATASTORAGE) {
-        Some(port) if *port == own => format!("{name}, Data Storage on its own port {own}"),
-        Some(port) => format!("{name}, port {own} is taken: leased {port}"),
-        None => {
-            return Err(Failure::new(
-                Exit::Setup,
-                format!("{name} publishes no node port {DATASTORAGE}"),
-            ));
-        }
-    };
+    session.made_from(Level::Cluster, &made_from)?;
+    match publish(session, &name)? {
+        port if port == own => Ok(format!("{name}, Data Storage on its own port {own}{why}")),
+        port => Ok(format!("{name}, port {own} is taken: leased {port}{why}")),
+    }
+}
+
+/// Removes what an earlier run kept and this one cannot use: with the cluster goes everything in it.
+fn clear(session: &Session, name: &str) -> Result<(), Failure> {
+    if session.run.state().fingerprints.is_empty() {
+        return Ok(());
+    }
+    let forget = |state: &mut crate::state::State| state.fingerprints.clear();
+    session.run.update(forget).map_err(Failure::setup)?;
+    kind::delete(&session.door, name, &kubeconfig(session))
+        .map_err(|error| error.into_failure(Exit::Setup, session.door.cancel()))
+}
+
+/// Keeps the host port of every node port, and returns Data Storage's.
+fn publish(session: &Session, cluster: &str) -> Result<u16, Failure> {
+    let ports = docker::published_ports(&session.door, &kind::node(cluster))?;
     session.made.ports.get_or_init(|| ports);
-    Ok(note)
+    host_port(session, DATASTORAGE)
 }
 
 fn host_port(session: &Session, node_port: u16) -> Result<u16, Failure> {
@@ -172,25 +202,33 @@ pub fn load_postgres(session: &Session, deadline: Duration) -> Result<String, Fa
         kind::node(&cluster(session)),
         postgres_image(),
     );
-    docker::ensure_image(door, &image, "POSTGRES_IMAGE")?;
+    let id = docker::ensure_image(door, &image, "POSTGRES_IMAGE")?;
     let began = Instant::now();
-    while let Err(seen) = docker::node_images(door, &node) {
-        door.cancel().check()?;
-        if began.elapsed() > deadline {
-            return Err(Failure::new(
-                Exit::Deadline,
-                format!(
-                    "{node} had no container runtime after {} s",
-                    deadline.as_secs()
-                ),
-            )
-            .seen(seen.to_string()));
+    let present = loop {
+        match docker::node_images(door, &node) {
+            Ok(images) => break images,
+            Err(seen) => {
+                door.cancel().check()?;
+                if began.elapsed() > deadline {
+                    let waited = format!(
+                        "{node} had no container runtime after {} s",
+                        deadline.as_secs()
+                    );
+                    return Err(Failure::new(Exit::Deadline, waited).seen(seen.to_string()));
+                }
+            }
         }
         std::thread::sleep(Duration::from_millis(250));
+    };
+    // The name may stand for another image by now: only the content tells whether the node has this one.
+    let content = docker::content_name(&id);
+    if present.contains(&content) && find(&present, &image).is_some() {
+        return Ok(format!("{image} is in the node already"));
     }
-    docker::stream_into_node(door, &image, &node)
-        .map_err(|error| error.into_failure(Exit::Setup, door.cancel()))?;
-    listed(door, &node, &image)?;
+    let failed = |error: crate::process::Error| error.into_failure(Exit::Setup, door.cancel());
+    docker::stream_into_node(door, &image, &node).map_err(failed)?;
+    let name = listed(door, &node, &image)?;
+    docker::tag_in_node(door, &node, &name, &content).map_err(failed)?;
     Ok(image)
 }
 
@@ -213,26 +251,44 @@ pub fn load_datastorage(session: &Session) -> Result<String, Failure> {
             format!("cannot wrap Data Storage as an image: {error}"),
         )
     })?;
-    docker::archive_into_node(door, image.archive, &node)
-        .map_err(|error| error.into_failure(Exit::Setup, door.cancel()))?;
-    listed(door, &node, &image.reference)?;
-    Ok(session.made.image.get_or_init(|| image.reference).clone())
+    let failed = |error: crate::process::Error| error.into_failure(Exit::Setup, door.cancel());
+    let present = docker::node_images(door, &node).map_err(failed)?;
+    let known = present.contains(&image.reference);
+    if !known {
+        docker::archive_into_node(door, image.archive, &node).map_err(failed)?;
+        listed(door, &node, &image.reference)?;
+    }
+    let reference = session.made.image.get_or_init(|| image.reference);
+    Ok(if known {
+        format!("{reference} is in the node already")
+    } else {
+        reference.clone()
+    })
 }
 
-/// An import's exit status is not proof: the node's container runtime itself must list the image.
-fn listed(door: &Door, node: &str, image: &str) -> Result<(), Failure> {
+/// An import's exit status is not proof: the node's container runtime itself must list the image. Returns its name there.
+fn listed(door: &Door, node: &str, image: &str) -> Result<String, Failure> {
     let names = docker::node_images(door, node)
         .map_err(|error| error.into_failure(Exit::Setup, door.cancel()))?;
-    if names.iter().any(|name| name.ends_with(image)) {
-        return Ok(());
-    }
-    Err(Failure::new(
-        Exit::Setup,
-        format!("{image} was imported, yet the node's container runtime does not list it"),
-    )
-    .next(format!(
-        "`docker exec {node} crictl images` shows what it has"
-    )))
+    find(&names, image).ok_or_else(|| {
+        Failure::new(
+            Exit::Setup,
+            format!("{image} was imported, yet the node's container runtime does not list it"),
+        )
+        .next(format!(
+            "`docker exec {node} crictl images` shows what it has"
+        ))
+    })
+}
+
+/// An image among the node's, whose names are whole where people leave the registry out.
+fn find(names: &[String], image: &str) -> Option<String> {
+    let whole = [
+        image.to_owned(),
+        format!("docker.io/{image}"),
+        format!("docker.io/library/{image}"),
+    ];
+    names.iter().find(|name| whole.contains(name)).cloned()
 }
 
 /// Applies namespace, Secret and PostgreSQL.
@@ -243,7 +299,11 @@ pub fn deploy_postgres(session: &Session) -> Result<String, Failure> {
         "/metadata/name",
         session.service.namespace.clone(),
     );
-    let secret = manifest::secret("postgres", &json!({"password": session.password}));
+    let secret = manifest::secret(
+        "postgres",
+        &json!({"password": session.password}),
+        &labels(&run),
+    );
     let postgres = Manifest::parse(manifest::POSTGRES)?
         .set(
             "Deployment",
@@ -251,10 +311,39 @@ pub fn deploy_postgres(session: &Session) -> Result<String, Failure> {
             postgres_image(),
         )
         .set("Service", "/spec/ports/0/nodePort", POSTGRES);
+    let objects = [
+        namespace.labelled(&labels(&run)),
+        vec![secret],
+        postgres.labelled(&labels(&run)),
+    ]
+    .concat();
+    Ok(format!(
+        "{}{}",
+        postgres_image(),
+        ensure(session, Level::Postgres, &objects)?
+    ))
+}
+
+/// Applies objects unless an earlier run has applied the very same; says which. The namespace, if any, comes first in the list.
+fn ensure(session: &Session, level: Level, objects: &[Value]) -> Result<&'static str, Failure> {
+    let made_from = fingerprint(&[&Value::from(objects.to_vec()).to_string()]);
+    if session.is_made_from(level, &made_from) {
+        return Ok(" is used again: same objects");
+    }
+    let why = session.why_made(level);
+    let (namespaces, rest): (Vec<_>, Vec<_>) = objects
+        .iter()
+        .cloned()
+        .partition(|object| object["kind"] == "Namespace");
     let kubectl = kubectl(session);
-    kubectl.apply(&namespace.labelled(&labels(&run)))?;
-    kubectl.apply(&[vec![secret], postgres.labelled(&labels(&run))].concat())?;
-    Ok(postgres_image())
+    for objects in [namespaces, rest]
+        .iter()
+        .filter(|objects| !objects.is_empty())
+    {
+        kubectl.apply(objects)?;
+    }
+    session.made_from(level, &made_from)?;
+    Ok(why)
 }
 
 /// Waits until PostgreSQL's pod is ready over TCP, and keeps its address as this machine sees it.
@@ -296,12 +385,17 @@ pub fn deploy_datastorage(session: &Session) -> Result<String, Failure> {
             drain_pause: "2s",
             profile: &session.service.profile,
         };
+        let secrets = crate::datastorage::secrets(USER, &session.password);
         objects.push(manifest::config_map(
             name,
             &json!({"config.yaml": config.yaml()}),
+            &labels(&run),
         ));
-        let secrets = crate::datastorage::secrets(USER, &session.password);
-        objects.push(manifest::secret(name, &json!({"db-secrets.yaml": secrets})));
+        objects.push(manifest::secret(
+            name,
+            &json!({"db-secrets.yaml": secrets}),
+            &labels(&run),
+        ));
         let deployment = Manifest::parse(manifest::DATASTORAGE)?
             .rename("datastorage", name)
             .set(
@@ -312,7 +406,7 @@ pub fn deploy_datastorage(session: &Session) -> Result<String, Failure> {
             .set("Service", "/spec/ports/0/nodePort", node_port);
         objects.extend(deployment.labelled(&labels(&run)));
     }
-    kubectl(session).apply(&objects)?;
+    let note = ensure(session, Level::DataStorage, &objects)?;
     let url = |node_port| {
         Ok(format!(
             "http://127.0.0.1:{}",
@@ -321,7 +415,7 @@ pub fn deploy_datastorage(session: &Session) -> Result<String, Failure> {
     };
     let (url, unmigrated_url) = (url(DATASTORAGE)?, url(UNMIGRATED)?);
     session.made.unmigrated_url.get_or_init(|| unmigrated_url);
-    Ok(session.made.url.get_or_init(|| url).clone())
+    Ok(format!("{}{note}", session.made.url.get_or_init(|| url)))
 }
 
 /// Waits for the pod's Ready condition, then for the service itself on the path that the suite takes.

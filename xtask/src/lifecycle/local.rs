@@ -9,8 +9,10 @@ use tokio::runtime::Runtime;
 use crate::database::{Database, Server};
 use crate::datastorage::Config;
 use crate::exit::{Exit, Failure};
+use crate::image::{fingerprint, hex};
 use crate::lifecycle::KEPT_FOR;
-use crate::lifecycle::session::Session;
+use crate::lifecycle::release;
+use crate::lifecycle::session::{Level, Session};
 use crate::paths::Paths;
 use crate::process::{Door, tail_of};
 use crate::state::{Resource, Run, write_private};
@@ -20,10 +22,6 @@ use crate::tools::cargo;
 const UNREACHABLE: Duration = Duration::from_secs(5);
 /// The database of the second Data Storage: every cluster has it, and nothing is ever applied to it here.
 const UNMIGRATED: &str = "postgres";
-
-fn setup(error: impl std::fmt::Display) -> Failure {
-    Failure::new(Exit::Setup, format!("{error:#}"))
-}
 
 /// PostgreSQL's binaries are there, fetched if need be.
 pub fn preflight(session: &Session) -> Result<String, Failure> {
@@ -79,7 +77,7 @@ pub fn installation(
     }
 }
 
-/// Starts PostgreSQL.
+/// Starts PostgreSQL, or uses the server again that an earlier run kept.
 pub fn deploy_postgres(session: &Session) -> Result<String, Failure> {
     if let Some(url) = &session.postgres_url {
         return adopt(session, url);
@@ -87,14 +85,66 @@ pub fn deploy_postgres(session: &Session) -> Result<String, Failure> {
     let found = installation(&session.door, &session.paths, |text| {
         session.report.note(text);
     })?;
-    let database = start_postgres(&found, &session.run, &session.runtime, &session.password)?;
-    let note = format!("PostgreSQL {} on port {}", found.version, database.port);
+    let made_from = fingerprint(&[&found.version, &found.bin.display().to_string()]);
+    let why = session.why_made(Level::Postgres);
+    let kept = session
+        .is_made_from(Level::Postgres, &made_from)
+        .then(|| kept_postgres(session))
+        .flatten();
+    let (database, note) = if let Some(database) = kept {
+        (database, ", used again: same binaries")
+    } else {
+        forget(session)?;
+        (
+            start_postgres(&found, &session.run, &session.runtime, &session.password)?,
+            why,
+        )
+    };
+    session.made_from(Level::Postgres, &made_from)?;
+    let note = format!(
+        "PostgreSQL {} on port {}{note}",
+        found.version, database.port
+    );
     session.made.unmigrated.get_or_init(|| Database {
         name: UNMIGRATED.to_owned(),
         ..database.clone()
     });
     session.made.database.get_or_init(|| database);
     Ok(note)
+}
+
+/// The server that an earlier run kept, its life prolonged; none if it is gone.
+fn kept_postgres(session: &Session) -> Option<Database> {
+    let resources = session.run.state().resources;
+    let dir = resources.iter().find_map(|resource| match resource {
+        Resource::Postgres { dir } => Some(dir.clone()),
+        _ => None,
+    })?;
+    let server = session
+        .runtime
+        .block_on(EmbeddedServer::attach(&dir))
+        .ok()?;
+    hand_over(server, &session.run, &session.runtime).ok()
+}
+
+/// Removes what an earlier run kept and this one cannot use: with the server goes everything on it.
+fn forget(session: &Session) -> Result<(), Failure> {
+    let state = session.run.state();
+    if state.fingerprints.is_empty() {
+        return Ok(());
+    }
+    for resource in &state.resources {
+        if let Resource::Postgres { dir } = resource {
+            stop_postgres(dir).map_err(Failure::setup)?;
+        }
+    }
+    let gone = |state: &mut crate::state::State| {
+        state.fingerprints.clear();
+        state
+            .resources
+            .retain(|resource| !matches!(resource, Resource::Postgres { .. }));
+    };
+    session.run.update(gone).map_err(Failure::setup)
 }
 
 /// Starts an embedded server for a run. From here on the run's state file answers for it, not this process.
@@ -111,25 +161,29 @@ pub fn start_postgres(
     };
     let server = runtime
         .block_on(EmbeddedServer::start(found, options))
-        .map_err(setup)?;
+        .map_err(Failure::setup)?;
+    hand_over(server, run, runtime)
+}
+
+/// Leaves a server running without this process, recorded before it is left.
+fn hand_over(server: EmbeddedServer, run: &Run, runtime: &Runtime) -> Result<Database, Failure> {
+    let database = Database {
+        host: "127.0.0.1".to_owned(),
+        port: server
+            .port()
+            .ok_or_else(|| Failure::setup("the embedded PostgreSQL listens on no port"))?,
+        user: server.user().to_owned(),
+        name: server.database().to_owned(),
+        password: server.password().to_owned(),
+    };
     run.will_make(Resource::Postgres {
         dir: server.directory().to_owned(),
     })
-    .map_err(setup)?;
-    let (user, name) = (server.user().to_owned(), server.database().to_owned());
-    let port = server
-        .port()
-        .ok_or_else(|| setup("the embedded PostgreSQL listens on no port"))?;
+    .map_err(Failure::setup)?;
     // Handing the server over ends the task that watches it, which needs the runtime.
     let _entered = runtime.enter();
-    server.detach(&run.id(), KEPT_FOR).map_err(setup)?;
-    Ok(Database {
-        host: "127.0.0.1".to_owned(),
-        port,
-        user,
-        name,
-        password: password.to_owned(),
-    })
+    server.detach(&run.id(), KEPT_FOR).map_err(Failure::setup)?;
+    Ok(database)
 }
 
 /// Makes two databases on the server that the user named; they are dropped with the run, whoever ends it.
@@ -143,7 +197,7 @@ fn adopt(session: &Session, url: &str) -> Result<String, Failure> {
         .block_on(migrations::probe(&config))
         .map_err(failed)?;
     let secret = session.run.dir().join("postgres-url");
-    write_private(&secret, server.secret_url("postgres").as_bytes()).map_err(setup)?;
+    write_private(&secret, server.secret_url("postgres").as_bytes()).map_err(Failure::setup)?;
     let name = session.run.id().replace('-', "_");
     let unmigrated = format!("{name}_unmigrated");
     for database in [&name, &unmigrated] {
@@ -151,7 +205,7 @@ fn adopt(session: &Session, url: &str) -> Result<String, Failure> {
             name: database.clone(),
             url_file: secret.clone(),
         };
-        session.run.will_make(resource).map_err(setup)?;
+        session.run.will_make(resource).map_err(Failure::setup)?;
         session
             .runtime
             .block_on(migrations::create_database(&config, database))
@@ -200,22 +254,73 @@ pub fn drop_database(name: &str, url_file: &Path) -> Result<(), String> {
         .map_err(|error| error.to_string())
 }
 
-/// Starts Data Storage, and a second one on the empty database, each on a port that the system chooses.
+/// Starts Data Storage, and a second one on the empty database, each on a port that the system chooses; uses both again if an
+/// earlier run kept them and they are the same.
 pub fn deploy_datastorage(session: &Session, deadline: Duration) -> Result<String, Failure> {
-    let url = start(
-        session,
-        "datastorage",
-        Session::made(&session.made.database, "the database")?,
-        deadline,
-    )?;
-    let unmigrated = start(
-        session,
-        "datastorage-unmigrated",
-        Session::made(&session.made.unmigrated, "the empty database")?,
-        deadline,
-    )?;
+    let binary = Session::made(&session.made.datastorage, "the Data Storage binary")?;
+    let content = std::fs::read(binary)
+        .map_err(|error| Failure::setup(format!("cannot read {}: {error}", binary.display())))?;
+    let pair = [
+        (
+            "datastorage",
+            Session::made(&session.made.database, "the database")?,
+        ),
+        (
+            "datastorage-unmigrated",
+            Session::made(&session.made.unmigrated, "the empty database")?,
+        ),
+    ];
+    let configs = pair.map(|(name, database)| config(session, name, database).yaml());
+    let made_from = fingerprint(&[&hex(&content), &configs[0], &configs[1]]);
+    let answering = pair.map(|(name, _)| answering(&session.run.dir().join(name)));
+    if let [Some(url), Some(unmigrated)] = answering
+        && session.is_made_from(Level::DataStorage, &made_from)
+    {
+        session.made.unmigrated_url.get_or_init(|| unmigrated);
+        return Ok(format!(
+            "{} is used again: same binary and configuration",
+            session.made.url.get_or_init(|| url)
+        ));
+    }
+    let why = session.why_made(Level::DataStorage);
+    release::end_processes(&session.run.id()).map_err(Failure::setup)?;
+    let [url, unmigrated] = pair.map(|(name, database)| start(session, name, database, deadline));
+    let (url, unmigrated) = (url?, unmigrated?);
+    session.made_from(Level::DataStorage, &made_from)?;
     session.made.unmigrated_url.get_or_init(|| unmigrated);
-    Ok(session.made.url.get_or_init(|| url).clone())
+    Ok(format!("{}{why}", session.made.url.get_or_init(|| url)))
+}
+
+/// The address of a Data Storage that an earlier run kept, if it still answers there.
+fn answering(dir: &Path) -> Option<String> {
+    let address = std::fs::read_to_string(dir.join("address")).ok()?;
+    let url = format!("http://{}", address.trim());
+    let agent: ureq::Agent = ureq::Agent::config_builder()
+        .timeout_global(Some(Duration::from_secs(1)))
+        .build()
+        .into();
+    agent
+        .get(format!("{url}/health/live"))
+        .call()
+        .ok()
+        .map(|_| url)
+}
+
+fn config<'a>(session: &'a Session, name: &str, database: &'a Database) -> Config<'a> {
+    let dir = session.run.dir().join(name);
+    Config {
+        listen: ("127.0.0.1", 0),
+        database: (
+            &database.host,
+            database.port,
+            &database.name,
+            &database.user,
+        ),
+        secrets: dir.join("db-secrets.yaml"),
+        queue: dir.join("queue"),
+        drain_pause: "0s",
+        profile: &session.service.profile,
+    }
 }
 
 fn start(
@@ -231,31 +336,21 @@ fn start(
         dir.join("db-secrets.yaml"),
         dir.join("address"),
     );
-    let config = Config {
-        listen: ("127.0.0.1", 0),
-        database: (
-            &database.host,
-            database.port,
-            &database.name,
-            &database.user,
-        ),
-        secrets: secrets.clone(),
-        queue: dir.join("queue"),
-        drain_pause: "0s",
-        profile: &session.service.profile,
-    };
+    let config = config(session, name, database);
     session
         .run
         .will_make(Resource::Directory { path: dir.clone() })
-        .map_err(setup)?;
+        .map_err(Failure::setup)?;
     std::fs::create_dir_all(&dir)
-        .map_err(|error| setup(format!("cannot make {}: {error}", dir.display())))?;
+        .map_err(|error| Failure::setup(format!("cannot make {}: {error}", dir.display())))?;
     write_private(
         &secrets,
         crate::datastorage::secrets(&database.user, &database.password).as_bytes(),
     )
-    .map_err(setup)?;
-    write_private(&config_path, config.yaml().as_bytes()).map_err(setup)?;
+    .map_err(Failure::setup)?;
+    write_private(&config_path, config.yaml().as_bytes()).map_err(Failure::setup)?;
+    // One left by an earlier process would be taken for this one's.
+    drop(std::fs::remove_file(&address));
     let log = session.run.dir().join(format!("{name}.log"));
     let child = session
         .door

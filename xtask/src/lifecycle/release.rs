@@ -96,7 +96,7 @@ fn remove_cluster(door: &Door, name: &str, kubeconfig: &Path) -> Result<(), Stri
 }
 
 /// Ends every process that carries the run's variable: SIGTERM, then SIGKILL to what is left after a grace.
-fn end_processes(run: &str) -> Result<(), String> {
+pub fn end_processes(run: &str) -> Result<(), String> {
     let began = Instant::now();
     let mut signal = Signal::SIGTERM;
     loop {

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use rand::distr::{Alphanumeric, SampleString as _};
 
+use crate::commands::migrate;
 use crate::database::Database;
 use crate::exit::{Exit, Failure};
 use crate::lifecycle::plan::{Place, Stage, Step};
@@ -55,6 +56,45 @@ pub fn random_password() -> String {
     Alphanumeric.sample_string(&mut rand::rng(), 24)
 }
 
+/// What a run is asked for.
+#[derive(Debug)]
+pub struct Order {
+    /// The service.
+    pub service: Service,
+    /// Where it runs.
+    pub place: Place,
+    /// Why there.
+    pub why: String,
+    /// A PostgreSQL server to use instead of starting one.
+    pub postgres_url: Option<String>,
+    /// Whether an environment that an earlier run kept is left alone.
+    pub fresh: bool,
+}
+
+/// The levels at which an environment is used again (D15).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Level {
+    /// The Kind cluster: configuration and node image.
+    Cluster,
+    /// The PostgreSQL server: image or binaries, settings.
+    Postgres,
+    /// The database: the migrations of the profile.
+    Database,
+    /// Data Storage: binary and configuration.
+    DataStorage,
+}
+
+impl Level {
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Cluster => "cluster",
+            Self::Postgres => "postgres",
+            Self::Database => "database",
+            Self::DataStorage => "datastorage",
+        }
+    }
+}
+
 /// A run under way.
 #[derive(Debug)]
 pub struct Session {
@@ -81,21 +121,31 @@ pub struct Session {
 }
 
 impl Session {
-    /// Begins a run: makes its directory and state file before anything else is made.
-    pub fn begin(
-        service: Service,
-        place: Place,
-        why: &str,
-        postgres_url: Option<String>,
-        door: &Door,
-        paths: Paths,
-    ) -> anyhow::Result<Self> {
-        let run = Run::create(
-            &paths.runs(),
-            &service.name,
-            place.word(),
-            Duration::from_hours(1),
-        )?;
+    /// Begins a run: takes over what an earlier one kept, else makes a directory and a state file before anything else is made.
+    pub fn begin(order: Order, door: &Door, paths: Paths) -> anyhow::Result<Self> {
+        let Order {
+            service,
+            place,
+            why,
+            postgres_url,
+            fresh,
+        } = order;
+        let (runs, lifetime) = (paths.runs(), Duration::from_hours(1));
+        let kept = if fresh || postgres_url.is_some() {
+            None
+        } else {
+            Run::adopt(&runs, &service.name, place.word(), lifetime)?
+        };
+        let (run, password) = match kept {
+            Some(run) => {
+                let password = run.password()?;
+                (run, password)
+            }
+            None => (
+                Run::create(&runs, &service.name, place.word(), lifetime)?,
+                random_password(),
+            ),
+        };
         let id = run.id();
         let report = Reporter::logging_to(&run.dir().join("events.jsonl"))
             .context("cannot write the run's event log")?;
@@ -107,9 +157,9 @@ impl Session {
         report.emit(&Event::Run {
             run: &id,
             target: place.word(),
-            why,
+            why: &why,
         });
-        let (runtime, password) = (runtime()?, random_password());
+        let runtime = runtime()?;
         Ok(Self {
             service,
             place,
@@ -122,6 +172,34 @@ impl Session {
             password,
             made: Made::default(),
         })
+    }
+
+    /// Whether a level of the environment was made from exactly this, in an earlier run that kept it (D15).
+    pub fn is_made_from(&self, level: Level, fingerprint: &str) -> bool {
+        self.run
+            .state()
+            .fingerprints
+            .get(level.word())
+            .is_some_and(|made_from| made_from == fingerprint)
+    }
+
+    /// Why a level has to be made although an environment was kept; empty in a run that began with nothing.
+    pub fn why_made(&self, level: Level) -> &'static str {
+        if self.run.state().fingerprints.contains_key(level.word()) {
+            ", made anew: it has changed"
+        } else {
+            ""
+        }
+    }
+
+    /// Records what a level has been made from, once it stands.
+    pub fn made_from(&self, level: Level, fingerprint: &str) -> Result<(), Failure> {
+        let record = |state: &mut crate::state::State| {
+            state
+                .fingerprints
+                .insert(level.word().to_owned(), fingerprint.to_owned());
+        };
+        self.run.update(record).map_err(Failure::setup)
     }
 
     /// How many stages may run at once: compiling and creating a cluster each keep a core busy.
@@ -167,7 +245,7 @@ impl Session {
             .map(|failure| format!("{} failed\n\n{failure}\n", self.run.id()))
             .unwrap_or_default();
         write_private(&self.run.dir().join("verdict.txt"), page.as_bytes())
-            .map_err(|error| Failure::new(Exit::Setup, format!("{error:#}")))?;
+            .map_err(Failure::setup)?;
         if self.place == Place::Kind {
             kind::collect(self, door);
         }
@@ -179,7 +257,7 @@ impl Session {
         let environment = self.environment();
         self.run
             .keep(environment, &self.password(), lifetime)
-            .map_err(|error| Failure::new(Exit::Setup, format!("{error:#}")))
+            .map_err(Failure::setup)
     }
 
     /// The password of the service's database.
@@ -282,16 +360,25 @@ impl Session {
         }
     }
 
+    /// Brings the database to the profile: by migrations on one that is new, by a clone of the profile's template on one that
+    /// an earlier run has written to.
     fn migrate(&self, deadline: Duration) -> Result<String, Failure> {
         let database = Self::made(&self.made.database, "the database")?;
-        crate::commands::migrate::apply_profile(
+        let (profile, cancel) = (&self.service.profile, self.door.cancel());
+        if self.is_made_from(Level::Database, profile) {
+            let name =
+                migrate::replace_by_clone(&self.runtime, database, profile, deadline, cancel)?;
+            return Ok(format!("emptied: a clone of {name}"));
+        }
+        let report = migrate::apply_profile(
             &self.runtime,
             &database.secret_url(),
-            &self.service.profile,
+            profile,
             deadline,
-            self.door.cancel(),
-        )
-        .map(|report| crate::commands::migrate::summary(&report))
+            cancel,
+        )?;
+        self.made_from(Level::Database, profile)?;
+        Ok(migrate::summary(&report))
     }
 
     /// Waits until Data Storage itself says that it is ready, and keeps its last answer for the failure.

@@ -24,27 +24,65 @@ pub fn image_id(door: &Door, image: &str) -> Option<String> {
         .ok()
 }
 
-/// Makes sure that the host has an image, pulling it if need be; the failure says what the registry answered.
-pub fn ensure_image(door: &Door, image: &str, variable: &str) -> Result<(), Failure> {
-    if image_id(door, image).is_some() {
-        return Ok(());
+/// Makes sure that the host has an image, pulling it if need be, and returns its id; the failure says what the registry answered.
+pub fn ensure_image(door: &Door, image: &str, variable: &str) -> Result<String, Failure> {
+    if let Some(id) = image_id(door, image) {
+        return Ok(id);
     }
-    door.cmd("docker")
+    let pull = door
+        .cmd("docker")
         .args(["pull", "--quiet", image])
-        .deadline(Duration::from_mins(5))
+        .deadline(Duration::from_mins(5));
+    let pulled = pull
+        .read()
+        .map(|_| image_id(door, image).unwrap_or_default());
+    pulled.map_err(|error| {
+        let failure = error.into_failure(Exit::Setup, door.cancel());
+        let what = format!("the image {image} is not on this host and cannot be pulled");
+        Failure {
+            what,
+            seen: Some(failure.what),
+            ..failure
+        }
+        .next(format!(
+            "name an image that exists in {variable}, or `docker load` it first"
+        ))
+    })
+}
+
+/// A second name that an image gets in the node, made from its content: another image of the same first name has not got it.
+pub fn content_name(id: &str) -> String {
+    format!(
+        "localhost/kubernaut-loaded:{}",
+        id.trim_start_matches("sha256:")
+    )
+}
+
+/// Gives an image in the node a second name.
+pub fn tag_in_node(door: &Door, node: &str, image: &str, name: &str) -> Result<(), Error> {
+    door.cmd("docker")
+        .args([
+            "exec",
+            node,
+            "ctr",
+            "--namespace",
+            "k8s.io",
+            "images",
+            "tag",
+            image,
+            name,
+        ])
         .read()
         .map(drop)
-        .map_err(|error| {
-            let failure = error.into_failure(Exit::Setup, door.cancel());
-            Failure {
-                what: format!("the image {image} is not on this host and cannot be pulled"),
-                seen: Some(failure.what),
-                ..failure
-            }
-            .next(format!(
-                "name an image that exists in {variable}, or `docker load` it first"
-            ))
-        })
+}
+
+/// Whether a container of that name runs.
+pub fn is_running(door: &Door, name: &str) -> bool {
+    let running = door
+        .cmd("docker")
+        .args(["inspect", "--format", "{{.State.Running}}", name])
+        .read();
+    running.is_ok_and(|text| text == "true")
 }
 
 #[derive(Deserialize)]
