@@ -8,7 +8,7 @@ use serde::Deserialize;
 use super::{Store, StoreError};
 
 /// The declared profiles: the same file that the migrations go by.
-const PROFILES: &str = include_str!("profiles.toml");
+const PROFILES: &str = include_str!("../../../../migrations/profiles.toml");
 
 /// The tables that the server reads or writes and the columns it names.
 const TABLES: [(&str, &[&str]); 3] = [

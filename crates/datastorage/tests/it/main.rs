@@ -1,0 +1,14 @@
+//! The service against a real PostgreSQL, over HTTP.
+//!
+//! Multi-threaded tests: dropping a test's database blocks its thread, and an instance that is just logging in must be able to
+//! go on meanwhile.
+
+mod clock;
+mod exactly_once;
+mod outages;
+mod process;
+mod queries;
+mod queue;
+mod schema;
+mod support;
+mod writes;

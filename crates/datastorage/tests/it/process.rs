@@ -1,0 +1,236 @@
+//! The binary: configuration, start without a database, shutdown, limits, what it never says.
+
+use std::process::Command;
+
+use datastorage::clock::Clock;
+use serde_json::json;
+use testkit::wait::until;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::support::{Process, SOON, Service, audit_database, event, http, settings};
+
+const EVENTS: &str = "/api/v1/audit/events";
+
+#[test]
+fn a_configuration_with_faults_is_refused_with_all_of_them() {
+    let output = Command::new(env!("CARGO_BIN_EXE_datastorage"))
+        .env_clear()
+        .env("DATASTORAGE_SERVER_PORT", "many")
+        .output()
+        .expect("it runs");
+    let message = String::from_utf8(output.stderr).expect("UTF-8");
+    assert_eq!(output.status.code(), Some(1));
+    for part in [
+        "server.port",
+        "database.host",
+        "database.name",
+        "database.user",
+        "database.password",
+        "CONFIG_PATH",
+    ] {
+        assert!(message.contains(part), "{part} is not in {message}");
+    }
+    let output = Command::new(env!("CARGO_BIN_EXE_datastorage"))
+        .env_clear()
+        .env("CONFIG_PATH", "/nowhere/config.yaml")
+        .output()
+        .expect("it runs");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("/nowhere/config.yaml"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_starts_without_a_database_and_says_why_it_is_not_ready() {
+    let directory = tempfile::tempdir().expect("a directory");
+    // The port is taken and closed again: nobody listens there.
+    let closed = std::net::TcpListener::bind("127.0.0.1:0")
+        .and_then(|listener| listener.local_addr())
+        .expect("a port");
+    let service = Service::in_directory(
+        directory.path(),
+        &format!("postgres://u:p@{closed}/d"),
+        Clock::system(),
+        &[],
+    )
+    .await;
+    assert_eq!(
+        service.get("/health/ready").await.expect(503).body,
+        json!({"status": "not_ready", "reason": "database_unreachable"})
+    );
+    assert_eq!(
+        service.get("/health").await.expect(503).body,
+        json!({"status": "unhealthy", "database": "disconnected"})
+    );
+    assert_eq!(
+        service.get("/health/live").await.expect(200).body,
+        json!({"status": "alive"})
+    );
+    service.post(EVENTS, &event("early")).await.expect(202);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ready_instance_says_what_existing_probes_expect() {
+    let database = audit_database().await;
+    let service = Service::start(database.url()).await;
+    assert_eq!(
+        service.get("/health/ready").await.expect(200).body,
+        json!({"status": "ready"})
+    );
+    assert_eq!(
+        service.get("/health").await.expect(200).body,
+        json!({"status": "healthy", "database": "connected"})
+    );
+    let metrics = service.get("/metrics").await.expect(200);
+    assert!(metrics.content_type.starts_with("text/plain"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_sigterm_it_is_unready_at_once_still_serves_during_the_pause_and_ends() {
+    let database = audit_database().await;
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut settings = settings(database.url(), directory.path());
+    settings.insert("DATASTORAGE_SERVER_DRAIN_PAUSE".to_owned(), "2s".to_owned());
+    let mut service = Process::start(settings).await;
+    let status = Command::new("kill")
+        .args(["-TERM", &service.id().to_string()])
+        .status()
+        .expect("kill runs");
+    assert!(status.success());
+    let ready = format!("http://{}/health/ready", service.address);
+    until("the instance to be unready", SOON, async || {
+        let body: serde_json::Value = serde_json::from_str(
+            &http()
+                .get(&ready)
+                .send()
+                .await
+                .map_err(|error| error.to_string())?
+                .text()
+                .await
+                .map_err(|error| error.to_string())?,
+        )
+        .map_err(|error| error.to_string())?;
+        if body == json!({"status": "not_ready", "reason": "shutting_down"}) {
+            Ok(())
+        } else {
+            Err(body.to_string())
+        }
+    })
+    .await;
+    let answer = http()
+        .post(format!("http://{}{EVENTS}", service.address))
+        .json(&event("late"))
+        .send()
+        .await
+        .expect("still served");
+    assert_eq!(answer.status(), 201);
+    assert!(service.ended().await.success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_in_flight_completes_during_a_shutdown() {
+    let database = audit_database().await;
+    let mut service = Service::start(database.url()).await;
+    let address = service.url("").trim_start_matches("http://").to_owned();
+    let mut stream = TcpStream::connect(&address).await.expect("connected");
+    let body = event("in flight").to_string();
+    let head = format!(
+        "POST {EVENTS} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    stream.write_all(head.as_bytes()).await.expect("written");
+    stream
+        .write_all(&body.as_bytes()[..10])
+        .await
+        .expect("written");
+    // An answered request on another connection shows that the server has read the head of the first.
+    service.get("/health/live").await.expect(200);
+    service.begin_stop();
+    until(
+        "the listener to close",
+        SOON,
+        async || match TcpStream::connect(&address).await {
+            Ok(_) => Err("it listens"),
+            Err(_) => Ok(()),
+        },
+    )
+    .await;
+    stream
+        .write_all(&body.as_bytes()[10..])
+        .await
+        .expect("written");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.expect("an answer");
+    assert!(answer.starts_with("HTTP/1.1 201"), "{answer}");
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_does_not_arrive_is_given_up() {
+    let database = audit_database().await;
+    let service = Service::with(
+        database.url(),
+        Clock::system(),
+        &[("DATASTORAGE_SERVER_READ_TIMEOUT", "100ms")],
+    )
+    .await;
+    let mut stream = TcpStream::connect(service.url("").trim_start_matches("http://"))
+        .await
+        .expect("connected");
+    let head = format!(
+        "POST {EVENTS} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{{"
+    );
+    stream.write_all(head.as_bytes()).await.expect("written");
+    let mut answer = vec![0; 12];
+    stream.read_exact(&mut answer).await.expect("an answer");
+    assert_eq!(answer, b"HTTP/1.1 408");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn logs_are_json_lines_and_hold_no_password() {
+    let database = audit_database().await;
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut settings = settings(database.url(), directory.path());
+    settings.insert(
+        "DATASTORAGE_DATABASE_PASSWORD".to_owned(),
+        "hunter2".to_owned(),
+    );
+    settings.insert("DATASTORAGE_LOGGING_LEVEL".to_owned(), "debug".to_owned());
+    let mut child = Command::new(env!("CARGO_BIN_EXE_datastorage"))
+        .env_clear()
+        .envs(&settings)
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    let file = directory.path().join("address");
+    let address = until("the server to listen", SOON, async || {
+        std::fs::read_to_string(&file)
+    })
+    .await;
+    let answer = http()
+        .post(format!("http://{address}{EVENTS}"))
+        .json(&event("secret"))
+        .send()
+        .await
+        .expect("an answer");
+    assert_eq!(answer.status(), 503);
+    assert!(
+        Command::new("kill")
+            .args(["-TERM", &child.id().to_string()])
+            .status()
+            .expect("kill runs")
+            .success()
+    );
+    until("the server to end", SOON, async || {
+        child.try_wait().expect("a child").ok_or("it runs")
+    })
+    .await;
+    let mut log = String::new();
+    std::io::Read::read_to_string(&mut child.stdout.take().expect("piped"), &mut log)
+        .expect("read");
+    assert!(log.lines().count() >= 3, "{log}");
+    for line in log.lines() {
+        let line: serde_json::Value = serde_json::from_str(line).expect("a JSON line");
+        assert!(line["message"].is_string(), "{line}");
+    }
+    assert!(!log.contains("hunter2"), "{log}");
+}

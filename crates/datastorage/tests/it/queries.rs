@@ -1,0 +1,232 @@
+//! GET pages of audit events.
+
+use std::collections::BTreeSet;
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
+
+use crate::support::{Service, audit_database, event_at, with};
+
+const EVENTS: &str = "/api/v1/audit/events";
+
+fn ids(page: &Value) -> Vec<String> {
+    page["data"]
+        .as_array()
+        .expect("data")
+        .iter()
+        .map(|row| row["correlation_id"].as_str().expect("text").to_owned())
+        .collect()
+}
+
+/// 25 events, a second apart, the highest number the newest; every fifth shares its time with its neighbour.
+async fn filled() -> (testkit::postgres::Database, Service) {
+    let database = audit_database().await;
+    let service = Service::start(database.url()).await;
+    let start = Timestamp::now() - SignedDuration::from_secs(3600);
+    let batch: Vec<_> = (0..25)
+        .map(|n: i64| {
+            let time = start + SignedDuration::from_secs(n - i64::from(n % 5 == 4));
+            let (category, outcome) = if n % 2 == 0 { ("gateway", "success") } else { ("workflow", "failure") };
+            with(event_at(&format!("q-{n:02}"), time), json!({"event_category": category, "event_outcome": outcome, "severity": format!("s{}", n % 3)}))
+        })
+        .collect();
+    service
+        .post("/api/v1/audit/events/batch", &json!(batch))
+        .await
+        .expect(201);
+    (database, service)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_come_newest_first_with_an_exact_total() {
+    let (_database, service) = filled().await;
+    let page = service
+        .get(&format!("{EVENTS}?limit=10&offset=20"))
+        .await
+        .expect(200)
+        .body;
+    assert_eq!(
+        page["pagination"],
+        json!({"limit": 10, "offset": 20, "total": 25, "has_more": false, "next_cursor": null})
+    );
+    assert_eq!(ids(&page).len(), 5);
+    let page = service.get(EVENTS).await.expect(200).body;
+    assert_eq!(
+        (
+            &page["pagination"]["limit"],
+            &page["pagination"]["has_more"]
+        ),
+        (&json!(50), &json!(false))
+    );
+    let times: Vec<_> = page["data"]
+        .as_array()
+        .expect("data")
+        .iter()
+        .map(|row| {
+            (
+                row["event_timestamp"]
+                    .as_str()
+                    .expect("text")
+                    .parse::<Timestamp>()
+                    .expect("a time"),
+                row["event_id"].to_string(),
+            )
+        })
+        .collect();
+    assert!(times.is_sorted_by(|a, b| a > b), "{times:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cursor_walks_all_events_once_while_others_are_written() {
+    let (_database, service) = filled().await;
+    let mut seen = Vec::new();
+    let mut path = format!("{EVENTS}?limit=4");
+    loop {
+        let page = service.get(&path).await.expect(200).body;
+        assert_eq!(
+            (
+                page["pagination"]["total"].as_i64(),
+                page["pagination"]["offset"].as_i64()
+            ),
+            (Some(25), i64::try_from(seen.len()).ok())
+        );
+        seen.extend(ids(&page));
+        service
+            .post(EVENTS, &event_at("newer", Timestamp::now()))
+            .await
+            .expect(201);
+        let Some(cursor) = page["pagination"]["next_cursor"].as_str() else {
+            break;
+        };
+        path = format!("{EVENTS}?limit=4&cursor={cursor}");
+    }
+    assert_eq!(seen.len(), 25);
+    assert_eq!(seen.iter().collect::<BTreeSet<_>>().len(), 25);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn filters_are_combined_with_and() {
+    let (_database, service) = filled().await;
+    for (query, expected) in [
+        ("correlation_id=q-07", 1),
+        ("event_category=gateway", 13),
+        ("event_category=gateway&event_outcome=failure", 0),
+        ("event_outcome=failure&severity=s0", 4),
+        ("event_type=workflow.started", 25),
+        ("event_type=nosuch", 0),
+        ("since=24h", 25),
+        ("since=30m", 0),
+        ("until=30m", 25),
+        ("since=1d&until=2026-01-01", 0),
+        ("unknown=parameter", 25),
+    ] {
+        let page = service
+            .get(&format!("{EVENTS}?{query}"))
+            .await
+            .expect(200)
+            .body;
+        assert_eq!(page["pagination"]["total"], expected, "{query}");
+        assert_eq!(
+            page["data"].as_array().map(Vec::len),
+            Some(expected),
+            "{query}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_bounds_of_time_are_inclusive() {
+    let database = audit_database().await;
+    let service = Service::start(database.url()).await;
+    let time = Timestamp::from_second(Timestamp::now().as_second() - 60).expect("a time");
+    service
+        .post(EVENTS, &event_at("edge", time))
+        .await
+        .expect(201);
+    let page = service
+        .get(&format!("{EVENTS}?since={time}&until={time}"))
+        .await
+        .expect(200)
+        .body;
+    assert_eq!(ids(&page), ["edge"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wrong_parameters_are_named_together() {
+    let (_database, service) = filled().await;
+    for (query, fields) in [
+        (
+            "limit=0&offset=-1&event_outcome=banana&since=junk&correlation_id=",
+            vec![
+                "correlation_id",
+                "event_outcome",
+                "limit",
+                "offset",
+                "since",
+            ],
+        ),
+        ("limit=1001", vec!["limit"]),
+        ("limit=abc", vec!["limit"]),
+        ("cursor=junk", vec!["cursor"]),
+        (
+            "cursor=1-660bcee56dd6c-019b3109590040008000000000000001-2-1&offset=3",
+            vec!["cursor"],
+        ),
+        ("event_type=%00", vec!["event_type"]),
+        ("event_type=%ff", vec!["query"]),
+    ] {
+        let problem = service
+            .get(&format!("{EVENTS}?{query}"))
+            .await
+            .expect(400)
+            .problem();
+        assert_eq!(
+            problem
+                .field_errors
+                .iter()
+                .map(|(field, _)| field.to_owned())
+                .collect::<Vec<_>>(),
+            fields,
+            "{query}"
+        );
+    }
+    let service = &service;
+    let detail = |query: &'static str| async move {
+        service
+            .get(&format!("{EVENTS}?{query}"))
+            .await
+            .problem()
+            .detail
+            .unwrap_or_default()
+    };
+    assert!(detail("limit=0").await.contains("limit must be at least 1"));
+    assert!(
+        detail("limit=5000")
+            .await
+            .contains("limit must be at most 1000")
+    );
+    assert!(
+        detail("offset=-1")
+            .await
+            .contains("offset must be at least 0")
+    );
+    assert!(detail("until=junk").await.contains("invalid time format"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_has_every_field_of_the_event() {
+    let database = audit_database().await;
+    let service = Service::start(database.url()).await;
+    let sent = with(
+        event_at("whole", Timestamp::now()),
+        json!({"actor_type": "external", "actor_id": "prometheus", "resource_type": "Signal", "resource_id": "r-1", "namespace": "default",
+            "cluster_name": "c-1", "severity": "critical", "duration_ms": 0}),
+    );
+    service.post(EVENTS, &sent).await.expect(201);
+    let row = &service.get(EVENTS).await.expect(200).body["data"][0];
+    for (field, value) in sent.as_object().expect("an object") {
+        if field != "event_timestamp" {
+            assert_eq!(&row[field], value, "{field}");
+        }
+    }
+}

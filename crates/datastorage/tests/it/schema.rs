@@ -1,0 +1,226 @@
+//! A schema that lacks something is told apart from a database that is away (D10, D28).
+
+use datastorage::clock::Clock;
+use datastorage_api::DatabaseErrorKind as Kind;
+use jiff::Timestamp;
+use serde_json::json;
+
+use crate::support::{Service, audit_database, event, event_at, migrate};
+
+const EVENTS: &str = "/api/v1/audit/events";
+const BATCH: &str = "/api/v1/audit/events/batch";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_migrations_readiness_and_writes_name_the_missing_table() {
+    let database = testkit::postgres::empty_database().await;
+    let service = Service::start(database.url()).await;
+    let ready = service.get("/health/ready").await.expect(503);
+    assert_eq!(
+        ready.body,
+        json!({"status": "not_ready", "reason": "schema_incomplete", "profile": "audit", "missing": ["table audit_events"]})
+    );
+    service.get("/health").await.expect(200);
+    service.get("/health/live").await.expect(200);
+    for (path, body) in [(EVENTS, event("a")), (BATCH, json!([event("a")]))] {
+        let answer = service.post(path, &body).await.expect(503);
+        assert_eq!(answer.retry_after.as_deref(), Some("1"));
+        let problem = answer.problem();
+        assert_eq!(
+            (
+                problem.kind,
+                problem.sqlstate.as_deref(),
+                problem.relation.as_deref()
+            ),
+            (
+                Some(Kind::RelationMissing),
+                Some("42P01"),
+                Some("audit_events")
+            )
+        );
+        assert!(problem.detail.is_some_and(|detail| {
+            detail.contains("relation \"audit_events\" does not exist")
+                && detail.contains("migrations")
+        }));
+    }
+    service.get(EVENTS).await.expect(503);
+    assert_eq!(
+        service
+            .metric("datastorage_dlq_depth{stream=\"audit_events\"}")
+            .await,
+        Some(0.0)
+    );
+
+    migrate(database.url(), "audit").await;
+    service.ready().await;
+    service.post(EVENTS, &event("a")).await.expect(201);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_date_without_partition_is_named() {
+    let database = audit_database().await;
+    let client = database.connect().await;
+    // Without the function nobody makes the partition.
+    client
+        .batch_execute("DROP FUNCTION ensure_audit_events_partitions(timestamptz, integer)")
+        .await
+        .expect("dropped");
+    let now: Timestamp = "2031-05-31T12:00:00Z".parse().expect("a time");
+    let service = Service::with(database.url(), Clock::new(move || now), &[]).await;
+    let ready = service.get("/health/ready").await.expect(503);
+    assert_eq!(
+        ready.body["missing"],
+        json!([
+            "partition of audit_events for 2031-05-31",
+            "partition of audit_events for 2031-06-01"
+        ])
+    );
+    let problem = service
+        .post(EVENTS, &event_at("a", now))
+        .await
+        .expect(503)
+        .problem();
+    assert_eq!(
+        (
+            problem.kind,
+            problem.sqlstate.as_deref(),
+            problem.relation.as_deref()
+        ),
+        (
+            Some(Kind::PartitionMissing),
+            Some("23514"),
+            Some("audit_events")
+        )
+    );
+
+    client.batch_execute("CREATE TABLE odd PARTITION OF audit_events FOR VALUES FROM ('2031-05-01') TO ('2031-06-01')").await.expect("made");
+    let ready = service.get("/health/ready").await.expect(503);
+    assert_eq!(
+        ready.body["missing"],
+        json!(["partition of audit_events for 2031-06-01"])
+    );
+    service.post(EVENTS, &event_at("a", now)).await.expect(201);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missing_column_is_named() {
+    let database = audit_database().await;
+    database
+        .connect()
+        .await
+        .batch_execute("ALTER TABLE audit_events DROP COLUMN severity")
+        .await
+        .expect("dropped");
+    let service = Service::start(database.url()).await;
+    let ready = service.get("/health/ready").await.expect(503);
+    assert_eq!(
+        ready.body["missing"],
+        json!(["column audit_events.severity"])
+    );
+    let problem = service
+        .post(EVENTS, &event("a"))
+        .await
+        .expect(503)
+        .problem();
+    assert_eq!(
+        (problem.kind, problem.sqlstate.as_deref()),
+        (Some(Kind::ColumnMissing), Some("42703"))
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_audit_trail_is_append_only_for_the_service() {
+    let database = audit_database().await;
+    let service = Service::start(database.url()).await;
+    service.get("/health/ready").await.expect(200);
+    service.post(EVENTS, &event("a")).await.expect(201);
+    let client = database.connect().await;
+    client
+        .batch_execute("SET ROLE datastorage_app")
+        .await
+        .expect("the role exists");
+    for statement in [
+        "UPDATE audit_events SET severity = 'x'",
+        "DELETE FROM audit_events",
+        "TRUNCATE audit_events",
+    ] {
+        let error = client.batch_execute(statement).await.expect_err(statement);
+        assert_eq!(
+            error.code().map(tokio_postgres::error::SqlState::code),
+            Some("42501"),
+            "{statement}"
+        );
+    }
+    client.batch_execute("RESET ROLE").await.expect("reset");
+    // The service's own sessions work as that role, not as the login.
+    let sql = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'datastorage' AND datname = current_database()";
+    assert!(
+        client
+            .query_one(sql, &[])
+            .await
+            .expect("a count")
+            .get::<_, i64>(0)
+            > 0
+    );
+    client
+        .batch_execute("REVOKE INSERT ON audit_events FROM datastorage_app")
+        .await
+        .expect("revoked");
+    let problem = service
+        .post(EVENTS, &event("a"))
+        .await
+        .expect(503)
+        .problem();
+    assert_eq!(
+        (problem.kind, problem.sqlstate.as_deref()),
+        (Some(Kind::Permission), Some("42501"))
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_password_and_a_missing_database_are_not_an_outage() {
+    let database = audit_database().await;
+    for (setting, value, kind, sqlstate) in [
+        (
+            "DATASTORAGE_DATABASE_PASSWORD",
+            "wrong",
+            Kind::Login,
+            "28P01",
+        ),
+        (
+            "DATASTORAGE_DATABASE_NAME",
+            "nosuch",
+            Kind::DatabaseMissing,
+            "3D000",
+        ),
+    ] {
+        let service = Service::with(database.url(), Clock::system(), &[(setting, value)]).await;
+        let problem = service
+            .post(EVENTS, &event("a"))
+            .await
+            .expect(503)
+            .problem();
+        assert_eq!(
+            (problem.kind, problem.sqlstate.as_deref()),
+            (Some(kind), Some(sqlstate))
+        );
+        assert!(!format!("{problem:?}").contains("wrong"), "{problem:?}");
+        service.get("/health/ready").await.expect(503);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_problems_base_is_a_setting() {
+    let database = audit_database().await;
+    let service = Service::with(
+        database.url(),
+        Clock::system(),
+        &[("DATASTORAGE_PROBLEM_BASE", "https://kubernaut.ai/problems")],
+    )
+    .await;
+    let problem = service.post(EVENTS, &json!({})).await.expect(400).problem();
+    assert_eq!(
+        problem.type_uri,
+        "https://kubernaut.ai/problems/validation-error"
+    );
+    assert_eq!(problem.instance.as_deref(), Some(EVENTS));
+}
