@@ -1,6 +1,7 @@
 //! What the command line promises: help, usage errors, plans, exit codes.
 
 mod documents;
+mod lifecycle;
 mod usage;
 
 use std::process::{Command, Output};

@@ -1,0 +1,23 @@
+# A Docker daemon as far as the tool uses one. State: files in $FAKE_STATE.
+pause() { [ "$(cat "$FAKE_STATE/hang" 2>/dev/null)" = "$1" ] || return 0; touch "$FAKE_STATE/hanging"; sleep 600; }
+node() { [ -e "$FAKE_STATE/node" ]; }
+case "$*" in
+  version*) echo 99.0 ;;
+  "image inspect"*missing*) echo "no such image" >&2; exit 1 ;;
+  "image inspect"*) echo sha256:0123456789ab ;;
+  pull*) echo "manifest unknown" >&2; exit 1 ;;
+  save*) pause save; echo archive ;;
+  *"images import -")
+    node || exit 1
+    # An archive made by the tool names itself; the other one is PostgreSQL's.
+    name=$(tar xOf - manifest.json 2>/dev/null | sed -n 's/.*"RepoTags":\["\([^"]*\)".*/\1/p')
+    echo "${name:-docker.io/library/postgres:16-alpine}" >> "$FAKE_STATE/images" ;;
+  *"images list --quiet") node || exit 1; [ -e "$FAKE_STATE/deaf" ] || cat "$FAKE_STATE/images" 2>/dev/null || true ;;
+  *"images tag"*) for name; do :; done; echo "$name" >> "$FAKE_STATE/images" ;;
+  inspect*Ports*) cat "$FAKE_STATE/ports.json" ;;
+  inspect*Running*) node && echo true ;;
+  inspect*Mounts*) node && echo fake-volume ;;
+  ps*) node && echo 0123456789ab || true ;;
+  "volume rm"*) rm -f "$FAKE_STATE/volume" ;;
+  *) echo "the fake docker does not know: $*" >&2; exit 64 ;;
+esac
