@@ -124,10 +124,8 @@ impl Server {
         let account = Account::current()?;
         let watcher = Watcher::start(directory)?;
         Detached::forget(directory)?;
-        let running = Postmaster::find(&instance.data());
-        let died = running.is_none();
-        let postmaster = match running {
-            Some(postmaster) => postmaster,
+        let postmaster = match Postmaster::find(&instance.data()) {
+            Some(running) => running,
             None => Postmaster::spawn(&installation, &instance.data(), &instance.log(), &account)?,
         };
         let mut server = Self {
@@ -141,10 +139,10 @@ impl Server {
             postmaster,
             watcher: Some(watcher),
         };
-        if died {
-            server.await_recovery().await?;
-        } else {
-            server.ready().await?;
+        // One that was found may have been about to end.
+        match server.ready().await {
+            Err(Error::Exited { .. }) => server.restart().await?,
+            done => done?,
         }
         Ok(server)
     }
