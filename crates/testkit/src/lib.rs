@@ -9,6 +9,7 @@
 
 pub mod events;
 pub mod fake_tool;
+#[cfg(feature = "postgres")]
 pub mod postgres;
 pub mod proxy;
 pub mod wait;
