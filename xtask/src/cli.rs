@@ -44,6 +44,31 @@ pub enum Command {
     Services,
     /// Removes what killed runs left and what has expired
     Reap,
+    /// Shows what runs, what is kept and what was left
+    Status {
+        /// How the answer is written
+        #[arg(long, value_enum, default_value_t = Format::Human)]
+        format: Format,
+    },
+    /// Prints the logs of an environment that is up
+    Logs {
+        /// The service whose environment it is
+        service: String,
+    },
+    /// Opens a shell with the variables that a suite gets
+    Shell {
+        /// The service whose environment it is
+        service: String,
+    },
+}
+
+/// How an answer is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For a person
+    Human,
+    /// For a program
+    Json,
 }
 
 /// Flags of `e2e`.

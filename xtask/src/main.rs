@@ -61,5 +61,8 @@ fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Command::Migrate(args) => commands::migrate::run(&door, &args),
         Command::Services => commands::services::run(),
         Command::Reap => commands::reap::run(&door),
+        Command::Status { format } => commands::status::run(&door, format == cli::Format::Json),
+        Command::Logs { service } => commands::attach::logs(&door, &service),
+        Command::Shell { service } => commands::attach::shell(&door, &service),
     }
 }

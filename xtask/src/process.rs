@@ -335,6 +335,22 @@ impl Cmd {
         Ok(code)
     }
 
+    /// Runs in the foreground with this process's own terminal, for as long as the person wants.
+    pub fn interactive(&self) -> Result<(), Error> {
+        let io = |source| Error::Io {
+            command: self.line(),
+            source,
+        };
+        let program = which::which(&self.program).map_err(|_| Error::NotFound {
+            program: self.program.to_string_lossy().into_owned(),
+        })?;
+        let mut expression = duct::cmd(program, &self.args);
+        for (name, value) in &self.envs {
+            expression = expression.env(name, value);
+        }
+        expression.unchecked().run().map(drop).map_err(io)
+    }
+
     /// Starts a process that outlives this call; both its streams go to `log`.
     pub fn spawn(&self, log: &Path) -> Result<Child, Error> {
         let line = self.line();

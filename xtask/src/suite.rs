@@ -1,6 +1,7 @@
 //! Runs a suite's test binary against the environment and reads its result.
 
 use std::collections::BTreeMap;
+use std::io::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -49,13 +50,21 @@ pub fn run(session: &Session, deadline: Duration) -> Result<String, Failure> {
     let binary = Session::made(&session.made.suite, "the suite")?;
     let mut environment = session.environment();
     environment.insert(e2e_env::PGPASSWORD.to_owned(), session.password());
+    let mut log =
+        std::fs::File::create(session.run.dir().join("suite.log")).map_err(Failure::setup)?;
+    let mut show = session.lines(Step::RunSuite);
+    let keep_and_show = |line: &str| {
+        // The log is evidence: a full disk must not fail a suite that passes.
+        drop(writeln!(log, "{line}"));
+        show(line);
+    };
     run_binary(
         &session.door,
         binary,
         session.service.suite()?,
         &environment,
         deadline,
-        session.lines(Step::RunSuite),
+        keep_and_show,
     )
 }
 

@@ -21,17 +21,14 @@ pub fn run(door: &Door, args: E2e) -> anyhow::Result<Exit> {
     }
     let paths = Paths::find(door)?;
     super::reap::before_a_run(door, &paths);
-    let session = Session::begin(
-        Order {
-            service,
-            place,
-            why,
-            postgres_url: args.place.postgres_url,
-            fresh: args.place.fresh,
-        },
-        door,
-        paths,
-    )?;
+    let order = Order {
+        service,
+        place,
+        why,
+        postgres_url: args.place.postgres_url,
+        fresh: args.place.fresh,
+    };
+    let session = Session::begin(order, door, paths)?;
     lifecycle::run(&session, &plan, args.keep)?;
     if session.run.dir().join("state.json").exists() {
         super::up::tell(&session.run.state());

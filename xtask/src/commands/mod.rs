@@ -1,10 +1,12 @@
 //! The verbs, one file each.
 
+pub mod attach;
 pub mod down;
 pub mod e2e;
 pub mod migrate;
 pub mod reap;
 pub mod services;
+pub mod status;
 pub mod test;
 pub mod up;
 

@@ -17,17 +17,14 @@ pub fn run(door: &Door, args: Up) -> anyhow::Result<Exit> {
     let plan = plan(&service.name, place, Until::Ready);
     let paths = Paths::find(door)?;
     super::reap::before_a_run(door, &paths);
-    let session = Session::begin(
-        Order {
-            service,
-            place,
-            why,
-            postgres_url: args.place.postgres_url,
-            fresh: args.place.fresh,
-        },
-        door,
-        paths,
-    )?;
+    let order = Order {
+        service,
+        place,
+        why,
+        postgres_url: args.place.postgres_url,
+        fresh: args.place.fresh,
+    };
+    let session = Session::begin(order, door, paths)?;
     lifecycle::run(&session, &plan, Keep::WhenReady)?;
     tell(&session.run.state());
     Ok(Exit::Passed)

@@ -349,6 +349,7 @@ fn ensure(session: &Session, level: Level, objects: &[Value]) -> Result<&'static
 /// Waits until PostgreSQL's pod is ready over TCP, and keeps its address as this machine sees it.
 pub fn await_postgres(session: &Session, deadline: Duration) -> Result<String, Failure> {
     kubectl(session).await_ready("app=postgres", deadline)?;
+    record(session, "postgres")?;
     let port = host_port(session, POSTGRES)?;
     let database = |name: &str| Database {
         host: "127.0.0.1".to_owned(),
@@ -421,7 +422,27 @@ pub fn deploy_datastorage(session: &Session) -> Result<String, Failure> {
 /// Waits for the pod's Ready condition, then for the service itself on the path that the suite takes.
 pub fn await_datastorage(session: &Session, deadline: Duration) -> Result<String, Failure> {
     kubectl(session).await_ready("app=datastorage", deadline)?;
+    record(session, "datastorage")?;
     session.await_health(deadline)
+}
+
+/// Follows the logs of an application into a file, so that a pod which is gone when something fails has still spoken.
+fn record(session: &Session, app: &str) -> Result<(), Failure> {
+    let follow = [
+        "logs",
+        "--follow",
+        "--all-containers",
+        "--ignore-errors",
+        "--selector",
+        &format!("app={app}"),
+        "--tail",
+        "-1",
+    ];
+    let log = session.run.dir().join(format!("{app}.log"));
+    let follower = kubectl(session).cmd().args(follow).spawn(&log);
+    follower
+        .map(drop)
+        .map_err(|error| error.into_failure(Exit::Setup, session.door.cancel()))
 }
 
 /// Keeps what the cluster knows: objects, events, logs. Secrets are left out.

@@ -1,5 +1,6 @@
 //! The life of a run: plan it, walk the plan, keep the evidence of a failure, remove what was made.
 
+pub mod evidence;
 pub mod kind;
 pub mod local;
 pub mod plan;
@@ -64,12 +65,14 @@ pub fn run(session: &Session, plan: &Plan, keep: Keep) -> Result<(), Failure> {
     if failure.is_some() {
         // Through one more signal: a person who pressed Ctrl-C once still wants to know; twice, no longer.
         let door = session.door.after(1);
+        let so_far = timings.clone();
+        let collect = || evidence::collect(session, &door, failure.as_ref(), &so_far);
         finish(
             session,
             &mut timings,
             Step::CollectEvidence,
             door.cancel(),
-            || session.collect(&door, failure.as_ref()),
+            collect,
         );
     }
     let interrupted = cancel.exit().is_some();

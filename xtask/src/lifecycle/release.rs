@@ -42,6 +42,9 @@ pub fn release(run: &Run, door: &Door) -> Result<String, Failure> {
         .seen(left.join("\n"))
         .next("cargo xtask reap"));
     }
+    for secret in ["password", "postgres-url"] {
+        drop(std::fs::remove_file(run.dir().join(secret)));
+    }
     let state = run.dir().join("state.json");
     std::fs::remove_file(&state).map_err(|error| {
         Failure::new(
@@ -56,7 +59,8 @@ pub fn release(run: &Run, door: &Door) -> Result<String, Failure> {
     })
 }
 
-fn describe(resource: &Resource) -> String {
+/// A resource in words.
+pub fn describe(resource: &Resource) -> String {
     match resource {
         Resource::Cluster { name } => format!("cluster {name}"),
         Resource::Postgres { dir } => format!("PostgreSQL in {}", dir.display()),

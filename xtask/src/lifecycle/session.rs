@@ -17,7 +17,7 @@ use crate::paths::Paths;
 use crate::process::{Child, Door};
 use crate::report::{Event, Reporter};
 use crate::service::Service;
-use crate::state::{Resource, Run, write_private};
+use crate::state::{Resource, Run};
 use crate::tools::cargo;
 
 /// What the stages of a run have made so far.
@@ -237,19 +237,6 @@ impl Session {
             (Step::RunSuite, _) => crate::suite::run(self, stage.deadline),
             (Step::CollectEvidence | Step::TearDown, _) => Ok(String::new()),
         }
-    }
-
-    /// Gathers what explains a failure into the run's directory; its first page is `verdict.txt`.
-    pub fn collect(&self, door: &Door, failure: Option<&Failure>) -> Result<String, Failure> {
-        let page = failure
-            .map(|failure| format!("{} failed\n\n{failure}\n", self.run.id()))
-            .unwrap_or_default();
-        write_private(&self.run.dir().join("verdict.txt"), page.as_bytes())
-            .map_err(Failure::setup)?;
-        if self.place == Place::Kind {
-            kind::collect(self, door);
-        }
-        Ok(self.run.dir().display().to_string())
     }
 
     /// Hands the environment over to whoever comes next, until it expires.

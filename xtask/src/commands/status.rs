@@ -1,0 +1,57 @@
+//! `cargo xtask status`: what runs, what is kept, what was left.
+
+use std::fmt::Write as _;
+
+use crate::exit::Exit;
+use crate::lifecycle::release::describe;
+use crate::paths::Paths;
+use crate::process::Door;
+use crate::report;
+use crate::state::{Owner, Run, State};
+
+/// Runs the verb.
+pub fn run(door: &Door, json: bool) -> anyhow::Result<Exit> {
+    let paths = Paths::find(door)?;
+    let states: Vec<State> = Run::list(&paths.runs()).iter().map(Run::state).collect();
+    if json {
+        report::print(&serde_json::to_string_pretty(&states)?);
+        return Ok(Exit::Passed);
+    }
+    if states.is_empty() {
+        report::print("nothing runs and nothing is kept");
+        return Ok(Exit::Passed);
+    }
+    let mut text = String::new();
+    for state in &states {
+        writeln!(
+            text,
+            "{}  {} on {}, {}",
+            state.run,
+            state.service,
+            state.target,
+            standing(state)
+        )?;
+        for (name, value) in &state.environment {
+            writeln!(text, "    {name}={value}")?;
+        }
+        for resource in &state.resources {
+            writeln!(text, "    holds {}", describe(resource))?;
+        }
+    }
+    report::print(&text);
+    Ok(Exit::Passed)
+}
+
+fn standing(state: &State) -> String {
+    match &state.owner {
+        Some(owner) if Owner::lives(owner) => format!("under way in process {}", owner.pid),
+        Some(owner) => format!(
+            "left by process {}, which is gone: `cargo xtask reap` removes it",
+            owner.pid
+        ),
+        None if state.expires < jiff::Timestamp::now() => {
+            "expired: `cargo xtask reap` removes it".to_owned()
+        }
+        None => format!("kept until {}", state.expires),
+    }
+}
