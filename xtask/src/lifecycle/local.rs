@@ -20,6 +20,8 @@ use crate::tools::cargo;
 
 /// How long clean-up waits for a server that the user named; it may have gone for good.
 const UNREACHABLE: Duration = Duration::from_secs(5);
+/// The variable that tells Data Storage where to write the address it listens on.
+const ADDRESS_FILE: &str = "DATASTORAGE_ADDRESS_FILE";
 /// The database of the second Data Storage: every cluster has it, and nothing is ever applied to it here.
 const UNMIGRATED: &str = "postgres";
 
@@ -283,7 +285,6 @@ pub fn deploy_datastorage(session: &Session, deadline: Duration) -> Result<Strin
         ));
     }
     let why = session.why_made(Level::DataStorage);
-    release::end_processes(&session.run.id()).map_err(Failure::setup)?;
     let [url, unmigrated] = pair.map(|(name, database)| start(session, name, database, deadline));
     let (url, unmigrated) = (url?, unmigrated?);
     session.made_from(Level::DataStorage, &made_from)?;
@@ -349,14 +350,16 @@ fn start(
     )
     .map_err(Failure::setup)?;
     write_private(&config_path, config.yaml().as_bytes()).map_err(Failure::setup)?;
-    // One left by an earlier process would be taken for this one's.
+    // An earlier run may have kept one that is not the same; its address would be taken for this one's.
+    release::end_processes(&release::mark(ADDRESS_FILE, &address.display().to_string()))
+        .map_err(Failure::setup)?;
     drop(std::fs::remove_file(&address));
     let log = session.run.dir().join(format!("{name}.log"));
     let child = session
         .door
         .cmd(binary)
         .env("CONFIG_PATH", &config_path)
-        .env("DATASTORAGE_ADDRESS_FILE", &address)
+        .env(ADDRESS_FILE, &address)
         .spawn(&log)
         .map_err(|error| error.into_failure(Exit::Setup, session.door.cancel()))?;
     let began = Instant::now();

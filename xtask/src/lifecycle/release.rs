@@ -77,7 +77,7 @@ fn remove(run: &Run, resource: &Resource, door: &Door) -> Result<(), String> {
         Resource::Database { name, url_file } => {
             crate::lifecycle::local::drop_database(name, url_file)
         }
-        Resource::Processes => end_processes(&run.id()),
+        Resource::Processes => end_processes(&mark(e2e_env::RUN, &run.id())),
         Resource::Directory { path } => match std::fs::remove_dir_all(path) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.to_string()),
             _ => Ok(()),
@@ -99,12 +99,17 @@ fn remove_cluster(door: &Door, name: &str, kubeconfig: &Path) -> Result<(), Stri
     }
 }
 
-/// Ends every process that carries the run's variable: SIGTERM, then SIGKILL to what is left after a grace.
-pub fn end_processes(run: &str) -> Result<(), String> {
+/// A variable as a process carries it.
+pub fn mark(name: &str, value: &str) -> String {
+    format!("{name}={value}")
+}
+
+/// Ends every process that carries a variable: SIGTERM, then SIGKILL to what is left after a grace.
+pub fn end_processes(mark: &str) -> Result<(), String> {
     let began = Instant::now();
     let mut signal = Signal::SIGTERM;
     loop {
-        let pids = processes_of(run);
+        let pids = processes_with(mark);
         if pids.is_empty() {
             return Ok(());
         }
@@ -122,9 +127,8 @@ pub fn end_processes(run: &str) -> Result<(), String> {
     }
 }
 
-/// The processes that were started for a run, grandchildren included: they carry its variable (proc(5), environ).
-pub fn processes_of(run: &str) -> Vec<i32> {
-    let mark = format!("{}={run}", e2e_env::RUN);
+/// The processes that carry a variable, grandchildren included (proc(5), environ).
+fn processes_with(mark: &str) -> Vec<i32> {
     let own = i32::try_from(std::process::id()).unwrap_or_default();
     let pids = std::fs::read_dir("/proc").into_iter().flatten().flatten();
     pids.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok())
