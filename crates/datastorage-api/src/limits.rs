@@ -43,3 +43,7 @@ pub const AGE: SignedDuration = SignedDuration::from_hours(7 * 24);
 pub const PAGE: i32 = 1000;
 /// Events in one page of a query that names no limit.
 pub const DEFAULT_PAGE: i32 = 50;
+/// Workflow versions in one page of a list that names no limit; at most [`PAGE`].
+pub const DEFAULT_WORKFLOWS: i32 = 100;
+/// Characters of `workflow_name`.
+pub const WORKFLOW_NAME: usize = 255;

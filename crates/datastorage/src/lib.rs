@@ -14,11 +14,13 @@ pub mod clock;
 pub mod config;
 mod health;
 pub mod metrics;
+mod notifications;
 mod parameters;
 mod problem;
 pub mod queue;
 mod router;
 pub mod server;
 pub mod store;
+mod workflows;
 
 pub use router::router;

@@ -95,6 +95,23 @@ impl Metrics {
         }
     }
 
+    /// A row was written, or not, to a table that is written rarely.
+    pub fn row_written(&self, table: &'static str, since: Instant, success: bool) {
+        let status = if success { "success" } else { "failure" };
+        with_local_recorder(&self.recorder, || {
+            counter!("datastorage_write_total", "table" => table, "status" => status).increment(1);
+            histogram!("datastorage_write_duration_seconds", "table" => table)
+                .record(seconds(since.elapsed()));
+        });
+    }
+
+    /// A notification record went into the queue.
+    pub fn notification_enqueued(&self) {
+        with_local_recorder(&self.recorder, || {
+            counter!("datastorage_dlq_enqueue_total", "stream" => "notification_audit", "type" => "notification").increment(1);
+        });
+    }
+
     /// Events went into the queue.
     pub fn enqueued(&self, events: usize) {
         self.hot.enqueued.increment(events as u64);

@@ -9,6 +9,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use datastorage_api::{
     DEFAULT_PROBLEM_BASE, DatabaseErrorKind, FieldErrors, ProblemDetails, ProblemType,
+    SubmissionError,
 };
 
 use crate::app::App;
@@ -50,6 +51,24 @@ impl Problem {
         self.0.kind = Some(kind);
         self.0.relation = Some(relation.to_owned());
         self
+    }
+
+    /// A body breaks the contract: every violation, each counted.
+    pub(crate) fn submission(app: &App, error: SubmissionError) -> Self {
+        let problem = Self::new(ProblemType::ValidationError, error.to_string());
+        match error {
+            SubmissionError::Body(_) => {
+                app.metrics.validation_failure("body");
+                problem
+            }
+            SubmissionError::Fields { errors, .. } => {
+                for (field, _) in errors.iter() {
+                    app.metrics
+                        .validation_failure(field.rsplit('.').next().unwrap_or(field));
+                }
+                problem.with_fields(errors)
+            }
+        }
     }
 
     /// The database failed: 503 where waiting or a migration helps, else 500 (D28).

@@ -9,19 +9,31 @@ use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderValue, Method, Uri};
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{get, patch, post};
 use datastorage_api::{ProblemType, paths};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::app::App;
 use crate::problem::{self, Problem};
-use crate::{audit, health, queue};
+use crate::{audit, health, notifications, queue, workflows};
 
 /// The service as one router; binary and tests use the same.
 pub fn router(app: Arc<App>) -> Router {
     Router::new()
         .route(paths::AUDIT_EVENTS, post(audit::single).get(audit::query))
         .route(paths::AUDIT_EVENTS_BATCH, post(audit::batch))
+        .route(paths::NOTIFICATIONS, post(notifications::create))
+        .route(
+            paths::WORKFLOWS,
+            post(workflows::create).get(workflows::list),
+        )
+        .route(paths::WORKFLOWS_SEARCH, post(workflows::search))
+        .route(paths::WORKFLOW_VERSIONS, get(workflows::versions))
+        .route(
+            paths::WORKFLOW,
+            get(workflows::get).patch(workflows::update),
+        )
+        .route(paths::WORKFLOW_DISABLE, patch(workflows::disable))
         .route(paths::QUEUE_PARKED, get(queue::http::parked))
         .route(paths::QUEUE_REDRIVE, post(queue::http::redrive))
         .route(paths::HEALTH, get(health::health))

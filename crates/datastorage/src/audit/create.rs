@@ -6,8 +6,8 @@ use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use datastorage_api::{
-    AcceptedResponse, AuditEventBatchResponse, AuditEventResponse, ProblemType, SubmissionError,
-    parse_batch, parse_event,
+    AcceptedResponse, AuditEventBatchResponse, AuditEventResponse, ProblemType, parse_batch,
+    parse_event,
 };
 use uuid::Uuid;
 
@@ -26,7 +26,8 @@ pub(crate) async fn single(
 ) -> Result<Response, Problem> {
     app.require_table("audit_events")?;
     let body = read_json(&app, request).await?;
-    let event = parse_event(&body, app.clock.now()).map_err(|error| refused(&app, error))?;
+    let event =
+        parse_event(&body, app.clock.now()).map_err(|error| Problem::submission(&app, error))?;
     if let Some(parent) = event.parent_event_id {
         check_parent(&app, parent).await?;
     }
@@ -55,7 +56,7 @@ pub(crate) async fn batch(
     app.require_table("audit_events")?;
     let body = read_json(&app, request).await?;
     let now = app.clock.now();
-    let events = parse_batch(&body, now).map_err(|error| refused(&app, error))?;
+    let events = parse_batch(&body, now).map_err(|error| Problem::submission(&app, error))?;
     drop(body);
     if events.len() > LONG_BATCH {
         tokio::task::yield_now().await;
@@ -106,23 +107,6 @@ async fn check_parent(app: &App, parent: Uuid) -> Result<(), Problem> {
             Ok(())
         }
         Err(error) => Err(Problem::store(&error)),
-    }
-}
-
-fn refused(app: &App, error: SubmissionError) -> Problem {
-    let problem = Problem::new(ProblemType::ValidationError, error.to_string());
-    match error {
-        SubmissionError::Body(_) => {
-            app.metrics.validation_failure("body");
-            problem
-        }
-        SubmissionError::Fields { errors, .. } => {
-            for (field, _) in errors.iter() {
-                app.metrics
-                    .validation_failure(field.rsplit('.').next().unwrap_or(field));
-            }
-            problem.with_fields(errors)
-        }
     }
 }
 

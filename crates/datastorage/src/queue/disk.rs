@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use datastorage_api::time::utc_date;
-use datastorage_api::{NewEvent, ParkedEntry};
+use datastorage_api::{NewEvent, NotificationAudit, ParkedEntry};
 use jiff::Timestamp;
 use redb::{
     Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition,
@@ -33,6 +33,8 @@ const CACHE_BYTES: usize = 4 << 20;
 pub enum Write {
     /// A row of `audit_events`.
     AuditEvent(NewEvent),
+    /// A row of `notification_audit`.
+    Notification(NotificationAudit),
 }
 
 impl Write {
@@ -40,12 +42,22 @@ impl Write {
     pub fn table(&self) -> &'static str {
         match self {
             Self::AuditEvent(_) => "audit_events",
+            Self::Notification(_) => "notification_audit",
         }
     }
 
     fn payload(&self) -> serde_json::Result<Box<RawValue>> {
         match self {
             Self::AuditEvent(event) => to_raw_value(event),
+            Self::Notification(record) => to_raw_value(record),
+        }
+    }
+
+    /// Key and time by which a repeat is known while it waits (D29). A notification's repeat is known when it is stored.
+    fn key(&self) -> Option<((u128, i32), i64)> {
+        match self {
+            Self::AuditEvent(event) => Some((key(event), event.event_timestamp.as_microsecond())),
+            Self::Notification(_) => None,
         }
     }
 }
@@ -287,7 +299,10 @@ impl<'t> Tail<'t> {
         let mut fresh = Vec::new();
         let mut clashes = Vec::new();
         for write in writes {
-            let Write::AuditEvent(event) = write;
+            let Write::AuditEvent(event) = write else {
+                fresh.push(write);
+                continue;
+            };
             match self.events.get(key(event))?.map(|time| time.value()) {
                 Some(time) if time == event.event_timestamp.as_microsecond() => {}
                 Some(_) => clashes.push(event.event_id),
@@ -313,9 +328,9 @@ impl<'t> Tail<'t> {
     fn append(&mut self, entry: &Entry) -> Result<(), DiskError> {
         let bytes = serde_json::to_vec(entry)?;
         self.pending.insert(self.next, bytes.as_slice())?;
-        let Write::AuditEvent(event) = &entry.write;
-        self.events
-            .insert(key(event), event.event_timestamp.as_microsecond())?;
+        if let Some((key, time)) = entry.write.key() {
+            self.events.insert(key, time)?;
+        }
         self.next += 1;
         self.bytes += bytes.len() as u64;
         Ok(())
@@ -335,8 +350,9 @@ fn take(transaction: &WriteTransaction, number: u64) -> Result<Option<Entry>, Di
         return Ok(None);
     };
     let entry: Entry = serde_json::from_slice(&bytes)?;
-    let Write::AuditEvent(event) = &entry.write;
-    transaction.open_table(EVENTS)?.remove(key(event))?;
+    if let Some((key, _)) = entry.write.key() {
+        transaction.open_table(EVENTS)?.remove(key)?;
+    }
     let mut figures = transaction.open_table(FIGURES)?;
     let left = figures
         .get("bytes")?

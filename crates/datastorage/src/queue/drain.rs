@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use datastorage_api::{DatabaseErrorKind, NewEvent};
+use datastorage_api::{DatabaseErrorKind, NewEvent, NotificationAudit};
 use tokio::sync::watch;
 
-use super::{Entry, Queue, QueueUnavailable, Write};
+use super::{Queue, QueueUnavailable, Write};
 use crate::availability::Availability;
 use crate::clock::Clock;
-use crate::store::{Inserted, Store, StoreError};
+use crate::store::{Inserted, Recorded, Store, StoreError};
 
 /// Entries in one transaction.
 const GROUP: usize = 500;
@@ -16,6 +16,12 @@ const GROUP: usize = 500;
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Waits after a failure grow from the first to the second.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
+
+/// Why an event is parked that the database did not refuse itself.
+const EVENT_TAKEN: &str =
+    "the event_id is taken by an event with another timestamp on the same UTC date";
+/// The same for a notification record.
+const NOTIFICATION_TAKEN: &str = "the notification_id is taken by another record";
 
 /// The task that empties the queue.
 #[derive(Debug)]
@@ -79,47 +85,61 @@ impl Drain {
         if entries.is_empty() {
             return Ok(false);
         }
-        self.write(&entries).await?;
+        let (mut events, mut notifications) = (Vec::new(), Vec::new());
+        for (number, entry) in entries {
+            match entry.write {
+                Write::AuditEvent(event) => events.push((number, event)),
+                Write::Notification(record) => notifications.push((number, record)),
+            }
+        }
+        self.write_events(&events).await?;
+        self.write_notifications(notifications).await?;
         Ok(true)
     }
 
-    /// Writes the entries; halves a group that is refused until the poison is alone, and parks it.
-    async fn write(&self, entries: &[(u64, Entry)]) -> Result<(), Stop> {
-        let mut todo = vec![entries];
-        while let Some(group) = todo.pop() {
-            let events: Vec<&NewEvent> = group
-                .iter()
-                .map(
-                    |(
-                        _,
-                        Entry {
-                            write: Write::AuditEvent(event),
-                            ..
-                        },
-                    )| event,
-                )
-                .collect();
+    /// Writes the events; halves a group that is refused until the poison is alone, and parks it.
+    async fn write_events(&self, events: &[(u64, NewEvent)]) -> Result<(), Stop> {
+        let mut todo = vec![events];
+        while let Some(group) = todo.pop().filter(|group| !group.is_empty()) {
+            let events: Vec<&NewEvent> = group.iter().map(|(_, event)| event).collect();
             match self.insert(&events).await {
                 Ok(Inserted::All) => {
                     self.queue
                         .remove(group.iter().map(|(number, _)| *number).collect())
                         .await?;
                 }
-                Err(error)
-                    if error.is_away()
-                        || (error.is_schema()
-                            && error.kind != DatabaseErrorKind::PartitionMissing) =>
-                {
-                    return Err(Stop::Store(error));
-                }
+                Err(error) if waits(&error) => return Err(Stop::Store(error)),
                 refused => {
                     if let [(number, _)] = group {
-                        self.park(*number, refused).await?;
+                        let (reason, sqlstate) = match refused {
+                            Err(error) => (error.message, error.sqlstate),
+                            Ok(_) => (EVENT_TAKEN.to_owned(), None),
+                        };
+                        self.park(*number, reason, sqlstate).await?;
                     } else {
                         let (first, second) = group.split_at(group.len() / 2);
                         todo.extend([second, first]);
                     }
                 }
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes notification records, which are few, one by one.
+    async fn write_notifications(
+        &self,
+        notifications: Vec<(u64, NotificationAudit)>,
+    ) -> Result<(), Stop> {
+        for (number, record) in notifications {
+            match self.store.insert_notification(&record).await {
+                Ok(Recorded::New(_) | Recorded::Repeat) => self.queue.remove(vec![number]).await?,
+                Ok(Recorded::Taken) => {
+                    self.park(number, NOTIFICATION_TAKEN.to_owned(), None)
+                        .await?;
+                }
+                Err(error) if waits(&error) => return Err(Stop::Store(error)),
+                Err(error) => self.park(number, error.message, error.sqlstate).await?,
             }
         }
         Ok(())
@@ -141,16 +161,9 @@ impl Drain {
     async fn park(
         &self,
         number: u64,
-        refused: Result<Inserted, StoreError>,
+        reason: String,
+        sqlstate: Option<String>,
     ) -> Result<(), QueueUnavailable> {
-        let (reason, sqlstate) = match refused {
-            Err(error) => (error.message, error.sqlstate),
-            Ok(_) => (
-                "the event_id is taken by an event with another timestamp on the same UTC date"
-                    .to_owned(),
-                None,
-            ),
-        };
         tracing::error!(
             number,
             reason,
@@ -171,4 +184,9 @@ impl Drain {
             Stop::Queue(error) => tracing::debug!(%error, "the queue cannot be looked at"),
         }
     }
+}
+
+/// Whether the write can succeed as it is once the database or its schema is there.
+fn waits(error: &StoreError) -> bool {
+    error.is_away() || (error.is_schema() && error.kind != DatabaseErrorKind::PartitionMissing)
 }

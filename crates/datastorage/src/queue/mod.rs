@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use datastorage_api::{NewEvent, ParkedEntry};
+use datastorage_api::{NewEvent, NotificationAudit, ParkedEntry};
 use jiff::Timestamp;
 use tokio::sync::Notify;
 use uuid::Uuid;
@@ -216,5 +216,11 @@ impl Queue {
 impl From<NewEvent> for Write {
     fn from(event: NewEvent) -> Self {
         Self::AuditEvent(event)
+    }
+}
+
+impl From<NotificationAudit> for Write {
+    fn from(record: NotificationAudit) -> Self {
+        Self::Notification(record)
     }
 }

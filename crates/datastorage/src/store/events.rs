@@ -103,6 +103,18 @@ impl Store {
     }
 }
 
+/// Stores an event of the server's own within the transaction that `client` is in.
+pub(super) async fn insert_within(
+    client: &Object,
+    event: &NewEvent,
+) -> Result<(), tokio_postgres::Error> {
+    let insert = client.prepare_cached(INSERT).await?;
+    client
+        .execute(&insert, &Columns::of(&[event]).parameters())
+        .await?;
+    Ok(())
+}
+
 /// Some rows were there before. Repeats are fine; an id with another time undoes the group.
 async fn settle_repeats(
     client: &Object,

@@ -5,10 +5,12 @@
 
 mod error;
 mod events;
+mod notifications;
 mod partitions;
 mod query;
 mod schema;
 mod session;
+mod workflows;
 
 use std::time::Duration;
 
@@ -18,8 +20,12 @@ use tokio_postgres::NoTls;
 
 pub use self::error::StoreError;
 pub use self::events::Inserted;
+pub use self::notifications::Recorded;
 pub use self::query::{EventFilter, Page, Position};
 pub use self::schema::{Requirements, UnknownProfile};
+pub use self::workflows::{
+    Candidate, ChangedWorkflow, WorkflowChange, WorkflowFilter, WorkflowRow,
+};
 use crate::config::DatabaseConfig;
 
 /// Access to the database.
@@ -91,8 +97,8 @@ impl Store {
         self.pool.close();
     }
 
-    /// Runs `work` on a connection within the statement timeout. After an error or a timeout the connection is closed rather
-    /// than reused: it may be in a transaction, or wait for an answer that never comes.
+    /// Runs `work` on a connection within the statement timeout. After an error, a timeout, or when the caller goes away, the
+    /// connection is closed rather than reused: it may be in a transaction, or wait for an answer that never comes.
     async fn run<T>(
         &self,
         relation: &'static str,
@@ -103,13 +109,36 @@ impl Store {
             .get()
             .await
             .map_err(|error| StoreError::pool(error, relation))?;
-        let failure = match tokio::time::timeout(self.statement_timeout, work(&client)).await {
-            Ok(Ok(value)) => return Ok(value),
-            Ok(Err(error)) => StoreError::postgres(&error, relation),
-            Err(_) => StoreError::timeout(relation, self.statement_timeout),
-        };
-        drop(Object::take(client));
-        Err(failure)
+        let lent = Lent(Some(client));
+        match tokio::time::timeout(self.statement_timeout, work(lent.client())).await {
+            Ok(Ok(value)) => {
+                lent.give_back();
+                Ok(value)
+            }
+            Ok(Err(error)) => Err(StoreError::postgres(&error, relation)),
+            Err(_) => Err(StoreError::timeout(relation, self.statement_timeout)),
+        }
+    }
+}
+
+/// A connection that goes back to the pool when it is given back, and is closed when it is dropped.
+struct Lent(Option<Object>);
+
+impl Lent {
+    fn client(&self) -> &Object {
+        self.0.as_ref().expect("lent until it is given back")
+    }
+
+    fn give_back(mut self) {
+        drop(self.0.take());
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        if let Some(client) = self.0.take() {
+            drop(Object::take(client));
+        }
     }
 }
 

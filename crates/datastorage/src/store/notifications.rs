@@ -1,0 +1,52 @@
+//! Writes notification records, append-only and once per `notification_id`.
+
+use datastorage_api::{NotificationAudit, NotificationAuditResponse};
+use tokio_postgres::types::Json;
+
+use super::{Store, StoreError};
+
+const RELATION: &str = "notification_audit";
+
+const INSERT: &str = "
+    INSERT INTO notification_audit AS stored
+        (remediation_id, notification_id, recipient, channel, message_summary, status, sent_at, delivery_status, error_message,
+         escalation_level)
+    SELECT remediation_id, notification_id, recipient, channel, message_summary, status, sent_at, delivery_status, error_message,
+           escalation_level
+    FROM jsonb_populate_record(NULL::notification_audit, $1)
+    ON CONFLICT (notification_id) DO NOTHING
+    RETURNING to_json(stored)";
+
+/// What became of a record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Recorded {
+    /// Committed.
+    New(Box<NotificationAuditResponse>),
+    /// Nothing stored: the same record is there.
+    Repeat,
+    /// Nothing stored: another record has its `notification_id`.
+    Taken,
+}
+
+impl Store {
+    /// Stores a record unless its `notification_id` is taken.
+    pub async fn insert_notification(
+        &self,
+        record: &NotificationAudit,
+    ) -> Result<Recorded, StoreError> {
+        self.run(RELATION, async |client| {
+            let insert = client.prepare_cached(INSERT).await?;
+            if let Some(row) = client.query_opt(&insert, &[&Json(record)]).await? {
+                let Json(stored) = row.try_get(0)?;
+                return Ok(Recorded::New(Box::new(stored)));
+            }
+            let find = client
+                .prepare_cached("SELECT to_json(stored) FROM notification_audit AS stored WHERE notification_id = $1")
+                .await?;
+            let row = client.query_one(&find, &[&record.notification_id]).await?;
+            let Json(stored): Json<NotificationAuditResponse> = row.try_get(0)?;
+            Ok(if stored.record == *record { Recorded::Repeat } else { Recorded::Taken })
+        })
+        .await
+    }
+}

@@ -1,0 +1,312 @@
+//! The workflow catalogue: rows go in and come out as JSON, since columns and members of the contract have the same names.
+//!
+//! A change and the server's own audit event of it are one transaction.
+
+use std::sync::LazyLock;
+
+use datastorage_api::{CustomLabels, DetectedLabels, NewEvent, NewWorkflow, WorkflowSearchFilters};
+use deadpool_postgres::Object;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use tokio_postgres::Row;
+use tokio_postgres::types::Json;
+use uuid::Uuid;
+
+use super::{Store, StoreError, events};
+
+const RELATION: &str = "remediation_workflow_catalog";
+
+/// What a client may say of a version.
+const COLUMNS: &str = "workflow_name, version, name, description, owner, maintainer, content, content_hash, labels, custom_labels,
+    detected_labels, parameters, execution_engine, container_image, container_digest, status, status_reason, disabled_at,
+    disabled_by, disabled_reason, previous_version, deprecation_notice, version_notes, change_summary, approved_by, approved_at,
+    expected_success_rate, expected_duration_seconds, actual_success_rate, total_executions, successful_executions, created_by,
+    updated_by";
+
+/// Held until the commit, so that of versions registered at the same time exactly one becomes the latest.
+const LOCK: &str =
+    "SELECT pg_advisory_xact_lock(hashtextextended('remediation_workflow_catalog ' || $1, 0))";
+
+/// The time is taken after the lock: the latest version is the newest, too.
+static INSERT: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "INSERT INTO remediation_workflow_catalog AS stored (workflow_id, is_latest_version, created_at, updated_at, {COLUMNS})
+         SELECT $1, true, clock.now, clock.now, {COLUMNS}
+         FROM (SELECT clock_timestamp() AS now) AS clock,
+              jsonb_populate_record(NULL::remediation_workflow_catalog, $2) AS given
+         ON CONFLICT (workflow_name, version) DO NOTHING
+         RETURNING to_json(stored)"
+    )
+});
+
+const UNFLAG_FORMER: &str = "
+    UPDATE remediation_workflow_catalog SET is_latest_version = false
+    WHERE workflow_name = $1 AND is_latest_version AND workflow_id <> $2";
+
+/// A version that stops being disabled forgets who disabled it, when, and why.
+const UPDATE: &str = "
+    UPDATE remediation_workflow_catalog AS stored
+    SET status = coalesce($2, status),
+        disabled_at = CASE WHEN $2 IS NULL OR $2 = status THEN disabled_at WHEN $2 = 'disabled' THEN now() END,
+        disabled_by = coalesce($3, CASE WHEN $2 IS NULL OR $2 = 'disabled' THEN disabled_by END),
+        disabled_reason = coalesce($4, CASE WHEN $2 IS NULL OR $2 = 'disabled' THEN disabled_reason END),
+        updated_by = coalesce($5, updated_by)
+    WHERE workflow_id = $1
+    RETURNING workflow_name, version, status, to_json(stored)";
+
+/// One row of JSON per version, newest first, beside the count of all matches; where none is on the page, one null.
+const LIST: &str = "
+    WITH matches AS (
+        SELECT *
+        FROM remediation_workflow_catalog
+        WHERE ($1::text IS NULL OR status = $1)
+          AND ($2::text IS NULL OR labels ->> 'environment' = $2)
+          AND ($3::text IS NULL OR labels ->> 'priority' = $3)
+          AND ($4::text IS NULL OR labels ->> 'component' = $4)
+    ), page AS (
+        SELECT * FROM matches ORDER BY created_at DESC, workflow_id DESC LIMIT $5 OFFSET $6
+    )
+    SELECT (SELECT count(*) FROM matches), CASE WHEN page.workflow_id IS NOT NULL THEN to_json(page) END
+    FROM (VALUES (1)) AS one LEFT JOIN page ON true
+    ORDER BY page.created_at DESC, page.workflow_id DESC";
+
+const GET: &str =
+    "SELECT to_json(stored) FROM remediation_workflow_catalog AS stored WHERE workflow_id = $1";
+
+const VERSIONS: &str = "
+    SELECT to_json(stored) FROM remediation_workflow_catalog AS stored
+    WHERE workflow_name = $1 ORDER BY created_at DESC, workflow_id DESC";
+
+const CANDIDATES: &str = "
+    SELECT to_json(candidate)
+    FROM (
+        SELECT workflow_id, name, description, labels ->> 'signal_type' AS signal_type, custom_labels, detected_labels,
+               container_image, container_digest
+        FROM remediation_workflow_catalog
+        WHERE is_latest_version
+          AND ($1::text[] IS NULL OR status = ANY ($1))
+          AND labels @> jsonb_build_object('signal_type', $2::text, 'severity', $3::text, 'environment', $4::text)
+          AND labels ->> 'component' IN ($5, '*')
+          AND labels ->> 'priority' IN ($6, '*')
+        ORDER BY created_at DESC, workflow_id DESC
+    ) AS candidate";
+
+/// One version as JSON, in the contract's shape.
+pub type WorkflowRow = Box<RawValue>;
+
+/// Which versions a list shows; all given filters must hold.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the columns and labels")]
+pub struct WorkflowFilter {
+    pub status: Option<String>,
+    pub environment: Option<String>,
+    pub priority: Option<String>,
+    pub component: Option<String>,
+}
+
+/// What is to change of a version; what is absent stays.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the columns")]
+pub struct WorkflowChange {
+    pub status: Option<String>,
+    pub disabled_by: Option<String>,
+    pub disabled_reason: Option<String>,
+    pub updated_by: Option<String>,
+}
+
+/// What names a changed version in its audit event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the columns")]
+pub struct ChangedWorkflow {
+    pub workflow_id: Uuid,
+    pub workflow_name: String,
+    pub version: String,
+    pub status: String,
+}
+
+/// A version that fits a search's mandatory labels, before it is scored.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[expect(missing_docs, reason = "the columns")]
+pub struct Candidate {
+    pub workflow_id: Uuid,
+    pub name: String,
+    pub description: String,
+    pub signal_type: String,
+    pub custom_labels: CustomLabels,
+    pub detected_labels: DetectedLabels,
+    pub container_image: Option<String>,
+    pub container_digest: Option<String>,
+}
+
+impl Store {
+    /// Registers a version under `id` as the latest of its name, and stores `audit` with it; none when name and version are
+    /// taken.
+    pub async fn create_workflow(
+        &self,
+        id: Uuid,
+        workflow: &NewWorkflow,
+        audit: Option<&NewEvent>,
+    ) -> Result<Option<WorkflowRow>, StoreError> {
+        self.run(RELATION, async |client| {
+            let (lock, insert, unflag) = (
+                client.prepare_cached(LOCK).await?,
+                client.prepare_cached(&INSERT).await?,
+                client.prepare_cached(UNFLAG_FORMER).await?,
+            );
+            client.batch_execute("BEGIN").await?;
+            client.query_one(&lock, &[&workflow.workflow_name]).await?;
+            let Some(row) = client.query_opt(&insert, &[&id, &Json(workflow)]).await? else {
+                client.batch_execute("ROLLBACK").await?;
+                return Ok(None);
+            };
+            client
+                .execute(&unflag, &[&workflow.workflow_name, &id])
+                .await?;
+            commit_with(client, audit).await?;
+            json(&row, 0).map(Some)
+        })
+        .await
+    }
+
+    /// Changes a version and stores what `audit` makes of it; none when there is no such version.
+    pub async fn update_workflow(
+        &self,
+        id: Uuid,
+        change: &WorkflowChange,
+        audit: impl FnOnce(&ChangedWorkflow) -> Option<NewEvent>,
+    ) -> Result<Option<WorkflowRow>, StoreError> {
+        self.run(RELATION, async |client| {
+            let update = client.prepare_cached(UPDATE).await?;
+            client.batch_execute("BEGIN").await?;
+            let WorkflowChange {
+                status,
+                disabled_by,
+                disabled_reason,
+                updated_by,
+            } = change;
+            let row = client
+                .query_opt(
+                    &update,
+                    &[&id, status, disabled_by, disabled_reason, updated_by],
+                )
+                .await?;
+            let Some(row) = row else {
+                client.batch_execute("ROLLBACK").await?;
+                return Ok(None);
+            };
+            let changed = ChangedWorkflow {
+                workflow_id: id,
+                workflow_name: row.try_get(0)?,
+                version: row.try_get(1)?,
+                status: row.try_get(2)?,
+            };
+            commit_with(client, audit(&changed).as_ref()).await?;
+            json(&row, 3).map(Some)
+        })
+        .await
+    }
+
+    /// The version of that id.
+    pub async fn get_workflow(&self, id: Uuid) -> Result<Option<WorkflowRow>, StoreError> {
+        self.run(RELATION, async |client| {
+            let get = client.prepare_cached(GET).await?;
+            let row = client.query_opt(&get, &[&id]).await?;
+            row.map(|row| json(&row, 0)).transpose()
+        })
+        .await
+    }
+
+    /// A page of versions, newest first, and the count of all matches.
+    pub async fn list_workflows(
+        &self,
+        filter: &WorkflowFilter,
+        limit: i32,
+        offset: i64,
+    ) -> Result<(Vec<WorkflowRow>, i64), StoreError> {
+        self.run(RELATION, async |client| {
+            let list = client.prepare_cached(LIST).await?;
+            let WorkflowFilter {
+                status,
+                environment,
+                priority,
+                component,
+            } = filter;
+            let rows = client
+                .query(
+                    &list,
+                    &[
+                        status,
+                        environment,
+                        priority,
+                        component,
+                        &i64::from(limit),
+                        &offset,
+                    ],
+                )
+                .await?;
+            let mut workflows = Vec::with_capacity(rows.len());
+            let mut total = 0;
+            for row in &rows {
+                total = row.try_get(0)?;
+                let workflow: Option<Json<WorkflowRow>> = row.try_get(1)?;
+                workflows.extend(workflow.map(|Json(workflow)| workflow));
+            }
+            Ok((workflows, total))
+        })
+        .await
+    }
+
+    /// All versions of that name, newest first.
+    pub async fn workflow_versions(&self, name: &str) -> Result<Vec<WorkflowRow>, StoreError> {
+        self.run(RELATION, async |client| {
+            let versions = client.prepare_cached(VERSIONS).await?;
+            let rows = client.query(&versions, &[&name]).await?;
+            rows.iter().map(|row| json(row, 0)).collect()
+        })
+        .await
+    }
+
+    /// The latest versions that fit the mandatory labels and have one of `statuses` (none: any), newest first.
+    pub async fn search_candidates(
+        &self,
+        filters: &WorkflowSearchFilters,
+        statuses: Option<&[String]>,
+    ) -> Result<Vec<Candidate>, StoreError> {
+        self.run(RELATION, async |client| {
+            let candidates = client.prepare_cached(CANDIDATES).await?;
+            let labels = &filters.labels;
+            let rows = client
+                .query(
+                    &candidates,
+                    &[
+                        &statuses,
+                        &labels.signal_type,
+                        &labels.severity,
+                        &labels.environment,
+                        &labels.component,
+                        &labels.priority,
+                    ],
+                )
+                .await?;
+            rows.iter()
+                .map(|row| row.try_get(0).map(|Json(candidate)| candidate))
+                .collect()
+        })
+        .await
+    }
+}
+
+/// Ends the transaction that `client` is in, with the server's own audit event in it.
+async fn commit_with(
+    client: &Object,
+    audit: Option<&NewEvent>,
+) -> Result<(), tokio_postgres::Error> {
+    if let Some(event) = audit {
+        events::insert_within(client, event).await?;
+    }
+    client.batch_execute("COMMIT").await
+}
+
+fn json(row: &Row, column: usize) -> Result<WorkflowRow, tokio_postgres::Error> {
+    row.try_get(column).map(|Json(workflow)| workflow)
+}

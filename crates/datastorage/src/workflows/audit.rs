@@ -1,0 +1,154 @@
+//! The catalogue's own audit events: a change's is committed with it, a search's is written after the answer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use datastorage_api::time::to_microseconds;
+use datastorage_api::{
+    EventCategory, EventData, EventOutcome, NewEvent, NewWorkflow, WorkflowSearchRequest,
+    WorkflowSearchResponse,
+};
+use serde::Serialize;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::app::App;
+use crate::audit::Outcome;
+use crate::store::ChangedWorkflow;
+
+/// A version was registered.
+pub(super) fn created(app: &App, id: Uuid, workflow: &NewWorkflow) -> Option<NewEvent> {
+    let data = json!({
+        "workflow_id": id,
+        "workflow_name": workflow.workflow_name,
+        "version": workflow.version,
+        "name": workflow.name,
+        "status": workflow.status,
+        "content_hash": workflow.content_hash,
+        "execution_engine": workflow.execution_engine,
+        "labels": workflow.labels,
+    });
+    let event = Own {
+        event_type: "datastorage.workflow.created",
+        action: "created",
+        resource_type: "Workflow",
+    };
+    event.about(app, Some(id.to_string()), &data)
+}
+
+/// A version was changed; `change` is what was asked for.
+pub(super) fn updated(app: &App, changed: &ChangedWorkflow, change: &Value) -> Option<NewEvent> {
+    let data = json!({
+        "workflow_id": changed.workflow_id,
+        "workflow_name": changed.workflow_name,
+        "version": changed.version,
+        "status": changed.status,
+        "updated_fields": change,
+    });
+    let event = Own {
+        event_type: "datastorage.workflow.updated",
+        action: "updated",
+        resource_type: "Workflow",
+    };
+    event.about(app, Some(changed.workflow_id.to_string()), &data)
+}
+
+/// Writes that a search was answered; the answer does not wait for it.
+pub(super) fn searched(
+    app: &Arc<App>,
+    request: &WorkflowSearchRequest,
+    response: &WorkflowSearchResponse,
+    took: Duration,
+) {
+    let found: Vec<_> = response
+        .workflows
+        .iter()
+        .map(|found| {
+            json!({
+                "workflow_id": found.workflow_id,
+                "title": found.title,
+                "rank": found.rank,
+                "confidence": found.confidence,
+                "final_score": found.final_score,
+                "label_boost": found.label_boost,
+                "label_penalty": found.label_penalty,
+            })
+        })
+        .collect();
+    let data = json!({
+        "query": request,
+        "results": {
+            "total_found": response.total_results,
+            "returned": found.len(),
+            "workflows": found,
+        },
+        "search_metadata": {
+            "duration_ms": u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+            "top_k": request.top_k,
+            "min_score": request.min_score,
+        },
+    });
+    let event = Own {
+        event_type: "workflow.catalog.search_completed",
+        action: "search_completed",
+        resource_type: "WorkflowCatalog",
+    };
+    let correlation_id = request.remediation_id.clone().filter(|id| !id.is_empty());
+    let Some(event) = event.about(app, correlation_id, &data) else {
+        return;
+    };
+    let app = Arc::clone(app);
+    tokio::spawn(async move {
+        let (category, time) = (event.event_category, event.event_timestamp);
+        let outcome = app.writer.write(vec![event]).await;
+        app.metrics
+            .events_written(category, time, app.clock.now(), &outcome);
+        if !matches!(outcome, Outcome::Stored | Outcome::Queued) {
+            tracing::warn!(?outcome, "the audit event of a search is lost");
+        }
+    });
+}
+
+/// What differs between the kinds of own events.
+struct Own {
+    event_type: &'static str,
+    action: &'static str,
+    resource_type: &'static str,
+}
+
+impl Own {
+    /// The event, correlated by itself where there is nothing else; none where the profile has no audit trail.
+    fn about(
+        self,
+        app: &App,
+        correlation_id: Option<String>,
+        data: &impl Serialize,
+    ) -> Option<NewEvent> {
+        if !app.requirements.holds("audit_events") {
+            return None;
+        }
+        let event_id = App::new_id();
+        let correlation_id = correlation_id.unwrap_or_else(|| event_id.to_string());
+        Some(NewEvent {
+            event_id,
+            client_id: false,
+            event_version: "1.0".to_owned(),
+            event_type: self.event_type.to_owned(),
+            event_timestamp: to_microseconds(app.clock.now()),
+            event_category: EventCategory::Workflow,
+            event_action: self.action.to_owned(),
+            event_outcome: EventOutcome::Success,
+            actor_type: "service".to_owned(),
+            actor_id: "datastorage".to_owned(),
+            resource_type: self.resource_type.to_owned(),
+            resource_id: correlation_id.clone(),
+            correlation_id,
+            parent_event_id: None,
+            namespace: None,
+            cluster_name: None,
+            event_data: EventData::new(data).unwrap_or_default(),
+            severity: "info".to_owned(),
+            duration_ms: None,
+        })
+    }
+}

@@ -1,0 +1,87 @@
+//! POST a search: the versions that fit the mandatory labels, best score first.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::extract::{Request, State};
+use datastorage_api::{
+    WorkflowSearchRequest, WorkflowSearchResponse, WorkflowSearchResult, parse_workflow_search,
+};
+
+use super::score::Score;
+use super::{TABLE, audit, timed};
+use crate::app::App;
+use crate::body::{Json, read_json};
+use crate::problem::Problem;
+use crate::store::Candidate;
+
+/// `POST /api/v1/workflows/search`.
+pub(crate) async fn search(
+    State(app): State<Arc<App>>,
+    request: Request,
+) -> Result<Json<WorkflowSearchResponse>, Problem> {
+    app.require_table(TABLE)?;
+    let started = Instant::now();
+    let body = read_json(&app, request).await?;
+    let request = parse_workflow_search(&body).map_err(|error| Problem::submission(&app, error))?;
+    let statuses = statuses(&request);
+    let candidates = app
+        .store
+        .search_candidates(&request.filters, statuses.as_deref());
+    let candidates = timed(&app, "workflow_search", candidates).await?;
+    let response = rank(&request, candidates);
+    audit::searched(&app, &request, &response, started.elapsed());
+    Ok(Json(response))
+}
+
+/// The statuses that are found; none for all.
+fn statuses(request: &WorkflowSearchRequest) -> Option<Vec<String>> {
+    if !request.filters.status.is_empty() {
+        Some(request.filters.status.clone())
+    } else if request.include_disabled {
+        None
+    } else {
+        Some(vec!["active".to_owned()])
+    }
+}
+
+/// The best of the candidates, which are newest first; of equal scores the newer is the better.
+fn rank(request: &WorkflowSearchRequest, candidates: Vec<Candidate>) -> WorkflowSearchResponse {
+    let mut scored: Vec<_> = candidates
+        .into_iter()
+        .map(|candidate| (Score::of(&request.filters, &candidate), candidate))
+        .filter(|(score, _)| score.value() >= request.min_score)
+        .collect();
+    scored.sort_by_key(|(score, _)| std::cmp::Reverse(score.points()));
+    let total_results = scored.len();
+    let top = usize::try_from(request.top_k).unwrap_or_default();
+    let workflows = scored
+        .into_iter()
+        .take(top)
+        .zip(1..)
+        .map(|((score, candidate), rank)| result(score, candidate, rank))
+        .collect();
+    WorkflowSearchResponse {
+        workflows,
+        total_results,
+        filters: request.filters.clone(),
+    }
+}
+
+fn result(score: Score, candidate: Candidate, rank: usize) -> WorkflowSearchResult {
+    WorkflowSearchResult {
+        workflow_id: candidate.workflow_id,
+        title: candidate.name,
+        description: candidate.description,
+        signal_type: candidate.signal_type,
+        container_image: candidate.container_image,
+        container_digest: candidate.container_digest,
+        confidence: score.value(),
+        label_boost: score.boost(),
+        label_penalty: score.penalty(),
+        final_score: score.value(),
+        rank,
+        custom_labels: candidate.custom_labels,
+        detected_labels: candidate.detected_labels,
+    }
+}
