@@ -19,6 +19,18 @@ fn files(directory: &Path, extension: &str) -> Vec<std::path::PathBuf> {
     files
 }
 
+/// Where the frames of a segment lie: a header of 8 bytes, then each with its length in the first 4 of 16 bytes.
+fn frames(segment: &[u8]) -> Vec<std::ops::Range<usize>> {
+    let (mut frames, mut start) = (Vec::new(), 8);
+    while start < segment.len() {
+        let length: [u8; 4] = segment[start..start + 4].try_into().expect("four bytes");
+        let end = start + 16 + usize::try_from(u32::from_le_bytes(length)).expect("small");
+        frames.push(start..end);
+        start = end;
+    }
+    frames
+}
+
 fn with_journal(directory: &tempfile::TempDir, change: impl FnOnce(&mut JournalConfig)) -> Config {
     let mut config = quick(directory);
     if let Mode::Journal(journal) = &mut config.mode {
@@ -124,7 +136,7 @@ async fn a_torn_tail_costs_only_the_event_that_was_never_accepted() {
     drop(store);
     let segment = files(&directory.path().join("journal"), "journal").remove(0);
     let whole = fs::read(&segment).expect("readable");
-    let frame = (whole.len() - 8) / 3;
+    let frame = frames(&whole)[0].len();
     for cut in [1, 7, 15, 16, 17, frame - 1] {
         let mut torn = whole.clone();
         torn.extend_from_slice(&whole[8..8 + cut]);
@@ -161,8 +173,8 @@ async fn a_damaged_event_costs_itself_and_its_file_is_kept_as_evidence() {
     drop(store);
     let segment = files(&journal, "journal").remove(0);
     let mut bytes = fs::read(&segment).expect("readable");
-    let frame = (bytes.len() - 8) / 5;
-    bytes[8 + 2 * frame + 40] ^= 1;
+    let frame = frames(&bytes)[2].clone();
+    bytes[frame.start + 40] ^= 1;
     fs::write(&segment, &bytes).expect("writable");
 
     let server = Server::start(|_| Reply::Commit).await;
@@ -171,7 +183,7 @@ async fn a_damaged_event_costs_itself_and_its_file_is_kept_as_evidence() {
         store.recovered(),
         Recovered {
             events: 4,
-            damaged_bytes: frame as u64
+            damaged_bytes: frame.len() as u64
         }
     );
     store.store(event(5)).expect("accepted");
