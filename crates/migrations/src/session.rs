@@ -21,8 +21,8 @@ use crate::config::{ByteStream, Config, Target};
 use crate::error::{Error, chain};
 use crate::report::Event;
 
-/// One attempt to connect; more than a handshake over a slow tunnel needs.
-const ATTEMPT: Duration = Duration::from_secs(5);
+/// One attempt to connect; more than a handshake over a slow tunnel or on a busy machine needs.
+const ATTEMPT: Duration = Duration::from_secs(10);
 /// First and longest pause between attempts.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(250));
 /// A server that was waited for must be the same one after this long: container images start PostgreSQL once to set it up

@@ -1,0 +1,104 @@
+//! A team's own files in goose's format, with what trips other runners.
+
+use std::path::Path;
+
+use migrations::{Catalogue, Error, Undo, apply, down};
+
+use crate::{fresh, goose, value};
+
+#[tokio::test]
+async fn what_trips_other_runners_is_applied() {
+    let (database, config) = fresh().await;
+    let catalogue = goose(&[
+        (
+            "001_do.sql",
+            "-- +goose Up\nCREATE TABLE t (a int);\nDO $$ BEGIN\n  INSERT INTO t VALUES (1); INSERT INTO t VALUES (2);\nEND $$;\n-- +goose Down\nDROP TABLE t;\n",
+        ),
+        (
+            "002_function.sql",
+            "-- +goose Up\n-- +goose StatementBegin\nCREATE FUNCTION f() RETURNS text LANGUAGE sql AS $body$ SELECT 'a;b' $body$;\n-- +goose StatementEnd\n-- +goose Down\nDROP FUNCTION f();\n",
+        ),
+        (
+            "003_index.sql",
+            "-- +goose Up\nCREATE INDEX CONCURRENTLY i ON t (a);\n-- +goose Down\nDROP INDEX CONCURRENTLY i;\n",
+        ),
+        (
+            "004_commit.sql",
+            "-- +goose Up\nCREATE TABLE u (a int);\nCOMMIT;\nCREATE TABLE v (a int);\n-- +goose Down\nDROP TABLE v;\nDROP TABLE u;\n",
+        ),
+        (
+            "004_same_number.sql",
+            "-- +goose Up\nCREATE TABLE w (a int);\n-- +goose Down\nDROP TABLE w;\n",
+        ),
+    ]);
+    let report = apply(&config.clone().catalogue(catalogue.clone()))
+        .await
+        .unwrap();
+    assert_eq!(report.applied.len(), 5);
+    assert_eq!(report.warnings.len(), 3, "{:?}", report.warnings);
+    assert_eq!(
+        value(&database, "SELECT f() || (SELECT count(*) FROM t)").await,
+        "a;b2"
+    );
+    assert_eq!(
+        apply(&config.clone().catalogue(catalogue.clone()))
+            .await
+            .unwrap()
+            .up_to_date,
+        5
+    );
+    assert_eq!(
+        down(&config.catalogue(catalogue), &Undo::All)
+            .await
+            .unwrap()
+            .reverted
+            .len(),
+        5
+    );
+    assert_eq!(value(&database, "SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relname IN ('t', 'u', 'v', 'w', 'i')").await, "0");
+}
+
+#[tokio::test]
+async fn a_down_section_that_is_not_sql_undoes_nothing() {
+    let (database, config) = fresh().await;
+    let file =
+        "-- +goose Up\nCREATE TABLE t (a int);\n-- +goose Down\nDROP TABLE IF NOT EXISTS t;\n";
+    let config = config.catalogue(goose(&[("014_t.sql", file)]));
+    apply(&config).await.unwrap();
+    let error = down(&config, &Undo::Last(1)).await.unwrap_err();
+    let Error::MigrationFailed(failure) = &error else {
+        panic!("{error}")
+    };
+    assert_eq!(
+        (failure.line, failure.sqlstate.as_str()),
+        (4, "42601"),
+        "{error}"
+    );
+    assert_eq!(value(&database, "SELECT to_regclass('t') IS NOT NULL AND (SELECT reverted_at IS NULL FROM schema_ledger)").await, "t");
+}
+
+#[tokio::test]
+async fn the_schema_and_a_teams_files_share_a_ledger() {
+    let (database, config) = fresh().await;
+    apply(&config.clone().profile("audit")).await.unwrap();
+    let theirs = goose(&[(
+        "001_view.sql",
+        "-- +goose Up\nCREATE VIEW recent AS SELECT * FROM audit_events;\n",
+    )]);
+    apply(&config.clone().catalogue(theirs)).await.unwrap();
+    assert_eq!(
+        value(
+            &database,
+            "SELECT string_agg(DISTINCT source, ',') FROM schema_ledger"
+        )
+        .await,
+        "kubernaut,team"
+    );
+    assert_eq!(apply(&config.profile("audit")).await.unwrap().up_to_date, 3);
+}
+
+#[test]
+fn a_directory_that_is_not_there_is_named() {
+    let error = Catalogue::from_goose_dir("team", Path::new("/nowhere/migrations")).unwrap_err();
+    assert!(error.to_string().contains("/nowhere/migrations"), "{error}");
+}

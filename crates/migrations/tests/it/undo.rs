@@ -1,0 +1,115 @@
+//! Undoing: what depends goes first, and undone is not the same as never applied.
+
+use migrations::{Config, Error, Standing, Undo, apply, down, status};
+use testkit::postgres::database;
+
+use crate::{files, fresh, goose, value};
+
+#[tokio::test]
+async fn what_requires_a_migration_is_undone_before_it() {
+    let database = database("all").await;
+    let config = Config::new(database.url());
+    let undone = down(&config, &Undo::Ids(vec!["resource_references".to_owned()]))
+        .await
+        .unwrap();
+    let order: Vec<&str> = undone
+        .reverted
+        .iter()
+        .map(|reverted| reverted.id.as_str())
+        .collect();
+    assert_eq!(
+        order,
+        [
+            "retention_operations",
+            "oscillation_detections",
+            "resource_action_traces_partitions",
+            "resource_action_traces",
+            "action_histories",
+            "resource_references"
+        ]
+    );
+    assert_eq!(
+        value(&database, "SELECT to_regclass('audit_events') IS NOT NULL").await,
+        "t"
+    );
+}
+
+#[tokio::test]
+async fn undone_is_told_from_never_applied() {
+    let (_database, config) = fresh().await;
+    apply(&config.clone().profile("audit")).await.unwrap();
+    down(
+        &config,
+        &Undo::Ids(vec!["audit_events_partitions".to_owned()]),
+    )
+    .await
+    .unwrap();
+    let standing = async |id: &str| {
+        let status = status(&config).await.unwrap();
+        status
+            .migrations
+            .into_iter()
+            .find(|line| line.id == id)
+            .unwrap()
+            .standing
+    };
+    assert_eq!(
+        standing("audit_events_partitions").await,
+        Standing::Reverted
+    );
+    assert_eq!(standing("notification_audit").await, Standing::Pending);
+    assert_eq!(standing("audit_events").await, Standing::Applied);
+    let error = migrations::verify(&config.clone().profile("audit"))
+        .await
+        .unwrap_err();
+    assert!(error.to_string().contains("was undone at"), "{error}");
+    let error = down(&config, &Undo::Ids(vec!["notification_audit".to_owned()]))
+        .await
+        .unwrap_err();
+    assert!(matches!(error, Error::NotApplied { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn an_irreversible_migration_keeps_everything_below_it() {
+    let (database, config) = fresh().await;
+    let catalogue = files(&[
+        (
+            "0001_a.up.sql",
+            "-- provides: table a\nCREATE TABLE IF NOT EXISTS a (i int);\n",
+        ),
+        ("0001_a.down.sql", "DROP TABLE IF EXISTS a;\n"),
+        (
+            "0002_a_forget.up.sql",
+            "-- requires: a\n-- provides: table a\n-- irreversible: the rows are gone\nDELETE FROM a;\n",
+        ),
+    ]);
+    let config = config.catalogue(catalogue);
+    apply(&config).await.unwrap();
+    let error = down(&config, &Undo::All).await.unwrap_err();
+    assert!(
+        matches!(&error, Error::Irreversible { reason, .. } if reason == "the rows are gone"),
+        "{error}"
+    );
+    assert_eq!(
+        value(&database, "SELECT to_regclass('a') IS NOT NULL").await,
+        "t"
+    );
+}
+
+#[tokio::test]
+async fn an_older_program_undoes_what_a_newer_one_applied() {
+    let (database, config) = fresh().await;
+    let newer = goose(&[(
+        "1_t.sql",
+        "-- +goose Up\nCREATE TABLE t (a int);\n-- +goose Down\nDROP TABLE t;\n",
+    )]);
+    apply(&config.clone().catalogue(newer)).await.unwrap();
+    let undone = down(&config.catalogue(goose(&[])), &Undo::Last(1))
+        .await
+        .unwrap();
+    assert_eq!(undone.reverted[0].id, "1_t");
+    assert_eq!(
+        value(&database, "SELECT to_regclass('t') IS NULL").await,
+        "t"
+    );
+}
