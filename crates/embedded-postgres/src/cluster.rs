@@ -241,6 +241,14 @@ pub(crate) fn copy(template: &Path, data: &Path, account: &Account) -> Result<()
     })
 }
 
+/// Adds settings to a cluster's `postgresql.conf`; the last of a name counts.
+pub(crate) fn append_configuration(data: &Path, text: &str) -> Result<(), Error> {
+    let path = data.join("postgresql.conf");
+    let file = fs::File::options().append(true).open(&path);
+    file.and_then(|mut file| file.write_all(text.as_bytes()))
+        .map_err(Error::io("write", &path))
+}
+
 /// Opens the server's log for appending; the server gets it as its output, so its account needs no access to the file.
 pub(crate) fn open_log(path: &Path) -> Result<File, Error> {
     File::options()
