@@ -188,7 +188,14 @@ fn run(command: &mut Command, program: &Path, input: &str) -> Result<(), Error> 
     {
         return Ok(());
     }
-    Err(failed(format!("{status}\n{}", tail(&said, 12))))
+    // A container's arbitrary user (OpenShift) has no entry in /etc/passwd, and initdb insists on one.
+    let nameless = said.contains("could not look up effective user ID");
+    let hint = if nameless {
+        "\nadd this user to /etc/passwd or use a PostgreSQL server that runs already"
+    } else {
+        ""
+    };
+    Err(failed(format!("{status}\n{}{hint}", tail(&said, 12))))
 }
 
 /// Returns the last `count` lines of `text` that are not empty.

@@ -31,7 +31,7 @@ pub struct Server {
     database: String,
     deadline: Duration,
     postmaster: Postmaster,
-    /// `None` once the server is stopped or left to itself: then nothing is left to do at the end.
+    /// `None` for a server that is not, or no longer, this process's to end.
     watcher: Option<Watcher>,
 }
 
@@ -94,7 +94,7 @@ impl Server {
 
     /// Takes over a server that [`Server::detach`] left; it is started again if it died in the meantime.
     ///
-    /// Refused while another process owns it, and when a sweep has removed it.
+    /// Refused while another process owns it, and when a sweep has removed it. After any other failure it is still detached.
     pub async fn attach(directory: &Path) -> Result<Self, Error> {
         let Some(instance) = Instance::adopt(directory)? else {
             let detail = "another process owns it now".to_owned();
@@ -112,8 +112,6 @@ impl Server {
             ..
         } = Detached::read(directory)?;
         let account = Account::current()?;
-        let watcher = Watcher::start(directory)?;
-        Detached::forget(directory)?;
         let postmaster = match Postmaster::find(&instance.data()) {
             Some(running) => running,
             None => Postmaster::spawn(&installation, &instance.data(), &instance.log(), &account)?,
@@ -127,13 +125,16 @@ impl Server {
             database,
             deadline,
             postmaster,
-            watcher: Some(watcher),
+            // Until it answers it stays what it was, and a failure loses nothing.
+            watcher: None,
         };
         // One that was found may have been about to end.
         match server.ready().await {
             Err(Error::Exited { .. }) => server.restart().await?,
             done => done?,
         }
+        Detached::forget(directory)?;
+        server.watcher = Some(Watcher::start(directory)?);
         Ok(server)
     }
 
