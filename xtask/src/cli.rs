@@ -2,6 +2,7 @@
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::commands::migrate::flags::Migrate;
 use crate::exit::Exit;
 use crate::lifecycle::Keep;
 
@@ -35,11 +36,11 @@ pub enum Command {
     /// Stops what `up` or `migrate` left running
     #[command(after_help = "Examples:\n  cargo xtask down\n  cargo xtask down workflowexecution")]
     Down(Down),
-    /// Applies the migrations that one service needs
+    /// Applies the migrations that a service needs, and answers every other question about them
     #[command(
-        after_help = "Examples:\n  cargo xtask migrate --profile gateway\n  cargo xtask migrate --profile gateway --database-url postgres://slm_user@127.0.0.1:5432/action_history"
+        after_help = "Examples:\n  cargo xtask migrate --profile gateway\n  cargo xtask migrate --profile gateway --database-url postgres://slm_user@127.0.0.1:5432/action_history\n  cargo xtask migrate status --profile datastorage --kubeconfig ~/.kube/config\n  cargo xtask migrate plan --tables audit_events,workflows --format json"
     )]
-    Migrate(Migrate),
+    Migrate(Box<Migrate>),
     /// Lists the services and what each needs
     Services,
     /// Removes what killed runs left and what has expired
@@ -138,15 +139,4 @@ pub struct Test {
 pub struct Down {
     /// The service whose environment is stopped; none stops all
     pub service: Option<String>,
-}
-
-/// Flags of `migrate`.
-#[derive(Debug, Args)]
-pub struct Migrate {
-    /// The profile: a service or a group
-    #[arg(long)]
-    pub profile: String,
-    /// The database; the password comes from PGPASSWORD
-    #[arg(long, value_name = "URL")]
-    pub database_url: Option<String>,
 }

@@ -11,7 +11,6 @@ mod commands;
 mod database;
 mod datastorage;
 mod exit;
-mod history;
 mod image;
 mod lifecycle;
 mod manifest;

@@ -385,6 +385,12 @@ pub struct Child {
 }
 
 impl Child {
+    /// Ends it at once, and waits for that.
+    pub fn kill(&self) {
+        // What has ended already cannot be killed, and need not be.
+        drop(self.handle.kill());
+    }
+
     /// How it ended, with the tail of its log, if it did.
     pub fn died(&self) -> Option<String> {
         let output = self.handle.try_wait().ok().flatten()?;

@@ -15,18 +15,25 @@ pub const MONTHS_AHEAD: u32 = 3;
 /// Makes the partitions that the selection's tables lack and returns their names; nothing else is touched.
 ///
 /// # Errors
-/// As [`crate::apply`]; a table that is not there yet is [`Error::Database`] with SQLSTATE 42883.
+/// As [`crate::apply`]; [`Error::MissingTable`] for a table that is not there yet.
 pub async fn ensure_partitions(config: &Config) -> Result<Vec<String>, Error> {
     Run::bounded(config, |run| async move {
         let catalogue = run.config.resolve_catalogue()?;
         let tables = tables(&catalogue, &run)?;
         let session = Session::open(&run).await?;
-        let sets = session
+        let made = session
             .query(
                 "making partitions",
                 &format!("SET search_path = public; {}", ensure(&tables)),
             )
-            .await?;
+            .await;
+        let sets = made.map_err(|error| match error {
+            Error::Database { sqlstate, .. } if sqlstate == "42883" => Error::MissingTable {
+                table: tables.join(", "),
+                reason: "the function that makes its partitions is not there either".to_owned(),
+            },
+            other => other,
+        })?;
         session.close().await;
         let names: Vec<String> = sets
             .iter()

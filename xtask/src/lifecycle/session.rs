@@ -85,8 +85,7 @@ pub enum Level {
 }
 
 impl Level {
-    /// Its name in the state file.
-    pub const fn word(self) -> &'static str {
+    const fn word(self) -> &'static str {
         match self {
             Self::Cluster => "cluster",
             Self::Postgres => "postgres",

@@ -1,8 +1,8 @@
 //! What the command line promises: help, usage errors, plans, exit codes.
 
-mod architecture;
 mod documents;
 mod lifecycle;
+mod migrate;
 mod usage;
 
 use std::process::{Command, Output};

@@ -34,7 +34,6 @@ impl StoreError {
         matches!(
             self.kind,
             Kind::RelationMissing
-                | Kind::RelationReverted
                 | Kind::PartitionMissing
                 | Kind::ColumnMissing
                 | Kind::Permission

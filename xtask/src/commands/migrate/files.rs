@@ -1,0 +1,90 @@
+//! Verbs that need no database: lint and new.
+
+use std::path::Path;
+
+use migrations::{Catalogue, Finding};
+
+use super::verbs::Answer;
+use crate::exit::{Exit, Failure};
+
+/// Checks the catalogue's files.
+pub fn lint(catalogue: &Catalogue) -> Answer {
+    let findings: Vec<Finding> = migrations::lint(catalogue);
+    let lines: Vec<String> = catalogue
+        .warnings()
+        .iter()
+        .cloned()
+        .chain(findings.iter().map(ToString::to_string))
+        .collect();
+    let (exit, text) = if findings.is_empty() && lines.is_empty() {
+        (
+            Exit::Passed,
+            format!(
+                "{} migrations follow the rules",
+                catalogue.migrations().len()
+            ),
+        )
+    } else if findings.is_empty() {
+        (Exit::Passed, lines.join("\n"))
+    } else {
+        (Exit::Migration, lines.join("\n"))
+    };
+    let data = serde_json::json!({ "findings": findings, "warnings": catalogue.warnings() });
+    Answer { exit, text, data }
+}
+
+/// Writes the next pair of files into `directory` and names them.
+pub fn new(directory: &Path, name: &str) -> Result<Answer, Failure> {
+    let valid = !name.is_empty()
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
+    if !valid {
+        return Err(
+            Failure::new(Exit::Usage, format!("`{name}` is no name of a migration"))
+                .next("use lower case and underscores, beginning with the table"),
+        );
+    }
+    let cannot = |error: std::io::Error| {
+        Failure::new(Exit::Preflight, format!("{}: {error}", directory.display()))
+            .next("run it in a checkout of the schema's repository")
+    };
+    let mut last = 0;
+    for entry in std::fs::read_dir(directory).map_err(cannot)? {
+        let file = entry
+            .map_err(cannot)?
+            .file_name()
+            .to_string_lossy()
+            .into_owned();
+        let number = file
+            .get(..4)
+            .and_then(|digits| digits.parse().ok())
+            .unwrap_or(0);
+        last = last.max(number);
+        if file.get(5..) == Some(&format!("{name}.up.sql")) {
+            return Err(
+                Failure::new(Exit::Usage, format!("{file} is there already"))
+                    .next("a migration's name is its identity: choose another"),
+            );
+        }
+    }
+    let stem = format!("{:04}_{name}", last + 1);
+    let up = "-- What it is for, in a sentence.\n-- requires: \n-- provides: table \n\n";
+    let files = [
+        (format!("{stem}.up.sql"), up),
+        (format!("{stem}.down.sql"), ""),
+    ];
+    for (file, text) in &files {
+        std::fs::write(directory.join(file), text).map_err(cannot)?;
+    }
+    let names: Vec<&str> = files.iter().map(|(file, _)| file.as_str()).collect();
+    let text = format!(
+        "{}\nmigrations/README.md says what goes in, and which check catches what",
+        names.join("\n")
+    );
+    Ok(Answer {
+        exit: Exit::Passed,
+        text,
+        data: serde_json::json!({ "files": names }),
+    })
+}

@@ -1,0 +1,129 @@
+//! Verbs and flags of `migrate`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+
+use crate::cli::Format;
+
+/// `migrate`: applies unless a verb says otherwise.
+#[derive(Debug, Args)]
+pub struct Migrate {
+    /// What to do instead of applying
+    #[command(subcommand)]
+    pub verb: Option<Verb>,
+    /// What is meant, and where
+    #[command(flatten)]
+    pub flags: Flags,
+}
+
+/// What `migrate` does besides applying.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Verb {
+    /// Applies what is missing (the default)
+    Apply,
+    /// Prints what `apply` would do and changes nothing
+    Plan,
+    /// Lists the migrations and how they stand; exit 10 if something is pending
+    Status,
+    /// Checks that tables, partitions and shapes are there; exit 10 if something is missing, 11 if it differs
+    Verify,
+    /// Undoes migrations and what requires them, last applied first; rows of their tables are lost
+    Down(Down),
+    /// Compares the database with what the migrations make; exit 11 if it differs
+    Drift,
+    /// Checks the migration files without a database
+    Lint,
+    /// Writes the next pair of migration files
+    New {
+        /// The table, or the table and what is done to it, in lower case with underscores
+        name: String,
+    },
+    /// Makes the monthly partitions around today
+    Partitions,
+}
+
+impl Verb {
+    /// The word on the command line.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Apply => "apply",
+            Self::Plan => "plan",
+            Self::Status => "status",
+            Self::Verify => "verify",
+            Self::Down(_) => "down",
+            Self::Drift => "drift",
+            Self::Lint => "lint",
+            Self::New { .. } => "new",
+            Self::Partitions => "partitions",
+        }
+    }
+}
+
+/// What `down` undoes.
+#[derive(Clone, Debug, Args)]
+#[group(required = true, multiple = false)]
+pub struct Down {
+    /// Migrations, by the names that `status` shows
+    pub ids: Vec<String>,
+    /// As many as this, last applied first
+    #[arg(long, value_name = "N")]
+    pub last: Option<usize>,
+    /// Everything
+    #[arg(long)]
+    pub all: bool,
+}
+
+/// Which migrations, which database, how long.
+#[derive(Clone, Debug, Args)]
+pub struct Flags {
+    /// Profiles: services or groups, `all` for everything
+    #[arg(long, global = true, value_delimiter = ',', value_name = "NAME")]
+    pub profile: Vec<String>,
+    /// Tables, by name or alias
+    #[arg(long, global = true, value_delimiter = ',', value_name = "TABLE")]
+    pub tables: Vec<String>,
+    /// A team's own goose files instead of the schema's
+    #[arg(long, global = true, value_name = "PATH", conflicts_with_all = ["profile", "tables"])]
+    pub dir: Option<PathBuf>,
+    /// The database; the password comes from PGPASSWORD
+    #[arg(long, global = true, value_name = "URL")]
+    pub database_url: Option<String>,
+    /// A cluster whose PostgreSQL is meant, reached by a port-forward
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        conflicts_with = "database_url"
+    )]
+    pub kubeconfig: Option<PathBuf>,
+    /// Namespace in that cluster
+    #[arg(long, global = true, default_value = "kubernaut-system")]
+    pub namespace: String,
+    /// PostgreSQL's Service in that namespace; its Secret of the same name has the key `password`
+    #[arg(long, global = true, default_value = "postgres")]
+    pub service: String,
+    /// Role in that cluster's PostgreSQL
+    #[arg(long, global = true, default_value = "slm_user")]
+    pub user: String,
+    /// Database in that cluster's PostgreSQL
+    #[arg(long, global = true, default_value = "action_history")]
+    pub database: String,
+    /// Seconds that the run may take
+    #[arg(long, global = true, default_value = "30", value_name = "SECONDS", value_parser = seconds)]
+    pub timeout: Duration,
+    /// Apply only if the plan still has this hash
+    #[arg(long, global = true, value_name = "HASH")]
+    pub only_plan: Option<String>,
+    /// For a person or for a program
+    #[arg(long, global = true, value_enum, default_value = "human")]
+    pub format: Format,
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    match text.parse::<f64>().map(Duration::try_from_secs_f64) {
+        Ok(Ok(duration)) if !duration.is_zero() => Ok(duration),
+        _ => Err("a number of seconds greater than 0".to_owned()),
+    }
+}

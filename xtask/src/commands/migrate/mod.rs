@@ -1,0 +1,319 @@
+//! `cargo xtask migrate`: applies the migrations that a service needs, and answers every other question about them.
+
+mod cluster;
+mod files;
+pub mod flags;
+mod verbs;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use migrations::{Catalogue, Config, Error, Report, Selection};
+use tokio::runtime::Runtime;
+use tokio_util::sync::CancellationToken;
+
+use crate::cancel::Cancel;
+use crate::cli::Format;
+use crate::database::Database;
+use crate::exit::{Exit, Failure, exit_of};
+use crate::lifecycle::session::{random_password, runtime};
+use crate::lifecycle::{KEPT_FOR, local, release};
+use crate::paths::Paths;
+use crate::process::Door;
+use crate::report;
+use crate::state::Run;
+use flags::{Flags, Migrate, Verb};
+use verbs::Answer;
+
+/// How often a run of migrations is asked whether a signal ends it.
+const TICK: Duration = Duration::from_millis(20);
+
+/// Runs the verb.
+pub fn run(door: &Door, args: &Migrate) -> anyhow::Result<Exit> {
+    let verb = args.verb.clone().unwrap_or(Verb::Apply);
+    let mut seen = None;
+    let outcome = answer(door, &verb, &args.flags, &mut seen);
+    let json = args.flags.format == Format::Json;
+    match outcome {
+        Ok(answer) => {
+            let exit = answer.exit;
+            let text = if json {
+                verbs::document(&verb, &Ok(answer))
+            } else {
+                answer.text
+            };
+            report::print(&text);
+            Ok(exit)
+        }
+        Err(error) => {
+            if json {
+                let failed = (exit_of(&error), seen.as_ref(), format!("{error:#}"));
+                report::print(&verbs::document(&verb, &Err(failed)));
+            }
+            Err(error)
+        }
+    }
+}
+
+/// The verb's answer; a failure of the library is left in `seen` as well, for those who want more than its text.
+fn answer(
+    door: &Door,
+    verb: &Verb,
+    flags: &Flags,
+    seen: &mut Option<Error>,
+) -> anyhow::Result<Answer> {
+    let catalogue = catalogue(flags).map_err(|error| tell(door, error, seen))?;
+    match verb {
+        Verb::Lint => return Ok(files::lint(&catalogue)),
+        Verb::New { name } => {
+            return Ok(files::new(
+                &Paths::find(door)?.source.join("migrations"),
+                name,
+            )?);
+        }
+        _ => {}
+    }
+    let selection = selection(verb, flags)?;
+    catalogue
+        .resolve(&selection)
+        .map_err(|error| tell(door, error, seen))?;
+    let runtime = runtime()?;
+    let work = |url: &str, seen: &mut Option<Error>| {
+        let mut config = Config::new(url)
+            .select(selection.clone())
+            .catalogue(catalogue.clone())
+            .deadline(flags.timeout)
+            .observe(|event| report::say(&format!("  {event}")));
+        if let Some(hash) = &flags.only_plan {
+            config = config.only_plan(hash);
+        }
+        let token = CancellationToken::new();
+        let asked = cancellable(
+            &runtime,
+            config.cancel_with(token.clone()),
+            &token,
+            door.cancel(),
+            async |config| verbs::ask(verb, &config).await,
+        );
+        asked.map_err(|error| tell(door, error, seen))
+    };
+    if let Some(url) = &flags.database_url {
+        if url_holds_password(url) {
+            report::say(
+                "  warning: a password in a URL is seen in process lists; set PGPASSWORD instead",
+            );
+        }
+        return Ok(work(url, seen)?);
+    }
+    if let Some(kubeconfig) = &flags.kubeconfig {
+        let forward = cluster::forward(door, kubeconfig, flags)?;
+        return Ok(work(&forward.database.secret_url(), seen)?);
+    }
+    on_own_database(door, &runtime, verb, flags, |url| work(url, seen))
+}
+
+/// The schema's migrations, or a team's own.
+fn catalogue(flags: &Flags) -> Result<Catalogue, Error> {
+    match &flags.dir {
+        Some(directory) => {
+            let name = directory.canonicalize().ok().and_then(|path| {
+                path.file_name()
+                    .map(|name| name.to_string_lossy().into_owned())
+            });
+            Catalogue::from_goose_dir(&format!("dir:{}", name.unwrap_or_default()), directory)
+        }
+        None => Catalogue::embedded(),
+    }
+}
+
+fn selection(verb: &Verb, flags: &Flags) -> Result<Selection, Failure> {
+    let named = flags
+        .profile
+        .iter()
+        .fold(Selection::all(), |selection, name| {
+            selection.and_profile(name)
+        })
+        .and_tables(flags.tables.clone());
+    if named == Selection::all() && flags.dir.is_none() && !matches!(verb, Verb::Down(_)) {
+        return Err(Failure::new(Exit::Usage, "which tables are meant?")
+            .next("give --profile (a service or group, `all` for everything), --tables, or --dir with files of your own"));
+    }
+    Ok(named)
+}
+
+fn url_holds_password(url: &str) -> bool {
+    let authority = url
+        .split_once("://")
+        .map_or("", |(_, rest)| rest.split('/').next().unwrap_or_default());
+    authority
+        .rsplit_once('@')
+        .is_some_and(|(user, _)| user.contains(':'))
+}
+
+/// Keeps the library's error for `--format json` and turns it into what is told.
+fn tell(door: &Door, error: Error, seen: &mut Option<Error>) -> Failure {
+    let failure = failure(&error, door.cancel());
+    *seen = Some(error);
+    failure
+}
+
+/// The environment of the same service that is up, else, to apply, an embedded server that `down` stops (D24).
+fn on_own_database(
+    door: &Door,
+    runtime: &Runtime,
+    verb: &Verb,
+    flags: &Flags,
+    work: impl FnOnce(&str) -> Result<Answer, Failure>,
+) -> anyhow::Result<Answer> {
+    let paths = Paths::find(door)?;
+    super::reap::before_a_run(door, &paths);
+    let label = flags.profile.first().map_or("migrate", String::as_str);
+    if let Some(run) = Run::kept(&paths.runs(), label) {
+        let state = run.state();
+        let url = state
+            .environment
+            .get(e2e_env::DATABASE_URL)
+            .cloned()
+            .unwrap_or_default();
+        report::say(&format!("database of {}: {url}", state.run));
+        return Ok(work(&with_password(&url, &run.password()?))?);
+    }
+    if !matches!(verb, Verb::Apply) {
+        return Err(Failure::new(Exit::Preflight, format!("no environment of {label} is up"))
+            .next("give --database-url or --kubeconfig, or apply first: `cargo xtask migrate --profile …` keeps an embedded server")
+            .into());
+    }
+    let found = local::installation(door, &paths, report::say)?;
+    let run = Run::create(&paths.runs(), label, "local", KEPT_FOR)?;
+    let password = random_password();
+    let applied = local::start_postgres(&found, &run, runtime, &password).and_then(|database| {
+        let answer = work(&database.secret_url())?;
+        Ok((database, answer))
+    });
+    match applied {
+        Ok((database, answer)) => {
+            let environment = BTreeMap::from([
+                (e2e_env::DATABASE_URL.to_owned(), database.url()),
+                (
+                    e2e_env::EVIDENCE_DIR.to_owned(),
+                    run.dir().display().to_string(),
+                ),
+            ]);
+            run.keep(environment, &password, KEPT_FOR)?;
+            super::up::tell(&run.state());
+            Ok(answer)
+        }
+        Err(failure) => {
+            release::release(&run, &door.after(2))?;
+            Err(failure.into())
+        }
+    }
+}
+
+fn with_password(url: &str, password: &str) -> String {
+    url.replacen('@', &format!(":{password}@"), 1)
+}
+
+/// Applies a profile to a database. A signal ends the run of migrations without leaving a lock or half a migration.
+pub fn apply_profile(
+    runtime: &Runtime,
+    url: &str,
+    profile: &str,
+    deadline: Duration,
+    cancel: &Cancel,
+) -> Result<Report, Failure> {
+    let config = Config::new(url).profile(profile).deadline(deadline);
+    bounded(runtime, config, cancel, async |config| {
+        migrations::apply(&config).await
+    })
+}
+
+/// Replaces a database by a clone of its profile's template, which is built the first time; returns the template's name.
+pub fn replace_by_clone(
+    runtime: &Runtime,
+    database: &Database,
+    profile: &str,
+    deadline: Duration,
+    cancel: &Cancel,
+) -> Result<String, Failure> {
+    let config = Config::new(database.secret_url())
+        .profile(profile)
+        .deadline(deadline);
+    bounded(runtime, config, cancel, async |config| {
+        let template = migrations::template(&config).await?;
+        template.drop_clone(&database.name).await?;
+        template.clone_as(&database.name).await?;
+        Ok(template.name().to_owned())
+    })
+}
+
+/// Runs work of the library to its end, or until a signal cancels it.
+fn bounded<T>(
+    runtime: &Runtime,
+    config: Config,
+    cancel: &Cancel,
+    work: impl AsyncFnOnce(Config) -> Result<T, Error>,
+) -> Result<T, Failure> {
+    let token = CancellationToken::new();
+    cancellable(
+        runtime,
+        config.cancel_with(token.clone()),
+        &token,
+        cancel,
+        work,
+    )
+    .map_err(|error| failure(&error, cancel))
+}
+
+fn cancellable<T>(
+    runtime: &Runtime,
+    config: Config,
+    token: &CancellationToken,
+    cancel: &Cancel,
+    work: impl AsyncFnOnce(Config) -> Result<T, Error>,
+) -> Result<T, Error> {
+    runtime.block_on(async {
+        let mut working = std::pin::pin!(work(config));
+        loop {
+            match tokio::time::timeout(TICK, &mut working).await {
+                Ok(result) => return result,
+                Err(_) if cancel.is_raised() => token.cancel(),
+                Err(_) => {}
+            }
+        }
+    })
+}
+
+/// What a run of migrations did, in one line.
+pub fn summary(report: &Report) -> String {
+    let partitions = report.partitions.len();
+    match report.applied.len() {
+        0 if partitions == 0 => format!(
+            "nothing to do: {} migrations are applied",
+            report.up_to_date
+        ),
+        applied => format!(
+            "{applied} applied, {} were already, {partitions} partitions made",
+            report.up_to_date
+        ),
+    }
+}
+
+/// Gives a library error its exit code (design section 8).
+pub fn failure(error: &Error, cancel: &Cancel) -> Failure {
+    let exit = match error {
+        Error::PostgresNotReady { .. }
+        | Error::AuthFailed { .. }
+        | Error::NoSuchDatabase { .. } => Exit::Setup,
+        Error::LockTimeout { .. } | Error::DeadlineExceeded { .. } => Exit::Deadline,
+        Error::Drift { .. } => Exit::Drift,
+        Error::MissingTable { .. } | Error::MissingPartition { .. } => Exit::Pending,
+        Error::InvalidUrl { .. }
+        | Error::UnknownProfile { .. }
+        | Error::UnknownTable { .. }
+        | Error::NotApplied { .. } => Exit::Usage,
+        Error::Cancelled { .. } => return cancel.failure(),
+        _ => Exit::Migration,
+    };
+    Failure::new(exit, error.to_string())
+}

@@ -1,0 +1,137 @@
+//! What each verb asks of the library, and how its answer looks.
+
+use migrations::{Config, Error, Report, Undo};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::flags::{Down, Verb};
+use super::summary;
+use crate::exit::Exit;
+
+/// An answer in both forms.
+#[derive(Debug)]
+pub struct Answer {
+    /// The code that goes with it.
+    pub exit: Exit,
+    /// For a person.
+    pub text: String,
+    /// For a program: the verb's part of the document.
+    pub data: Value,
+}
+
+impl Answer {
+    fn new(exit: Exit, text: impl Into<String>, data: &impl Serialize) -> Self {
+        Self {
+            exit,
+            text: text.into(),
+            data: serde_json::to_value(data).unwrap_or_default(),
+        }
+    }
+}
+
+/// Asks the library.
+pub async fn ask(verb: &Verb, config: &Config) -> Result<Answer, Error> {
+    Ok(match verb {
+        Verb::Apply | Verb::New { .. } | Verb::Lint => applied(&migrations::apply(config).await?),
+        Verb::Plan => {
+            let plan = migrations::plan(config).await?;
+            Answer::new(Exit::Passed, plan.to_string(), &plan)
+        }
+        Verb::Status => {
+            let status = migrations::status(config).await?;
+            let exit = if status.is_complete() {
+                Exit::Passed
+            } else {
+                Exit::Pending
+            };
+            Answer::new(exit, status.to_string(), &status)
+        }
+        Verb::Verify => {
+            let verified = migrations::verify(config).await?;
+            let text = format!(
+                "verified: {} tables, {} objects as the migrations make them, partitions for today and tomorrow",
+                verified.tables.len(),
+                verified.objects
+            );
+            Answer::new(Exit::Passed, text, &verified)
+        }
+        Verb::Down(down) => {
+            let undone = migrations::down(config, &undo(down)).await?;
+            let text = format!("{} undone", undone.reverted.len());
+            Answer::new(Exit::Passed, text, &undone)
+        }
+        Verb::Drift => {
+            let comparison = migrations::drift(config).await?;
+            let lines: Vec<String> = comparison
+                .differences
+                .iter()
+                .map(ToString::to_string)
+                .collect();
+            let (exit, text) = if lines.is_empty() {
+                (
+                    Exit::Passed,
+                    format!(
+                        "no drift: {} objects are as the migrations make them",
+                        comparison.compared
+                    ),
+                )
+            } else {
+                (Exit::Drift, lines.join("\n"))
+            };
+            Answer::new(exit, text, &comparison)
+        }
+        Verb::Partitions => {
+            let made = migrations::ensure_partitions(config).await?;
+            let text = format!("{} partitions made", made.len());
+            Answer::new(Exit::Passed, text, &json!({ "partitions": made }))
+        }
+    })
+}
+
+/// The answer of a run that applied.
+pub fn applied(report: &Report) -> Answer {
+    Answer::new(Exit::Passed, summary(report), report)
+}
+
+fn undo(down: &Down) -> Undo {
+    match down {
+        Down { all: true, .. } => Undo::All,
+        Down {
+            last: Some(count), ..
+        } => Undo::Last(*count),
+        Down { ids, .. } => Undo::Ids(ids.clone()),
+    }
+}
+
+/// The one document that every verb prints with `--format json`; its schema is in migrations/README.md.
+pub fn document(verb: &Verb, outcome: &Result<Answer, (Exit, Option<&Error>, String)>) -> String {
+    let document = match outcome {
+        Ok(answer) => {
+            json!({ "version": 1, "verb": verb.name(), "exit": answer.exit.code(), "result": answer.data })
+        }
+        Err((exit, error, message)) => json!({
+            "version": 1,
+            "verb": verb.name(),
+            "exit": exit.code(),
+            "error": {
+                "kind": error.map_or("environment", Error::kind),
+                "sqlstate": error.and_then(Error::sqlstate),
+                "message": message,
+                "details": error.map(details),
+            }
+        }),
+    };
+    serde_json::to_string_pretty(&document).unwrap_or_default()
+}
+
+fn details(error: &Error) -> Value {
+    match error {
+        Error::MigrationFailed(failure) => json!(failure),
+        Error::Drift {
+            migration,
+            differences,
+        } => json!({ "migration": migration, "differences": differences }),
+        Error::LockTimeout { holder, .. } => json!({ "holder": holder }),
+        _ => Value::Null,
+    }
+}

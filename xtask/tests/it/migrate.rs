@@ -1,0 +1,253 @@
+//! `migrate` on a real database: what people and programs see, and the exit code of each case.
+
+use std::future::Future;
+
+use snapbox::{assert_data_eq, str};
+use testkit::postgres::{Database, database, empty_database};
+
+use crate::run;
+
+fn wait<T>(future: impl Future<Output = T>) -> T {
+    static RUNTIME: std::sync::OnceLock<tokio::runtime::Runtime> = std::sync::OnceLock::new();
+    let runtime = RUNTIME.get_or_init(|| tokio::runtime::Runtime::new().expect("a runtime starts"));
+    runtime.block_on(future)
+}
+
+fn migrate(database: &Database, args: &[&str]) -> (i32, String, String) {
+    run(&[&["migrate"], args, &["--database-url", database.url()]].concat())
+}
+
+#[test]
+fn a_profile_is_planned_applied_verified_and_then_has_nothing_to_do() {
+    let empty = wait(empty_database());
+    let (code, stdout, _) = migrate(&empty, &["plan", "--profile", "gateway"]);
+    assert_eq!(code, 0);
+    assert_data_eq!(
+        stdout,
+        str![[r"
+plan [..] (3 to apply, 0 applied)
+  monthly_partitions: function ensure_monthly_partitions (one transaction)
+  audit_events: table audit_events (one transaction)
+  audit_events_partitions: table audit_events, table audit_events_y2025m12, table audit_events_y2026m01, function ensure_audit_events_partitions (one transaction)
+
+"]]
+    );
+    let (code, stdout, _) = migrate(&empty, &["status", "--profile", "gateway"]);
+    assert_eq!(code, 10);
+    assert_data_eq!(
+        stdout,
+        str![[r"
+monthly_partitions       pending
+audit_events             pending
+audit_events_partitions  pending
+
+"]]
+    );
+    let (code, _, stderr) = migrate(&empty, &["verify", "--profile", "gateway"]);
+    assert_eq!(code, 10);
+    assert_data_eq!(
+        stderr,
+        str![[r"
+...
+error: table audit_events is missing (SQLSTATE 42P01): migration audit_events was never applied; run `migrate` with a profile that has it
+
+"]]
+    );
+    let (code, stdout, stderr) = migrate(&empty, &["--profile", "gateway"]);
+    assert_eq!(code, 0);
+    assert_eq!(stdout, "3 applied, 0 were already, 5 partitions made\n");
+    assert_data_eq!(
+        stderr,
+        str![[r"
+...
+  applied monthly_partitions in [..] ms: function ensure_monthly_partitions
+  applied audit_events in [..] ms: table audit_events
+  applied audit_events_partitions in [..] ms: table audit_events, table audit_events_y2025m12, table audit_events_y2026m01, function ensure_audit_events_partitions
+  made partition audit_events_y[..]
+...
+
+"]]
+    );
+    let (code, stdout, _) = migrate(&empty, &["--profile", "gateway"]);
+    assert_eq!(
+        (code, stdout.as_str()),
+        (0, "nothing to do: 3 migrations are applied\n")
+    );
+    assert_eq!(
+        migrate(&empty, &["verify", "--tables", "audit_events"]).0,
+        0
+    );
+    assert_eq!(migrate(&empty, &["drift", "--profile", "gateway"]).0, 0);
+}
+
+#[test]
+fn a_program_reads_one_document_for_every_verb() {
+    let audit = wait(database("audit"));
+    let (code, stdout, _) = migrate(&audit, &["--profile", "audit", "--format", "json"]);
+    assert_eq!(code, 0);
+    assert_data_eq!(
+        stdout,
+        str![[r#"
+{
+  "exit": 0,
+  "result": {
+    "applied": [],
+    "partitions": [],
+    "up_to_date": 3,
+    "waited_ms": 0.0,
+    "warnings": []
+  },
+  "verb": "apply",
+  "version": 1
+}
+
+"#]]
+    );
+    for verb in ["plan", "status", "verify", "drift", "partitions", "lint"] {
+        let (code, stdout, stderr) =
+            migrate(&audit, &[verb, "--profile", "audit", "--format", "json"]);
+        assert_eq!(code, 0, "{verb}: {stderr}");
+        let document: serde_json::Value = serde_json::from_str(&stdout).unwrap();
+        assert_eq!(
+            (&document["verb"], &document["version"]),
+            (&verb.into(), &1.into())
+        );
+        assert!(document["result"].is_object(), "{stdout}");
+    }
+}
+
+#[test]
+fn drift_is_shown_and_has_its_own_code_from_any_verb() {
+    let audit = wait(database("audit"));
+    wait(async {
+        audit
+            .connect()
+            .await
+            .batch_execute("ALTER TABLE audit_events ALTER COLUMN severity TYPE text")
+            .await
+            .unwrap();
+    });
+    let (code, stdout, _) = migrate(&audit, &["drift", "--profile", "audit"]);
+    assert_eq!(code, 11);
+    assert_eq!(
+        stdout,
+        "table audit_events, column severity: expected `character varying(20)`, found `text`\n"
+    );
+    assert_eq!(migrate(&audit, &["verify", "--profile", "audit"]).0, 11);
+    let (code, stdout, _) = migrate(
+        &audit,
+        &["verify", "--profile", "audit", "--format", "json"],
+    );
+    let document: serde_json::Value = serde_json::from_str(&stdout).unwrap();
+    assert_eq!(
+        (code, &document["error"]["kind"], &document["exit"]),
+        (11, &"drift".into(), &11.into())
+    );
+    assert_eq!(
+        document["error"]["details"]["differences"][0]["part"],
+        "column severity"
+    );
+}
+
+#[test]
+fn each_way_to_fail_has_its_exit_code() {
+    let audit = wait(database("audit"));
+    assert_eq!(migrate(&audit, &[]).0, 2, "neither profile nor tables");
+    assert_eq!(migrate(&audit, &["--profile", "gatway"]).0, 2);
+    assert_eq!(migrate(&audit, &["--tables", "audit_event"]).0, 2);
+    assert_eq!(migrate(&audit, &["down", "notification_audit"]).0, 2);
+    assert_eq!(
+        migrate(&audit, &["--profile", "aianalysis", "--only-plan", "0000"]).0,
+        5
+    );
+    assert_eq!(
+        run(&[
+            "migrate",
+            "--profile",
+            "gateway",
+            "--database-url",
+            &format!("{}_not", audit.url())
+        ])
+        .0,
+        4
+    );
+    let nobody = "postgres://slm_user@127.0.0.1:9/action_history";
+    assert_eq!(
+        run(&[
+            "migrate",
+            "--profile",
+            "gateway",
+            "--timeout",
+            "0.5",
+            "--database-url",
+            nobody
+        ])
+        .0,
+        4
+    );
+    let holder = wait(async {
+        let client = audit.connect().await;
+        client
+            .batch_execute("SELECT pg_advisory_lock(1263878725, 1296648018)")
+            .await
+            .unwrap();
+        client
+    });
+    let (code, _, stderr) = migrate(&audit, &["--profile", "aianalysis", "--timeout", "1"]);
+    assert_eq!(code, 6, "{stderr}");
+    assert!(stderr.contains("held by pid "), "{stderr}");
+    drop(holder);
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(
+        directory.path().join("1_bad.sql"),
+        "-- +goose Up\nSELECT nothing;\n",
+    )
+    .unwrap();
+    let (code, _, stderr) = migrate(&audit, &["--dir", directory.path().to_str().unwrap()]);
+    assert_eq!(code, 5);
+    assert!(stderr.contains("migration '1_bad' failed: column \"nothing\" does not exist (SQLSTATE 42703) at 1_bad.sql:2; "), "{stderr}");
+    assert_eq!(migrate(&audit, &["down", "--all"]).0, 0);
+    let (code, stdout, _) = migrate(&audit, &["status", "--profile", "audit"]);
+    assert!(
+        code == 10 && stdout.contains("audit_events             undone ("),
+        "{stdout}"
+    );
+}
+
+#[test]
+fn a_password_in_a_url_works_is_masked_and_draws_a_warning() {
+    let audit = wait(database("audit"));
+    let (code, stdout, stderr) = migrate(&audit, &["--profile", "audit"]);
+    let password = audit
+        .url()
+        .split_once("://")
+        .unwrap()
+        .1
+        .split_once('@')
+        .unwrap()
+        .0
+        .split_once(':')
+        .unwrap()
+        .1;
+    assert_eq!(code, 0);
+    assert!(stderr.contains("set PGPASSWORD instead"), "{stderr}");
+    assert!(!stdout.contains(password) && !stderr.contains(password));
+}
+
+#[test]
+fn a_cluster_is_reached_by_a_port_forward_and_its_secret() {
+    let kubeconfig = "/nowhere/kubeconfig";
+    let (code, _, stderr) = run(&[
+        "migrate",
+        "status",
+        "--profile",
+        "audit",
+        "--kubeconfig",
+        kubeconfig,
+    ]);
+    assert_eq!(code, 4, "{stderr}");
+    assert!(
+        stderr.contains("Secret postgres in kubernaut-system") || stderr.contains("kubectl"),
+        "{stderr}"
+    );
+}
