@@ -11,6 +11,7 @@ mod commands;
 mod database;
 mod datastorage;
 mod exit;
+mod history;
 mod image;
 mod lifecycle;
 mod manifest;

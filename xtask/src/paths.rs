@@ -56,6 +56,11 @@ impl Paths {
         })
     }
 
+    /// The file that remembers how long stages take.
+    pub fn history(&self) -> PathBuf {
+        self.runs().join("history.json")
+    }
+
     /// The directory that holds every run's own.
     pub fn runs(&self) -> PathBuf {
         self.target.join("e2e")

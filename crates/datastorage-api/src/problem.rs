@@ -92,6 +92,8 @@ impl ProblemType {
 pub enum DatabaseErrorKind {
     /// A table or view is missing (42P01): the migrations of a profile were not applied.
     RelationMissing,
+    /// A table or view is missing (42P01), and the ledger says that its migration was applied and then undone (D19).
+    RelationReverted,
     /// No partition holds the event's date (23514).
     PartitionMissing,
     /// A column is missing (42703): an older schema.

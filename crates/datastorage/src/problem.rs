@@ -106,6 +106,9 @@ fn store_detail(error: &StoreError) -> String {
                 "the schema is incomplete: {message}; apply the migrations of the profile that this instance serves (/health/ready lists what is missing)"
             )
         }
+        Kind::RelationReverted => format!(
+            "the schema is incomplete: {message}; its migration was applied and then undone: apply the migrations again, and no down after them"
+        ),
         Kind::PartitionMissing => format!(
             "{relation} has no partition for the date of an event; run `migrate partitions`, or let ensure_audit_events_partitions() make it"
         ),

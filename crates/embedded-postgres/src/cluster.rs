@@ -188,7 +188,14 @@ fn run(command: &mut Command, program: &Path, input: &str) -> Result<(), Error> 
     {
         return Ok(());
     }
-    Err(failed(format!("{status}\n{}", tail(&said, 12))))
+    // A container's arbitrary user (OpenShift) has no entry in /etc/passwd, and initdb insists on one.
+    let nameless = said.contains("could not look up effective user ID");
+    let hint = if nameless {
+        "\nadd this user to /etc/passwd or use a PostgreSQL server that runs already"
+    } else {
+        ""
+    };
+    Err(failed(format!("{status}\n{}{hint}", tail(&said, 12))))
 }
 
 /// Returns the last `count` lines of `text` that are not empty.
@@ -239,6 +246,14 @@ pub(crate) fn copy(template: &Path, data: &Path, account: &Account) -> Result<()
                 Err(panicked) => std::panic::resume_unwind(panicked),
             })
     })
+}
+
+/// Adds settings to a cluster's `postgresql.conf`; the last of a name counts.
+pub(crate) fn append_configuration(data: &Path, text: &str) -> Result<(), Error> {
+    let path = data.join("postgresql.conf");
+    let file = fs::File::options().append(true).open(&path);
+    file.and_then(|mut file| file.write_all(text.as_bytes()))
+        .map_err(Error::io("write", &path))
 }
 
 /// Opens the server's log for appending; the server gets it as its output, so its account needs no access to the file.

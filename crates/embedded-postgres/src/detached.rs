@@ -61,7 +61,7 @@ impl Detached {
         seconds_now() >= self.expires
     }
 
-    /// Reads what [`Detached::write`] left in an instance directory.
+    /// Reads what [`crate::Server::detach`] left in an instance directory.
     pub fn read(directory: &Path) -> Result<Self, Error> {
         let path = directory.join(FILE);
         let refused = |detail: String| Error::NotDetached {

@@ -8,7 +8,7 @@ use std::time::Duration;
 /// Each text names the thing and the next move; those that end in `log` carry the last lines of the server's own log.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// No usable installation in any place that [`crate::locate`] may look in.
+    /// No usable installation in any place that [`crate::locate()`] may look in.
     #[error(
         "no PostgreSQL {wanted} found; looked at {looked}. Run `cargo run -p postgres-fetch`, set {variable} to a directory \
          that holds initdb and postgres, or install PostgreSQL 15 or newer",

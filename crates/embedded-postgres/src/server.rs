@@ -1,9 +1,6 @@
 //! A running server: start, kill, restart, stop, leave behind, take over.
 
 use std::fmt;
-use std::fs;
-use std::io::Write;
-use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -13,20 +10,13 @@ use tokio_postgres::NoTls;
 
 use crate::account::Account;
 use crate::address::{Address, Credentials};
-use crate::cluster::{self, tail};
+use crate::cluster::{self, append_configuration};
 use crate::detached::{Detached, seconds_now};
 use crate::instance::{Instance, end};
-use crate::options::lines;
+use crate::launch::{await_ready, socket_config, start_on_a_port};
 use crate::postmaster::Postmaster;
 use crate::watcher::Watcher;
-use crate::{Error, Installation, Options, Tcp};
-
-/// Below the ephemeral ports of Linux and macOS, so that no outgoing connection takes one between a kill and a restart;
-/// below Kubernetes' node ports too.
-const PORTS: std::ops::Range<u16> = 17_000..29_000;
-/// Each attempt picks another port; ten taken in a row means that something else is wrong.
-const PORT_ATTEMPTS: u32 = 10;
-const LOG_LINES: usize = 20;
+use crate::{Error, Installation, Options};
 
 /// A private PostgreSQL server; dropping it stops it and removes its data.
 ///
@@ -41,7 +31,7 @@ pub struct Server {
     database: String,
     deadline: Duration,
     postmaster: Postmaster,
-    /// `None` once the server is stopped or left to itself: then nothing is left to do at the end.
+    /// `None` for a server that is not, or no longer, this process's to end.
     watcher: Option<Watcher>,
 }
 
@@ -104,7 +94,7 @@ impl Server {
 
     /// Takes over a server that [`Server::detach`] left; it is started again if it died in the meantime.
     ///
-    /// Refused while another process owns it, and when a sweep has removed it.
+    /// Refused while another process owns it, and when a sweep has removed it. After any other failure it is still detached.
     pub async fn attach(directory: &Path) -> Result<Self, Error> {
         let Some(instance) = Instance::adopt(directory)? else {
             let detail = "another process owns it now".to_owned();
@@ -122,8 +112,6 @@ impl Server {
             ..
         } = Detached::read(directory)?;
         let account = Account::current()?;
-        let watcher = Watcher::start(directory)?;
-        Detached::forget(directory)?;
         let postmaster = match Postmaster::find(&instance.data()) {
             Some(running) => running,
             None => Postmaster::spawn(&installation, &instance.data(), &instance.log(), &account)?,
@@ -137,19 +125,22 @@ impl Server {
             database,
             deadline,
             postmaster,
-            watcher: Some(watcher),
+            // Until it answers it stays what it was, and a failure loses nothing.
+            watcher: None,
         };
         // One that was found may have been about to end.
         match server.ready().await {
             Err(Error::Exited { .. }) => server.restart().await?,
             done => done?,
         }
+        Detached::forget(directory)?;
+        server.watcher = Some(Watcher::start(directory)?);
         Ok(server)
     }
 
     /// Leaves the server running without an owner until `lifetime` is over; a sweep after that ends it.
     ///
-    /// `label` tells people what it serves. [`crate::detached`] finds it again.
+    /// `label` tells people what it serves. [`crate::detached()`] finds it again.
     pub fn detach(mut self, label: &str, lifetime: Duration) -> Result<Detached, Error> {
         let detached = Detached {
             directory: self.instance.directory.clone(),
@@ -187,7 +178,7 @@ impl Server {
     pub async fn stop(mut self) -> Result<(), Error> {
         self.postmaster.quit();
         self.postmaster.wait().await?;
-        self.remove()
+        blocking(move || self.remove()).await
     }
 
     /// Returns the URL of `database`, with the password.
@@ -347,88 +338,15 @@ async fn prepare(
         append_configuration(&instance.data(), &options.configuration())?;
         Ok((instance, watcher))
     };
+    blocking(work).await
+}
+
+/// Runs file work where it holds up no other task.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     match tokio::task::spawn_blocking(work).await {
         Ok(done) => done,
         Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
     }
-}
-
-fn append_configuration(data: &Path, text: &str) -> Result<(), Error> {
-    let path = data.join("postgresql.conf");
-    let file = fs::File::options().append(true).open(&path);
-    file.and_then(|mut file| file.write_all(text.as_bytes()))
-        .map_err(Error::io("write", &path))
-}
-
-/// Starts the server; a port that somebody takes between choice and use is exchanged for another.
-async fn start_on_a_port(
-    instance: &Instance,
-    installation: &Installation,
-    options: &Options,
-    account: &Account,
-) -> Result<(Address, Postmaster), Error> {
-    let (data, log, socket) = (instance.data(), instance.log(), instance.socket());
-    let mut attempt = 1;
-    loop {
-        let tcp = match options.tcp {
-            Tcp::AnyPort => Some(free_port()),
-            Tcp::Port(port) => Some(port),
-            Tcp::Off => None,
-        };
-        let address = Address {
-            tcp,
-            socket: socket.clone(),
-        };
-        append_configuration(&data, &listening(&address))?;
-        let mut postmaster = Postmaster::spawn(installation, &data, &log, account)?;
-        match await_ready(
-            &mut postmaster,
-            &address,
-            &options.user,
-            &log,
-            options.deadline,
-        )
-        .await
-        {
-            Ok(()) => return Ok((address, postmaster)),
-            Err(Error::PortTaken { .. })
-                if options.tcp == Tcp::AnyPort && attempt < PORT_ATTEMPTS =>
-            {
-                attempt += 1;
-            }
-            Err(error) => {
-                // One that hangs must not outlive the error.
-                postmaster.kill_all().await.ok();
-                return Err(error);
-            }
-        }
-    }
-}
-
-fn listening(address: &Address) -> String {
-    let listen_addresses = if address.tcp.is_some() {
-        "127.0.0.1"
-    } else {
-        ""
-    };
-    let settings = [
-        ("listen_addresses", listen_addresses.to_owned()),
-        ("port", address.port().to_string()),
-        (
-            "unix_socket_directories",
-            format!("\"{}\"", address.socket.display()),
-        ),
-    ];
-    lines(&settings.map(|(key, value)| (key.to_owned(), value)))
-}
-
-/// Returns a port that was free a moment ago.
-fn free_port() -> u16 {
-    let mut random = rand::rng();
-    let mut candidates = std::iter::repeat_with(|| random.random_range(PORTS)).take(100);
-    candidates
-        .find(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok())
-        .unwrap_or(PORTS.start)
 }
 
 fn random_password() -> String {
@@ -437,83 +355,4 @@ fn random_password() -> String {
         .take(24)
         .map(char::from)
         .collect()
-}
-
-fn socket_config(address: &Address, user: &str) -> tokio_postgres::Config {
-    let mut config = tokio_postgres::Config::new();
-    config
-        .host_path(&address.socket)
-        .port(address.port())
-        .user(user)
-        .dbname("postgres");
-    config
-}
-
-/// Connects until the server answers; ends early when it is dead.
-///
-/// Over the unix socket, which nobody else can have: an answer is this server's.
-async fn await_ready(
-    postmaster: &mut Postmaster,
-    address: &Address,
-    user: &str,
-    log: &Path,
-    deadline: Duration,
-) -> Result<(), Error> {
-    let config = socket_config(address, user);
-    let started = Instant::now();
-    loop {
-        let last = match tokio::time::timeout(
-            deadline.saturating_sub(started.elapsed()),
-            config.connect(NoTls),
-        )
-        .await
-        {
-            Ok(Ok((client, connection))) => {
-                drop(client);
-                // It answered; how the goodbye ends says nothing more.
-                connection.await.ok();
-                return Ok(());
-            }
-            Ok(Err(error)) => describe(&error),
-            Err(_) => "the connection was taken but not answered".to_owned(),
-        };
-        if let Some(status) = postmaster.ended() {
-            let text = postmaster.said(log);
-            if let (Some(port), Some(line)) = (address.tcp, taken(&text)) {
-                return Err(Error::PortTaken {
-                    port,
-                    detail: line.to_owned(),
-                });
-            }
-            return Err(Error::Exited {
-                status,
-                log: tail(&text, LOG_LINES),
-            });
-        }
-        let waited = started.elapsed();
-        if waited >= deadline {
-            return Err(Error::NotReady {
-                waited,
-                last,
-                log: tail(&postmaster.said(log), LOG_LINES),
-            });
-        }
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
-}
-
-/// Returns the line that says that the port is taken, if the server wrote one.
-///
-/// `LC_ALL=C` makes PostgreSQL speak English.
-fn taken(log: &str) -> Option<&str> {
-    let line = log.lines().find(|line| line.contains("could not bind"))?;
-    Some(
-        line.split_once("LOG:  ")
-            .map_or(line, |(_, message)| message),
-    )
-}
-
-fn describe(error: &tokio_postgres::Error) -> String {
-    let cause = std::error::Error::source(error);
-    cause.map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"))
 }

@@ -2,11 +2,13 @@
 
 use crate::cli::E2e;
 use crate::exit::Exit;
+use crate::history::History;
 use crate::lifecycle::plan::{Until, plan};
 use crate::lifecycle::session::{Order, Session};
 use crate::lifecycle::{self};
 use crate::paths::Paths;
 use crate::process::Door;
+use crate::state::Run;
 use crate::{report, service};
 
 /// Runs the verb.
@@ -15,11 +17,17 @@ pub fn run(door: &Door, args: E2e) -> anyhow::Result<Exit> {
     let suite = service.suite()?.clone();
     let (place, why) = super::place(door, &args.place)?;
     let plan = plan(&service.name, place, Until::Done(suite.deadline()));
+    let paths = Paths::find(door)?;
     if args.plan {
-        report::print(&plan.table());
+        report::print(&plan.table(&History::load(&paths.history())));
+        if let Some(run) = Run::kept(&paths.runs(), &service.name).filter(|_| !args.place.fresh) {
+            report::print(&format!(
+                "{} is kept: what of it has not changed is used again",
+                run.id()
+            ));
+        }
         return Ok(Exit::Passed);
     }
-    let paths = Paths::find(door)?;
     super::reap::before_a_run(door, &paths);
     let order = Order {
         service,

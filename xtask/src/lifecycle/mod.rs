@@ -11,6 +11,7 @@ pub mod walk;
 use std::time::Duration;
 
 use crate::exit::{Exit, Failure};
+use crate::history::History;
 use crate::report::{Event, Timing, table};
 use plan::{Plan, Stage, Step};
 use session::Session;
@@ -95,6 +96,8 @@ pub fn run(session: &Session, plan: &Plan, keep: Keep) -> Result<(), Failure> {
         .as_ref()
         .map_or(Exit::Passed, |failure| failure.exit);
     session.report.emit(&Event::Ended { exit: exit.code() });
+    let history = session.paths.history();
+    History::load(&history).learn(session.place, &timings, &history);
     crate::report::print(&table(&timings, session.report.elapsed()));
     failure.map_or(Ok(()), Err)
 }

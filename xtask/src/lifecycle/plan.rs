@@ -1,9 +1,12 @@
 //! The plan of a run as a value (D11): typed stages with what they need and how long they may take.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
 use serde::Serialize;
+
+use crate::history::History;
 
 /// Where a run's PostgreSQL and Data Storage live.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -180,30 +183,67 @@ pub fn plan(service: &str, place: Place, until: Until) -> Plan {
 }
 
 impl Plan {
-    /// The plan as a table, for `--plan`.
-    pub fn table(&self) -> String {
-        let mut text = format!(
-            "plan for {} on {}\n{:<24} {:>8}  after\n",
-            self.service,
-            self.place.word(),
-            "stage",
-            "at most"
-        );
+    /// The plan as a table, for `--plan`: what each stage may take at most, what it usually takes, and what it comes after.
+    pub fn table(&self, history: &History) -> String {
+        let mut text = format!("plan for {} on {}\n", self.service, self.place.word());
+        writeln!(
+            text,
+            "{:<24} {:>8} {:>9}  after",
+            "stage", "at most", "usually"
+        )
+        .unwrap_or_default();
         for Stage {
             step,
             needs,
             deadline,
         } in &self.stages
         {
+            let usual = history
+                .usual(self.place, *step)
+                .map_or("-".to_owned(), |seconds| format!("{seconds:.1} s"));
             let after = needs
                 .iter()
                 .map(|need| need.name())
                 .collect::<Vec<_>>()
                 .join(", ");
-            let row = format!("{:<24} {:>6} s  {after}", step.name(), deadline.as_secs());
+            let row = format!(
+                "{:<24} {:>6} s {usual:>9}  {after}",
+                step.name(),
+                deadline.as_secs()
+            );
             writeln!(text, "{}", row.trim_end()).unwrap_or_default();
         }
+        if let Some(seconds) = self.predicted(history) {
+            writeln!(
+                text,
+                "{:<24} {:>8} {:>7.1} s  the longest path through the stages",
+                "together", "", seconds
+            )
+            .unwrap_or_default();
+        }
         text
+    }
+
+    /// How long the run usually takes: the longest path through its stages; none before the first run.
+    fn predicted(&self, history: &History) -> Option<f64> {
+        let mut ends: BTreeMap<&str, f64> = BTreeMap::new();
+        for Stage { step, needs, .. } in self
+            .stages
+            .iter()
+            .filter(|stage| stage.step != Step::CollectEvidence)
+        {
+            let begins = needs
+                .iter()
+                .filter_map(|need| ends.get(need.name()))
+                .fold(0.0, |latest: f64, end| latest.max(*end));
+            let begins = if *step == Step::TearDown {
+                ends.values().fold(0.0, |latest: f64, end| latest.max(*end))
+            } else {
+                begins
+            };
+            ends.insert(step.name(), begins + history.usual(self.place, *step)?);
+        }
+        ends.into_values().reduce(f64::max)
     }
 }
 

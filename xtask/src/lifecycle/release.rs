@@ -7,12 +7,17 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::exit::{Exit, Failure};
+use crate::lifecycle::session::Level;
 use crate::process::Door;
 use crate::state::{Resource, Run};
 use crate::tools::{docker, kind};
 
 /// How long a process may take to end by itself before it is killed.
 const GRACE: Duration = Duration::from_secs(8);
+/// How long a container must stay away after a creation that was cut short; one takes Docker one to three seconds to make.
+const SETTLED: Duration = Duration::from_secs(4);
+/// How long deleting a cluster may take on a busy machine.
+const DELETED: Duration = Duration::from_secs(90);
 
 /// Removes every resource of a run, the newest first, and says how many there were. What cannot be removed is named and stays in the state.
 pub fn release(run: &Run, door: &Door) -> Result<String, Failure> {
@@ -72,7 +77,10 @@ pub fn describe(resource: &Resource) -> String {
 
 fn remove(run: &Run, resource: &Resource, door: &Door) -> Result<(), String> {
     match resource {
-        Resource::Cluster { name } => remove_cluster(door, name, &run.dir().join("kubeconfig")),
+        Resource::Cluster { name } => {
+            let whole = run.state().fingerprints.contains_key(Level::Cluster.word());
+            remove_cluster(door, name, &run.dir().join("kubeconfig"), !whole)
+        }
         Resource::Postgres { dir } => crate::lifecycle::local::stop_postgres(dir),
         Resource::Database { name, url_file } => {
             crate::lifecycle::local::drop_database(name, url_file)
@@ -85,17 +93,36 @@ fn remove(run: &Run, resource: &Resource, door: &Door) -> Result<(), String> {
     }
 }
 
-fn remove_cluster(door: &Door, name: &str, kubeconfig: &Path) -> Result<(), String> {
+/// Deletes a cluster, and looks whether it is gone. After a creation that was cut short it looks for a while longer: Docker goes on
+/// making a container whose client is dead, and shows it only when it is done.
+fn remove_cluster(
+    door: &Door,
+    name: &str,
+    kubeconfig: &Path,
+    half_made: bool,
+) -> Result<(), String> {
     let node = kind::node(name);
-    let volumes = docker::volumes_of(door, &node);
-    kind::delete(door, name, kubeconfig).map_err(|error| error.to_string())?;
-    drop(std::fs::remove_file(kubeconfig));
-    // `kind delete` leaves the anonymous volume of a node whose creation was cut short.
-    docker::remove_volumes(door, &volumes);
-    match docker::container_exists(door, &node) {
-        Ok(false) => Ok(()),
-        Ok(true) => Err(format!("the container {node} is still there")),
-        Err(error) => Err(error.to_string()),
+    let settled = if half_made { SETTLED } else { Duration::ZERO };
+    let (began, mut absent) = (Instant::now(), None);
+    let told = |error: crate::process::Error| error.to_string();
+    loop {
+        if docker::container_exists(door, &node).map_err(told)? {
+            absent = None;
+            let volumes = docker::volumes_of(door, &node);
+            kind::delete(door, name, kubeconfig).map_err(told)?;
+            // `kind delete` leaves the anonymous volume of a node whose creation was cut short.
+            docker::remove_volumes(door, &volumes);
+        } else if absent.get_or_insert_with(Instant::now).elapsed() >= settled {
+            drop(std::fs::remove_file(kubeconfig));
+            return Ok(());
+        }
+        if began.elapsed() > DELETED {
+            return Err(format!(
+                "the container {node} is still there after {} s",
+                DELETED.as_secs()
+            ));
+        }
+        std::thread::sleep(Duration::from_millis(50));
     }
 }
 

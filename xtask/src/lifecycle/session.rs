@@ -85,7 +85,8 @@ pub enum Level {
 }
 
 impl Level {
-    const fn word(self) -> &'static str {
+    /// Its name in the state file.
+    pub const fn word(self) -> &'static str {
         match self {
             Self::Cluster => "cluster",
             Self::Postgres => "postgres",

@@ -134,6 +134,7 @@ fn defect(panic: &(dyn Any + Send)) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lifecycle::plan::{Place, Until, plan};
     use std::sync::{Barrier, Mutex};
 
     fn stage(step: Step, needs: &[Step]) -> Stage {
@@ -180,6 +181,35 @@ mod tests {
             (order[0], order[3], order.len()),
             (Step::Preflight, Step::LoadDataStorage, 4)
         );
+    }
+
+    #[test]
+    fn a_run_performs_exactly_the_stages_of_its_plan() {
+        for place in [Place::Kind, Place::Local] {
+            let plan = plan("gateway", place, Until::Done(Duration::from_secs(1)));
+            let performed = Mutex::new(Vec::new());
+            let walk = walk(
+                &plan.stages,
+                3,
+                &Reporter::silent(),
+                &Cancel::default(),
+                |stage| {
+                    performed.lock().unwrap().push(stage.step);
+                    Ok(String::new())
+                },
+            );
+            assert!(walk.failure.is_none());
+            let mut performed: Vec<_> = performed
+                .into_inner()
+                .unwrap()
+                .iter()
+                .map(|step| step.name())
+                .collect();
+            let mut planned: Vec<_> = plan.stages.iter().map(|stage| stage.step.name()).collect();
+            performed.sort_unstable();
+            planned.sort_unstable();
+            assert_eq!(performed, planned);
+        }
     }
 
     #[test]

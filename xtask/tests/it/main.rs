@@ -1,5 +1,6 @@
 //! What the command line promises: help, usage errors, plans, exit codes.
 
+mod architecture;
 mod documents;
 mod lifecycle;
 mod migrate;

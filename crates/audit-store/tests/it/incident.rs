@@ -9,7 +9,7 @@ use audit_store::{
 use datastorage_api::{AuditEventRequest, DatabaseErrorKind, EventData};
 use datastorage_client::{Error, Written, types::AuditEvent};
 use jiff::Timestamp;
-use migrations::Selection;
+use migrations::{Selection, Undo};
 use testkit::{events::unique, postgres};
 use uuid::Uuid;
 
@@ -219,7 +219,8 @@ async fn blocked(store: &Store, event: audit_store::Event) -> Seen {
 }
 
 #[tokio::test]
-async fn missing_migrations_and_a_missing_partition_are_different_named_errors_and_lose_nothing() {
+async fn missing_and_undone_migrations_and_a_missing_partition_are_three_named_errors_and_lose_nothing()
+ {
     let (directory, name) = (directory(), unique("wfe"));
     let event = |database: &str| {
         workflowexecution::started(None, &execution(&format!("{name}-{database}")))
@@ -245,6 +246,17 @@ async fn missing_migrations_and_a_missing_partition_are_different_named_errors_a
         "{report:?}"
     );
     assert_eq!(service.events(&format!("{name}-empty")).await.len(), 1);
+
+    migrations::down(&config, &Undo::All).await.expect("undone");
+    let undone = blocked(&store, event("undone")).await;
+    assert_eq!(undone.kind, DatabaseErrorKind::RelationReverted);
+    assert!(
+        undone.text.contains("applied and then undone"),
+        "{}",
+        undone.text
+    );
+    migrations::apply(&config).await.expect("migrated again");
+    assert!(store.flush(DEADLINE).await.is_complete());
 
     let sql = empty.connect().await;
     let partition = format!("audit_events_{}", Timestamp::now().strftime("y%Ym%m"));

@@ -10,9 +10,12 @@ use std::{
     time::Duration,
 };
 
-use testkit::{events::unique, postgres};
+use testkit::{events::unique, postgres, wait};
 
-use crate::{server::directory, service::Service};
+use crate::{
+    server::{DEADLINE, directory},
+    service::Service,
+};
 
 const CORRELATIONS: usize = 5;
 
@@ -90,6 +93,11 @@ async fn no_event_is_lost_or_doubled_when_the_server_is_away_and_the_emitter_is_
     let mut emitter = Emitter::start(&service.url(), directory.path());
     emitter.emit(&prefix, 0..500);
     accepted.extend(emitter.take(500));
+    wait::until("the first batch to be stored", DEADLINE, async || {
+        let stored = service.events(&format!("{prefix}-0")).await.len();
+        if stored > 0 { Ok(()) } else { Err("no event") }
+    })
+    .await;
     service.kill();
     emitter.emit(&prefix, 500..1500);
     accepted.extend(emitter.take(700));
@@ -120,11 +128,6 @@ async fn no_event_is_lost_or_doubled_when_the_server_is_away_and_the_emitter_is_
         stored.extend(events.into_iter().map(|event| event.event_id.to_string()));
     }
     assert_eq!(stored.len(), rows, "every event once");
-    let missing: Vec<_> = accepted.iter().filter(|id| !stored.contains(*id)).collect();
-    assert_eq!(
-        missing,
-        Vec::<&String>::new(),
-        "of {} accepted",
-        accepted.len()
-    );
+    let missing = accepted.iter().filter(|id| !stored.contains(*id)).count();
+    assert_eq!(missing, 0, "of {} accepted", accepted.len());
 }

@@ -34,6 +34,7 @@ impl StoreError {
         matches!(
             self.kind,
             Kind::RelationMissing
+                | Kind::RelationReverted
                 | Kind::PartitionMissing
                 | Kind::ColumnMissing
                 | Kind::Permission

@@ -14,6 +14,7 @@ mod workflows;
 
 use std::time::Duration;
 
+use datastorage_api::DatabaseErrorKind;
 use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime, Timeouts};
 use secrecy::ExposeSecret;
 use tokio_postgres::NoTls;
@@ -115,9 +116,39 @@ impl Store {
                 lent.give_back();
                 Ok(value)
             }
-            Ok(Err(error)) => Err(StoreError::postgres(&error, relation)),
+            Ok(Err(error)) => {
+                drop(lent);
+                Err(self.explain(StoreError::postgres(&error, relation)).await)
+            }
             Err(_) => Err(StoreError::timeout(relation, self.statement_timeout)),
         }
+    }
+
+    /// Tells a table whose migration was undone from one that never was there (D19): the next move differs.
+    async fn explain(&self, mut error: StoreError) -> StoreError {
+        if error.kind == DatabaseErrorKind::RelationMissing
+            && self.is_reverted(&error.relation).await == Some(true)
+        {
+            error.kind = DatabaseErrorKind::RelationReverted;
+        }
+        error
+    }
+
+    /// Whether the ledger holds an undone migration of `relation`; none where there is no ledger to ask.
+    async fn is_reverted(&self, relation: &str) -> Option<bool> {
+        const UNDONE: &str = "
+            SELECT EXISTS (SELECT FROM schema_ledger WHERE reverted_at IS NOT NULL AND starts_with(id, $1))";
+        let asked = async {
+            let client = self.pool.get().await.ok()?;
+            client
+                .query_one(UNDONE, &[&relation])
+                .await
+                .ok()?
+                .try_get(0)
+                .ok()
+        };
+        let answer = tokio::time::timeout(self.statement_timeout, asked).await;
+        answer.ok().flatten()
     }
 }
 

@@ -159,31 +159,127 @@ async fn a_start_that_is_cancelled_leaves_nothing() {
     }
 }
 
+#[tokio::test]
+async fn a_template_whose_maker_was_killed_is_made_again() {
+    let cache = empty_cache();
+    let mut killed = start_owner(Some(cache.path()));
+    let started = Instant::now();
+    while !templates(cache.path())
+        .iter()
+        .any(|template| unfinished(template))
+    {
+        assert!(
+            started.elapsed() < Duration::from_secs(30),
+            "initdb did not begin: {:?}",
+            templates(cache.path())
+        );
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+    assert!(
+        templates(cache.path())
+            .iter()
+            .all(|template| unfinished(template)),
+        "it was killed too late"
+    );
+
+    let mut owner = start_owner(Some(cache.path()));
+    let (pid, _) = owned_by(&mut owner);
+    assert!(exists(pid));
+    owner.kill().unwrap();
+    owner.wait().unwrap();
+    let made = templates(cache.path());
+    assert!(made.len() == 1 && !unfinished(&made[0]), "{made:?}");
+}
+
+#[tokio::test]
+async fn owners_that_start_together_with_an_empty_cache_share_one_template() {
+    let cache = empty_cache();
+    let mut owners: Vec<Child> = (0..4).map(|_| start_owner(Some(cache.path()))).collect();
+    let mut directories: Vec<PathBuf> = owners.iter_mut().map(|owner| owned_by(owner).1).collect();
+    for owner in &mut owners {
+        owner.kill().unwrap();
+        owner.wait().unwrap();
+    }
+    directories.sort();
+    directories.dedup();
+    assert_eq!(directories.len(), 4);
+    assert_eq!(
+        templates(cache.path()).len(),
+        1,
+        "{:?}",
+        templates(cache.path())
+    );
+}
+
 fn open_to_all(path: &Path) {
     use std::os::unix::fs::PermissionsExt;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
 }
 
-/// Starts this test binary again as the owner of a server, and returns it with the server's pid and directory.
-fn owner_process() -> (Child, i32, PathBuf) {
-    let mut child = Command::new(std::env::current_exe().unwrap())
-        .args([
-            "crashes::own_a_server_until_killed",
-            "--exact",
-            "--nocapture",
-        ])
+/// Starts this test binary again as the owner of a server.
+fn start_owner(cache: Option<&Path>) -> Child {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args([
+        "crashes::own_a_server_until_killed",
+        "--exact",
+        "--nocapture",
+    ]);
+    command
         .env("OWN_A_SERVER", "1")
         .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        .stdout(Stdio::piped());
+    if let Some(cache) = cache {
+        command
+            .env("E2E_CACHE_DIR", cache)
+            .env("E2E_POSTGRES_BIN", installation().bin);
+    }
+    command.spawn().unwrap()
+}
+
+/// Returns the pid and the directory of an owner's server once it runs.
+fn owned_by(owner: &mut Child) -> (i32, PathBuf) {
+    let lines = BufReader::new(owner.stdout.take().unwrap()).lines();
     let found = lines.map_while(Result::ok).find_map(|line| {
         let (pid, directory) = line.split_once("owns ")?.1.split_once(' ')?;
         Some((pid.parse().unwrap(), PathBuf::from(directory)))
     });
-    let (pid, directory) = found.expect("the owner process names its server");
-    (child, pid, directory)
+    found.expect("the owner process names its server")
+}
+
+fn owner_process() -> (Child, i32, PathBuf) {
+    let mut owner = start_owner(None);
+    let (pid, directory) = owned_by(&mut owner);
+    (owner, pid, directory)
+}
+
+/// Returns a cache directory that root's servers can reach.
+fn empty_cache() -> tempfile::TempDir {
+    let cache = tempfile::Builder::new()
+        .prefix("cache")
+        .tempdir_in("/var/tmp")
+        .unwrap();
+    open_to_all(cache.path());
+    cache
+}
+
+/// Returns the template clusters in a cache, finished or not.
+fn templates(cache: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(cache.join("clusters"))
+        .into_iter()
+        .flatten()
+        .flatten();
+    entries
+        .map(|entry| entry.path())
+        .filter(|path| path.is_dir())
+        .collect()
+}
+
+fn unfinished(template: &Path) -> bool {
+    template
+        .extension()
+        .is_some_and(|extension| extension == "part")
 }
 
 /// The owner that the tests above kill. By itself it proves that the owner's words are true.

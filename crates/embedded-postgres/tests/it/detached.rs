@@ -84,6 +84,39 @@ async fn a_detached_server_that_died_is_started_again_with_its_data() {
 }
 
 #[tokio::test]
+async fn a_take_over_that_fails_loses_nothing() {
+    let server = Server::start(&installation(), Options::default())
+        .await
+        .unwrap();
+    query(&server.url("action_history"), "CREATE TABLE kept ()")
+        .await
+        .unwrap();
+    let pid = nix::unistd::Pid::from_raw(server.pid());
+    let left = server.detach("test", HOUR).unwrap();
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).unwrap();
+    // Its port is free as soon as it is gone.
+    let taken = loop {
+        match std::net::TcpListener::bind(("127.0.0.1", left.port().unwrap())) {
+            Ok(listener) => break listener,
+            Err(_) => tokio::time::sleep(Duration::from_millis(1)).await,
+        }
+    };
+    let failed = Server::attach(&left.directory).await.unwrap_err();
+    assert!(matches!(failed, Error::PortTaken { .. }), "{failed}");
+    drop(taken);
+    let server = Server::attach(&left.directory).await.unwrap();
+    assert_eq!(
+        query(
+            &server.url("action_history"),
+            "SELECT to_regclass('kept') IS NULL"
+        )
+        .await
+        .unwrap(),
+        "f"
+    );
+}
+
+#[tokio::test]
 async fn a_detached_server_ends_with_its_lifetime() {
     let server = Server::start(&installation(), Options::default())
         .await

@@ -7,7 +7,7 @@ mod journal;
 mod options;
 
 use std::{
-    io::{self, BufRead, Read as _, Write as _},
+    io::{self, BufRead, IsTerminal as _, Read as _, Write as _},
     process::ExitCode,
     time::{Duration, Instant},
 };
@@ -28,6 +28,7 @@ fn main() -> ExitCode {
     tracing_subscriber::fmt()
         .with_max_level(level)
         .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
         .without_time()
         .init();
     match run(&Options::parse()) {
@@ -40,7 +41,6 @@ fn main() -> ExitCode {
 }
 
 fn run(options: &Options) -> anyhow::Result<ExitCode> {
-    let started = Instant::now();
     let mut emitter = Emitter {
         store: journal::open_free(options)?,
         options,
@@ -55,6 +55,8 @@ fn run(options: &Options) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()
         .context("make a runtime")?;
+    // Reading may take as long as the events' source does.
+    let started = Instant::now();
     let left = || options.deadline.saturating_sub(started.elapsed());
     let mut report = runtime.block_on(emitter.store.close(left()))?;
     let refused = emitter.refused;

@@ -31,7 +31,7 @@ pub(crate) struct Options {
     /// Directory that keeps accepted events until they are stored; runs at the same time may share it
     #[arg(long, env = "AUDIT_JOURNAL_DIR", value_name = "DIRECTORY")]
     pub(crate) journal: PathBuf,
-    /// How long to try to store the events before leaving them to the next run
+    /// How long to try to store the events, from the end of the input, before leaving them to the next run
     #[arg(long, default_value = "10s", value_name = "TIME", value_parser = parse_duration)]
     pub(crate) deadline: Duration,
     /// Exit with 3 if an event is not stored within the deadline

