@@ -3,6 +3,7 @@
 //! What is made is checked in, so that a build needs none of these libraries, a review sees every change, and a test tells when the two differ.
 
 pub mod client;
+pub mod schema;
 
 use std::{fs, path::Path};
 
