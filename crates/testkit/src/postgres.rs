@@ -21,9 +21,17 @@ pub fn installation() -> Installation {
             installed: true,
             ..pinned
         });
-        installed.unwrap_or_else(|error| {
+        let installed = installed.unwrap_or_else(|error| {
             panic!("this test needs PostgreSQL: {error}; the fetch said: {not_fetched}")
-        })
+        });
+        #[expect(
+            clippy::print_stderr,
+            reason = "D8: an installed PostgreSQL is used aloud"
+        )]
+        {
+            eprintln!("tests use {installed}, because the fetch failed: {not_fetched}");
+        }
+        installed
     })
 }
 
