@@ -113,7 +113,9 @@ impl Sender {
 
     fn is_due(&self, extent: Extent, target: u64) -> bool {
         let backlog = self.shared.lock();
+        let wanted = self.shared.wanted.load(Ordering::Relaxed);
         match extent {
+            _ if backlog.settled < wanted => true,
             Extent::Whole => backlog.waiting() >= self.config.batch_size as u64,
             Extent::All => backlog.settled < target,
         }

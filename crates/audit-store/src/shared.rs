@@ -51,11 +51,13 @@ pub(crate) struct Shared {
     pub(crate) unsynced: Condvar,
     /// A whole batch waits.
     pub(crate) full: Notify,
-    /// Somebody waits for all that is accepted.
+    /// `wanted` grew.
     pub(crate) urgent: Notify,
     pub(crate) progress: watch::Sender<Report>,
     pub(crate) synced: watch::Sender<Synced>,
     pub(crate) stopping: watch::Sender<bool>,
+    /// Somebody waits for this many events to be settled.
+    pub(crate) wanted: AtomicU64,
     pub(crate) refused: AtomicU64,
     pub(crate) failed_requests: AtomicU64,
     stopped: AtomicBool,
@@ -81,6 +83,7 @@ impl Shared {
             }),
             synced: watch::Sender::new(Synced::default()),
             stopping: watch::Sender::new(false),
+            wanted: AtomicU64::new(0),
             refused: AtomicU64::new(0),
             failed_requests: AtomicU64::new(0),
             stopped: AtomicBool::new(false),

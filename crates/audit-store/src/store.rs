@@ -203,6 +203,7 @@ impl Store {
     pub async fn flush(&self, deadline: Duration) -> Report {
         let target = self.shared.lock().accepted;
         let shared = Arc::clone(&self.shared);
+        self.shared.wanted.fetch_max(target, Ordering::Relaxed);
         self.shared.urgent.notify_one();
         let settled = move |_: &Report| shared.lock().settled >= target;
         self.wait(self.shared.progress.subscribe(), deadline, settled)

@@ -5,6 +5,7 @@ mod emit;
 mod incident;
 mod journal;
 mod memory;
+mod metrics;
 mod outage;
 mod sending;
 mod server;

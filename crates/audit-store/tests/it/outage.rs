@@ -1,4 +1,4 @@
-//! Data Storage away, the emitting process killed meanwhile: every event is stored exactly once, in order.
+//! Data Storage or its database away, the emitting process killed meanwhile: every event is stored exactly once, in order.
 
 use std::{
     collections::BTreeSet,
@@ -10,10 +10,13 @@ use std::{
     time::Duration,
 };
 
+use audit_store::{Config, Event};
+use datastorage_api::{EventCategory, EventOutcome};
+use embedded_postgres::Options;
 use testkit::{events::unique, postgres, wait};
 
 use crate::{
-    server::{DEADLINE, directory},
+    server::{DEADLINE, directory, open, quick},
     service::Service,
 };
 
@@ -130,4 +133,61 @@ async fn no_event_is_lost_or_doubled_when_the_server_is_away_and_the_emitter_is_
     assert_eq!(stored.len(), rows, "every event once");
     let missing = accepted.iter().filter(|id| !stored.contains(*id)).count();
     assert_eq!(missing, 0, "of {} accepted", accepted.len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_that_data_storage_queued_while_its_database_was_killed_are_stored_exactly_once() {
+    let mut postgres = postgres::own_server(Options::default()).await;
+    let database = postgres::database_on(&postgres, "audit").await;
+    let (service, directory, correlation_id) = (
+        Service::start(&database).await,
+        directory(),
+        unique("queued"),
+    );
+    let event = |number: usize| {
+        Event::new(
+            EventCategory::Workflow,
+            "workflow.started",
+            EventOutcome::Success,
+            &correlation_id,
+        )
+        .data(&serde_json::json!({ "number": number }))
+    };
+    let config = Config {
+        batch_size: 10,
+        ..quick(&directory)
+    };
+    let store = open(&service.url(), config);
+    for number in 0..100 {
+        store.store(event(number)).expect("accepted");
+    }
+    assert!(store.flush(DEADLINE).await.is_complete());
+
+    postgres.kill().await.expect("kill -9 PostgreSQL");
+    for number in 100..200 {
+        store.store(event(number)).expect("accepted");
+    }
+    let queued = wait::until("Data Storage to queue a batch", DEADLINE, async || {
+        let report = store.flush(Duration::from_millis(100)).await;
+        if report.queued > 0 {
+            Ok(report)
+        } else {
+            Err(format!("{report:?}"))
+        }
+    })
+    .await;
+    assert_eq!((queued.stored, queued.journalled), (100, 100), "{queued:?}");
+
+    postgres.restart().await.expect("PostgreSQL is back");
+    let report = store
+        .close(DEADLINE)
+        .await
+        .expect("a journal loses nothing");
+    assert!(report.is_complete(), "{report:?}");
+    let events = service.events(&correlation_id).await;
+    let numbers: Vec<_> = events
+        .iter()
+        .map(|event| event.event_data["number"].as_u64().expect("a number"))
+        .collect();
+    assert_eq!(numbers, (0..200).collect::<Vec<_>>(), "once each, in order");
 }

@@ -49,6 +49,32 @@ async fn events_below_a_batch_are_sent_after_the_interval() {
     assert_eq!(numbers(&server.events()), [0]);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flush_does_not_wait_for_the_interval() {
+    let (server, directory) = (Server::start(|_| Reply::Commit).await, directory());
+    let config = Config {
+        flush_interval: Duration::from_hours(1),
+        ..quick(&directory)
+    };
+    let store = Arc::new(open(&server.url(), config));
+    let flushing = (0..8).map(|task| {
+        let store = Arc::clone(&store);
+        tokio::spawn(async move {
+            for number in 0..50 {
+                store.store(event(task * 50 + number)).expect("accepted");
+                let report = store.flush(DEADLINE).await;
+                assert!(report.blocked_by.is_none(), "{report:?}");
+            }
+        })
+    });
+    for flushed in flushing.collect::<Vec<_>>() {
+        flushed
+            .await
+            .expect("every flush ends long before its deadline");
+    }
+    assert_eq!((server.events().len(), store.report().journalled), (400, 0));
+}
+
 #[tokio::test]
 async fn an_absent_server_stops_neither_acceptance_nor_order() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
