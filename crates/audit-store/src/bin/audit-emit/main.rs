@@ -63,6 +63,13 @@ fn run(options: &Options) -> anyhow::Result<ExitCode> {
     drop(emitter);
     journal::send_leftovers(options, &left, &mut report)?;
     summarise(&report, refused);
+    if report.parked > 0 {
+        let pattern = options.journal.join("*/parked.ndjson");
+        report_error(&format!(
+            "the parked events and why are in {}",
+            pattern.display()
+        ));
+    }
     Ok(match report {
         _ if refused > 0 || report.parked > 0 => ExitCode::FAILURE,
         _ if options.require_stored && report.journalled > 0 => ExitCode::from(3),

@@ -22,7 +22,8 @@ use crate::parse_duration;
     after_help = "Examples:\n  \
     audit-emit --category workflow --type workflow.started --outcome success --correlation-id wfe-1 --data '{\"phase\":\"Running\"}'\n  \
     jq -c '.[]' events.json | audit-emit --stdin\n  \
-    audit-emit --stdin </dev/null      # send what an earlier run left"
+    audit-emit --stdin </dev/null      # send what an earlier run left\n  \
+    jq -c .event \"$AUDIT_JOURNAL_DIR\"/0/parked.ndjson | audit-emit --stdin      # parked events, once the cause is gone"
 )]
 pub(crate) struct Options {
     /// Base URL of Data Storage
