@@ -4,11 +4,15 @@
 //! go on meanwhile.
 
 mod clock;
+mod contract;
 mod exactly_once;
+mod malformed;
+mod notifications;
 mod outages;
 mod process;
 mod queries;
 mod queue;
 mod schema;
 mod support;
+mod workflows;
 mod writes;

@@ -8,7 +8,7 @@ use testkit::wait::until;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::support::{Process, SOON, Service, audit_database, event, http, settings};
+use crate::support::{Process, SOON, Service, audit_database, event, http, send, settings};
 
 const EVENTS: &str = "/api/v1/audit/events";
 
@@ -116,13 +116,10 @@ async fn on_sigterm_it_is_unready_at_once_still_serves_during_the_pause_and_ends
         }
     })
     .await;
-    let answer = http()
+    let late = http()
         .post(format!("http://{}{EVENTS}", service.address))
-        .json(&event("late"))
-        .send()
-        .await
-        .expect("still served");
-    assert_eq!(answer.status(), 201);
+        .json(&event("late"));
+    send(late).await.expect(201);
     assert!(service.ended().await.success());
 }
 
@@ -206,13 +203,10 @@ async fn logs_are_json_lines_and_hold_no_password() {
         std::fs::read_to_string(&file)
     })
     .await;
-    let answer = http()
+    let secret = http()
         .post(format!("http://{address}{EVENTS}"))
-        .json(&event("secret"))
-        .send()
-        .await
-        .expect("an answer");
-    assert_eq!(answer.status(), 503);
+        .json(&event("secret"));
+    send(secret).await.expect(503);
     assert!(
         Command::new("kill")
             .args(["-TERM", &child.id().to_string()])

@@ -17,6 +17,8 @@ use testkit::wait::until;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+use crate::contract;
+
 /// Bound of every wait in these tests; none of them is a measurement.
 pub(crate) const SOON: Duration = Duration::from_secs(30);
 
@@ -85,6 +87,12 @@ impl Service {
         Self::with(url, Clock::system(), &[]).await
     }
 
+    /// Serves the tables of a profile.
+    pub(crate) async fn of_profile(url: &str, profile: &str) -> Self {
+        let more = [("DATASTORAGE_SCHEMA_PROFILE", profile)];
+        Self::with(url, Clock::system(), &more).await
+    }
+
     /// Serves with a clock and further settings.
     pub(crate) async fn with(url: &str, clock: Clock, more: &[(&str, &str)]) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
@@ -147,19 +155,15 @@ impl Service {
     }
 
     pub(crate) async fn get(&self, path: &str) -> Answer {
-        Answer::of(http().get(self.url(path)).send().await.expect("an answer")).await
+        send(http().get(self.url(path))).await
     }
 
     pub(crate) async fn post(&self, path: &str, body: &Value) -> Answer {
-        Answer::of(
-            http()
-                .post(self.url(path))
-                .json(body)
-                .send()
-                .await
-                .expect("an answer"),
-        )
-        .await
+        send(http().post(self.url(path)).json(body)).await
+    }
+
+    pub(crate) async fn patch(&self, path: &str, body: &Value) -> Answer {
+        send(http().patch(self.url(path)).json(body)).await
     }
 
     /// POSTs bytes as JSON, whatever they are.
@@ -168,7 +172,7 @@ impl Service {
             .post(self.url(path))
             .header("content-type", "application/json")
             .body(body.to_owned());
-        Answer::of(request.send().await.expect("an answer")).await
+        send(request).await
     }
 
     /// Asks for a graceful stop.
@@ -184,20 +188,24 @@ impl Service {
 
     /// The value of a metric, by its name with labels as printed.
     pub(crate) async fn metric(&self, name: &str) -> Option<f64> {
-        let text = http()
-            .get(self.url("/metrics"))
-            .send()
-            .await
-            .expect("an answer")
-            .text()
-            .await
-            .expect("text");
+        let answer = self.get("/metrics").await;
+        let text = answer.body.as_str().expect("text");
         let line = text.lines().find(|line| {
             line.strip_prefix(name)
                 .is_some_and(|rest| rest.starts_with(' '))
         })?;
         line.rsplit(' ').next()?.parse().ok()
     }
+}
+
+/// Sends a request and holds the answer against the contract, as every test of this binary should.
+pub(crate) async fn send(request: reqwest::RequestBuilder) -> Answer {
+    let (client, request) = request.build_split();
+    let request = request.expect("a request");
+    let (method, path) = (request.method().clone(), request.url().path().to_owned());
+    let answer = Answer::of(client.execute(request).await.expect("an answer")).await;
+    contract::check(method.as_str(), &path, &answer);
+    answer
 }
 
 /// An answer, read.
