@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use crate::audit::Writer;
 use crate::availability::Availability;
+use crate::body::Budget;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::metrics::Metrics;
@@ -20,6 +21,8 @@ use crate::store::{Requirements, Store};
 
 /// How often missing partitions are tried again until they are there.
 const PARTITIONS_RETRY: Duration = Duration::from_secs(5);
+/// How often metrics are folded.
+const FOLD_EVERY: Duration = Duration::from_secs(2);
 /// How often partitions are made ahead (D25).
 const PARTITIONS_EVERY: Duration = Duration::from_hours(24);
 
@@ -36,6 +39,7 @@ pub struct App {
     pub(crate) profile: String,
     pub(crate) problem_base: String,
     pub(crate) body_limit: usize,
+    pub(crate) body_budget: Budget,
     pub(crate) read_timeout: Duration,
     pub(crate) request_timeout: Duration,
     stopping: AtomicBool,
@@ -74,6 +78,7 @@ impl App {
             profile: config.profile.clone(),
             problem_base: config.problem_base.clone(),
             body_limit: config.server.body_limit,
+            body_budget: Budget::new(config.server.body_limit),
             read_timeout: config.server.read_timeout,
             request_timeout: config.server.write_timeout,
             stopping: AtomicBool::new(false),
@@ -91,7 +96,8 @@ impl App {
             }
             .run(stopped.clone()),
         );
-        background.spawn(keep_partitions_ahead(Arc::clone(&app), stopped));
+        background.spawn(keep_partitions_ahead(Arc::clone(&app), stopped.clone()));
+        background.spawn(fold_metrics(Arc::clone(&app), stopped));
         Ok((
             app,
             Tasks {
@@ -153,6 +159,16 @@ impl Tasks {
         while self.lanes.join_next().await.is_some() {}
         queue.close();
         store.close();
+    }
+}
+
+async fn fold_metrics(app: Arc<App>, mut stop: watch::Receiver<bool>) {
+    let mut ticks = tokio::time::interval(FOLD_EVERY);
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => app.metrics.fold(),
+            _ = stop.wait_for(|stop| *stop) => return,
+        }
     }
 }
 

@@ -1,16 +1,61 @@
 //! Request and response bodies: JSON, of bounded size and arrival time.
 
-use axum::body::{Body, Bytes};
-use axum::extract::Request;
+use std::sync::Arc;
+
+use axum::body::{Body, Bytes, HttpBody};
+use axum::extract::{Request, State};
 use axum::http::HeaderValue;
 use axum::http::header::CONTENT_TYPE;
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use datastorage_api::ProblemType;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::Serialize;
+use tokio::sync::Semaphore;
 
 use crate::app::App;
 use crate::problem::Problem;
+
+/// Bodies that may be in memory at the same time, in units of the limit of one.
+const BODIES_IN_MEMORY: usize = 2;
+
+/// Memory that the bodies of all requests share, in KiB: what goes beyond waits, so that many large batches at once are slow
+/// rather than fatal.
+#[derive(Debug)]
+pub(crate) struct Budget(Semaphore);
+
+impl Budget {
+    /// For bodies of at most `limit` bytes.
+    pub(crate) fn new(limit: usize) -> Self {
+        Self(Semaphore::new(kib(limit * BODIES_IN_MEMORY) as usize))
+    }
+}
+
+/// Middleware: holds the body's share of the [`Budget`] until the request is answered. A body that does not tell its length
+/// counts as the longest that is taken.
+pub(crate) async fn within_budget(
+    State(app): State<Arc<App>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let length = match request.body().size_hint().upper() {
+        Some(0) => return next.run(request).await,
+        Some(length) => usize::try_from(length)
+            .unwrap_or(app.body_limit)
+            .min(app.body_limit),
+        None => app.body_limit,
+    };
+    // The request's own timeout bounds the wait; the semaphore is never closed.
+    let share = app.body_budget.0.acquire_many(kib(length)).await;
+    let response = next.run(request).await;
+    drop(share);
+    response
+}
+
+/// Bytes in KiB, rounded up.
+fn kib(bytes: usize) -> u32 {
+    u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX)
+}
 
 /// The body of a request that must be `application/json`.
 pub(crate) async fn read_json(app: &App, request: Request) -> Result<Bytes, Problem> {

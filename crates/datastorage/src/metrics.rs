@@ -77,6 +77,11 @@ impl Metrics {
         }
     }
 
+    /// Folds recorded samples into their buckets; they pile up in memory until then, scraped or not.
+    pub fn fold(&self) {
+        self.handle.run_upkeep();
+    }
+
     /// A group goes to the database.
     pub fn group(&self, requests: usize, events: usize) {
         #[expect(clippy::cast_precision_loss, reason = "counts far below 2^52")]
@@ -203,7 +208,6 @@ impl Metrics {
                     .set(ratio(depth, limits));
             }
         });
-        self.handle.run_upkeep();
         self.handle.render()
     }
 }

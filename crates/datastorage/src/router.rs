@@ -15,7 +15,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::app::App;
 use crate::problem::{self, Problem};
-use crate::{audit, health, notifications, queue, workflows};
+use crate::{audit, body, health, notifications, queue, workflows};
 
 /// The service as one router; binary and tests use the same.
 pub fn router(app: Arc<App>) -> Router {
@@ -27,6 +27,7 @@ pub fn router(app: Arc<App>) -> Router {
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(CatchPanicLayer::custom(panicked))
+        .layer(from_fn_with_state(Arc::clone(&app), body::within_budget))
         .layer(from_fn_with_state(Arc::clone(&app), problem::finish))
         .with_state(app)
 }

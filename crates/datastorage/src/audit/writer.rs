@@ -110,6 +110,8 @@ impl Lane {
     async fn next_group(&self) -> Option<Vec<Job>> {
         let mut jobs = self.jobs.lock().await;
         let first = jobs.recv().await?;
+        // Whoever is about to hand in a job gets to run first: fewer and larger transactions for no waiting.
+        tokio::task::yield_now().await;
         let mut events = first.events.len();
         let mut group = vec![first];
         while events < GROUP_EVENTS {

@@ -261,3 +261,58 @@ async fn a_network_that_breaks_in_every_way_loses_nothing() {
     load.more(300).await;
     load.every_acknowledged_event_is_stored_once(&url).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_a_full_disk_nothing_more_is_accepted_and_what_was_accepted_is_stored_later() {
+    let mut postgres = postgres().await;
+    let url = postgres.url(postgres.database());
+    let directory = tempfile::tempdir().expect("a directory");
+    // 4 MiB for the queue's file.
+    let service = Process::start_with_small_files(settings(&url, directory.path()), 8192).await;
+    let events = format!("http://{}/api/v1/audit/events", service.address);
+    postgres.kill().await.expect("killed");
+    let mut accepted = Vec::new();
+    let refused = loop {
+        let id = format!("disk-{}", accepted.len());
+        let large = with(
+            event(&id),
+            json!({"event_data": {"text": "x".repeat(100_000)}}),
+        );
+        let answer = http()
+            .post(&events)
+            .json(&large)
+            .send()
+            .await
+            .expect("an answer");
+        match answer.status().as_u16() {
+            202 => accepted.push(id),
+            503 => break answer,
+            status => panic!("{status}"),
+        }
+        assert!(accepted.len() < 200, "20 MB went into 4 MiB");
+    };
+    assert!(accepted.len() > 3, "{accepted:?}");
+    assert_eq!(refused.headers()["retry-after"], "1");
+    let problem = refused.text().await.expect("a body");
+    assert!(problem.contains("was not queued"), "{problem}");
+
+    postgres.restart().await.expect("restarted");
+    let client = testkit::postgres::connect(&url).await;
+    until("every accepted event to be stored", SOON, async || {
+        let rows = client
+            .query("SELECT correlation_id FROM audit_events", &[])
+            .await;
+        let stored: Vec<String> = rows
+            .map_err(|error| error.to_string())?
+            .iter()
+            .map(|row| row.get(0))
+            .collect();
+        let missing: Vec<_> = accepted.iter().filter(|id| !stored.contains(id)).collect();
+        if missing.is_empty() {
+            Ok(())
+        } else {
+            Err(format!("{missing:?} are missing"))
+        }
+    })
+    .await;
+}

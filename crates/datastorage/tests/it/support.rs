@@ -255,6 +255,8 @@ impl Answer {
     }
 }
 
+const BINARY: &str = env!("CARGO_BIN_EXE_datastorage");
+
 /// The server as a process of its own, to be killed.
 pub(crate) struct Process {
     child: Child,
@@ -264,10 +266,26 @@ pub(crate) struct Process {
 
 impl Process {
     /// Starts the binary; a restart uses the same port and the same queue.
-    pub(crate) async fn start(mut settings: BTreeMap<String, String>) -> Self {
+    pub(crate) async fn start(settings: BTreeMap<String, String>) -> Self {
+        Self::start_as(settings, Command::new(BINARY)).await
+    }
+
+    /// Starts the binary so that no file of its may grow beyond `blocks` of 512 bytes: writes fail as on a full disk.
+    pub(crate) async fn start_with_small_files(
+        settings: BTreeMap<String, String>,
+        blocks: u32,
+    ) -> Self {
+        let mut shell = Command::new("sh");
+        // The signal would kill it; ignored, the write gets an error (setrlimit(2), RLIMIT_FSIZE).
+        let script = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\"");
+        shell.args(["-c", &script, BINARY]);
+        Self::start_as(settings, shell).await
+    }
+
+    async fn start_as(mut settings: BTreeMap<String, String>, command: Command) -> Self {
         let file = PathBuf::from(&settings["DATASTORAGE_ADDRESS_FILE"]);
         forget(&file);
-        let child = spawn(&settings);
+        let child = spawn(&settings, command);
         let address = address(&file).await;
         let port = address.rsplit(':').next().expect("a port").to_owned();
         settings.insert("DATASTORAGE_SERVER_PORT".to_owned(), port);
@@ -292,7 +310,7 @@ impl Process {
     pub(crate) async fn restart(&mut self) {
         let file = PathBuf::from(&self.settings["DATASTORAGE_ADDRESS_FILE"]);
         forget(&file);
-        self.child = spawn(&self.settings);
+        self.child = spawn(&self.settings, Command::new(BINARY));
         assert_eq!(address(&file).await, self.address);
     }
 
@@ -314,8 +332,7 @@ impl Drop for Process {
     }
 }
 
-fn spawn(settings: &BTreeMap<String, String>) -> Child {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_datastorage"));
+fn spawn(settings: &BTreeMap<String, String>, mut command: Command) -> Child {
     command
         .env_clear()
         .envs(settings)
