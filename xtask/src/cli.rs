@@ -45,6 +45,24 @@ pub enum Command {
     Services,
     /// Removes what killed runs left and what has expired
     Reap,
+    /// Measures the project beside its alternatives, in one run
+    #[command(
+        after_help = "Examples:\n  cargo xtask bench lifecycle\n  cargo xtask bench migrations"
+    )]
+    Bench {
+        /// What is measured
+        topic: Topic,
+        /// Passed on to the benchmark; `-- --help` lists what it takes
+        #[arg(last = true)]
+        args: Vec<String>,
+    },
+    /// Makes the checked-in files that are generated, anew
+    #[command(after_help = "Examples:\n  cargo xtask gen client")]
+    Gen {
+        /// What is generated, with the generator's own flags
+        #[arg(required = true, trailing_var_arg = true)]
+        args: Vec<String>,
+    },
     /// Shows what runs, what is kept and what was left
     Status {
         /// How the answer is written
@@ -61,6 +79,31 @@ pub enum Command {
         /// The service whose environment it is
         service: String,
     },
+}
+
+/// What `bench` measures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Topic {
+    /// Cold, warm and hot runs beside plain kind, kubectl and psql
+    Lifecycle,
+    /// The migration engine beside psql
+    Migrations,
+    /// Data Storage's write and read paths beside COPY
+    Datastorage,
+    /// Storing an audit event
+    AuditStore,
+}
+
+impl Topic {
+    /// The benchmark's program in the package `bench`.
+    pub const fn program(self) -> &'static str {
+        match self {
+            Self::Lifecycle => "lifecycle",
+            Self::Migrations => "migrations",
+            Self::Datastorage => "datastorage",
+            Self::AuditStore => "audit_store",
+        }
+    }
 }
 
 /// How an answer is written.

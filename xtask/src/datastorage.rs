@@ -4,6 +4,10 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
+/// How long it serves on after SIGTERM. In production that is as long as a Service needs to forget a pod's endpoint; a run
+/// replaces Data Storage only while no suite talks to it.
+const NO_PAUSE: &str = "0s";
+
 /// What differs between one Data Storage and another.
 #[derive(Debug)]
 pub struct Config<'a> {
@@ -13,8 +17,6 @@ pub struct Config<'a> {
     pub database: (&'a str, u16, &'a str, &'a str),
     /// The file with user and password.
     pub secrets: PathBuf,
-    /// How long it serves on after SIGTERM: as long as a Service needs to forget the pod's endpoint.
-    pub drain_pause: &'a str,
     /// Where events wait while the database is away.
     pub queue: PathBuf,
     /// The profile whose tables must be there before it is ready (D10).
@@ -27,7 +29,7 @@ impl Config<'_> {
         let (host, port) = self.listen;
         let (database_host, database_port, name, user) = self.database;
         json!({
-            "server": {"host": host, "port": port, "drain_pause": self.drain_pause},
+            "server": {"host": host, "port": port, "drain_pause": NO_PAUSE},
             "logging": {"level": "info", "format": "json"},
             "database": {
                 "host": database_host, "port": database_port, "name": name, "user": user, "ssl_mode": "disable",

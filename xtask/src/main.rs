@@ -11,6 +11,7 @@ mod commands;
 mod database;
 mod datastorage;
 mod exit;
+mod health;
 mod history;
 mod image;
 mod lifecycle;
@@ -62,6 +63,8 @@ fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Command::Migrate(args) => commands::migrate::run(&door, &args),
         Command::Services => commands::services::run(),
         Command::Reap => commands::reap::run(&door),
+        Command::Bench { topic, args } => commands::programs::bench(&door, topic, &args),
+        Command::Gen { args } => commands::programs::generate(&door, &args),
         Command::Status { format } => commands::status::run(&door, format == cli::Format::Json),
         Command::Logs { service } => commands::attach::logs(&door, &service),
         Command::Shell { service } => commands::attach::shell(&door, &service),

@@ -286,7 +286,8 @@ impl Cmd {
         self.follow(on_line, || false)
     }
 
-    /// As [`Cmd::stream`], and ends the command early, as a success, once `enough` says so.
+    /// As [`Cmd::stream`], and ends the command early, as a success, once `enough` says so; it is asked after each
+    /// line and each tick.
     pub fn follow(
         &self,
         mut on_line: impl FnMut(&str),
@@ -312,15 +313,14 @@ impl Cmd {
                 Ok(text) => {
                     last.push(&text);
                     on_line(&text);
-                    if !enough() {
-                        continue;
-                    }
-                    end_group(&reader.pids());
-                    self.door.note(&line, "enough", began.elapsed());
-                    return Ok(0);
                 }
                 Err(RecvTimeoutError::Disconnected) => break,
                 Err(RecvTimeoutError::Timeout) => {}
+            }
+            if enough() {
+                end_group(&reader.pids());
+                self.door.note(&line, "enough", began.elapsed());
+                return Ok(0);
             }
             if let Some(error) = overdue(&self.door, &line, began, self.deadline, || last.text()) {
                 end_group(&reader.pids());

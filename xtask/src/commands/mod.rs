@@ -4,6 +4,7 @@ pub mod attach;
 pub mod down;
 pub mod e2e;
 pub mod migrate;
+pub mod programs;
 pub mod reap;
 pub mod services;
 pub mod status;

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::database::Database;
 use crate::exit::{Exit, Failure};
+use crate::health::Health;
 use crate::image::{self, fingerprint};
 use crate::lifecycle::session::{Level, Session};
 use crate::manifest::{self, Manifest};
@@ -15,7 +16,7 @@ use crate::process::Door;
 use crate::service::Ports;
 use crate::state::Resource;
 use crate::tools::kubectl::Kubectl;
-use crate::tools::{docker, kind};
+use crate::tools::{cargo, docker, kind};
 
 /// Node port of Data Storage, as the existing suites know it.
 const DATASTORAGE: u16 = 30081;
@@ -232,38 +233,44 @@ pub fn load_postgres(session: &Session, deadline: Duration) -> Result<String, Fa
     Ok(image)
 }
 
-/// Wraps the Data Storage binary as an image and streams it into the node.
+/// Brings Data Storage's image into the node unless it is there: the static binary wrapped as an image, or, on hosts that cannot
+/// build that, an image that Docker builds.
 pub fn load_datastorage(session: &Session) -> Result<String, Failure> {
     let (door, node) = (&session.door, kind::node(&cluster(session)));
-    let binary = std::fs::read(Session::made(
-        &session.made.datastorage,
-        "the Data Storage binary",
-    )?)
-    .map_err(|error| {
-        Failure::new(
-            Exit::Setup,
-            format!("cannot read the Data Storage binary: {error}"),
-        )
-    })?;
-    let image = image::of_binary("datastorage", &binary).map_err(|error| {
-        Failure::new(
-            Exit::Setup,
-            format!("cannot wrap Data Storage as an image: {error}"),
-        )
-    })?;
     let failed = |error: crate::process::Error| error.into_failure(Exit::Setup, door.cancel());
     let present = docker::node_images(door, &node).map_err(failed)?;
-    let known = present.contains(&image.reference);
-    if !known {
-        docker::archive_into_node(door, image.archive, &node).map_err(failed)?;
-        listed(door, &node, &image.reference)?;
-    }
-    let reference = session.made.image.get_or_init(|| image.reference);
-    Ok(if known {
-        format!("{reference} is in the node already")
+    let reference = if cargo::BUILDS_STATIC {
+        let binary = Session::made(&session.made.datastorage, "the Data Storage binary")?;
+        let image = std::fs::read(binary)
+            .and_then(|bytes| image::of_binary("datastorage", &bytes))
+            .map_err(Failure::setup)?;
+        if !present.contains(&image.reference) {
+            docker::archive_into_node(door, image.archive, &node).map_err(failed)?;
+        }
+        image.reference
     } else {
-        reference.clone()
-    })
+        let reference = docker::build(
+            door,
+            &session.paths.source,
+            "kind/datastorage.Dockerfile",
+            "kubernaut-datastorage",
+        )
+        .map_err(failed)?;
+        if !present.contains(&reference) {
+            docker::stream_into_node(door, &reference, &node).map_err(failed)?;
+        }
+        reference
+    };
+    let known = if present.contains(&reference) {
+        " is in the node already"
+    } else {
+        ""
+    };
+    listed(door, &node, &reference)?;
+    Ok(format!(
+        "{}{known}",
+        session.made.image.get_or_init(|| reference)
+    ))
 }
 
 /// An import's exit status is not proof: the node's container runtime itself must list the image. Returns its name there.
@@ -348,7 +355,7 @@ fn ensure(session: &Session, level: Level, objects: &[Value]) -> Result<&'static
 
 /// Waits until PostgreSQL's pod is ready over TCP, and keeps its address as this machine sees it.
 pub fn await_postgres(session: &Session, deadline: Duration) -> Result<String, Failure> {
-    kubectl(session).await_ready("app=postgres", deadline)?;
+    kubectl(session).await_ready("app=postgres", deadline, || None)?;
     record(session, "postgres")?;
     let port = host_port(session, POSTGRES)?;
     let database = |name: &str| Database {
@@ -383,7 +390,6 @@ pub fn deploy_datastorage(session: &Session) -> Result<String, Failure> {
             database: ("postgres", 5432, database, USER),
             secrets: "/etc/datastorage/secrets/db-secrets.yaml".into(),
             queue: "/var/lib/datastorage/queue".into(),
-            drain_pause: "2s",
             profile: &session.service.profile,
         };
         let secrets = crate::datastorage::secrets(USER, &session.password);
@@ -421,7 +427,10 @@ pub fn deploy_datastorage(session: &Session) -> Result<String, Failure> {
 
 /// Waits for the pod's Ready condition, then for the service itself on the path that the suite takes.
 pub fn await_datastorage(session: &Session, deadline: Duration) -> Result<String, Failure> {
-    kubectl(session).await_ready("app=datastorage", deadline)?;
+    let mut health = Health::of(Session::made(&session.made.url, "Data Storage's address")?);
+    kubectl(session).await_ready("app=datastorage", deadline, || {
+        session.look(&mut health).err()
+    })?;
     record(session, "datastorage")?;
     session.await_health(deadline)
 }

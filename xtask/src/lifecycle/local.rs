@@ -319,7 +319,6 @@ fn config<'a>(session: &'a Session, name: &str, database: &'a Database) -> Confi
         ),
         secrets: dir.join("db-secrets.yaml"),
         queue: dir.join("queue"),
-        drain_pause: "0s",
         profile: &session.service.profile,
     }
 }

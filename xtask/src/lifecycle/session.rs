@@ -11,6 +11,7 @@ use rand::distr::{Alphanumeric, SampleString as _};
 use crate::commands::migrate;
 use crate::database::Database;
 use crate::exit::{Exit, Failure};
+use crate::health::{Health, Verdict};
 use crate::lifecycle::plan::{Place, Stage, Step};
 use crate::lifecycle::{kind, local};
 use crate::paths::Paths;
@@ -369,38 +370,33 @@ impl Session {
         Ok(migrate::summary(&report))
     }
 
-    /// Waits until Data Storage itself says that it is ready, and keeps its last answer for the failure.
+    /// Waits until Data Storage itself says that it is ready, on the path that the suite takes.
     pub fn await_health(&self, deadline: Duration) -> Result<String, Failure> {
-        let url = format!(
-            "{}/health/ready",
-            Self::made(&self.made.url, "Data Storage's address")?
-        );
-        let agent: ureq::Agent = ureq::Agent::config_builder()
-            .timeout_global(Some(Duration::from_secs(2)))
-            .http_status_as_error(false)
-            .build()
-            .into();
-        let began = Instant::now();
-        loop {
+        let base = Self::made(&self.made.url, "Data Storage's address")?;
+        let (began, mut health) = (Instant::now(), Health::of(base));
+        while !self.look(&mut health)? {
             self.door.cancel().check()?;
-            let seen = match agent.get(&url).call() {
-                Ok(mut response) => {
-                    let status = response.status();
-                    let body = response.body_mut().read_to_string().unwrap_or_default();
-                    if status.is_success() {
-                        return Ok(url.trim_end_matches("/health/ready").to_owned());
-                    }
-                    format!("{status} {body}")
-                }
-                Err(error) => error.to_string(),
-            };
             self.check_children()?;
             if began.elapsed() > deadline {
-                return Err(Failure::new(Exit::Deadline, format!("Data Storage was not ready after {} s", deadline.as_secs()))
-                    .seen(format!("GET {url} answered: {seen}"))
-                    .next("the answer names what is missing: `cargo xtask migrate` applies it, a log lies beside the verdict"));
+                let waited = format!("Data Storage was not ready after {} s", deadline.as_secs());
+                return Err(Failure::new(Exit::Deadline, waited)
+                    .seen(health.seen())
+                    .next("its log lies beside the verdict"));
             }
             std::thread::sleep(Duration::from_millis(25));
+        }
+        Ok(base.clone())
+    }
+
+    /// One look at Data Storage: whether it is ready; fails once it is certain that it will not be.
+    pub fn look(&self, health: &mut Health) -> Result<bool, Failure> {
+        match health.ask() {
+            Verdict::Ready => Ok(true),
+            Verdict::Hopeless(failure) => Err(failure),
+            Verdict::Wait(worth_telling) => {
+                worth_telling.inspect(|text| self.report.note(text));
+                Ok(false)
+            }
         }
     }
 

@@ -12,6 +12,9 @@ use crate::process::{Cmd, Door};
 /// The target of the static Data Storage binary, the same file for a scratch image and for this machine (D6).
 pub const STATIC_TARGET: &str = "x86_64-unknown-linux-gnu";
 
+/// Whether this host builds the binary that a node runs.
+pub const BUILDS_STATIC: bool = cfg!(all(target_os = "linux", target_arch = "x86_64"));
+
 #[derive(Deserialize)]
 struct Message {
     reason: String,
@@ -40,7 +43,7 @@ pub fn build_binary(
         "--bin",
         package,
     ]);
-    if cfg!(all(target_os = "linux", target_arch = "x86_64")) {
+    if BUILDS_STATIC {
         command = command
             .args(["--target", STATIC_TARGET])
             .env("RUSTFLAGS", "-Ctarget-feature=+crt-static");

@@ -1,6 +1,7 @@
 //! docker: images of the host, and the containers that are Kind's nodes.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -111,6 +112,21 @@ pub fn published_ports(door: &Door, container: &str) -> Result<BTreeMap<u16, u16
         Some((port, bindings?.first()?.host_port.parse().ok()?))
     });
     Ok(pairs.collect())
+}
+
+/// Builds an image from a checkout, and names it by its content.
+pub fn build(door: &Door, source: &Path, dockerfile: &str, name: &str) -> Result<String, Error> {
+    let build = ["build", "--quiet", "--file", dockerfile, "."];
+    let id = door
+        .cmd("docker")
+        .args(build)
+        .dir(source)
+        .deadline(Duration::from_mins(20))
+        .read()?;
+    let content = id.trim_start_matches("sha256:");
+    let reference = format!("localhost/{name}:{}", content.get(..12).unwrap_or(content));
+    door.cmd("docker").args(["tag", &id, &reference]).read()?;
+    Ok(reference)
 }
 
 /// Streams an image of the host into a node's container runtime, without a file between.

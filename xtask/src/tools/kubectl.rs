@@ -89,9 +89,16 @@ impl Kubectl {
         }
     }
 
-    /// Waits until every pod that carries the label is ready, by watching; ends early once one of them cannot get there.
-    pub fn await_ready(&self, label: &str, deadline: Duration) -> Result<String, Failure> {
+    /// Waits until every pod that carries the label is ready, by watching; ends early once one of them cannot get there, or once
+    /// `hopeless` knows so from elsewhere.
+    pub fn await_ready(
+        &self,
+        label: &str,
+        deadline: Duration,
+        mut hopeless: impl FnMut() -> Option<Failure>,
+    ) -> Result<String, Failure> {
         let mut watched = Watched::default();
+        let mut given_up = None;
         let watch = self.cmd().args([
             "get",
             "pods",
@@ -106,9 +113,24 @@ impl Kubectl {
             let seen = std::cell::RefCell::new(&mut watched);
             watch.deadline(deadline).follow(
                 |line| seen.borrow_mut().line(line),
-                || seen.borrow().decided(),
+                || {
+                    given_up = hopeless();
+                    given_up.is_some() || seen.borrow().decided()
+                },
             )
         };
+        if let Some(failure) = given_up {
+            let log = watched
+                .pods
+                .keys()
+                .next()
+                .map(|pod| self.log_tail(pod))
+                .unwrap_or_default();
+            return Err(Failure {
+                seen: Some(format!("{}\n{log}", failure.seen.unwrap_or_default())),
+                ..failure
+            });
+        }
         let state = watched.describe();
         match (result, watched.dead()) {
             (_, Some((pod, why))) => Err(Failure::new(

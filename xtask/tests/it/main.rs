@@ -4,6 +4,7 @@ mod architecture;
 mod documents;
 mod lifecycle;
 mod migrate;
+mod local;
 mod usage;
 
 use std::process::{Command, Output};

@@ -1,0 +1,396 @@
+//! Cold, warm and hot environments by this tool, beside plain kind, kubectl and psql, all in one run.
+//!
+//! The measure is the time from the command until Data Storage answers that it is ready: what a suite waits for. Binaries and
+//! images are built before. PostgreSQL lies in memory with `fsync` off and `synchronous_commit` on for both.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use anyhow::{Context as _, bail};
+use clap::Parser;
+
+/// Measures the lifecycle
+#[derive(Debug, Parser)]
+struct Args {
+    /// How often each case is run; the median is shown
+    #[arg(long, default_value_t = 1)]
+    runs: usize,
+    /// Leave Kind out
+    #[arg(long)]
+    local_only: bool,
+}
+
+/// One row of the closing table: what was done, by whom, and its seconds.
+struct Row {
+    what: &'static str,
+    seconds: f64,
+}
+
+/// The name of the cluster that the plain way makes.
+const CLUSTER: &str = "e2e-bench-plain";
+/// The files of the audit profile, as a person would list them.
+const FILES: [&str; 3] = [
+    "0001_monthly_partitions",
+    "0002_audit_events",
+    "0003_audit_events_partitions",
+];
+
+fn main() -> anyhow::Result<()> {
+    let args = Args::parse();
+    let tool = PathBuf::from(
+        std::env::var_os("E2E_XTASK").context("run this by `cargo xtask bench lifecycle`")?,
+    );
+    let mut rows = Vec::new();
+    prepare(&tool)?;
+    local(&tool, args.runs, &mut rows)?;
+    if !args.local_only {
+        let create = plain(args.runs, &mut rows)?;
+        kind(&tool, args.runs, &mut rows)?;
+        table(&rows);
+        let cold = seconds(&rows, "kind: this tool, cold")?;
+        let by_hand = seconds(&rows, "kind: plain commands, cold")?;
+        say(&format!(
+            "cold: {:.2} of the plain commands' time; {:.2} of 1.1 x `kind create --wait` + 6 s",
+            cold / by_hand,
+            cold / (1.1 * create + 6.0)
+        ));
+        return Ok(());
+    }
+    table(&rows);
+    Ok(())
+}
+
+/// Builds what a run builds, so that no row counts a compiler.
+fn prepare(tool: &Path) -> anyhow::Result<()> {
+    up(tool, "local", &["--fresh"], None)?;
+    run(Command::new(tool).arg("down"))?;
+    Ok(())
+}
+
+fn local(tool: &Path, runs: usize, rows: &mut Vec<Row>) -> anyhow::Result<()> {
+    let (mut cold, mut hot) = (Vec::new(), Vec::new());
+    for _ in 0..runs {
+        cold.push(up(tool, "local", &["--fresh"], None)?);
+        // The first run on a kept environment builds the database's template; the next ones clone it.
+        up(tool, "local", &[], None)?;
+        hot.push(up(tool, "local", &[], None)?);
+        run(Command::new(tool).arg("down"))?;
+    }
+    rows.push(Row {
+        what: "local: this tool, cold",
+        seconds: median(cold),
+    });
+    rows.push(Row {
+        what: "local: this tool, hot",
+        seconds: median(hot),
+    });
+    Ok(())
+}
+
+fn kind(tool: &Path, runs: usize, rows: &mut Vec<Row>) -> anyhow::Result<()> {
+    let (mut cold, mut warm, mut hot) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..runs {
+        cold.push(up(tool, "kind", &["--fresh"], None)?);
+        up(tool, "kind", &[], None)?;
+        hot.push(up(tool, "kind", &[], None)?);
+        // Another Data Storage: a byte behind the file's end changes its digest and nothing else.
+        let other = std::env::temp_dir().join(format!("datastorage-bench-{}", std::process::id()));
+        let mut bytes = std::fs::read(binary()?)?;
+        bytes.push(0);
+        std::fs::write(&other, bytes)?;
+        warm.push(up(tool, "kind", &[], Some(&other))?);
+        std::fs::remove_file(&other)?;
+        run(Command::new(tool).arg("down"))?;
+    }
+    rows.push(Row {
+        what: "kind: this tool, cold",
+        seconds: median(cold),
+    });
+    rows.push(Row {
+        what: "kind: this tool, warm",
+        seconds: median(warm),
+    });
+    rows.push(Row {
+        what: "kind: this tool, hot",
+        seconds: median(hot),
+    });
+    Ok(())
+}
+
+/// One `up` by the tool, in seconds; its own table of stages is shown.
+fn up(
+    tool: &Path,
+    target: &str,
+    flags: &[&str],
+    datastorage: Option<&Path>,
+) -> anyhow::Result<f64> {
+    let mut command = Command::new(tool);
+    command
+        .args(["up", "workflowexecution", "--target", target])
+        .args(flags);
+    if let Some(path) = datastorage {
+        command.env("E2E_DATASTORAGE_BIN", path);
+    }
+    let began = Instant::now();
+    let stages = run(&mut command)?;
+    let seconds = began.elapsed().as_secs_f64();
+    say(&format!("\n== up --target {target} {}", flags.join(" ")));
+    for line in stages
+        .lines()
+        .take_while(|line| !line.starts_with("DATABASE_URL"))
+    {
+        say(line);
+    }
+    Ok(seconds)
+}
+
+/// What a person would type: create, load, apply, wait, psql per file, apply, wait. Returns the seconds of `kind create`.
+fn plain(runs: usize, rows: &mut Vec<Row>) -> anyhow::Result<f64> {
+    let (mut create, mut load, mut database, mut migrate, mut service, mut total) =
+        (vec![], vec![], vec![], vec![], vec![], vec![]);
+    let postgres =
+        std::env::var("POSTGRES_IMAGE").unwrap_or_else(|_| "postgres:16-alpine".to_owned());
+    let dir = tempfile::tempdir()?;
+    let image = scratch_image(dir.path())?;
+    for _ in 0..runs {
+        let kubeconfig = dir.path().join("kubeconfig");
+        let result = plain_run(&kubeconfig, &postgres, &image);
+        run(Command::new("kind")
+            .args(["delete", "cluster", "--name", CLUSTER, "--kubeconfig"])
+            .arg(&kubeconfig))?;
+        let [made, loaded, ready, migrated, served] = result?;
+        create.push(made);
+        load.push(loaded);
+        database.push(ready);
+        migrate.push(migrated);
+        service.push(served);
+        total.push(made + loaded + ready + migrated + served);
+    }
+    run(Command::new("docker").args(["image", "rm", "--force", &image]))?;
+    let create = median(create);
+    rows.push(Row {
+        what: "  kind create --wait 60s",
+        seconds: create,
+    });
+    rows.push(Row {
+        what: "  kind load, both images",
+        seconds: median(load),
+    });
+    rows.push(Row {
+        what: "  apply PostgreSQL, wait",
+        seconds: median(database),
+    });
+    rows.push(Row {
+        what: "  kubectl exec psql per file",
+        seconds: median(migrate),
+    });
+    rows.push(Row {
+        what: "  apply Data Storage, wait",
+        seconds: median(service),
+    });
+    rows.push(Row {
+        what: "kind: plain commands, cold",
+        seconds: median(total),
+    });
+    Ok(create)
+}
+
+fn plain_run(kubeconfig: &Path, postgres: &str, image: &str) -> anyhow::Result<[f64; 5]> {
+    let kubectl = |args: &[&str]| {
+        let mut command = Command::new("kubectl");
+        command
+            .arg("--kubeconfig")
+            .arg(kubeconfig)
+            .args(["--namespace", "kubernaut-system"])
+            .args(args);
+        command
+    };
+    let mut created = Command::new("kind");
+    created
+        .args([
+            "create",
+            "cluster",
+            "--name",
+            CLUSTER,
+            "--wait",
+            "60s",
+            "--kubeconfig",
+        ])
+        .arg(kubeconfig);
+    if let Ok(node) = std::env::var("KIND_NODE_IMAGE") {
+        created.args(["--image", &node]);
+    }
+    let create = timed(|| run(&mut created).map(drop))?;
+    let load = timed(|| {
+        run(Command::new("kind").args(["load", "docker-image", postgres, image, "--name", CLUSTER]))
+            .map(drop)
+    })?;
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let manifest = |name: &str| std::fs::read_to_string(root.join("kind/manifests").join(name));
+    let database = timed(|| {
+        feed(
+            &mut kubectl(&["apply", "-f", "-"]),
+            &manifest("namespace.yaml")?,
+        )?;
+        run(&mut kubectl(&[
+            "create",
+            "secret",
+            "generic",
+            "postgres",
+            "--from-literal=password=bench",
+        ]))?;
+        feed(
+            &mut kubectl(&["apply", "-f", "-"]),
+            &manifest("postgres.yaml")?
+                .replace("image: postgres:16-alpine", &format!("image: {postgres}")),
+        )?;
+        run(&mut kubectl(&[
+            "wait",
+            "--for=condition=Available",
+            "deployment/postgres",
+            "--timeout=120s",
+        ]))
+        .map(drop)
+    })?;
+    let migrate = timed(|| {
+        for file in FILES {
+            let sql = std::fs::read_to_string(root.join(format!("migrations/{file}.up.sql")))?;
+            let psql = [
+                "exec",
+                "-i",
+                "deployment/postgres",
+                "--",
+                "psql",
+                "-q",
+                "-v",
+                "ON_ERROR_STOP=1",
+                "-U",
+                "slm_user",
+                "-d",
+                "action_history",
+            ];
+            feed(&mut kubectl(&psql), &sql)?;
+        }
+        Ok(())
+    })?;
+    let config = "server: {port: 8080, host: 0.0.0.0}\ndatabase: {host: postgres, port: 5432, name: action_history, user: slm_user, ssl_mode: disable, \
+                  secretsFile: /etc/datastorage/secrets/db-secrets.yaml, usernameKey: username, passwordKey: password}\n";
+    let service = timed(|| {
+        run(&mut kubectl(&[
+            "create",
+            "configmap",
+            "datastorage",
+            &format!("--from-literal=config.yaml={config}"),
+        ]))?;
+        let secrets = "--from-literal=db-secrets.yaml={username: slm_user, password: bench}";
+        run(&mut kubectl(&[
+            "create",
+            "secret",
+            "generic",
+            "datastorage",
+            secrets,
+        ]))?;
+        feed(
+            &mut kubectl(&["apply", "-f", "-"]),
+            &manifest("datastorage.yaml")?.replace("localhost/kubernaut-datastorage:unset", image),
+        )?;
+        run(&mut kubectl(&[
+            "wait",
+            "--for=condition=Available",
+            "deployment/datastorage",
+            "--timeout=120s",
+        ]))
+        .map(drop)
+    })?;
+    Ok([create, load, database, migrate, service])
+}
+
+/// The image of Data Storage as `docker build` makes it.
+fn scratch_image(dir: &Path) -> anyhow::Result<String> {
+    let image = "localhost/datastorage-bench:1".to_owned();
+    std::fs::copy(binary()?, dir.join("datastorage"))?;
+    std::fs::write(
+        dir.join("Dockerfile"),
+        "FROM scratch\nCOPY datastorage /usr/bin/datastorage\nENTRYPOINT [\"/usr/bin/datastorage\"]\n",
+    )?;
+    run(Command::new("docker")
+        .args(["build", "--quiet", "--tag", &image])
+        .arg(dir))?;
+    Ok(image)
+}
+
+/// The static Data Storage binary that the tool has built.
+fn binary() -> anyhow::Result<PathBuf> {
+    let this = std::env::current_exe()?;
+    let target = this
+        .ancestors()
+        .nth(2)
+        .context("this program lies in cargo's target directory")?;
+    let path = target.join("x86_64-unknown-linux-gnu/release/datastorage");
+    anyhow::ensure!(
+        path.exists(),
+        "no Data Storage binary at {}",
+        path.display()
+    );
+    Ok(path)
+}
+
+fn timed(work: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<f64> {
+    let began = Instant::now();
+    work()?;
+    Ok(began.elapsed().as_secs_f64())
+}
+
+fn run(command: &mut Command) -> anyhow::Result<String> {
+    let output = command
+        .stdin(Stdio::null())
+        .output()
+        .with_context(|| format!("cannot start {command:?}"))?;
+    if !output.status.success() {
+        bail!(
+            "{command:?} failed: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+fn feed(command: &mut Command, input: &str) -> anyhow::Result<()> {
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()?;
+    child
+        .stdin
+        .take()
+        .context("a pipe was asked for")?
+        .write_all(input.as_bytes())?;
+    anyhow::ensure!(child.wait()?.success(), "{command:?} failed");
+    Ok(())
+}
+
+fn seconds(rows: &[Row], what: &str) -> anyhow::Result<f64> {
+    rows.iter()
+        .find(|row| row.what == what)
+        .map(|row| row.seconds)
+        .with_context(|| format!("no row {what}"))
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+fn table(rows: &[Row]) {
+    say("\ncase                              seconds");
+    for Row { what, seconds } in rows {
+        say(&format!("{what:<32} {seconds:>8.2}"));
+    }
+}
+
+fn say(line: &str) {
+    // Nobody may be reading any more; the measurement goes on to its clean-up all the same.
+    drop(writeln!(std::io::stdout().lock(), "{line}"));
+}

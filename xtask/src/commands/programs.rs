@@ -1,0 +1,53 @@
+//! `cargo xtask bench` and `cargo xtask gen`: programs of their own packages, so that this tool stays quick to build (D1).
+
+use std::time::Duration;
+
+use crate::cli::Topic;
+use crate::exit::{Exit, Failure};
+use crate::paths::{Paths, cargo};
+use crate::process::{Cmd, Door};
+use crate::report;
+
+/// How long a benchmark or a generator may take, its build included.
+const DEADLINE: Duration = Duration::from_hours(1);
+/// Tells a benchmark of the lifecycle which tool to measure.
+const TOOL: &str = "E2E_XTASK";
+
+/// Runs a benchmark in release form.
+pub fn bench(door: &Door, topic: Topic, args: &[String]) -> anyhow::Result<Exit> {
+    let program = [
+        "run",
+        "--release",
+        "--quiet",
+        "--package",
+        "bench",
+        "--bin",
+        topic.program(),
+        "--",
+    ];
+    run(door, |command| command.args(program).args(args))
+}
+
+/// Runs the generator.
+pub fn generate(door: &Door, args: &[String]) -> anyhow::Result<Exit> {
+    run(door, |command| {
+        command
+            .args(["run", "--quiet", "--package", "codegen", "--"])
+            .args(args)
+    })
+}
+
+fn run(door: &Door, program: impl FnOnce(Cmd) -> Cmd) -> anyhow::Result<Exit> {
+    let paths = Paths::find(door)?;
+    let command = door
+        .cmd(cargo())
+        .dir(&paths.source)
+        .env(TOOL, std::env::current_exe()?)
+        .deadline(DEADLINE);
+    match program(command).stream(report::print)? {
+        0 => Ok(Exit::Passed),
+        code => {
+            Err(Failure::new(Exit::Setup, format!("the program ended with exit {code}")).into())
+        }
+    }
+}

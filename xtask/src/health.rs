@@ -1,0 +1,154 @@
+//! Data Storage's own answer on its readiness, and when it is certain that it will stay unready.
+
+use std::time::{Duration, Instant};
+
+use serde::Deserialize;
+
+use crate::exit::{Exit, Failure};
+
+/// How long a schema may be incomplete although its migrations are applied: as long as Data Storage needs to look again.
+const HOPELESS: Duration = Duration::from_secs(3);
+/// After how long an answer that is no failure yet is told.
+const NOTEWORTHY: Duration = Duration::from_secs(3);
+/// Least time between two questions.
+const PAUSE: Duration = Duration::from_millis(25);
+
+/// What Data Storage said last, and since when it has said so.
+#[derive(Debug)]
+pub struct Health {
+    url: String,
+    agent: ureq::Agent,
+    asked: Option<Instant>,
+    answer: String,
+    since: Instant,
+    told: bool,
+}
+
+/// What follows from an answer.
+#[derive(Debug)]
+pub enum Verdict {
+    /// It is ready.
+    Ready,
+    /// It may become ready; the sentence, if any, is new and worth showing.
+    Wait(Option<String>),
+    /// It will not become ready.
+    Hopeless(Failure),
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Readiness {
+    reason: String,
+    missing: Vec<String>,
+}
+
+impl Health {
+    /// Asks the Data Storage at this base URL.
+    pub fn of(base: &str) -> Self {
+        let agent = ureq::Agent::config_builder()
+            .timeout_global(Some(Duration::from_secs(2)))
+            .http_status_as_error(false)
+            .build();
+        let (url, agent) = (format!("{base}/health/ready"), agent.into());
+        Self {
+            url,
+            agent,
+            asked: None,
+            answer: "nothing yet".to_owned(),
+            since: Instant::now(),
+            told: false,
+        }
+    }
+
+    /// What it said last, for a failure's evidence.
+    pub fn seen(&self) -> String {
+        format!("GET {} answered: {}", self.url, self.answer)
+    }
+
+    /// Asks, unless it was asked a moment ago.
+    pub fn ask(&mut self) -> Verdict {
+        if self.asked.is_some_and(|asked| asked.elapsed() < PAUSE) {
+            return Verdict::Wait(None);
+        }
+        self.asked = Some(Instant::now());
+        let (ready, answer) = match self.agent.get(&self.url).call() {
+            Ok(mut response) => (
+                response.status().is_success(),
+                response.body_mut().read_to_string().unwrap_or_default(),
+            ),
+            Err(error) => (false, error.to_string()),
+        };
+        if ready {
+            return Verdict::Ready;
+        }
+        self.judge(answer, Instant::now())
+    }
+
+    fn judge(&mut self, answer: String, now: Instant) -> Verdict {
+        if answer != self.answer {
+            (self.answer, self.since, self.told) = (answer, now, false);
+        }
+        let lasted = now.duration_since(self.since);
+        let readiness: Readiness = serde_json::from_str(&self.answer).unwrap_or_default();
+        if readiness.reason == "schema_incomplete" && lasted > HOPELESS {
+            let what = format!(
+                "Data Storage misses {} although its migrations are applied",
+                readiness.missing.join(", ")
+            );
+            return Verdict::Hopeless(
+                Failure::new(Exit::Setup, what)
+                    .seen(self.seen())
+                    .next("cargo xtask migrate verify names the difference"),
+            );
+        }
+        if lasted > NOTEWORTHY && !self.told {
+            self.told = true;
+            return Verdict::Wait(Some(format!(
+                "Data Storage is not ready yet: {}",
+                self.answer
+            )));
+        }
+        Verdict::Wait(None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MISSING: &str =
+        r#"{"status":"not_ready","reason":"schema_incomplete","missing":["table audit_events"]}"#;
+
+    #[test]
+    fn a_table_that_stays_missing_is_named_and_ends_the_wait() {
+        let (mut health, now) = (Health::of("http://127.0.0.1:1"), Instant::now());
+        assert!(matches!(
+            health.judge(MISSING.to_owned(), now),
+            Verdict::Wait(None)
+        ));
+        let Verdict::Hopeless(failure) =
+            health.judge(MISSING.to_owned(), now + Duration::from_secs(4))
+        else {
+            panic!("no end")
+        };
+        assert!(failure.what.contains("table audit_events"), "{failure}");
+    }
+
+    #[test]
+    fn a_database_that_is_away_is_told_once_and_waited_for() {
+        let (mut health, now) = (Health::of("http://127.0.0.1:1"), Instant::now());
+        let away = r#"{"status":"not_ready","reason":"database_unreachable"}"#;
+        assert!(matches!(
+            health.judge(away.to_owned(), now),
+            Verdict::Wait(None)
+        ));
+        let later = now + Duration::from_secs(4);
+        assert!(
+            matches!(health.judge(away.to_owned(), later), Verdict::Wait(Some(text)) if text.contains("database_unreachable"))
+        );
+        assert!(matches!(
+            health.judge(away.to_owned(), later),
+            Verdict::Wait(None)
+        ));
+    }
+}

@@ -1,0 +1,333 @@
+//! Runs without Docker, with a real PostgreSQL and the real Data Storage: reuse, two at once, and what a killed run leaves.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::{Value, json};
+
+use crate::xtask;
+
+/// A target directory of its own, with the runs in it.
+struct Place(tempfile::TempDir);
+
+impl Place {
+    fn new() -> Self {
+        // Its binaries are there before a run needs them.
+        testkit::postgres::installation();
+        Self(tempfile::tempdir().expect("a temporary directory"))
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = xtask(args);
+        command
+            .env("CARGO_TARGET_DIR", self.0.path())
+            .env("E2E_DATASTORAGE_BIN", datastorage());
+        command
+    }
+
+    /// Runs a verb to success and returns standard output and standard error.
+    fn run(&self, args: &[&str]) -> (String, String) {
+        let output = self.command(args).output().expect("the tool starts");
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{args:?}: {stderr}");
+        (String::from_utf8_lossy(&output.stdout).into_owned(), stderr)
+    }
+
+    fn up(&self) -> (BTreeMap<String, String>, String) {
+        let (stdout, stderr) = self.run(&["up", "workflowexecution", "--target", "local"]);
+        let pairs = stdout
+            .lines()
+            .filter_map(|line| line.split_once('='))
+            .map(|(name, value)| (name.to_owned(), value.to_owned()));
+        (pairs.collect(), stderr)
+    }
+
+    fn states(&self) -> Vec<Value> {
+        let runs = fs::read_dir(self.0.path().join("e2e"))
+            .into_iter()
+            .flatten()
+            .flatten();
+        runs.filter_map(|run| {
+            serde_json::from_str(&fs::read_to_string(run.path().join("state.json")).ok()?).ok()
+        })
+        .collect()
+    }
+
+    /// No state, no process of the runs, no directory of a PostgreSQL server.
+    fn assert_clean(&self, runs: &[String], servers: &[PathBuf]) {
+        assert_eq!(self.states(), Vec::<Value>::new());
+        for run in runs {
+            assert_eq!(processes(run), Vec::<String>::new(), "{run} left processes");
+        }
+        for server in servers {
+            assert!(!server.exists(), "{} is left", server.display());
+        }
+    }
+}
+
+/// The Data Storage binary, built as a debug build once for all tests here.
+fn datastorage() -> &'static Path {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY.get_or_init(|| {
+        let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
+        let built = Command::new(cargo)
+            .args([
+                "build",
+                "--quiet",
+                "--package",
+                "datastorage",
+                "--bin",
+                "datastorage",
+            ])
+            .status();
+        assert!(
+            built.is_ok_and(|status| status.success()),
+            "Data Storage does not build: run `cargo build -p datastorage` and read why"
+        );
+        Path::new(env!("CARGO_BIN_EXE_xtask")).with_file_name("datastorage")
+    })
+}
+
+fn processes(run: &str) -> Vec<String> {
+    let mark = format!("E2E_RUN={run}");
+    let dirs = fs::read_dir("/proc")
+        .expect("/proc")
+        .flatten()
+        .map(|entry| entry.path());
+    dirs.filter(|dir| {
+        fs::read(dir.join("environ"))
+            .unwrap_or_default()
+            .split(|byte| *byte == 0)
+            .any(|pair| pair == mark.as_bytes())
+    })
+    .map(|dir| {
+        fs::read_to_string(dir.join("cmdline"))
+            .unwrap_or_default()
+            .replace('\0', " ")
+    })
+    .collect()
+}
+
+fn servers(states: &[Value]) -> Vec<PathBuf> {
+    let resources = states
+        .iter()
+        .flat_map(|state| state["resources"].as_array().cloned().unwrap_or_default());
+    resources
+        .filter_map(|resource| resource["dir"].as_str().map(PathBuf::from))
+        .collect()
+}
+
+fn total(url: &str) -> u64 {
+    let mut response = ureq::get(format!("{url}/api/v1/audit/events"))
+        .call()
+        .expect("Data Storage answers");
+    let page: Value = response.body_mut().read_json().expect("a page of events");
+    page["pagination"]["total"].as_u64().expect("a total")
+}
+
+fn emit(url: &str) {
+    let event = json!([{
+        "event_category": "workflow", "event_action": "workflow.started", "event_outcome": "success",
+        "resource_type": "WorkflowExecution", "correlation_id": "test-123",
+    }]);
+    let response = ureq::post(format!("{url}/api/v1/audit/events/batch"))
+        .send_json(event)
+        .expect("the event is stored");
+    assert_eq!(response.status(), 201);
+}
+
+#[test]
+fn a_kept_environment_is_used_again_and_ends_in_the_same_state() {
+    let place = Place::new();
+    let (cold, said) = place.up();
+    assert!(!said.contains("used again"), "{said}");
+    emit(&cold["DATASTORAGE_URL"]);
+    assert_eq!(total(&cold["DATASTORAGE_URL"]), 1);
+
+    let (hot, said) = place.up();
+    assert!(
+        said.contains("used again: same binaries")
+            && said.contains("is used again: same binary and configuration"),
+        "{said}"
+    );
+    assert_eq!(cold, hot, "a suite gets the same environment");
+    assert_eq!(
+        total(&hot["DATASTORAGE_URL"]),
+        0,
+        "what an earlier run wrote is not there"
+    );
+    let url = &hot["DATABASE_URL"];
+    let password = fs::read_to_string(Path::new(&hot["E2E_EVIDENCE_DIR"]).join("password"))
+        .expect("the password's file");
+    let mut again = place.command(&[
+        "migrate",
+        "--profile",
+        "workflowexecution",
+        "--database-url",
+        url,
+    ]);
+    let output = again
+        .env("PGPASSWORD", password)
+        .output()
+        .expect("the tool starts");
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.success() && stdout.contains("nothing to do"),
+        "the schema of both is the same: {stdout}"
+    );
+
+    let (states, run) = (place.states(), hot["E2E_RUN"].clone());
+    place.run(&["down", "workflowexecution"]);
+    place.assert_clean(&[run], &servers(&states));
+}
+
+#[test]
+fn fresh_leaves_the_kept_environment_alone() {
+    let place = Place::new();
+    let (kept, _) = place.up();
+    let (stdout, _) = place.run(&["up", "workflowexecution", "--target", "local", "--fresh"]);
+    assert!(
+        !stdout.contains(&kept["DATASTORAGE_URL"]) && !stdout.contains(&kept["DATABASE_URL"]),
+        "{stdout}"
+    );
+    assert_eq!(
+        total(&kept["DATASTORAGE_URL"]),
+        0,
+        "the kept one still answers"
+    );
+    place.run(&["down"]);
+    assert_eq!(place.states(), Vec::<Value>::new());
+}
+
+#[test]
+fn a_changed_binary_is_noticed_and_the_rest_is_used_again() {
+    let place = Place::new();
+    let (before, _) = place.up();
+    let other = place.0.path().join("other");
+    let mut bytes = fs::read(datastorage()).expect("the binary");
+    bytes.push(0);
+    fs::write(&other, bytes).expect("a copy");
+    fs::set_permissions(&other, std::os::unix::fs::PermissionsExt::from_mode(0o755))
+        .expect("an executable copy");
+    let mut command = place.command(&["up", "workflowexecution", "--target", "local"]);
+    let output = command
+        .env("E2E_DATASTORAGE_BIN", &other)
+        .output()
+        .expect("the tool starts");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    assert!(
+        said.contains("made anew: it has changed") && said.contains("used again: same binaries"),
+        "{said}"
+    );
+    assert_eq!(
+        processes(&before["E2E_RUN"]).len(),
+        2,
+        "the old two are gone, the new two run"
+    );
+    place.run(&["down"]);
+    assert_eq!(processes(&before["E2E_RUN"]), Vec::<String>::new());
+}
+
+#[test]
+fn two_runs_at_once_do_not_meet() {
+    let places = [Place::new(), Place::new()];
+    let environments: Vec<_> = std::thread::scope(|scope| {
+        let running: Vec<_> = places
+            .iter()
+            .map(|place| scope.spawn(|| place.up().0))
+            .collect();
+        running
+            .into_iter()
+            .map(|run| run.join().expect("a run"))
+            .collect()
+    });
+    emit(&environments[0]["DATASTORAGE_URL"]);
+    assert_eq!(
+        (
+            total(&environments[0]["DATASTORAGE_URL"]),
+            total(&environments[1]["DATASTORAGE_URL"])
+        ),
+        (1, 0)
+    );
+    for place in &places {
+        place.run(&["down"]);
+    }
+}
+
+#[test]
+fn a_run_killed_at_any_stage_is_removed_by_reap() {
+    for stage in [
+        "preflight",
+        "deploy PostgreSQL",
+        "migrate",
+        "deploy Data Storage",
+        "wait for Data Storage",
+    ] {
+        let place = Place::new();
+        let log = place.0.path().join("log");
+        let mut command = place.command(&["up", "workflowexecution", "--target", "local"]);
+        let mut child = command
+            .stdout(Stdio::null())
+            .stderr(fs::File::create(&log).expect("a log"))
+            .spawn()
+            .expect("the tool starts");
+        let began = Instant::now();
+        while !fs::read_to_string(&log)
+            .unwrap_or_default()
+            .contains(&format!("… {stage}"))
+        {
+            assert!(
+                began.elapsed() < Duration::from_mins(1),
+                "the run never came to {stage}"
+            );
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        kill(
+            Pid::from_raw(child.id().try_into().expect("a process id")),
+            Signal::SIGKILL,
+        )
+        .expect("the tool runs");
+        child.wait().expect("the tool ends");
+        let states = place.states();
+        let runs: Vec<String> = states
+            .iter()
+            .filter_map(|state| state["run"].as_str().map(str::to_owned))
+            .collect();
+        place.run(&["reap"]);
+        place.assert_clean(&runs, &servers(&states));
+    }
+}
+
+#[test]
+fn a_data_storage_that_ends_at_start_is_told_with_its_last_words() {
+    let place = Place::new();
+    let broken = place.0.path().join("broken");
+    fs::write(
+        &broken,
+        "#!/bin/sh\necho 'configuration: no such queue directory' >&2\nexit 7\n",
+    )
+    .expect("a script");
+    fs::set_permissions(&broken, std::os::unix::fs::PermissionsExt::from_mode(0o755))
+        .expect("an executable script");
+    let mut command = place.command(&["up", "workflowexecution", "--target", "local"]);
+    let output = command
+        .env("E2E_DATASTORAGE_BIN", &broken)
+        .output()
+        .expect("the tool starts");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(4), "{said}");
+    assert!(
+        said.contains("datastorage ended at start")
+            && said.contains("exit 7")
+            && said.contains("no such queue directory"),
+        "{said}"
+    );
+    assert_eq!(place.states(), Vec::<Value>::new());
+}
