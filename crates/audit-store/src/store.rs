@@ -128,10 +128,11 @@ impl Store {
         let directory = journal.as_ref().map(|(directory, _)| directory.clone());
         let interval = journal.map_or(Duration::MAX, |(_, interval)| interval);
         let syncs = Arc::clone(&shared);
-        threads.push(spawn("audit-sync", move || {
+        let syncer = spawn("audit-sync", move || {
             sync::run(&syncs, interval);
             drop(signal);
-        })?);
+        });
+        threads.push(syncer.inspect_err(|_| shared.stop())?);
         Ok(Self {
             shared,
             recovered,

@@ -336,3 +336,6 @@ fn put_aside(path: &Path) {
         tracing::warn!(path = %path.display(), %error, "cannot put a damaged journal segment aside");
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -184,7 +184,7 @@ async fn runs_at_the_same_time_share_a_directory_and_the_next_run_sends_what_the
     let running: Vec<_> = (0..4)
         .map(|number| {
             let mut command = emit(NOBODY, directory.path());
-            command.args(["--stdin", "--deadline", "300ms"]);
+            command.args(["--stdin", "--deadline", "1s"]);
             std::thread::spawn(move || run(&mut command, line(number)))
         })
         .collect();

@@ -1,6 +1,6 @@
 //! The report of 2025-12-18: its eight failing specs through store, client, server and PostgreSQL, and its causes told apart.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use audit_store::{
     Store,
@@ -14,7 +14,7 @@ use testkit::{events::unique, postgres};
 use uuid::Uuid;
 
 use crate::{
-    server::{DEADLINE, directory, open, quick},
+    server::{DEADLINE, directory, flush_until, open, quick},
     service::Service,
 };
 
@@ -201,7 +201,10 @@ async fn blocked(store: &Store, event: audit_store::Event) -> Seen {
     store
         .store(event)
         .expect("accepted: the journal waits for the schema");
-    let report = store.flush(Duration::from_millis(500)).await;
+    let report = flush_until(store, "an attempt to fail", |report| {
+        report.blocked_by.is_some()
+    })
+    .await;
     assert_eq!((report.journalled, report.parked), (1, 0), "{report:?}");
     let error: Arc<Error> = report.blocked_by.expect("a reason");
     let problem = error

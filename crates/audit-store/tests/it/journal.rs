@@ -4,7 +4,7 @@ use std::{fs, path::Path, time::Duration};
 
 use audit_store::{Config, JournalConfig, Mode, OpenError, Recovered, Store, StoreError};
 
-use crate::server::{DEADLINE, Reply, Server, directory, event, numbers, open, quick};
+use crate::server::{DEADLINE, Reply, Server, directory, event, flush_until, numbers, open, quick};
 
 /// Nobody listens there: port 9 (discard) is not served.
 const NOBODY: &str = "http://127.0.0.1:9";
@@ -107,8 +107,12 @@ async fn the_cursor_keeps_a_restart_from_sending_all_again() {
     for number in 0..100 {
         store.store(event(number)).expect("accepted");
     }
+    flush_until(&store, "60 events to be stored", |report| {
+        report.stored == 60
+    })
+    .await;
     let report = store
-        .close(Duration::from_millis(200))
+        .close(Duration::ZERO)
         .await
         .expect("a journal loses nothing");
     assert_eq!((report.stored, report.journalled), (60, 40));

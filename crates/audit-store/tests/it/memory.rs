@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use audit_store::{CloseError, Config, Mode, StoreError};
 
-use crate::server::{DEADLINE, Reply, Server, directory, event, numbers, open, quick};
+use crate::server::{DEADLINE, Reply, Server, directory, event, flush_until, numbers, open, quick};
 
 fn memory(events: usize) -> Config {
     Config {
@@ -47,10 +47,11 @@ async fn a_full_buffer_says_no_and_a_close_counts_the_lost() {
         store.store(event(10)),
         Err(StoreError::BufferFull { capacity: 10 })
     ));
-    let CloseError::Lost { report } = store
-        .close(Duration::from_millis(100))
-        .await
-        .expect_err("ten are lost");
+    flush_until(&store, "an attempt to fail", |report| {
+        report.blocked_by.is_some()
+    })
+    .await;
+    let CloseError::Lost { report } = store.close(Duration::ZERO).await.expect_err("ten are lost");
     assert_eq!((report.lost, report.stored, report.journalled), (10, 0, 0));
     assert!(report.blocked_by.is_some());
 }

@@ -16,7 +16,7 @@ use embedded_postgres::Options;
 use testkit::{events::unique, postgres, wait};
 
 use crate::{
-    server::{DEADLINE, directory, open, quick},
+    server::{DEADLINE, directory, flush_until, open, quick},
     service::Service,
 };
 
@@ -167,13 +167,8 @@ async fn events_that_data_storage_queued_while_its_database_was_killed_are_store
     for number in 100..200 {
         store.store(event(number)).expect("accepted");
     }
-    let queued = wait::until("Data Storage to queue a batch", DEADLINE, async || {
-        let report = store.flush(Duration::from_millis(100)).await;
-        if report.queued > 0 {
-            Ok(report)
-        } else {
-            Err(format!("{report:?}"))
-        }
+    let queued = flush_until(&store, "Data Storage to queue a batch", |report| {
+        report.queued > 0
     })
     .await;
     assert_eq!((queued.stored, queued.journalled), (100, 100), "{queued:?}");

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use audit_store::{Config, StoreError};
 use tokio::net::TcpListener;
 
-use crate::server::{DEADLINE, Reply, Server, directory, event, numbers, open, quick};
+use crate::server::{DEADLINE, Reply, Server, directory, event, flush_until, numbers, open, quick};
 
 #[tokio::test]
 async fn events_arrive_once_in_order_and_in_batches() {
@@ -91,7 +91,10 @@ async fn an_absent_server_stops_neither_acceptance_nor_order() {
     for number in 0..500 {
         store.store(event(number)).expect("accepted");
     }
-    let report = store.flush(Duration::from_millis(200)).await;
+    let report = flush_until(&store, "an attempt to fail", |report| {
+        report.blocked_by.is_some()
+    })
+    .await;
     assert_eq!((report.stored, report.journalled), (0, 500));
     assert!(
         report
@@ -202,8 +205,8 @@ async fn a_202_leaves_events_journalled_until_they_are_committed() {
     for number in 0..5 {
         store.store(event(number)).expect("accepted");
     }
-    let report = store.flush(Duration::from_millis(200)).await;
-    assert_eq!((report.stored, report.queued, report.journalled), (0, 5, 5));
+    let report = flush_until(&store, "a 202", |report| report.queued == 5).await;
+    assert_eq!((report.stored, report.journalled), (0, 5));
     server.now(|_| Reply::Commit);
     let report = store.flush(DEADLINE).await;
     assert!(report.is_complete() && report.queued == 0, "{report:?}");

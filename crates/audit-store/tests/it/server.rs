@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use audit_store::{Backoff, Config, Event, Store};
+use audit_store::{Backoff, Config, Event, Report, Store};
 use axum::{
     Router,
     extract::{DefaultBodyLimit, State},
@@ -16,6 +16,7 @@ use axum::{
 use datastorage_api::{AuditEventRequest, EventCategory, EventOutcome};
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use testkit::wait;
 use tokio::{net::TcpListener, task::JoinHandle};
 
 /// Longest wait of a test for something that takes milliseconds.
@@ -180,6 +181,23 @@ pub(crate) fn directory() -> TempDir {
 
 pub(crate) fn open(url: &str, config: Config) -> Store {
     Store::open(url, config).expect("a store")
+}
+
+/// Flushes until the report is as wanted, which is not what a flush waits for when the server does not take events.
+pub(crate) async fn flush_until(
+    store: &Store,
+    what: &str,
+    wanted: impl Fn(&Report) -> bool,
+) -> Report {
+    wait::until(what, DEADLINE, async || {
+        let report = store.flush(Duration::from_millis(50)).await;
+        if wanted(&report) {
+            Ok(report)
+        } else {
+            Err(format!("{report:?}"))
+        }
+    })
+    .await
 }
 
 /// The `number`th event of a stream.
