@@ -42,9 +42,13 @@ impl BatchBuilder {
         }
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.items.is_empty()
+    }
+
     /// Returns whether an event of `length` bytes may join.
     pub(crate) fn has_room(&self, length: usize) -> bool {
-        self.items.is_empty()
+        self.is_empty()
             || (self.items.len() < self.max_events && self.body.len() + length < MAX_BYTES)
     }
 

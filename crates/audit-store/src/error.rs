@@ -102,8 +102,8 @@ pub enum StoreError {
 /// What a close could not keep.
 #[derive(Debug, thiserror::Error)]
 pub enum CloseError {
-    /// A memory-only store ended with events that are not stored.
-    #[error("AUDIT DATA LOSS: the memory-only audit store lost {} events{}", report.lost, report.blocked())]
+    /// A memory-only store ended with events that are not stored, or a journal was damaged while it was in use.
+    #[error("AUDIT DATA LOSS: the audit store lost {} events{}", report.lost, report.blocked())]
     Lost {
         /// The counts.
         report: Report,

@@ -13,7 +13,7 @@ pub struct Report {
     pub queued: u64,
     /// Refused by Data Storage for good and put aside with the reason; see [`crate::Store::parked`].
     pub parked: u64,
-    /// Lost by a memory-only store.
+    /// Lost: by a memory-only store that ended or whose event was refused, or by damage to a journal in use.
     pub lost: u64,
     /// What the last attempt failed with, while events wait.
     pub blocked_by: Option<Arc<datastorage_client::Error>>,

@@ -98,9 +98,11 @@ impl Sender {
 
     async fn send(&mut self, extent: Extent) {
         let target = self.shared.lock().accepted;
-        while self.is_due(extent, target) {
+        while let Some(accepted) = self.due(extent, target) {
             match self.read() {
-                Ok(batch) if batch.len() == 0 => return,
+                // At the end of the store the journal is closed under the sender's feet.
+                Ok(batch) if batch.len() == 0 && self.shared.is_stopped() => return,
+                Ok(batch) if batch.len() == 0 => self.write_off(accepted),
                 Ok(batch) => self.deliver(&batch).await,
                 Err(error) => {
                     tracing::error!(%error, "cannot read the audit journal; its events stay there and are tried again");
@@ -111,14 +113,31 @@ impl Sender {
         }
     }
 
-    fn is_due(&self, extent: Extent, target: u64) -> bool {
+    /// Returns how many events are accepted by now, if there is something to send.
+    fn due(&self, extent: Extent, target: u64) -> Option<u64> {
         let backlog = self.shared.lock();
         let wanted = self.shared.wanted.load(Ordering::Relaxed);
-        match extent {
+        let due = match extent {
             _ if backlog.settled < wanted => true,
             Extent::Whole => backlog.waiting() >= self.config.batch_size as u64,
             Extent::All => backlog.settled < target,
-        }
+        };
+        due.then_some(backlog.accepted)
+    }
+
+    /// Gives up what cannot be read though it was accepted: the disk, or someone, damaged the journal meanwhile.
+    fn write_off(&mut self, accepted: u64) {
+        let mut backlog = self.shared.lock();
+        let lost = accepted.saturating_sub(backlog.settled);
+        backlog.settled += lost;
+        drop(backlog);
+        tracing::error!(
+            events = lost,
+            "AUDIT DATA LOSS: accepted events cannot be read back from the journal; its damaged files are kept"
+        );
+        self.shared
+            .progress
+            .send_modify(|report| report.lost += lost);
     }
 
     fn read(&mut self) -> io::Result<Batch> {
@@ -318,7 +337,12 @@ fn read_journal(shared: &Shared, reader: &mut Reader, batch: &mut BatchBuilder) 
     };
     loop {
         let before: Position = reader.position();
-        match reader.peek(extent)? {
+        let step = match reader.peek(extent) {
+            // What was read before the error is sent; the reader stands behind it.
+            Err(_) if !batch.is_empty() => return Ok(()),
+            step => step?,
+        };
+        match step {
             Step::Frame {
                 accepted_us,
                 payload,

@@ -217,7 +217,7 @@ impl Store {
     /// A second call reports the same.
     ///
     /// # Errors
-    /// A memory-only store has lost events.
+    /// Events are lost: of a memory-only store, or by damage to the journal.
     pub async fn close(&self, deadline: Duration) -> Result<Report, CloseError> {
         self.shared.lock().closed = true;
         if !self.shared.is_stopped() {

@@ -2,7 +2,9 @@
 
 use std::{fs, path::Path, time::Duration};
 
-use audit_store::{Config, JournalConfig, Mode, OpenError, Recovered, Store, StoreError};
+use audit_store::{
+    CloseError, Config, JournalConfig, Mode, OpenError, Recovered, Store, StoreError,
+};
 
 use crate::server::{DEADLINE, Reply, Server, directory, event, flush_until, numbers, open, quick};
 
@@ -200,6 +202,34 @@ async fn a_damaged_event_costs_itself_and_its_file_is_kept_as_evidence() {
     );
     assert_eq!(numbers(&server.events()), [0, 1, 3, 4, 5]);
     assert_eq!(files(&journal, "damaged").len(), 1);
+}
+
+#[tokio::test]
+async fn damage_to_a_journal_in_use_is_counted_as_lost_and_stops_nothing() {
+    let (server, directory) = (Server::start(|_| Reply::Refuse(503)).await, directory());
+    let config = Config {
+        batch_size: 10,
+        ..with_journal(&directory, |journal| journal.segment_bytes = 64 << 10)
+    };
+    let store = open(&server.url(), config);
+    for number in 0..3000 {
+        store.store(event(number)).expect("accepted");
+    }
+    let segment = files(&directory.path().join("journal"), "journal")
+        .pop()
+        .expect("a segment");
+    let mut bytes = fs::read(&segment).expect("readable");
+    let last = frames(&bytes).pop().expect("a frame");
+    bytes[last.start + 40] ^= 1;
+    fs::write(&segment, &bytes).expect("writable");
+
+    server.now(|_| Reply::Commit);
+    let CloseError::Lost { report } = store.close(DEADLINE).await.expect_err("one is lost");
+    assert_eq!(
+        (report.stored, report.lost, report.journalled),
+        (2999, 1, 0)
+    );
+    assert_eq!(numbers(&server.events()), (0..2999).collect::<Vec<_>>());
 }
 
 #[tokio::test]

@@ -74,7 +74,7 @@ async fn a_refused_event_counts_as_lost() {
     assert!(
         error
             .to_string()
-            .starts_with("AUDIT DATA LOSS: the memory-only audit store lost 1 events"),
+            .starts_with("AUDIT DATA LOSS: the audit store lost 1 events"),
         "{error}"
     );
     assert_eq!(numbers(&server.events()), [0, 2]);
