@@ -4,7 +4,6 @@ use crate::cli::E2e;
 use crate::exit::Exit;
 use crate::history::History;
 use crate::lifecycle::plan::{Until, plan};
-use crate::lifecycle::session::{Order, Session};
 use crate::lifecycle::{self};
 use crate::paths::Paths;
 use crate::process::Door;
@@ -28,15 +27,7 @@ pub fn run(door: &Door, args: E2e) -> anyhow::Result<Exit> {
         }
         return Ok(Exit::Passed);
     }
-    super::reap::before_a_run(door, &paths);
-    let order = Order {
-        service,
-        place,
-        why,
-        postgres_url: args.place.postgres_url,
-        fresh: args.place.fresh,
-    };
-    let session = Session::begin(order, door, paths)?;
+    let session = super::begin(door, service, (place, why), args.place, paths)?;
     lifecycle::run(&session, &plan, args.keep)?;
     if session.run.dir().join("state.json").exists() {
         super::up::tell(&session.run.state());

@@ -14,7 +14,10 @@ pub mod up;
 use crate::cli::{PlaceArgs, Target};
 use crate::exit::Failure;
 use crate::lifecycle::plan::Place;
+use crate::lifecycle::session::{Order, Session};
+use crate::paths::Paths;
 use crate::process::Door;
+use crate::service::Service;
 use crate::tools::{docker, kind};
 
 /// Decides where a run takes place, and says why.
@@ -52,4 +55,23 @@ fn place(door: &Door, args: &PlaceArgs) -> Result<(Place, String), Failure> {
             }
         }
     }
+}
+
+/// Begins a run, once what killed runs left is gone.
+fn begin(
+    door: &Door,
+    service: Service,
+    (place, why): (Place, String),
+    args: PlaceArgs,
+    paths: Paths,
+) -> anyhow::Result<Session> {
+    reap::before_a_run(door, &paths);
+    let order = Order {
+        service,
+        place,
+        why,
+        postgres_url: args.postgres_url,
+        fresh: args.fresh,
+    };
+    Session::begin(order, door, paths)
 }

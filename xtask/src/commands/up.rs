@@ -3,7 +3,6 @@
 use crate::cli::Up;
 use crate::exit::Exit;
 use crate::lifecycle::plan::{Until, plan};
-use crate::lifecycle::session::{Order, Session};
 use crate::lifecycle::{self, Keep};
 use crate::paths::Paths;
 use crate::process::Door;
@@ -16,15 +15,7 @@ pub fn run(door: &Door, args: Up) -> anyhow::Result<Exit> {
     let (place, why) = super::place(door, &args.place)?;
     let plan = plan(&service.name, place, Until::Ready);
     let paths = Paths::find(door)?;
-    super::reap::before_a_run(door, &paths);
-    let order = Order {
-        service,
-        place,
-        why,
-        postgres_url: args.place.postgres_url,
-        fresh: args.place.fresh,
-    };
-    let session = Session::begin(order, door, paths)?;
+    let session = super::begin(door, service, (place, why), args.place, paths)?;
     lifecycle::run(&session, &plan, Keep::WhenReady)?;
     tell(&session.run.state());
     Ok(Exit::Passed)

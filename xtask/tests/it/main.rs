@@ -3,8 +3,8 @@
 mod architecture;
 mod documents;
 mod lifecycle;
-mod migrate;
 mod local;
+mod migrate;
 mod usage;
 
 use std::process::{Command, Output};
