@@ -1,5 +1,7 @@
 //! Writes notification records, append-only and once per `notification_id`.
 
+use std::sync::LazyLock;
+
 use datastorage_api::{NotificationAudit, NotificationAuditResponse};
 use tokio_postgres::types::Json;
 
@@ -7,15 +9,22 @@ use super::{Store, StoreError};
 
 const RELATION: &str = "notification_audit";
 
-const INSERT: &str = "
-    INSERT INTO notification_audit AS stored
-        (remediation_id, notification_id, recipient, channel, message_summary, status, sent_at, delivery_status, error_message,
-         escalation_level)
-    SELECT remediation_id, notification_id, recipient, channel, message_summary, status, sent_at, delivery_status, error_message,
-           escalation_level
-    FROM jsonb_populate_record(NULL::notification_audit, $1)
-    ON CONFLICT (notification_id) DO NOTHING
-    RETURNING to_json(stored)";
+/// What the database itself says of a record.
+pub(super) const OWN_COLUMNS: &str = "id, created_at, updated_at";
+
+/// What a client says of a notification.
+pub(super) const COLUMNS: &str =
+    "remediation_id, notification_id, recipient, channel, message_summary, status, sent_at,
+    delivery_status, error_message, escalation_level";
+
+static INSERT: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "INSERT INTO notification_audit AS stored ({COLUMNS})
+         SELECT {COLUMNS} FROM jsonb_populate_record(NULL::notification_audit, $1)
+         ON CONFLICT (notification_id) DO NOTHING
+         RETURNING to_json(stored)"
+    )
+});
 
 /// What became of a record.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,7 +44,7 @@ impl Store {
         record: &NotificationAudit,
     ) -> Result<Recorded, StoreError> {
         self.run(RELATION, async |client| {
-            let insert = client.prepare_cached(INSERT).await?;
+            let insert = client.prepare_cached(&INSERT).await?;
             if let Some(row) = client.query_opt(&insert, &[&Json(record)]).await? {
                 let Json(stored) = row.try_get(0)?;
                 return Ok(Recorded::New(Box::new(stored)));

@@ -5,12 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::civil::Date;
 use serde::Deserialize;
 
-use super::{Store, StoreError};
+use super::{Store, StoreError, notifications, workflows};
 
 /// The declared profiles: the same file that the migrations go by.
 const PROFILES: &str = include_str!("../../../../migrations/profiles.toml");
 
-/// The tables that the server reads or writes and the columns it names.
+/// The tables that the server reads or writes and the columns it names, each text one or more of them.
 const TABLES: [(&str, &[&str]); 3] = [
     (
         "audit_events",
@@ -38,34 +38,11 @@ const TABLES: [(&str, &[&str]); 3] = [
     ),
     (
         "remediation_workflow_catalog",
-        &[
-            "workflow_id",
-            "workflow_name",
-            "version",
-            "content_hash",
-            "labels",
-            "custom_labels",
-            "detected_labels",
-            "parameters",
-            "execution_engine",
-            "container_image",
-            "container_digest",
-            "status",
-            "status_reason",
-            "is_latest_version",
-        ],
+        &[workflows::OWN_COLUMNS, workflows::COLUMNS],
     ),
     (
         "notification_audit",
-        &[
-            "notification_id",
-            "remediation_id",
-            "recipient",
-            "channel",
-            "status",
-            "sent_at",
-            "escalation_level",
-        ],
+        &[notifications::OWN_COLUMNS, notifications::COLUMNS],
     ),
 ];
 
@@ -145,7 +122,9 @@ impl Store {
                 Some(found) => missing.extend(
                     columns
                         .iter()
-                        .filter(|column| !found.contains(**column))
+                        .flat_map(|names| names.split(','))
+                        .map(str::trim)
+                        .filter(|column| !found.contains(*column))
                         .map(|column| format!("column {table}.{column}")),
                 ),
             }

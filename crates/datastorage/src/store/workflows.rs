@@ -16,8 +16,11 @@ use super::{Store, StoreError, events};
 
 const RELATION: &str = "remediation_workflow_catalog";
 
+/// What the server itself says of a version.
+pub(super) const OWN_COLUMNS: &str = "workflow_id, is_latest_version, created_at, updated_at";
+
 /// What a client may say of a version.
-const COLUMNS: &str = "workflow_name, version, name, description, owner, maintainer, content, content_hash, labels, custom_labels,
+pub(super) const COLUMNS: &str = "workflow_name, version, name, description, owner, maintainer, content, content_hash, labels, custom_labels,
     detected_labels, parameters, execution_engine, container_image, container_digest, status, status_reason, disabled_at,
     disabled_by, disabled_reason, previous_version, deprecation_notice, version_notes, change_summary, approved_by, approved_at,
     expected_success_rate, expected_duration_seconds, actual_success_rate, total_executions, successful_executions, created_by,
@@ -30,7 +33,7 @@ const LOCK: &str =
 /// The time is taken after the lock: the latest version is the newest, too.
 static INSERT: LazyLock<String> = LazyLock::new(|| {
     format!(
-        "INSERT INTO remediation_workflow_catalog AS stored (workflow_id, is_latest_version, created_at, updated_at, {COLUMNS})
+        "INSERT INTO remediation_workflow_catalog AS stored ({OWN_COLUMNS}, {COLUMNS})
          SELECT $1, true, clock.now, clock.now, {COLUMNS}
          FROM (SELECT clock_timestamp() AS now) AS clock,
               jsonb_populate_record(NULL::remediation_workflow_catalog, $2) AS given

@@ -14,5 +14,6 @@ mod queries;
 mod queue;
 mod schema;
 mod support;
+mod wire;
 mod workflows;
 mod writes;

@@ -224,3 +224,28 @@ async fn the_problems_base_is_a_setting() {
     );
     assert_eq!(problem.instance.as_deref(), Some(EVENTS));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_column_that_the_service_names_is_looked_for() {
+    let database = testkit::postgres::database("datastorage").await;
+    let service = Service::of_profile(database.url(), "datastorage").await;
+    service.ready().await;
+    let client = database.connect().await;
+    for (table, column) in [
+        ("remediation_workflow_catalog", "change_summary"),
+        ("remediation_workflow_catalog", "is_latest_version"),
+        ("notification_audit", "error_message"),
+    ] {
+        let drop_column = format!("ALTER TABLE {table} DROP COLUMN {column}");
+        client.batch_execute(&drop_column).await.expect("dropped");
+    }
+    let body = service.get("/health/ready").await.expect(503).body;
+    assert_eq!(
+        body["missing"],
+        json!([
+            "column remediation_workflow_catalog.is_latest_version",
+            "column remediation_workflow_catalog.change_summary",
+            "column notification_audit.error_message",
+        ])
+    );
+}

@@ -1,7 +1,9 @@
 //! The workflow catalogue: versions, status, search, and its own audit events.
 
+use datastorage_api::DatabaseErrorKind;
 use serde_json::{Value, json};
-use testkit::postgres::{Database, database};
+use testkit::postgres::{Database, database, server};
+use testkit::proxy::Proxy;
 use testkit::wait::until;
 
 use crate::support::{SOON, Service, http, send, with};
@@ -561,4 +563,41 @@ async fn a_client_that_goes_away_leaves_no_transaction_open() {
     })
     .await;
     assert_eq!(service.get(WORKFLOWS).await.expect(200).body["total"], 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_the_database_is_away_the_catalogue_answers_503_and_afterwards_as_before() {
+    let database = database("datastorage").await;
+    let port = server().await.port().expect("it listens");
+    let proxy = Proxy::start(format!("127.0.0.1:{port}")).await;
+    let service = Service::of_profile(&proxy.url(database.url()), "datastorage").await;
+    let stored = register(&service, &workflow("restart", "1.0.0")).await;
+    proxy.down();
+    let unknown = workflow("restart", "2.0.0");
+    let search = json!({"filters": filters()});
+    for answer in [
+        service.get(WORKFLOWS).await,
+        service.get(&path(&stored)).await,
+        service.post(SEARCH, &search).await,
+        service.post(WORKFLOWS, &unknown).await,
+        service
+            .patch(&path(&stored), &json!({"status": "archived"}))
+            .await,
+    ] {
+        let problem = answer.expect(503).problem();
+        assert_eq!(problem.kind, Some(DatabaseErrorKind::Connection));
+        assert_eq!(problem.retry, Some(true));
+    }
+    proxy.heal();
+    until("the catalogue to be back", SOON, async || {
+        let answer = service.get(&path(&stored)).await;
+        if answer.status == 200 {
+            Ok(answer)
+        } else {
+            Err(answer.body)
+        }
+    })
+    .await;
+    assert_eq!(service.get(&path(&stored)).await.body, stored);
+    assert_eq!(service.get(WORKFLOWS).await.body["total"], 1);
 }
