@@ -64,7 +64,11 @@ pub(crate) fn list(directory: &Path) -> Result<BTreeMap<u64, u64>, OpenError> {
             continue;
         };
         let mut magic = Vec::new();
-        let file = File::open(&path).map_err(unreadable)?;
+        let file = match File::open(&path) {
+            // Settled and removed meanwhile by the store that holds the lock.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            file => file.map_err(unreadable)?,
+        };
         (&file)
             .take(START)
             .read_to_end(&mut magic)

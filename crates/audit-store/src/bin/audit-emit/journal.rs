@@ -5,7 +5,7 @@ use std::{fs, path::Path, time::Duration};
 use anyhow::{Context as _, bail};
 use audit_store::{Config, OpenError, Report, Store, unsettled_bytes};
 
-use crate::options::Options;
+use crate::{options::Options, report_error};
 
 /// Most runs at the same time.
 const SLOTS: u32 = 256;
@@ -24,35 +24,52 @@ pub(crate) fn open_free(options: &Options) -> anyhow::Result<Store> {
     )
 }
 
-/// Sends what runs that are gone left in the other journals, and adds it to `report`.
+/// Sends what runs that are gone left in the other journals, and adds it to `report`. What goes wrong there is told, and fails no event of this
+/// run.
 pub(crate) fn send_leftovers(
     options: &Options,
     left: &dyn Fn() -> Duration,
     report: &mut Report,
 ) -> anyhow::Result<()> {
+    let slots = fs::read_dir(&options.journal)
+        .with_context(|| format!("list {}", options.journal.display()))?;
+    let paths = slots.filter_map(|slot| Some(slot.ok()?.path()));
+    for directory in paths.filter(|path| is_slot(path)) {
+        if left().is_zero() {
+            break;
+        }
+        match send_leftover(options, &directory, left()) {
+            Ok(other) => {
+                report.stored += other.stored;
+                report.journalled += other.journalled;
+                report.parked += other.parked;
+            }
+            Err(error) => report_error(&format!(
+                "an earlier run's events in {} are not sent: {error:#}",
+                directory.display()
+            )),
+        }
+    }
+    Ok(())
+}
+
+fn send_leftover(
+    options: &Options,
+    directory: &Path,
+    deadline: Duration,
+) -> anyhow::Result<Report> {
+    // Looked at without the lock, so that a run does not open every journal there ever was.
+    if unsettled_bytes(directory)? == 0 {
+        return Ok(Report::default());
+    }
+    let store = match open(options, directory) {
+        Err(OpenError::Locked { .. }) => return Ok(Report::default()),
+        opened => opened?,
+    };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()
         .context("make a runtime")?;
-    let slots = fs::read_dir(&options.journal)
-        .with_context(|| format!("list {}", options.journal.display()))?;
-    let names = slots
-        .filter_map(|slot| Some(slot.ok()?.path()))
-        .filter(|path| is_slot(path));
-    for directory in names {
-        // Looked at without the lock, so that a run does not open every journal there ever was.
-        if left().is_zero() || unsettled_bytes(&directory)? == 0 {
-            continue;
-        }
-        let store = match open(options, &directory) {
-            Err(OpenError::Locked { .. }) => continue,
-            opened => opened?,
-        };
-        let other = runtime.block_on(store.close(left()))?;
-        report.stored += other.stored;
-        report.journalled += other.journalled;
-        report.parked += other.parked;
-    }
-    Ok(())
+    Ok(runtime.block_on(store.close(deadline))?)
 }
 
 fn open(options: &Options, directory: &Path) -> Result<Store, OpenError> {
