@@ -155,3 +155,38 @@ pub fn buffer_size(service: &str) -> usize {
         _ => 30_000,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_buffer_sizes_are_those_of_dd_audit_004() {
+        for (service, events) in [
+            ("datastorage", 50_000),
+            ("workflowexecution", 50_000),
+            ("gateway", 30_000),
+            ("signalprocessing", 30_000),
+            ("remediation-orchestrator", 30_000),
+            ("aianalysis", 20_000),
+            ("notification-controller", 20_000),
+            ("effectivenessmonitor", 20_000),
+            ("something-new", 30_000),
+        ] {
+            assert_eq!(buffer_size(service), events, "{service}");
+            let Mode::Memory { events: bound } = Config::memory_only(service).mode else {
+                panic!("memory-only has a buffer");
+            };
+            assert_eq!(bound, events, "{service}");
+        }
+    }
+
+    #[test]
+    fn the_usual_settings_have_no_fault() {
+        assert_eq!(
+            Config::for_service("gateway", "/var/lib/audit").faults(),
+            None
+        );
+        assert_eq!(Config::memory_only("gateway").faults(), None);
+    }
+}
