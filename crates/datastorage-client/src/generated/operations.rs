@@ -101,6 +101,12 @@ impl Client {
     }
     /// Rank workflows by how well their labels fit.
     ///
+    /// Finds the latest versions that fit the five mandatory labels (a `*` of the catalogue fits any component or priority) and have
+    /// an accepted status. The score is (5 + boost - penalty) / 10, at most 1: a detected label that both sides have raises it by
+    /// 0.10 (gitOpsManaged, gitOpsTool), 0.05 (pdbProtected, serviceMesh), 0.03 (networkIsolated) or 0.02 (helmManaged, stateful,
+    /// hpaEnabled), a tool asked for as `*` by half of that; a custom label by 0.05, asked for as `*` by 0.03; each contradiction in
+    /// gitOpsManaged and gitOpsTool lowers it by 0.10. Of equal scores the newer version goes first.
+    ///
     /// `POST /api/v1/workflows/search`
     pub async fn search_workflows(
         &self,

@@ -1055,6 +1055,7 @@ pub struct WorkflowSearchFilters {
     pub priority: SearchPriority,
     pub severity: LabelSeverity,
     pub signal_type: String,
+    /// Statuses that are found. Without it `active` ones, with include_disabled all.
     #[serde(default, skip_serializing_if = "::std::vec::Vec::is_empty")]
     pub status: Vec<WorkflowStatus>,
 }
@@ -1074,6 +1075,7 @@ pub struct WorkflowSearchRequest {
 #[derive(::serde::Deserialize, ::serde::Serialize, Clone, Debug, PartialEq)]
 pub struct WorkflowSearchResponse {
     pub filters: WorkflowSearchFilters,
+    /// All matches with at least min_score; workflows has the best top_k of them
     pub total_results: i64,
     pub workflows: Vec<WorkflowSearchResult>,
 }
