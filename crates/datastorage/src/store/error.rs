@@ -110,7 +110,12 @@ impl StoreError {
             );
         };
         let code = database.code();
-        let relation = database.table().unwrap_or(relation);
+        // A missing relation is named in the message alone.
+        let named = || {
+            let missing = *code == SqlState::UNDEFINED_TABLE;
+            missing.then(|| database.message().split('"').nth(1))?
+        };
+        let relation = database.table().or_else(named).unwrap_or(relation);
         let mut failure = Self::new(
             kind_of(code, database.constraint()),
             relation,

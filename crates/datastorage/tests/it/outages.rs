@@ -11,7 +11,7 @@ use testkit::proxy::Proxy;
 use testkit::wait::until;
 use tokio::task::JoinSet;
 
-use crate::support::{Process, SOON, event, http, migrate, settings, with};
+use crate::support::{Process, SOON, event, http, migrate, settings, try_send, with};
 
 const CLIENTS: usize = 16;
 
@@ -137,13 +137,8 @@ async fn client(number: usize, address: String, shared: Arc<Shared>) {
             .map(|id| with(event(id), json!({"event_id": key()})))
             .collect();
         loop {
-            match client
-                .post(&url)
-                .json(&batch)
-                .send()
-                .await
-                .map(|answer| answer.status().as_u16())
-            {
+            let sent = try_send(client.post(&url).json(&batch)).await;
+            match sent.map(|answer| answer.status.as_u16()) {
                 Ok(status @ (201 | 202)) => {
                     shared
                         .queued

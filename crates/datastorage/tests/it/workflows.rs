@@ -601,3 +601,39 @@ async fn while_the_database_is_away_the_catalogue_answers_503_and_afterwards_as_
     assert_eq!(service.get(&path(&stored)).await.body, stored);
     assert_eq!(service.get(WORKFLOWS).await.body["total"], 1);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_an_audit_trail_nothing_is_registered_and_the_missing_table_is_named() {
+    let (database, service) = catalogue().await;
+    let client = database.connect().await;
+    client
+        .batch_execute("DROP TABLE audit_events")
+        .await
+        .expect("dropped");
+    let problem = service
+        .post(WORKFLOWS, &workflow("restart", "1.0.0"))
+        .await
+        .expect(503)
+        .problem();
+    assert_eq!(problem.kind, Some(DatabaseErrorKind::RelationMissing));
+    assert_eq!(problem.relation.as_deref(), Some("audit_events"));
+    assert_eq!(service.get(WORKFLOWS).await.body["total"], 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_profile_without_an_audit_trail_has_a_catalogue_that_does_not_audit() {
+    let database = testkit::postgres::empty_database().await;
+    crate::support::migrate(database.url(), "catalog").await;
+    let service = Service::of_profile(database.url(), "catalog").await;
+    service.ready().await;
+    let stored = register(&service, &workflow("restart", "1.0.0")).await;
+    service
+        .patch(&path(&stored), &json!({"status": "archived"}))
+        .await
+        .expect(200);
+    let request = json!({"filters": filters(), "include_disabled": true});
+    assert_eq!(
+        service.post(SEARCH, &request).await.expect(200).body["total_results"],
+        1
+    );
+}
