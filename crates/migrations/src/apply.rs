@@ -92,8 +92,8 @@ async fn attempt(
         }
         let own = ledger::is_own(catalogue.source());
         let has_role = view.has_role || own && crate::roles::ensure(run, report).await;
-        report.waited += lock::acquire(run, &session, view.deadlock_timeout).await?;
-        let ledger = under_lock(run, &session, &view, catalogue).await?;
+        let (waited, ledger) = under_lock(run, &session, &view, catalogue).await?;
+        report.waited += waited;
         let plan = Plan::make(catalogue, &run.config.selection, &ledger)?;
         report.up_to_date = plan.up_to_date.saturating_sub(report.applied.len());
         let pending: Vec<&Migration> = plan

@@ -9,22 +9,25 @@ use tokio_postgres::SimpleQueryRow;
 use crate::catalogue::{Migration, SOURCE};
 use crate::sql::literal;
 
-/// The session settings that every statement here counts on, then a look at the server: one message.
+/// The session settings that every statement here counts on.
 ///
 /// `client_connection_check_interval` lets the server notice a killed client in the middle of a statement; it exists where
 /// the system can tell (Linux among others).
-pub(crate) const SESSION: &str = "\
+pub(crate) const SETTINGS: &str = "\
 SET search_path = public; SET timezone = 'UTC'; SET datestyle = 'ISO, YMD'; SET intervalstyle = 'postgres'; \
 SET standard_conforming_strings = on; SET client_min_messages = warning; SET statement_timeout = 0; \
 SET check_function_bodies = on; SET idle_in_transaction_session_timeout = '60s'; \
-SELECT set_config('client_connection_check_interval', '500ms', false) WHERE version() LIKE '%linux%'; \
-SELECT pg_backend_pid(), inet_client_port(), to_regclass('schema_ledger') IS NOT NULL, \
-  (SELECT min(relname) FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relname ~ '^audit_events_20[0-9][0-9]_[0-9][0-9]$'), \
-  current_setting('deadlock_timeout'), EXISTS (SELECT FROM pg_roles WHERE rolname = 'datastorage_app')";
+SELECT set_config('client_connection_check_interval', '500ms', false) WHERE version() LIKE '%linux%'";
+
+/// What a run must know of the server; the first column's name tells the row from others.
+pub(crate) const FACTS: &str = "SELECT pg_backend_pid() AS facts, inet_client_port(), current_setting('deadlock_timeout'), \
+EXISTS (SELECT FROM pg_roles WHERE rolname = 'datastorage_app'), \
+CASE WHEN to_regclass('public.schema_ledger') IS NULL OR to_regclass('public.audit_events_y2025m12') IS NULL THEN \
+  (SELECT min(relname) FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relname ~ '^audit_events_20[0-9][0-9]_[0-9][0-9]$') END";
 
 /// Every row, oldest change first.
 pub(crate) const READ: &str = "SELECT source, id, checksum, applied_at IS NOT NULL, reverted_at, steps_done, down_sql, \
-array_to_string(requires, ','), applied_at, extract(epoch FROM duration) * 1000, sequence FROM schema_ledger ORDER BY sequence";
+array_to_string(requires, ','), applied_at, extract(epoch FROM duration) * 1000, sequence FROM public.schema_ledger ORDER BY sequence";
 
 /// Name of the column by which a recorded migration is told from what its own statements return.
 pub(crate) const RECORDED: &str = "schema_ledger_recorded_id";
@@ -102,15 +105,14 @@ pub(crate) fn text(row: &SimpleQueryRow, column: usize) -> String {
     row.get(column).unwrap_or_default().to_owned()
 }
 
-/// The statement that records a migration as applied; returns its identity and duration in milliseconds.
+/// Prepares [`record`] for a session: it is planned once, not once for each migration.
 ///
 /// The transaction's own clock stands still for a whole message, so the start is kept in a setting.
-pub(crate) fn record(migration: &Migration, source: &str) -> String {
+pub(crate) fn prepare() -> String {
     format!(
-        "{} RETURNING id AS {RECORDED}, extract(epoch FROM duration) * 1000",
+        "PREPARE schema_record(text, text, text, text[], text) AS {} RETURNING id AS {RECORDED}, extract(epoch FROM duration) * 1000",
         upsert(
-            migration,
-            source,
+            "$1, $2, $3, $4, $5",
             "clock_timestamp()",
             "clock_timestamp() - current_setting('migrations.started')::timestamptz",
             0
@@ -118,34 +120,48 @@ pub(crate) fn record(migration: &Migration, source: &str) -> String {
     )
 }
 
-/// The statement that records how many steps of a migration outside a transaction are done.
-pub(crate) fn record_steps(migration: &Migration, source: &str, steps: usize) -> String {
-    upsert(migration, source, "NULL", "NULL", steps)
+/// The statement that records a migration as applied; returns its identity and duration in milliseconds.
+pub(crate) fn record(migration: &Migration, source: &str) -> String {
+    format!("EXECUTE schema_record({})", values(migration, source))
 }
 
-fn upsert(
-    migration: &Migration,
-    source: &str,
-    applied_at: &str,
-    duration: &str,
-    steps: usize,
-) -> String {
-    let requires: Vec<String> = migration.requires.iter().map(|id| literal(id)).collect();
+/// The statement that records how many steps of a migration outside a transaction are done.
+pub(crate) fn record_steps(migration: &Migration, source: &str, steps: usize) -> String {
+    upsert(&values(migration, source), "NULL", "NULL", steps)
+}
+
+fn values(migration: &Migration, source: &str) -> String {
+    [
+        literal(source),
+        literal(&migration.id),
+        literal(&migration.checksum),
+        requires(migration),
+        down(migration),
+    ]
+    .join(", ")
+}
+
+fn requires(migration: &Migration) -> String {
+    let ids: Vec<String> = migration.requires.iter().map(|id| literal(id)).collect();
+    format!("ARRAY[{}]::text[]", ids.join(", "))
+}
+
+fn down(migration: &Migration) -> String {
+    migration
+        .down
+        .as_deref()
+        .map_or_else(|| "NULL".to_owned(), literal)
+}
+
+/// `values` are source, identity, checksum, requires and down SQL.
+fn upsert(values: &str, applied_at: &str, duration: &str, steps: usize) -> String {
     format!(
-        "INSERT INTO schema_ledger (source, id, checksum, applied_at, duration, steps_done, tool_version, requires, down_sql) \
-         VALUES ({source}, {id}, {checksum}, {applied_at}, {duration}, {steps}, {version}, ARRAY[{requires}]::text[], {down}) \
+        "INSERT INTO public.schema_ledger (source, id, checksum, requires, down_sql, applied_at, duration, steps_done, tool_version) \
+         VALUES ({values}, {applied_at}, {duration}, {steps}, {version}) \
          ON CONFLICT (source, id) DO UPDATE SET checksum = excluded.checksum, applied_at = excluded.applied_at, \
          duration = excluded.duration, steps_done = excluded.steps_done, tool_version = excluded.tool_version, \
          requires = excluded.requires, down_sql = excluded.down_sql, sequence = DEFAULT, reverted_at = NULL",
-        source = literal(source),
-        id = literal(&migration.id),
-        checksum = literal(&migration.checksum),
         version = literal(env!("CARGO_PKG_VERSION")),
-        requires = requires.join(", "),
-        down = migration
-            .down
-            .as_deref()
-            .map_or_else(|| "NULL".to_owned(), literal),
     )
 }
 

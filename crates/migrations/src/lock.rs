@@ -11,7 +11,7 @@ use tokio_postgres::error::SqlState;
 use crate::error::Error;
 use crate::ledger::{Holder, text};
 use crate::report::Event;
-use crate::session::{Run, Session};
+use crate::session::{Rows, Run, Session};
 
 /// A key of an advisory lock in two halves, readable in `pg_locks` as classid and objid.
 #[derive(Clone, Copy, Debug)]
@@ -51,13 +51,15 @@ impl Key {
 /// The longest single wait, where `deadlock_timeout` allows it.
 const LONGEST_WAIT: Duration = Duration::from_millis(300);
 
-/// Takes the lock; returns how long others were waited for. `deadlock_timeout` is the server's.
+/// Takes the lock of the database's migrations and runs `then` in the same message, the moment it is had; returns how long
+/// others were waited for, and the rows. `deadlock_timeout` is the server's.
 pub(crate) async fn acquire(
     run: &Run,
     session: &Session,
     deadlock_timeout: Duration,
-) -> Result<Duration, Error> {
-    acquire_key(run, session, MIGRATIONS, deadlock_timeout).await
+    then: &str,
+) -> Result<(Duration, Vec<Rows>), Error> {
+    acquire_key(run, session, MIGRATIONS, deadlock_timeout, then).await
 }
 
 pub(crate) async fn acquire_key(
@@ -65,7 +67,8 @@ pub(crate) async fn acquire_key(
     session: &Session,
     key: Key,
     deadlock_timeout: Duration,
-) -> Result<Duration, Error> {
+    then: &str,
+) -> Result<(Duration, Vec<Rows>), Error> {
     let started = Instant::now();
     let wait = LONGEST_WAIT
         .min(deadlock_timeout / 3)
@@ -82,13 +85,13 @@ pub(crate) async fn acquire_key(
             });
         }
         let sql = format!(
-            "SET lock_timeout = {}; SELECT pg_advisory_lock({}, {})",
+            "SET lock_timeout = {}; SELECT pg_advisory_lock({}, {}); {then}",
             wait.as_millis().max(1),
             key.0,
             key.1
         );
         match session.try_query(&sql).await {
-            Ok(_) => return Ok(started.elapsed()),
+            Ok(sets) => return Ok((started.elapsed(), sets)),
             Err(error) if error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) => {}
             Err(error) => return Err(session.explain(&error, "taking the migration lock")),
         }
@@ -128,7 +131,7 @@ async fn look_at_holder(session: &Session, key: Key) -> Result<Option<Holder>, E
 /// Whether this session is seen to hold the lock, one row with its process id beside it.
 pub(crate) fn own() -> String {
     format!(
-        "SELECT pg_backend_pid(), EXISTS (SELECT {} AND l.pid = pg_backend_pid())",
+        "SELECT pg_backend_pid() AS own, EXISTS (SELECT {} AND l.pid = pg_backend_pid())",
         MIGRATIONS.held()
     )
 }

@@ -12,8 +12,9 @@ use crate::report::{Applied, Event, Report};
 use crate::session::{Rows, Run, Session};
 use crate::sql;
 
-/// How long a migration's statement waits for a table lock before the migration starts over.
-const TABLE_LOCK_TIMEOUT: &str = "3s";
+/// Begins a migration's transaction. Its statements wait a bounded time for table locks; then the migration starts over.
+const BEGIN: &str = "BEGIN; SELECT set_config('search_path', 'public', true), set_config('lock_timeout', '3s', true), \
+    set_config('migrations.started', clock_timestamp()::text, true);\n";
 
 /// What decides which shapes a migration must leave.
 pub(crate) struct Scope<'a> {
@@ -91,12 +92,7 @@ impl<'a> Message<'a> {
 
     fn push(&mut self, migration: &'a Migration, scope: &Scope<'_>) {
         let begin = self.text.len();
-        self.text
-            .push_str("BEGIN; SET LOCAL search_path = public; SET LOCAL lock_timeout = '");
-        self.text.push_str(TABLE_LOCK_TIMEOUT);
-        self.text.push_str(
-            "'; SELECT set_config('migrations.started', clock_timestamp()::text, true);\n",
-        );
+        self.text.push_str(BEGIN);
         let start = self.text.len();
         self.text.push_str(&migration.up);
         self.parts.push(Part {
@@ -105,8 +101,10 @@ impl<'a> Message<'a> {
             start,
             end: self.text.len(),
         });
-        self.text.push_str("\n;\nSET LOCAL search_path = public;\n");
+        self.text.push_str("\n;\n");
         if let Some(check) = scope.check(migration) {
+            // The server prints names as the search path has them, whatever the migration set.
+            self.text.push_str("SET LOCAL search_path = public; ");
             self.text.push_str(&check);
             self.text.push_str(";\n");
         }

@@ -71,7 +71,7 @@ pub(crate) fn ensure<T: AsRef<str>>(tables: &[T]) -> String {
 pub(crate) fn missing_by_name(tables: &[&str]) -> String {
     let names: Vec<String> = tables.iter().map(|table| literal(table)).collect();
     format!(
-        "SELECT t, m::date FROM unnest(ARRAY[{}]::text[]) AS t, \
+        "SELECT t AS unmade, m::date FROM unnest(ARRAY[{}]::text[]) AS t, \
          generate_series(date_trunc('month', now()) - interval '1 month', date_trunc('month', now()) + interval '{MONTHS_AHEAD} months', \
          interval '1 month') AS m WHERE to_regclass(t) IS NOT NULL AND to_regclass(t || to_char(m, '\"_y\"YYYY\"m\"MM')) IS NULL",
         names.join(", ")

@@ -31,7 +31,7 @@ pub async fn record_shapes(config: &Config) -> Result<String, Error> {
         let shapes = Run::bounded(&step, |run| async move {
             let session = Session::open(&run).await?;
             session
-                .query("setting up the session", crate::ledger::SESSION)
+                .query("setting up the session", crate::ledger::SETTINGS)
                 .await?;
             let shapes = shape::read(&session, &objects).await;
             session.close().await;

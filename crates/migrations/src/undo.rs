@@ -45,8 +45,7 @@ pub async fn down(config: &Config, undo: &Undo) -> Result<Undone, Error> {
         let catalogue = run.config.resolve_catalogue()?;
         let session = Session::open(&run).await?;
         let view = View::first(&session, &catalogue, &[]).await?;
-        lock::acquire(&run, &session, view.deadlock_timeout).await?;
-        let ledger = under_lock(&run, &session, &view, &catalogue).await?;
+        let (_, ledger) = under_lock(&run, &session, &view, &catalogue).await?;
         let order = order(&ledger, undo)?;
         let scripts = order
             .iter()

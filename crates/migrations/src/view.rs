@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio_postgres::SimpleQueryRow;
 use tokio_postgres::error::SqlState;
 
 use crate::catalogue::{Catalogue, LEDGER};
 use crate::error::Error;
 use crate::ledger::{self, Ledger, text};
 use crate::lock;
-use crate::session::{Run, Session};
+use crate::session::{Rows, Run, Session};
 
 /// What one query shows of a database.
 #[expect(
@@ -29,7 +30,8 @@ pub(crate) struct View {
 }
 
 impl View {
-    /// One message on a database that has a ledger, two on one that has none.
+    /// One message. Where the ledger is missing the message ends with that, its settings undone, and what it said until then
+    /// is what there is to know.
     pub(crate) async fn first(
         session: &Session,
         catalogue: &Catalogue,
@@ -37,51 +39,65 @@ impl View {
     ) -> Result<Self, Error> {
         let stage = "reading the ledger";
         let months = crate::partitions::missing_by_name(tables);
-        let whole = format!("{}; {months}; {}", ledger::SESSION, ledger::READ);
-        let (sets, has_ledger) = match session.try_query(&whole).await {
-            Ok(sets) => (sets, true),
-            Err(error) if error.code() == Some(&SqlState::UNDEFINED_TABLE) => {
-                (session.query(stage, ledger::SESSION).await?, false)
-            }
+        let message = format!(
+            "{}; {}; {months}; {}",
+            ledger::SETTINGS,
+            ledger::FACTS,
+            ledger::READ
+        );
+        let mut sets = Vec::new();
+        let has_ledger = match session.stream(&message, |rows| sets.push(rows)).await {
+            Ok(()) => true,
+            Err(error) if error.code() == Some(&SqlState::UNDEFINED_TABLE) => false,
             Err(error) => return Err(session.explain(&error, stage)),
         };
-        let ledger_rows = if has_ledger {
+        let facts = named(&sets, "facts")
+            .and_then(<[_]>::first)
+            .ok_or_else(|| Error::Database {
+                stage: stage.to_owned(),
+                sqlstate: "XX000".to_owned(),
+                message: "no answer to a question about the server".to_owned(),
+            })?;
+        let rows = if has_ledger {
             sets.last().map(Vec::as_slice).unwrap_or_default()
         } else {
             &[]
         };
-        let partitions_missing = has_ledger
-            && sets
-                .iter()
-                .rev()
-                .nth(1)
-                .is_some_and(|rows| !rows.is_empty());
-        let server = sets
-            .iter()
-            .rev()
-            .nth(if has_ledger { 2 } else { 0 })
-            .and_then(|rows| rows.first());
-        let Some(server) = server else {
-            return Err(Error::Database {
-                stage: stage.to_owned(),
-                sqlstate: "XX000".to_owned(),
-                message: "no answer to a question about the server".to_owned(),
-            });
-        };
         Ok(Self {
-            ledger: Ledger::read(ledger_rows, catalogue.source()),
-            foreign: server
-                .get(3)
+            ledger: Ledger::read(rows, catalogue.source()),
+            foreign: facts
+                .get(4)
                 .map(str::to_owned)
                 .filter(|_| ledger::is_own(catalogue.source())),
-            partitions_missing,
-            pid: text(server, 0),
-            relayed: session.local_port.map(|port| port.to_string()).as_deref() != server.get(1),
+            partitions_missing: has_ledger && named(&sets, "unmade").is_some(),
+            pid: text(facts, 0),
+            relayed: session.local_port.map(|port| port.to_string()).as_deref() != facts.get(1),
             has_ledger,
-            has_role: server.get(5) == Some("t"),
-            deadlock_timeout: parse_interval(&text(server, 4)),
+            has_role: facts.get(3) == Some("t"),
+            deadlock_timeout: parse_interval(&text(facts, 2)),
         })
     }
+
+    /// What a session still needs to be told: settings do not outlive a message that failed.
+    pub(crate) fn settings(&self) -> &'static str {
+        if self.has_ledger {
+            ""
+        } else {
+            ledger::SETTINGS
+        }
+    }
+}
+
+/// The rows whose first column has this name.
+fn named<'a>(sets: &'a [Rows], name: &str) -> Option<&'a [SimpleQueryRow]> {
+    let named = |row: &SimpleQueryRow| {
+        row.columns()
+            .first()
+            .is_some_and(|column| column.name() == name)
+    };
+    sets.iter()
+        .find(|rows| rows.first().is_some_and(named))
+        .map(Vec::as_slice)
 }
 
 /// `deadlock_timeout` as the server prints it: `1s`, `500ms`, `2min`.
@@ -95,54 +111,57 @@ fn parse_interval(setting: &str) -> Duration {
     }
 }
 
-/// Makes the ledger if it is missing, checks that the lock is truly this session's, and reads the ledger again.
+/// Takes the lock, makes the ledger if it is missing, checks that the lock is truly this session's, and reads the ledger again,
+/// all in one message; returns how long others were waited for, too.
 pub(crate) async fn under_lock(
     run: &Arc<Run>,
     session: &Session,
     view: &View,
     catalogue: &Catalogue,
-) -> Result<Ledger, Error> {
+) -> Result<(Duration, Ledger), Error> {
     let refused = |evidence: &str| Error::PoolerRefused {
         address: run.config.target.address(),
         evidence: evidence.to_owned(),
     };
-    let stage = "reading the ledger under the lock";
     let bootstrap = if view.has_ledger { "" } else { LEDGER };
-    let sets = session
-        .query(
-            stage,
-            &format!(
-                "{}; {bootstrap}\n; {}; {}",
-                lock::own(),
-                crate::shape::prepare(),
-                ledger::READ
-            ),
-        )
-        .await?;
-    let own = sets.first().and_then(|rows| rows.first());
+    let (settings, own) = (view.settings(), lock::own());
+    let then = format!(
+        "{settings}; {own}; {bootstrap}\n; {}; {}; {}",
+        crate::shape::prepare(),
+        ledger::prepare(),
+        ledger::READ
+    );
+    let (locked, shares) = tokio::try_join!(
+        lock::acquire(run, session, view.deadlock_timeout, &then),
+        shares_our_process(run, view)
+    )?;
+    let (waited, sets) = locked;
+    let own = named(&sets, "own").and_then(<[_]>::first);
     if own.is_none_or(|row| row.get(0) != Some(&view.pid) || row.get(1) != Some("t")) {
         return Err(refused(
             "two statements of one session ran in different server processes",
         ));
     }
-    if view.relayed {
-        // A relay may be a pooler that has had no reason to switch yet: a second connection shows whether it shares ours.
-        let second = Session::open(run).await?;
-        let pid = second
-            .query("looking for a pooler", "SELECT pg_backend_pid()")
-            .await?;
-        second.close().await;
-        if pid
-            .first()
-            .and_then(|rows| rows.first())
-            .and_then(|row| row.get(0))
-            == Some(&view.pid)
-        {
-            return Err(refused("two connections share one server process"));
-        }
+    if shares {
+        return Err(refused("two connections share one server process"));
     }
-    Ok(Ledger::read(
-        sets.last().map(Vec::as_slice).unwrap_or_default(),
-        catalogue.source(),
-    ))
+    let rows = sets.last().map(Vec::as_slice).unwrap_or_default();
+    Ok((waited, Ledger::read(rows, catalogue.source())))
+}
+
+/// A relay may be a pooler that has had no reason to switch yet: a second connection shows whether it gets our process.
+async fn shares_our_process(run: &Arc<Run>, view: &View) -> Result<bool, Error> {
+    if !view.relayed {
+        return Ok(false);
+    }
+    let second = Session::open(run).await?;
+    let pid = second
+        .query("looking for a pooler", "SELECT pg_backend_pid()")
+        .await?;
+    second.close().await;
+    let pid = pid
+        .first()
+        .and_then(|rows| rows.first())
+        .and_then(|row| row.get(0));
+    Ok(pid == Some(&view.pid))
 }

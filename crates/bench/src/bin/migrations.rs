@@ -1,0 +1,461 @@
+//! `cargo xtask bench migrations`: the engine beside psql and beside the bare server, all in one run on one private PostgreSQL.
+//!
+//! PostgreSQL's data is in memory with fsync off (D9); durability is not what is measured, and every row has the same. Each figure
+//! is the median of the rounds; the ratio is to the floor above it.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use clap::Parser;
+use embedded_postgres::Server;
+use migrations::{Catalogue, Config, apply, ensure_partitions, template};
+use testkit::postgres::{connect, empty_database_on, own_server};
+use testkit::proxy::Proxy;
+
+/// Round trip added by the proxy, as measured through a port-forward.
+const ROUND_TRIP: Duration = Duration::from_micros(2600);
+
+/// Measures the migration engine
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// How often each figure is taken
+    #[arg(long, default_value_t = 9)]
+    rounds: usize,
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let rounds = Arguments::parse().rounds.max(1);
+    let server = own_server(embedded_postgres::Options::default()).await;
+    let bench = Bench {
+        server,
+        rounds,
+        files: files()?,
+    };
+    say(&format!(
+        "PostgreSQL on 127.0.0.1, data in memory, fsync off; median of {rounds} rounds\n"
+    ));
+    say("| what | how | ms | ratio |\n|---|---|---|---|");
+    bench.full_profile().await?;
+    bench.nothing_to_do().await?;
+    bench.hundred().await?;
+    bench.upkeep().await?;
+    bench.clones().await?;
+    bench.hand_off().await?;
+    bench.server.stop().await?;
+    Ok(())
+}
+
+#[expect(
+    clippy::print_stdout,
+    reason = "the table is what the benchmark is for"
+)]
+fn say(text: &str) {
+    println!("{text}");
+}
+
+/// Up and down files of the schema, in the order of their numbers.
+fn files() -> anyhow::Result<Vec<(String, String)>> {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../migrations");
+    let mut files = Vec::new();
+    for entry in
+        std::fs::read_dir(&directory).with_context(|| format!("{}", directory.display()))?
+    {
+        let path = entry?.path();
+        let name = path
+            .file_name()
+            .map(|name| name.to_string_lossy().into_owned())
+            .unwrap_or_default();
+        if name.starts_with(|c: char| c.is_ascii_digit()) {
+            files.push((name, std::fs::read_to_string(path)?));
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// A way to bring a schema into an empty database.
+enum Variant {
+    Message(String),
+    Engine(Catalogue),
+    /// The program, and the text of each process.
+    Psql(PathBuf, Vec<String>),
+}
+
+impl Variant {
+    async fn run(&self, url: &str) -> anyhow::Result<()> {
+        match self {
+            Self::Message(sql) => connect(url).await.batch_execute(sql).await?,
+            Self::Engine(catalogue) => {
+                drop(apply(&Config::new(url).catalogue(catalogue.clone())).await?);
+            }
+            Self::Psql(psql, texts) => {
+                let (psql, url, texts) = (psql.clone(), url.to_owned(), texts.clone());
+                tokio::task::spawn_blocking(move || {
+                    run_psql(&psql, &url, texts.iter().map(String::as_str))
+                })
+                .await??;
+            }
+        }
+        Ok(())
+    }
+}
+
+struct Bench {
+    server: Server,
+    rounds: usize,
+    files: Vec<(String, String)>,
+}
+
+fn host(url: &str) -> anyhow::Result<String> {
+    let after = url.rsplit_once('@').context("the URL names a user")?.1;
+    Ok(after.split('/').next().unwrap_or_default().to_owned())
+}
+
+impl Bench {
+    /// The schema without the partitions of the clock, which are a row of their own.
+    fn schema(&self) -> anyhow::Result<Catalogue> {
+        let files: Vec<(&str, String)> = self
+            .files
+            .iter()
+            .map(|(name, text)| {
+                (
+                    name.as_str(),
+                    text.replace("-- partitions: ", "-- (partitions) "),
+                )
+            })
+            .collect();
+        let pairs = files.iter().map(|(name, text)| (*name, text.as_str()));
+        Ok(Catalogue::from_files("kubernaut", pairs, "")?)
+    }
+
+    fn ups(&self) -> impl Iterator<Item = &str> {
+        self.files
+            .iter()
+            .filter(|(name, _)| name.ends_with(".up.sql"))
+            .map(|(_, text)| text.as_str())
+    }
+
+    /// Medians of the variants, each round on an empty database of its own and the variants in turn, so that what else the machine
+    /// does meets all of them; `slow` goes through the proxy.
+    async fn compare(&self, slow: bool, variants: &[Variant]) -> anyhow::Result<Vec<f64>> {
+        let mut taken = vec![Vec::new(); variants.len()];
+        for round in 0..=self.rounds {
+            for (variant, taken) in variants.iter().zip(&mut taken) {
+                let database = empty_database_on(&self.server).await;
+                let proxy = Proxy::start(host(database.url())?).await;
+                proxy.delay(ROUND_TRIP / 2);
+                let url = if slow {
+                    proxy.url(database.url())
+                } else {
+                    database.url().to_owned()
+                };
+                let started = Instant::now();
+                variant.run(&url).await?;
+                // The first round warms the server up.
+                if round > 0 {
+                    taken.push(started.elapsed().as_secs_f64() * 1e3);
+                }
+            }
+        }
+        Ok(taken.iter_mut().map(|taken| middle(taken)).collect())
+    }
+
+    async fn full_profile(&self) -> anyhow::Result<()> {
+        let transactions: Vec<String> = self
+            .ups()
+            .map(|up| format!("BEGIN;\n{up}\n;\nCOMMIT;\n"))
+            .collect();
+        let mut variants = vec![
+            Variant::Message(transactions.concat()),
+            Variant::Engine(self.schema()?),
+            Variant::Engine(Catalogue::embedded()?),
+        ];
+        let mut names = vec![
+            "the same SQL as one message (floor)",
+            "this engine: lock, ledger, one commit each",
+            "… with shape checks and partitions",
+        ];
+        if let Some(psql) = psql() {
+            variants.push(Variant::Psql(psql.clone(), vec![transactions.concat()]));
+            variants.push(Variant::Psql(psql, self.ups().map(str::to_owned).collect()));
+            names.extend(["one psql for all files", "psql per file"]);
+        } else {
+            say("| whole schema | psql | not installed here | |");
+        }
+        for (slow, what) in [
+            (false, "whole schema"),
+            (true, "whole schema, 2.6 ms round trip"),
+        ] {
+            let medians = self.compare(slow, &variants).await?;
+            for (name, median) in names.iter().zip(&medians) {
+                row(what, name, *median, medians[0]);
+            }
+        }
+        Ok(())
+    }
+
+    async fn nothing_to_do(&self) -> anyhow::Result<()> {
+        for slow in [false, true] {
+            let what = if slow {
+                "nothing to do, 2.6 ms round trip"
+            } else {
+                "nothing to do"
+            };
+            let database = testkit::postgres::database_on(&self.server, "all").await;
+            let proxy = Proxy::start(host(database.url())?).await;
+            proxy.delay(ROUND_TRIP / 2);
+            let url = if slow {
+                proxy.url(database.url())
+            } else {
+                database.url().to_owned()
+            };
+            let (mut floor, mut ours) = (Vec::new(), Vec::new());
+            for _ in 0..self.rounds {
+                let started = Instant::now();
+                connect(&url)
+                    .await
+                    .simple_query("SELECT * FROM schema_ledger ORDER BY sequence")
+                    .await?;
+                floor.push(started.elapsed().as_secs_f64() * 1e3);
+                let started = Instant::now();
+                apply(&Config::new(&url)).await?;
+                ours.push(started.elapsed().as_secs_f64() * 1e3);
+            }
+            let floor = middle(&mut floor);
+            row(what, "connect and one query (floor)", floor, floor);
+            row(what, "this engine", middle(&mut ours), floor);
+        }
+        Ok(())
+    }
+
+    async fn hundred(&self) -> anyhow::Result<()> {
+        let migration = |number: usize| {
+            format!(
+                "CREATE TABLE IF NOT EXISTS t{number} (id bigint PRIMARY KEY, a text, b timestamptz);\n\
+                 CREATE INDEX IF NOT EXISTS t{number}_a ON t{number} (a);\nCREATE INDEX IF NOT EXISTS t{number}_b ON t{number} (b);\n\
+                 COMMENT ON TABLE t{number} IS 'one of a hundred';\n"
+            )
+        };
+        let files: Vec<(String, String)> = (1..=100)
+            .map(|number| {
+                (
+                    format!("{number:03}_t.sql"),
+                    format!("-- +goose Up\n{}", migration(number)),
+                )
+            })
+            .collect();
+        let catalogue = Catalogue::from_goose_files("bench", files)?;
+        let transactions: Vec<String> = (1..=100)
+            .map(|number| format!("BEGIN;\n{}COMMIT;\n", migration(number)))
+            .collect();
+        let variants = [
+            Variant::Message(transactions.concat()),
+            Variant::Engine(catalogue),
+        ];
+        for (slow, what) in [
+            (false, "100 migrations"),
+            (true, "100 migrations, 2.6 ms round trip"),
+        ] {
+            let medians = self.compare(slow, &variants).await?;
+            row(
+                what,
+                "the same SQL as one message (floor)",
+                medians[0],
+                medians[0],
+            );
+            row(what, "this engine", medians[1], medians[0]);
+        }
+        Ok(())
+    }
+
+    async fn upkeep(&self) -> anyhow::Result<()> {
+        let mut made = Vec::new();
+        let mut kept = Vec::new();
+        for _ in 0..self.rounds {
+            let database = empty_database_on(&self.server).await;
+            apply(&Config::new(database.url()).catalogue(self.schema()?)).await?;
+            let config = Config::new(database.url()).profile("audit");
+            for taken in [&mut made, &mut kept] {
+                let started = Instant::now();
+                ensure_partitions(&config).await?;
+                taken.push(started.elapsed().as_secs_f64() * 1e3);
+            }
+        }
+        let made = middle(&mut made);
+        row(
+            "partitions of audit_events",
+            "five made, connection included",
+            made,
+            made,
+        );
+        row(
+            "partitions of audit_events",
+            "none missing, connection included",
+            middle(&mut kept),
+            made,
+        );
+        Ok(())
+    }
+
+    async fn clones(&self) -> anyhow::Result<()> {
+        let tables: Vec<(String, String)> = (1..=20)
+            .map(|number| (format!("{number:03}_t.sql"), format!("-- +goose Up\nCREATE TABLE t{number} (id bigint PRIMARY KEY, a text, b timestamptz);\nCREATE INDEX ON t{number} (a);\n")))
+            .collect();
+        let twenty = Catalogue::from_goose_files("bench", tables)?;
+        let cases = [
+            (
+                "20 tables",
+                Config::new(self.server.url("postgres")).catalogue(twenty),
+            ),
+            (
+                "audit profile",
+                Config::new(self.server.url("postgres")).profile("audit"),
+            ),
+            ("whole schema", Config::new(self.server.url("postgres"))),
+        ];
+        for (what, config) in cases {
+            let built = Instant::now();
+            let template = template(&config).await?;
+            let built = built.elapsed().as_secs_f64() * 1e3;
+            let client = connect(&self.server.url("postgres")).await;
+            let (mut floor, mut ours) = (Vec::new(), Vec::new());
+            for round in 0..self.rounds {
+                let started = Instant::now();
+                client
+                    .batch_execute(&format!(
+                        "CREATE DATABASE floor_{round} TEMPLATE \"{}\" STRATEGY file_copy",
+                        template.name()
+                    ))
+                    .await?;
+                floor.push(started.elapsed().as_secs_f64() * 1e3);
+                client
+                    .batch_execute(&format!("DROP DATABASE floor_{round}"))
+                    .await?;
+                let name = format!("clone_{round}");
+                let started = Instant::now();
+                template.clone_as(&name).await?;
+                ours.push(started.elapsed().as_secs_f64() * 1e3);
+                template.drop_clone(&name).await?;
+            }
+            let floor = middle(&mut floor);
+            row(
+                &format!("clone, {what}"),
+                "CREATE DATABASE alone (floor)",
+                floor,
+                floor,
+            );
+            row(
+                &format!("clone, {what}"),
+                "this engine",
+                middle(&mut ours),
+                floor,
+            );
+            row(
+                &format!("clone, {what}"),
+                "building the template, once",
+                built,
+                floor,
+            );
+        }
+        Ok(())
+    }
+
+    /// From the holder's unlock to the next run's first statement, by the server's clock: reading the ledger again included.
+    async fn hand_off(&self) -> anyhow::Result<()> {
+        let mut taken = Vec::new();
+        for round in 0..self.rounds * 2 {
+            let database = empty_database_on(&self.server).await;
+            let holder = database.connect().await;
+            holder.batch_execute("CREATE TABLE at (moment timestamptz); SELECT pg_advisory_lock(1263878725, 1296648018)").await?;
+            let file = (
+                "1_at.sql".to_owned(),
+                "-- +goose Up\nINSERT INTO at VALUES (clock_timestamp());\n".to_owned(),
+            );
+            let config = Config::new(database.url())
+                .catalogue(Catalogue::from_goose_files("bench", [file])?);
+            let waiter = tokio::spawn(async move { apply(&config).await });
+            // Somewhere within a waiter's turns, another place each round.
+            tokio::time::sleep(Duration::from_millis(400 + 37 * (round as u64 % 9))).await;
+            holder.batch_execute("CREATE TABLE freed AS SELECT clock_timestamp() AS moment; SELECT pg_advisory_unlock(1263878725, 1296648018)").await?;
+            waiter.await??;
+            let row = holder.query_one("SELECT extract(epoch FROM at.moment - freed.moment)::float8 * 1000 FROM at, freed", &[]).await?;
+            taken.push(row.get::<_, f64>(0));
+        }
+        let median = middle(&mut taken);
+        row(
+            "lock hand-off",
+            "from unlock to the next run's first statement",
+            median,
+            median,
+        );
+        row(
+            "lock hand-off",
+            "the slowest of them",
+            taken.last().copied().unwrap_or_default(),
+            median,
+        );
+        Ok(())
+    }
+}
+
+fn row(what: &str, how: &str, milliseconds: f64, floor: f64) {
+    say(&format!(
+        "| {what} | {how} | {milliseconds:.1} | {:.2} |",
+        milliseconds / floor
+    ));
+}
+
+/// Sorts, and returns the median.
+fn middle(taken: &mut [f64]) -> f64 {
+    taken.sort_by(f64::total_cmp);
+    taken[taken.len() / 2]
+}
+
+fn psql() -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path)
+        .map(|directory| directory.join("psql"))
+        .find(|file| file.is_file())
+}
+
+/// One process for each text, each text in one transaction.
+fn run_psql<'a>(
+    psql: &Path,
+    url: &str,
+    texts: impl IntoIterator<Item = &'a str>,
+) -> anyhow::Result<()> {
+    use std::io::Write as _;
+    let (user, rest) = url
+        .split_once("://")
+        .context("a URL")?
+        .1
+        .split_once('@')
+        .context("a user")?;
+    let (user, password) = user.split_once(':').unwrap_or((user, ""));
+    for text in texts {
+        let mut child = Command::new(psql)
+            .args([
+                "--no-psqlrc",
+                "--quiet",
+                "--set",
+                "ON_ERROR_STOP=1",
+                "--dbname",
+                &format!("postgres://{user}@{rest}"),
+            ])
+            .env("PGPASSWORD", password)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()?;
+        child
+            .stdin
+            .take()
+            .context("psql reads")?
+            .write_all(text.as_bytes())?;
+        anyhow::ensure!(child.wait()?.success(), "psql failed");
+    }
+    Ok(())
+}
