@@ -189,7 +189,6 @@ impl AuditEventRequest {
         let category = self.event_category;
         NewEvent {
             event_id: self.event_id.unwrap_or_else(new_id),
-            client_id: self.event_id.is_some(),
             event_version: self.version,
             event_type: self.event_type,
             event_timestamp: time::to_microseconds(self.event_timestamp),
@@ -239,8 +238,6 @@ pub(crate) fn check_timestamp(
 )]
 pub struct NewEvent {
     pub event_id: Uuid,
-    /// Whether the id is the client's, so that the event may be a repeat.
-    pub client_id: bool,
     pub event_version: String,
     pub event_type: String,
     pub event_timestamp: Timestamp,

@@ -1,17 +1,56 @@
 //! Writes audit events: one statement for a group, a repeat stored once (D29).
+//!
+//! COPY costs PostgreSQL a third less than INSERT, but has no ON CONFLICT. So a group is copied, and only when that fails on a
+//! key, because an event is there already, inserted by the statement that can tell a repeat from a conflict.
+
+use std::pin::pin;
+use std::sync::atomic::Ordering;
 
 use datastorage_api::NewEvent;
+use datastorage_api::time::utc_date;
 use deadpool_postgres::Object;
 use jiff::Timestamp;
 use serde_json::value::RawValue;
-use tokio_postgres::types::{Json, ToSql};
+use tokio_postgres::binary_copy::BinaryCopyInWriter;
+use tokio_postgres::error::SqlState;
+use tokio_postgres::types::{Json, ToSql, Type};
 use uuid::Uuid;
 
 use super::{Store, StoreError};
 
 const RELATION: &str = "audit_events";
 
-/// One row of arrays becomes many rows: one round trip, one plan, and ON CONFLICT, which COPY does not have.
+const COPY: &str = "
+    COPY audit_events
+        (event_id, event_version, event_timestamp, event_date, event_type, event_category, event_action, event_outcome,
+         actor_type, actor_id, resource_type, resource_id, correlation_id, parent_event_id, namespace, cluster_name,
+         event_data, severity, duration_ms)
+    FROM STDIN BINARY";
+
+/// Of the columns of [`COPY`].
+static COPY_TYPES: [Type; 19] = [
+    Type::UUID,
+    Type::TEXT,
+    Type::TIMESTAMPTZ,
+    Type::DATE,
+    Type::TEXT,
+    Type::TEXT,
+    Type::TEXT,
+    Type::TEXT,
+    Type::TEXT,
+    Type::TEXT,
+    Type::TEXT,
+    Type::TEXT,
+    Type::TEXT,
+    Type::UUID,
+    Type::TEXT,
+    Type::TEXT,
+    Type::JSONB,
+    Type::TEXT,
+    Type::INT4,
+];
+
+/// One row of arrays becomes many rows, and what is there already is left as it is.
 const INSERT: &str = "
     INSERT INTO audit_events
         (event_id, event_version, event_timestamp, event_date, event_type, event_category, event_action, event_outcome,
@@ -39,6 +78,10 @@ const CLASHES: &str = "
 /// How often a group is tried again after a deadlock or a serialisation failure.
 const MOMENTARY_TRIES: usize = 4;
 
+/// Groups that are inserted without trying COPY after one that held a repeat: a sender that repeats one event repeats many, and
+/// what COPY wrote before it failed is dead weight in the table.
+const GROUPS_AFTER_A_REPEAT: u32 = 50;
+
 /// What became of a group.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Inserted {
@@ -51,42 +94,33 @@ pub enum Inserted {
 impl Store {
     /// Stores all events in one transaction, or none. An event that is there already counts as stored.
     pub async fn insert_events(&self, events: &[&NewEvent]) -> Result<Inserted, StoreError> {
-        let columns = Columns::of(events);
-        // An id that the server made cannot be a repeat: the statement commits by itself and saves a round trip.
-        let repeats = events.iter().any(|event| event.client_id);
         for _ in 1..MOMENTARY_TRIES {
-            match self.try_insert(&columns, repeats).await {
+            match self.try_insert(events).await {
                 Err(error) if error.is_momentary() => {
                     tracing::debug!(%error, "group of events is tried again");
                 }
                 result => return result,
             }
         }
-        self.try_insert(&columns, repeats).await
+        self.try_insert(events).await
     }
 
-    async fn try_insert(
-        &self,
-        columns: &Columns<'_>,
-        repeats: bool,
-    ) -> Result<Inserted, StoreError> {
+    async fn try_insert(&self, events: &[&NewEvent]) -> Result<Inserted, StoreError> {
         self.run(RELATION, async |client| {
-            let insert = client.prepare_cached(INSERT).await?;
-            if !repeats {
-                client.execute(&insert, &columns.parameters()).await?;
-                return Ok(Inserted::All);
+            let expected = self.repeats_expected.load(Ordering::Relaxed);
+            if expected > 0 {
+                self.repeats_expected.store(expected - 1, Ordering::Relaxed);
+                return insert(client, events).await;
             }
-            // Polled together, both messages go out in one write.
-            let parameters = columns.parameters();
-            let ((), stored) = tokio::try_join!(
-                client.batch_execute("BEGIN"),
-                client.execute(&insert, &parameters)
-            )?;
-            if stored == columns.event_id.len() as u64 {
-                client.batch_execute("COMMIT").await?;
-                return Ok(Inserted::All);
+            match copy(client, events).await {
+                Ok(()) => Ok(Inserted::All),
+                Err(error) if error.code() == Some(&SqlState::UNIQUE_VIOLATION) => {
+                    self.repeats_expected
+                        .store(GROUPS_AFTER_A_REPEAT, Ordering::Relaxed);
+                    insert(client, events).await
+                }
+                Err(error) => Err(error),
             }
-            settle_repeats(client, columns).await
         })
         .await
     }
@@ -113,6 +147,56 @@ pub(super) async fn insert_within(
         .execute(&insert, &Columns::of(&[event]).parameters())
         .await?;
     Ok(())
+}
+
+/// Copies the events, which commits by itself.
+async fn copy(client: &Object, events: &[&NewEvent]) -> Result<(), tokio_postgres::Error> {
+    let statement = client.prepare_cached(COPY).await?;
+    let sink = client.copy_in(&statement).await?;
+    let mut rows = pin!(BinaryCopyInWriter::new(sink, &COPY_TYPES));
+    for event in events {
+        let row: [&(dyn ToSql + Sync); 19] = [
+            &event.event_id,
+            &event.event_version,
+            &event.event_timestamp,
+            &utc_date(event.event_timestamp),
+            &event.event_type,
+            &event.event_category.as_str(),
+            &event.event_action,
+            &event.event_outcome.as_str(),
+            &event.actor_type,
+            &event.actor_id,
+            &event.resource_type,
+            &event.resource_id,
+            &event.correlation_id,
+            &event.parent_event_id,
+            &event.namespace,
+            &event.cluster_name,
+            &Json(event.event_data.as_raw()),
+            &event.severity,
+            &event.duration_ms,
+        ];
+        rows.as_mut().write(&row).await?;
+    }
+    rows.finish().await?;
+    Ok(())
+}
+
+/// Inserts what is not there yet, in a transaction that ends when every row is accounted for.
+async fn insert(client: &Object, events: &[&NewEvent]) -> Result<Inserted, tokio_postgres::Error> {
+    let statement = client.prepare_cached(INSERT).await?;
+    let columns = Columns::of(events);
+    let parameters = columns.parameters();
+    // Polled together, both messages go out in one write.
+    let ((), stored) = tokio::try_join!(
+        client.batch_execute("BEGIN"),
+        client.execute(&statement, &parameters)
+    )?;
+    if stored == events.len() as u64 {
+        client.batch_execute("COMMIT").await?;
+        return Ok(Inserted::All);
+    }
+    settle_repeats(client, &columns).await
 }
 
 /// Some rows were there before. Repeats are fine; an id with another time undoes the group.

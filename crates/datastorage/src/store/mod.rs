@@ -12,6 +12,8 @@ mod schema;
 mod session;
 mod workflows;
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
 use datastorage_api::DatabaseErrorKind;
@@ -34,6 +36,8 @@ use crate::config::DatabaseConfig;
 pub struct Store {
     pool: Pool,
     statement_timeout: Duration,
+    /// Groups of events for which a repeat is likely; shared by clones.
+    repeats_expected: Arc<AtomicU32>,
 }
 
 impl Store {
@@ -71,6 +75,7 @@ impl Store {
         Ok(Self {
             pool,
             statement_timeout: config.statement_timeout,
+            repeats_expected: Arc::default(),
         })
     }
 

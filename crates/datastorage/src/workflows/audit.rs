@@ -131,7 +131,6 @@ impl Own {
         let correlation_id = correlation_id.unwrap_or_else(|| event_id.to_string());
         Some(NewEvent {
             event_id,
-            client_id: false,
             event_version: "1.0".to_owned(),
             event_type: self.event_type.to_owned(),
             event_timestamp: to_microseconds(app.clock.now()),
