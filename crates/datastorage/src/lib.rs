@@ -1,6 +1,6 @@
-//! Data Storage: keeps the audit trail, and acknowledges only what it keeps.
+//! Data Storage: keeps the audit trail, the workflow catalogue and the notification log, and acknowledges only what it keeps.
 //!
-//! A request becomes rows in three steps: `datastorage_api` reads and checks it, [`audit::Writer`] commits it together with
+//! An audit event becomes a row in three steps: `datastorage_api` reads and checks it, [`audit::Writer`] commits it together with
 //! what arrives at the same time, and where the database is away [`queue::Queue`] keeps it on the disk until it is back.
 //!
 //! **Invariants:** SQL is in [`store`] alone (D2). A 201 follows a commit, a 202 follows a sync (D28). The server never

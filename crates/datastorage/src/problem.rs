@@ -46,6 +46,12 @@ impl Problem {
         self
     }
 
+    /// Has another title than its type, as the existing service has it.
+    pub(crate) fn titled(mut self, title: &str) -> Self {
+        title.clone_into(&mut self.0.title);
+        self
+    }
+
     /// Names the table concerned and what is wrong with it.
     pub(crate) fn about(mut self, kind: DatabaseErrorKind, relation: &str) -> Self {
         self.0.kind = Some(kind);

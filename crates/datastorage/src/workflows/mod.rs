@@ -53,7 +53,7 @@ pub(crate) async fn create(
             "workflow {:?} has a version {:?} already; a version is immutable, register another",
             workflow.workflow_name, workflow.version
         );
-        Problem::new(ProblemType::Conflict, detail)
+        Problem::new(ProblemType::Conflict, detail).titled("Workflow Already Exists")
     })?;
     Ok((StatusCode::CREATED, Json(row)).into_response())
 }

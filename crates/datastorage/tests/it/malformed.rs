@@ -373,6 +373,26 @@ async fn a_body_that_fits_its_schema_is_stored_or_refused_but_never_fails() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_body_of_another_media_type_is_refused() {
+    let fixture = Fixture::new().await;
+    let before = fixture.contents().await;
+    for operation in operations(&fixture.workflow_id) {
+        for media_type in ["text/plain", "application/xml", "application/jsonx", "json"] {
+            let request = fixture
+                .client
+                .request(
+                    operation.method.clone(),
+                    fixture.service.url(&operation.path),
+                )
+                .header("content-type", media_type)
+                .body("{}");
+            send(request).await.expect(415);
+        }
+    }
+    assert_eq!(fixture.contents().await, before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_parameter_that_breaks_its_schema_is_refused() {
     let fixture = Fixture::new().await;
     let mut wrong = Vec::new();

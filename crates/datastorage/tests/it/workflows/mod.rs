@@ -1,4 +1,7 @@
-//! The workflow catalogue: versions, status, search, and its own audit events.
+//! The workflow catalogue: versions, their status, lists, and what happens when something goes away.
+
+mod audit;
+mod search;
 
 use datastorage_api::DatabaseErrorKind;
 use serde_json::{Value, json};
@@ -180,6 +183,7 @@ async fn a_version_that_exists_is_a_409_and_changes_nothing() {
         .expect(409)
         .problem();
     assert_eq!(again.name(), "conflict");
+    assert_eq!(again.title, "Workflow Already Exists");
     assert_eq!(service.get(&path(&second)).await.body, second);
     assert_eq!(
         service.get(&path(&first)).await.body["is_latest_version"],
@@ -371,153 +375,6 @@ async fn a_list_is_filtered_paged_and_counted() {
     }
 }
 
-/// A catalogue of versions that fit [`filters`] well, badly, or not at all; oldest first.
-async fn searchable() -> (Database, Service) {
-    let (database, service) = catalogue().await;
-    let gitops = json!({"gitOpsManaged": true, "gitOpsTool": "argocd"});
-    let flux = json!({"gitOpsManaged": false, "gitOpsTool": "flux"});
-    for (name, members) in [
-        ("plain", json!({})),
-        (
-            "gitops",
-            json!({"detected_labels": gitops, "custom_labels": {"team": ["a"]}}),
-        ),
-        ("contrary", json!({"detected_labels": flux})),
-        (
-            "any",
-            json!({"labels": with(filters(), json!({"component": "*"}))}),
-        ),
-        (
-            "elsewhere",
-            json!({"labels": with(filters(), json!({"environment": "staging"}))}),
-        ),
-        ("old", json!({"status": "disabled"})),
-    ] {
-        register(&service, &with(workflow(name, "1"), members)).await;
-    }
-    (database, service)
-}
-
-/// A search for what `gitops` of [`searchable`] has, with further members of the request.
-async fn search(service: &Service, more: Value) -> Value {
-    let request = with(json!({"filters": asked()}), more);
-    service.post(SEARCH, &request).await.expect(200).body
-}
-
-fn asked() -> Value {
-    with(
-        filters(),
-        json!({"detected_labels": {"gitOpsManaged": true, "gitOpsTool": "argocd"}, "custom_labels": {"team": ["a"]}}),
-    )
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_search_ranks_the_latest_active_versions_that_fit() {
-    let (_database, service) = searchable().await;
-    let found = search(&service, json!({})).await;
-    let workflows = &found["workflows"];
-    assert_eq!(
-        column(workflows, "title"),
-        ["gitops 1", "any 1", "plain 1", "contrary 1"]
-    );
-    let scores = [0.525, 0.5, 0.5, 0.48];
-    assert_eq!(column(workflows, "final_score"), scores);
-    assert_eq!(column(workflows, "confidence"), scores);
-    assert_eq!(column(workflows, "rank"), [1, 2, 3, 4]);
-    assert_eq!(column(workflows, "label_boost"), [0.25, 0.0, 0.0, 0.0]);
-    assert_eq!(column(workflows, "label_penalty"), [0.0, 0.0, 0.0, 0.2]);
-    assert_eq!(found["filters"], asked());
-    assert_eq!(found["total_results"], 4);
-
-    let archived = with(workflow("gitops", "2"), json!({"status": "archived"}));
-    register(&service, &archived).await;
-    assert_eq!(search(&service, json!({})).await["total_results"], 3);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_search_is_narrowed_by_count_score_and_status() {
-    let (_database, service) = searchable().await;
-    for (more, titles, total) in [
-        (json!({"top_k": 1}), vec!["gitops 1"], 4),
-        (json!({"min_score": 0.51}), vec!["gitops 1"], 1),
-        (
-            json!({"include_disabled": true}),
-            vec!["gitops 1", "old 1", "any 1", "plain 1", "contrary 1"],
-            5,
-        ),
-        (
-            json!({"filters": with(asked(), json!({"status": ["disabled"]}))}),
-            vec!["old 1"],
-            1,
-        ),
-    ] {
-        let found = search(&service, more.clone()).await;
-        assert_eq!(column(&found["workflows"], "title"), titles, "{more}");
-        assert_eq!(found["total_results"], total, "{more}");
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_catalogue_audits_itself() {
-    let (_database, service) = catalogue().await;
-    let stored = register(&service, &workflow("restart", "1.0.0")).await;
-    let id = stored["workflow_id"].as_str().expect("an id");
-    let created = audited(&service, "datastorage.workflow.created", 1)
-        .await
-        .remove(0);
-    assert_eq!(
-        (&created["event_category"], &created["correlation_id"]),
-        (&json!("workflow"), &json!(id))
-    );
-    assert_eq!(created["event_data"]["workflow_name"], "restart");
-
-    let request = json!({"filters": filters(), "remediation_id": "rr-7"});
-    service.post(SEARCH, &request).await.expect(200);
-    let searched = audited(&service, "workflow.catalog.search_completed", 1)
-        .await
-        .remove(0);
-    assert_eq!(
-        (&searched["correlation_id"], &searched["actor_id"]),
-        (&json!("rr-7"), &json!("datastorage"))
-    );
-    let data = &searched["event_data"];
-    assert_eq!(data["query"]["filters"], filters());
-    assert_eq!(data["results"]["workflows"][0]["workflow_id"], id);
-    assert!(data["search_metadata"]["duration_ms"].is_u64());
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_change_whose_audit_event_cannot_be_stored_does_not_happen() {
-    let (database, service) = catalogue().await;
-    let stored = register(&service, &workflow("restart", "1.0.0")).await;
-    let client = database.connect().await;
-    client
-        .batch_execute("ALTER TABLE audit_events ADD CONSTRAINT refuse CHECK (event_type NOT LIKE 'datastorage.%') NOT VALID")
-        .await
-        .expect("a constraint");
-    let problem = service
-        .post(WORKFLOWS, &workflow("restart", "2.0.0"))
-        .await
-        .expect(500)
-        .problem();
-    assert_eq!(
-        (
-            problem.sqlstate.as_deref(),
-            problem
-                .relation
-                .as_deref()
-                .map(|name| name.starts_with("audit_events"))
-        ),
-        (Some("23514"), Some(true))
-    );
-    service
-        .patch(&path(&stored), &json!({"status": "archived"}))
-        .await
-        .expect(500);
-    assert_eq!(service.get(&path(&stored)).await.body, stored);
-    assert_eq!(service.get(WORKFLOWS).await.body["total"], 1);
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_goes_away_leaves_no_transaction_open() {
     let (database, service) = catalogue().await;
@@ -600,40 +457,4 @@ async fn while_the_database_is_away_the_catalogue_answers_503_and_afterwards_as_
     .await;
     assert_eq!(service.get(&path(&stored)).await.body, stored);
     assert_eq!(service.get(WORKFLOWS).await.body["total"], 1);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn without_an_audit_trail_nothing_is_registered_and_the_missing_table_is_named() {
-    let (database, service) = catalogue().await;
-    let client = database.connect().await;
-    client
-        .batch_execute("DROP TABLE audit_events")
-        .await
-        .expect("dropped");
-    let problem = service
-        .post(WORKFLOWS, &workflow("restart", "1.0.0"))
-        .await
-        .expect(503)
-        .problem();
-    assert_eq!(problem.kind, Some(DatabaseErrorKind::RelationMissing));
-    assert_eq!(problem.relation.as_deref(), Some("audit_events"));
-    assert_eq!(service.get(WORKFLOWS).await.body["total"], 0);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_profile_without_an_audit_trail_has_a_catalogue_that_does_not_audit() {
-    let database = testkit::postgres::empty_database().await;
-    crate::support::migrate(database.url(), "catalog").await;
-    let service = Service::of_profile(database.url(), "catalog").await;
-    service.ready().await;
-    let stored = register(&service, &workflow("restart", "1.0.0")).await;
-    service
-        .patch(&path(&stored), &json!({"status": "archived"}))
-        .await
-        .expect(200);
-    let request = json!({"filters": filters(), "include_disabled": true});
-    assert_eq!(
-        service.post(SEARCH, &request).await.expect(200).body["total_results"],
-        1
-    );
 }
