@@ -48,14 +48,18 @@ impl Manifest {
         self
     }
 
-    /// The objects, each labelled with the run (D14).
-    pub fn labelled(mut self, labels: &[(&str, &str)]) -> Vec<Value> {
-        for object in &mut self.0 {
-            for (name, value) in labels {
-                object["metadata"]["labels"][*name] = json!(value);
-            }
-        }
+    /// The objects.
+    pub fn objects(self) -> Vec<Value> {
         self.0
+    }
+}
+
+/// Labels objects, so that whoever finds them knows whose they are (D14).
+pub fn label(objects: &mut [Value], labels: &[(&str, String)]) {
+    for object in objects {
+        for (name, value) in labels {
+            object["metadata"]["labels"][*name] = json!(value);
+        }
     }
 }
 
@@ -72,15 +76,13 @@ fn rename(value: &mut Value, from: &str, to: &str) {
 }
 
 /// A Secret with text values.
-pub fn secret(name: &str, entries: &Value, labels: &[(&str, &str)]) -> Value {
-    let object = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": entries});
-    Manifest(vec![object]).labelled(labels).remove(0)
+pub fn secret(name: &str, entries: &Value) -> Value {
+    json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": entries})
 }
 
 /// A `ConfigMap`.
-pub fn config_map(name: &str, entries: &Value, labels: &[(&str, &str)]) -> Value {
-    let object = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": entries});
-    Manifest(vec![object]).labelled(labels).remove(0)
+pub fn config_map(name: &str, entries: &Value) -> Value {
+    json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": entries})
 }
 
 #[cfg(test)]
@@ -92,16 +94,14 @@ mod tests {
         for text in [NAMESPACE, POSTGRES, DATASTORAGE] {
             assert!(!Manifest::parse(text).unwrap().0.is_empty());
         }
-        let objects = Manifest::parse(NAMESPACE)
+        let mut objects = Manifest::parse(NAMESPACE)
             .unwrap()
             .set("Namespace", "/metadata/name", "other")
-            .labelled(&[("kubernaut.io/e2e-run", "r")]);
+            .objects();
+        label(&mut objects, &[("kubernaut.io/e2e-run", "r".to_owned())]);
         assert_eq!(
-            (
-                &objects[0]["metadata"]["name"],
-                &objects[0]["metadata"]["labels"]["kubernaut.io/e2e-run"]
-            ),
-            (&json!("other"), &json!("r"))
+            objects[0]["metadata"],
+            json!({"name": "other", "labels": {"kubernaut.io/e2e-run": "r"}})
         );
     }
 
@@ -110,7 +110,7 @@ mod tests {
         let objects = Manifest::parse(DATASTORAGE)
             .unwrap()
             .rename("datastorage", "second")
-            .labelled(&[]);
+            .objects();
         assert!(!Value::from(objects).to_string().contains("\"datastorage\""));
     }
 }

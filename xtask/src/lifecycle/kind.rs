@@ -62,10 +62,19 @@ fn kubectl(session: &Session) -> Kubectl {
     )
 }
 
-fn labels(run: &str) -> [(&str, &str); 2] {
+/// Whose an object is and until when (D14), as label values: letters, digits, dashes.
+fn labels(session: &Session) -> [(&'static str, String); 3] {
+    let state = session.run.state();
+    let owner = state
+        .owner
+        .map_or_else(String::new, |owner| owner.pid.to_string());
     [
-        ("kubernaut.io/e2e-run", run),
-        ("kubernaut.io/e2e-owner", "xtask"),
+        ("kubernaut.io/e2e-run", state.run),
+        ("kubernaut.io/e2e-owner", owner),
+        (
+            "kubernaut.io/e2e-expires",
+            state.expires.as_second().to_string(),
+        ),
     ]
 }
 
@@ -300,17 +309,12 @@ fn find(names: &[String], image: &str) -> Option<String> {
 
 /// Applies namespace, Secret and PostgreSQL.
 pub fn deploy_postgres(session: &Session) -> Result<String, Failure> {
-    let run = session.run.id();
     let namespace = Manifest::parse(manifest::NAMESPACE)?.set(
         "Namespace",
         "/metadata/name",
         session.service.namespace.clone(),
     );
-    let secret = manifest::secret(
-        "postgres",
-        &json!({"password": session.password}),
-        &labels(&run),
-    );
+    let secret = manifest::secret("postgres", &json!({"password": session.password}));
     let postgres = Manifest::parse(manifest::POSTGRES)?
         .set(
             "Deployment",
@@ -318,12 +322,7 @@ pub fn deploy_postgres(session: &Session) -> Result<String, Failure> {
             postgres_image(),
         )
         .set("Service", "/spec/ports/0/nodePort", POSTGRES);
-    let objects = [
-        namespace.labelled(&labels(&run)),
-        vec![secret],
-        postgres.labelled(&labels(&run)),
-    ]
-    .concat();
+    let objects = [namespace.objects(), vec![secret], postgres.objects()].concat();
     Ok(format!(
         "{}{}",
         postgres_image(),
@@ -338,9 +337,10 @@ fn ensure(session: &Session, level: Level, objects: &[Value]) -> Result<&'static
         return Ok(" is used again: same objects");
     }
     let why = session.why_made(level);
+    let mut objects = objects.to_vec();
+    manifest::label(&mut objects, &labels(session));
     let (namespaces, rest): (Vec<_>, Vec<_>) = objects
-        .iter()
-        .cloned()
+        .into_iter()
         .partition(|object| object["kind"] == "Namespace");
     let kubectl = kubectl(session);
     for objects in [namespaces, rest]
@@ -378,7 +378,6 @@ pub fn await_postgres(session: &Session, deadline: Duration) -> Result<String, F
 
 /// Applies Data Storage, and a second one on the empty database.
 pub fn deploy_datastorage(session: &Session) -> Result<String, Failure> {
-    let run = session.run.id();
     let image = Session::made(&session.made.image, "the Data Storage image")?;
     let mut objects = Vec::new();
     for (name, database, node_port) in [
@@ -396,13 +395,8 @@ pub fn deploy_datastorage(session: &Session) -> Result<String, Failure> {
         objects.push(manifest::config_map(
             name,
             &json!({"config.yaml": config.yaml()}),
-            &labels(&run),
         ));
-        objects.push(manifest::secret(
-            name,
-            &json!({"db-secrets.yaml": secrets}),
-            &labels(&run),
-        ));
+        objects.push(manifest::secret(name, &json!({"db-secrets.yaml": secrets})));
         let deployment = Manifest::parse(manifest::DATASTORAGE)?
             .rename("datastorage", name)
             .set(
@@ -411,7 +405,7 @@ pub fn deploy_datastorage(session: &Session) -> Result<String, Failure> {
                 image.clone(),
             )
             .set("Service", "/spec/ports/0/nodePort", node_port);
-        objects.extend(deployment.labelled(&labels(&run)));
+        objects.extend(deployment.objects());
     }
     let note = ensure(session, Level::DataStorage, &objects)?;
     let url = |node_port| {
