@@ -181,13 +181,16 @@ impl Journal {
         Ok(())
     }
 
+    /// Begins a segment. A number is never used twice, so one attempt that failed half-way is not in the way of the next.
     fn begin_segment(&mut self) -> io::Result<Arc<File>> {
-        let file = Arc::new(segment::create(&self.directory, self.next)?);
-        self.unsynced.push(Arc::new(File::open(&self.directory)?));
-        self.file = Some(Arc::clone(&file));
-        self.segments.insert(self.next, START);
-        self.bytes += START;
+        let sequence = self.next;
         self.next += 1;
+        let directory = File::open(&self.directory)?;
+        let file = Arc::new(segment::create(&self.directory, sequence)?);
+        self.unsynced.push(Arc::new(directory));
+        self.file = Some(Arc::clone(&file));
+        self.segments.insert(sequence, START);
+        self.bytes += START;
         Ok(file)
     }
 

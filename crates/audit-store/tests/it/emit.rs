@@ -9,6 +9,7 @@ use std::{
 };
 
 use serde_json::json;
+use snapbox::{assert_data_eq, file};
 
 use crate::server::{Reply, Server, directory, numbers};
 
@@ -53,6 +54,22 @@ fn run(command: &mut Command, input: String) -> Output {
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[test]
+fn the_help_and_a_wrong_use_say_what_to_give() {
+    let directory = directory();
+    let help = run(emit(NOBODY, directory.path()).arg("--help"), String::new());
+    assert_data_eq!(
+        text(&help.stdout),
+        file!["golden/audit-emit-help.txt"].raw()
+    );
+    let wrong = run(&mut emit(NOBODY, directory.path()), String::new());
+    assert_eq!(wrong.status.code(), Some(2));
+    assert_data_eq!(
+        text(&wrong.stderr),
+        file!["golden/audit-emit-usage.txt"].raw()
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

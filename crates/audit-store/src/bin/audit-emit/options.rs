@@ -20,17 +20,27 @@ use crate::parse_duration;
 #[command(
     version,
     after_help = "Examples:\n  \
-    audit-emit --category workflow --type workflow.started --outcome success --correlation-id wfe-1 --data '{\"phase\":\"Running\"}'\n  \
+    audit-emit --category workflow --type workflow.started --outcome success --correlation-id wfe-1\n  \
     jq -c '.[]' events.json | audit-emit --stdin\n  \
-    audit-emit --stdin </dev/null      # send what an earlier run left\n  \
-    jq -c .event \"$AUDIT_JOURNAL_DIR\"/0/parked.ndjson | audit-emit --stdin      # parked events, once the cause is gone"
+    audit-emit --stdin </dev/null    # send what an earlier run left\n  \
+    jq -c .event DIRECTORY/0/parked.ndjson | audit-emit --stdin    # parked events, once mended"
 )]
 pub(crate) struct Options {
     /// Base URL of Data Storage
-    #[arg(long, env = "DATASTORAGE_URL", value_name = "URL")]
+    #[arg(
+        long,
+        env = "DATASTORAGE_URL",
+        hide_env_values = true,
+        value_name = "URL"
+    )]
     pub(crate) url: String,
     /// Directory that keeps accepted events until they are stored; runs at the same time may share it
-    #[arg(long, env = "AUDIT_JOURNAL_DIR", value_name = "DIRECTORY")]
+    #[arg(
+        long,
+        env = "AUDIT_JOURNAL_DIR",
+        hide_env_values = true,
+        value_name = "DIRECTORY"
+    )]
     pub(crate) journal: PathBuf,
     /// How long to try to store the events, from the end of the input, before leaving them to the next run
     #[arg(long, default_value = "10s", value_name = "TIME", value_parser = parse_duration)]
@@ -51,13 +61,18 @@ struct EventOptions {
     #[arg(long, required_unless_present = "stdin", value_parser = category)]
     category: Option<EventCategory>,
     /// Such as workflow.started
-    #[arg(long = "type", id = "type", required_unless_present = "stdin")]
+    #[arg(
+        long = "type",
+        id = "type",
+        value_name = "TYPE",
+        required_unless_present = "stdin"
+    )]
     event_type: Option<String>,
     /// success, failure or pending
     #[arg(long, required_unless_present = "stdin", value_parser = outcome)]
     outcome: Option<EventOutcome>,
     /// What ties the events of one remediation together
-    #[arg(long, required_unless_present = "stdin")]
+    #[arg(long, value_name = "ID", required_unless_present = "stdin")]
     correlation_id: Option<String>,
     /// Such as started; default the last part of the type
     #[arg(long)]
