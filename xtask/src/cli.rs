@@ -100,7 +100,8 @@ impl Topic {
         match self {
             Self::Lifecycle => "lifecycle",
             Self::Migrations => "migrations",
-            Self::Datastorage => "datastorage",
+            // The server's own binary has the plain name.
+            Self::Datastorage => "bench-datastorage",
             Self::AuditStore => "audit_store",
         }
     }

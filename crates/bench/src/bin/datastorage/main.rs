@@ -9,25 +9,28 @@
     reason = "a table of figures is the product, and none of them has 52 bits"
 )]
 
+mod client;
+mod server;
+
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::pin::pin;
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, ensure};
 use clap::Parser;
 use embedded_postgres::{Durability, Options as PostgresOptions, Server, Wanted, locate};
 use hdrhistogram::Histogram;
 use jiff::Timestamp;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
 use tokio_postgres::NoTls;
 use tokio_postgres::binary_copy::BinaryCopyInWriter;
 use tokio_postgres::types::{Json, Type};
 use uuid::Uuid;
+
+use self::client::{Client, EVENT_DATA};
+use self::server::{DataStorage, cpu};
 
 /// Measures Data Storage
 #[derive(Debug, Parser)]
@@ -53,7 +56,7 @@ struct Options {
     /// Read from 10 million rows, too
     #[arg(long)]
     large: bool,
-    /// The server; built before by `cargo build --release -p datastorage`
+    /// The server to measure, instead of a build of this checkout
     #[arg(long)]
     server: Option<PathBuf>,
 }
@@ -185,36 +188,6 @@ async fn writes(
     Ok(())
 }
 
-/// A process, as far as /proc/PID/stat is needed.
-struct Process {
-    id: u32,
-    parent: u32,
-}
-
-/// Processor time of the processes that are meant. Unlike a rate it does not depend on what else the machine does.
-fn cpu(meant: impl Fn(&Process) -> bool) -> anyhow::Result<Duration> {
-    let mut ticks = 0;
-    for entry in std::fs::read_dir("/proc")? {
-        let Ok(stat) = std::fs::read_to_string(entry?.path().join("stat")) else {
-            continue;
-        };
-        // The name in parentheses may hold blanks; state, parent, … follow it (proc_pid_stat(5)).
-        let (Some((id, _)), Some((_, rest))) = (stat.split_once(' '), stat.rsplit_once(") "))
-        else {
-            continue;
-        };
-        let fields: Vec<_> = rest.split(' ').collect();
-        if meant(&Process {
-            id: id.parse()?,
-            parent: fields[1].parse()?,
-        }) {
-            ticks += fields[11].parse::<u64>()? + fields[12].parse::<u64>()?;
-        }
-    }
-    // Linux gives a hundredth of a second (USER_HZ) whatever the kernel's own tick is.
-    Ok(Duration::from_millis(ticks * 10))
-}
-
 fn met(met: bool) -> &'static str {
     if met { "met" } else { "missed" }
 }
@@ -282,9 +255,6 @@ async fn copy(database: &tokio_postgres::Client, rows: u64, salt: u64) -> anyhow
     Ok(())
 }
 
-/// What a workflow's event says: about 450 bytes.
-const EVENT_DATA: &str = r#"{"workflow_id":"increase-memory-conservative","workflow_version":"1.4.2","target_resource":"production/Deployment/payment-service","phase":"Running","container_image":"registry.example/workflows/increase-memory@sha256:4f53cda18c2baa0c0354bb5f9a3ecbe5ed12ab4d8e11ba873c2f11161202b945","execution_name":"wfe-payment-service-8f3a1c","started_at":"2025-12-18T10:00:00Z","pipelinerun_name":"wfe-payment-service-8f3a1c-run","parameters":{"MEMORY_LIMIT":"2Gi","REPLICAS":"3"}}"#;
-
 /// What the clients saw.
 struct Load {
     events: u64,
@@ -326,114 +296,6 @@ async fn load(options: &Options, server: &DataStorage, size: usize) -> anyhow::R
         elapsed: started.elapsed(),
         latency,
     })
-}
-
-/// One keep-alive connection that speaks as much HTTP as the load needs.
-struct Client {
-    stream: TcpStream,
-    answer: Vec<u8>,
-}
-
-impl Client {
-    async fn connect(address: &str) -> anyhow::Result<Self> {
-        let stream = TcpStream::connect(address).await?;
-        stream.set_nodelay(true)?;
-        Ok(Self {
-            stream,
-            answer: Vec::with_capacity(64 << 10),
-        })
-    }
-
-    async fn write_until(
-        mut self,
-        stop: Arc<AtomicBool>,
-        events: Arc<AtomicU64>,
-        number: usize,
-        size: usize,
-        ids: bool,
-    ) -> anyhow::Result<Histogram<u64>> {
-        let mut latency = Histogram::new(3)?;
-        let mut round = 0_u64;
-        let mut request = post(number, round, size, ids);
-        while !stop.load(Ordering::Relaxed) {
-            let started = Instant::now();
-            let status = self.exchange(&request).await?;
-            latency.record(u64::try_from(started.elapsed().as_micros())?)?;
-            ensure!(
-                status == 201,
-                "a write was answered with {status}: {}",
-                String::from_utf8_lossy(&self.answer)
-            );
-            events.fetch_add(size as u64, Ordering::Relaxed);
-            round += 1;
-            // Without ids a request may be sent as it was; a new one now and then spreads the correlation ids.
-            if ids || round.is_multiple_of(EVENTS_PER_CORRELATION) {
-                request = post(number, round, size, ids);
-            }
-        }
-        Ok(latency)
-    }
-
-    /// Sends a request and reads its answer, whose body stays in `answer`.
-    async fn exchange(&mut self, request: &[u8]) -> anyhow::Result<u16> {
-        self.stream.write_all(request).await?;
-        self.answer.clear();
-        let head = loop {
-            if let Some(end) = self
-                .answer
-                .windows(4)
-                .position(|bytes| bytes == b"\r\n\r\n")
-            {
-                break end + 4;
-            }
-            ensure!(
-                self.stream.read_buf(&mut self.answer).await? > 0,
-                "the server closed the connection"
-            );
-        };
-        let text = std::str::from_utf8(&self.answer[..head])?.to_ascii_lowercase();
-        let status = text.get(9..12).context("a status line")?.parse()?;
-        let length = text
-            .lines()
-            .find_map(|line| line.strip_prefix("content-length: "))
-            .context("a content-length")?;
-        let whole = head + length.trim().parse::<usize>()?;
-        while self.answer.len() < whole {
-            ensure!(
-                self.stream.read_buf(&mut self.answer).await? > 0,
-                "the server closed the connection"
-            );
-        }
-        self.answer.drain(..head);
-        Ok(status)
-    }
-}
-
-/// A POST to /batch, or for one event to /events.
-fn post(number: usize, round: u64, size: usize, ids: bool) -> Vec<u8> {
-    let event = || {
-        let id = if ids {
-            format!("\"event_id\":\"{}\",", Uuid::now_v7())
-        } else {
-            String::new()
-        };
-        let correlation = format!("load-{number}-{}", round / EVENTS_PER_CORRELATION);
-        format!(
-            r#"{{{id}"version":"1.0","event_type":"workflow.started","event_timestamp":"{}","event_category":"workflow","event_action":"started","event_outcome":"success","actor_type":"service","actor_id":"workflowexecution-controller","resource_type":"WorkflowExecution","resource_id":"wfe-{number}-{round}","correlation_id":"{correlation}","namespace":"kubernaut-system","event_data":{EVENT_DATA}}}"#,
-            Timestamp::now()
-        )
-    };
-    let (path, body) = match size {
-        1 => ("/api/v1/audit/events", event()),
-        _ => (
-            "/api/v1/audit/events/batch",
-            format!(
-                "[{}]",
-                (0..size).map(|_| event()).collect::<Vec<_>>().join(",")
-            ),
-        ),
-    };
-    format!("POST {path} HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}", body.len()).into_bytes()
 }
 
 async fn reads(
@@ -496,108 +358,4 @@ async fn deep_pages(client: &mut Client, rows: u64) -> anyhow::Result<(Duration,
     let started = Instant::now();
     client.get(&format!("limit=100&cursor={cursor}")).await?;
     Ok((offset, started.elapsed()))
-}
-
-impl Client {
-    async fn get(&mut self, query: &str) -> anyhow::Result<serde_json::Value> {
-        let request = format!("GET /api/v1/audit/events?{query} HTTP/1.1\r\nHost: bench\r\n\r\n");
-        let status = self.exchange(request.as_bytes()).await?;
-        ensure!(
-            status == 200,
-            "a read was answered with {status}: {}",
-            String::from_utf8_lossy(&self.answer)
-        );
-        Ok(serde_json::from_slice(&self.answer)?)
-    }
-}
-
-/// The server as a process of its own; dropped, it is killed.
-struct DataStorage {
-    child: Child,
-    address: String,
-    _directory: tempfile::TempDir,
-}
-
-impl DataStorage {
-    async fn start(options: &Options, postgres: &Server) -> anyhow::Result<Self> {
-        let binary = match &options.server {
-            Some(path) => path.clone(),
-            None => std::env::current_exe()?
-                .parent()
-                .map(|directory| directory.join("datastorage"))
-                .context("this program lies in a directory")?,
-        };
-        if !binary.exists() {
-            bail!(
-                "there is no server at {}; run `cargo build --release -p datastorage`, or name one with --server",
-                binary.display()
-            );
-        }
-        let directory = tempfile::tempdir()?;
-        let file = directory.path().join("address");
-        let child = Command::new(&binary)
-            .env_clear()
-            .env("DATASTORAGE_DATABASE_HOST", "127.0.0.1")
-            .env(
-                "DATASTORAGE_DATABASE_PORT",
-                postgres.port().context("PostgreSQL listens")?.to_string(),
-            )
-            .env("DATASTORAGE_DATABASE_NAME", postgres.database())
-            .env("DATASTORAGE_DATABASE_USER", postgres.user())
-            .env("DATASTORAGE_DATABASE_PASSWORD", postgres.password())
-            .env("DATASTORAGE_SERVER_HOST", "127.0.0.1")
-            .env("DATASTORAGE_SERVER_PORT", "0")
-            .env("DATASTORAGE_LOGGING_LEVEL", "warn")
-            .env("DATASTORAGE_DATABASE_STATEMENT_TIMEOUT", "60s")
-            .env("DATASTORAGE_SERVER_WRITE_TIMEOUT", "60s")
-            .env(
-                "DATASTORAGE_QUEUE_DIRECTORY",
-                directory.path().join("queue"),
-            )
-            .env("DATASTORAGE_ADDRESS_FILE", &file)
-            .stdin(Stdio::null())
-            .spawn()
-            .with_context(|| format!("{} does not start", binary.display()))?;
-        let address = address(&file).await?;
-        Ok(Self {
-            child,
-            address,
-            _directory: directory,
-        })
-    }
-
-    /// The kernel's high-water mark of resident memory.
-    fn peak_memory_kib(&self) -> anyhow::Result<u64> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let line = status
-            .lines()
-            .find_map(|line| line.strip_prefix("VmHWM:"))
-            .context("VmHWM in /proc")?;
-        Ok(line.trim().trim_end_matches(" kB").parse()?)
-    }
-}
-
-impl Drop for DataStorage {
-    fn drop(&mut self) {
-        if self.child.kill().is_ok() {
-            drop(self.child.wait());
-        }
-    }
-}
-
-/// The address in the file, once it is there.
-async fn address(file: &Path) -> anyhow::Result<String> {
-    let deadline = Instant::now() + Duration::from_secs(10);
-    loop {
-        match std::fs::read_to_string(file) {
-            Ok(address) => return Ok(address),
-            Err(_) if Instant::now() < deadline => {
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-            Err(error) => bail!(
-                "the server did not listen within 10 s: {}: {error}",
-                file.display()
-            ),
-        }
-    }
 }
