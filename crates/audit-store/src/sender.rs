@@ -310,10 +310,15 @@ impl Sender {
     }
 }
 
-/// Whether the answer judges the events, so that sending them again unchanged cannot help. Other client errors, such as 404 or 429, tell of an
-/// address, a permission or a rate, which someone can put right while the events wait.
+/// Whether the answer judges the events, so that sending them again unchanged cannot help.
+///
+/// Other client errors, such as 404 or 429, tell of an address, a permission or a rate, which someone can put right while the events wait; so does
+/// a 400 without a problem document, which Data Storage never sends. A proxy's limit on the body, though, is one that halving gets under.
 fn is_verdict(error: &Error) -> bool {
-    matches!(error.status(), Some(400 | 409 | 413 | 422))
+    match error.problem() {
+        Some(problem) => matches!(problem.status, 400 | 409 | 413 | 422),
+        None => error.status() == Some(413),
+    }
 }
 
 /// Returns the time before attempt `attempt + 1`, at least what the server asked for.

@@ -177,6 +177,27 @@ async fn errors_that_are_not_the_events_fault_are_retried_and_park_nothing() {
 }
 
 #[tokio::test]
+async fn a_proxys_400_parks_nothing_and_its_413_makes_batches_smaller() {
+    let (mut confused, directory) = (3, directory());
+    let server = Server::start(move |events| match events.len() {
+        _ if confused > 0 => {
+            confused -= 1;
+            Reply::Foreign(400)
+        }
+        ..=8 => Reply::Commit,
+        _ => Reply::Foreign(413),
+    })
+    .await;
+    let store = open(&server.url(), quick(&directory));
+    for number in 0..100 {
+        store.store(event(number)).expect("accepted");
+    }
+    let report = store.close(DEADLINE).await.expect("nothing lost");
+    assert!(report.is_complete(), "{report:?}");
+    assert_eq!(numbers(&server.events()), (0..100).collect::<Vec<_>>());
+}
+
+#[tokio::test]
 async fn a_lost_answer_causes_a_repeat_that_is_recognised() {
     let (mut replies, directory) = (
         [Reply::CommitUnheard, Reply::CommitUnheard].into_iter(),

@@ -32,6 +32,8 @@ pub(crate) enum Reply {
     Queue,
     /// Any other status with a problem document.
     Refuse(u16),
+    /// A status of something in between, with a page for people.
+    Foreign(u16),
 }
 
 type Behaviour = Box<dyn FnMut(&[AuditEventRequest]) -> Reply + Send>;
@@ -146,6 +148,10 @@ async fn batch(State(inner): State<Arc<Mutex<Inner>>>, body: String) -> (StatusC
                 StatusCode::CREATED,
                 json!({"event_ids": ids, "message": "stored"}).to_string(),
             )
+        }
+        Reply::Foreign(status) => {
+            let status = StatusCode::from_u16(status).expect("a status");
+            (status, format!("<html>{status}</html>"))
         }
         Reply::CommitUnheard => (StatusCode::BAD_GATEWAY, "the answer was lost".to_owned()),
         Reply::Queue => (
