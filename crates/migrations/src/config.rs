@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io::{self, Write};
 use std::str::FromStr;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -147,10 +147,12 @@ impl Config {
     }
 
     pub(crate) fn resolve_catalogue(&self) -> Result<Arc<Catalogue>, Error> {
-        match &self.catalogue {
-            Some(catalogue) => Ok(Arc::clone(catalogue)),
-            None => Catalogue::embedded().map(Arc::new),
+        static EMBEDDED: OnceLock<Arc<Catalogue>> = OnceLock::new();
+        if let Some(catalogue) = self.catalogue.as_ref().or(EMBEDDED.get()) {
+            return Ok(Arc::clone(catalogue));
         }
+        let parsed = Arc::new(Catalogue::embedded()?);
+        Ok(Arc::clone(EMBEDDED.get_or_init(|| parsed)))
     }
 
     /// The same run on another database of the same server.

@@ -110,7 +110,8 @@ pub(crate) fn text(row: &SimpleQueryRow, column: usize) -> String {
 /// The transaction's own clock stands still for a whole message, so the start is kept in a setting.
 pub(crate) fn prepare() -> String {
     format!(
-        "PREPARE schema_record(text, text, text, text[], text) AS {} RETURNING id AS {RECORDED}, extract(epoch FROM duration) * 1000",
+        "PREPARE schema_record(text, text, text, text[], text) AS {} RETURNING id AS {RECORDED}, extract(epoch FROM duration) * 1000, \
+         set_config('migrations.started', clock_timestamp()::text, false)",
         upsert(
             "$1, $2, $3, $4, $5",
             "clock_timestamp()",

@@ -12,9 +12,12 @@ use crate::report::{Applied, Event, Report};
 use crate::session::{Rows, Run, Session};
 use crate::sql;
 
-/// Begins a migration's transaction. Its statements wait a bounded time for table locks; then the migration starts over.
-const BEGIN: &str = "BEGIN; SELECT set_config('search_path', 'public', true), set_config('lock_timeout', '3s', true), \
-    set_config('migrations.started', clock_timestamp()::text, true);\n";
+/// What every migration of a message counts on, told once. Statements wait a bounded time for table locks; then the migration
+/// starts over. Each record sets the start of what follows it.
+const SETTINGS: &str = "SET search_path = public; SET lock_timeout = '3s'; \
+    SELECT set_config('migrations.started', clock_timestamp()::text, false);\n";
+/// Words without which no statement changes those settings.
+const CHANGES: [&str; 4] = ["search_path", "lock_timeout", "discard", "reset"];
 
 /// What decides which shapes a migration must leave.
 pub(crate) struct Scope<'a> {
@@ -92,7 +95,12 @@ impl<'a> Message<'a> {
 
     fn push(&mut self, migration: &'a Migration, scope: &Scope<'_>) {
         let begin = self.text.len();
-        self.text.push_str(BEGIN);
+        let told = self.parts.last().is_some_and(|previous| {
+            let text = previous.migration.up.to_ascii_lowercase();
+            !CHANGES.iter().any(|word| text.contains(word))
+        });
+        self.text.push_str(if told { "" } else { SETTINGS });
+        self.text.push_str("BEGIN;\n");
         let start = self.text.len();
         self.text.push_str(&migration.up);
         self.parts.push(Part {
