@@ -160,16 +160,14 @@ pub fn plan(service: &str, place: Place, until: Until) -> Plan {
     }
     stage(AwaitPostgres, &[DeployPostgres], 180);
     stage(Migrate, &[AwaitPostgres], 60);
-    stage(
-        DeployDataStorage,
-        if kind {
-            &[LoadDataStorage, Migrate]
-        } else {
-            &[BuildDataStorage, Migrate]
-        },
-        60,
-    );
-    stage(AwaitDataStorage, &[DeployDataStorage], 120);
+    // Data Storage starts without a database and looks for it, so its start overlaps PostgreSQL's and the migrations.
+    let ready_for_datastorage: &[Step] = if kind {
+        &[LoadDataStorage, DeployPostgres]
+    } else {
+        &[BuildDataStorage, AwaitPostgres]
+    };
+    stage(DeployDataStorage, ready_for_datastorage, 60);
+    stage(AwaitDataStorage, &[DeployDataStorage, Migrate], 120);
     if let Until::Done(suite) = until {
         stage(RunSuite, &[BuildSuite, AwaitDataStorage], suite.as_secs());
         stage(CollectEvidence, &[RunSuite], 60);

@@ -37,6 +37,16 @@ const FILES: [&str; 3] = [
     "0003_audit_events_partitions",
 ];
 
+/// Makes the partitions around today.
+const ENSURE: &str = "SELECT ensure_audit_events_partitions(now(), 3);";
+/// Data Storage's settings for that database.
+const CONFIG: &str = "\
+server: {port: 8080, host: 0.0.0.0}
+database: {host: postgres, port: 5432, name: action_history, user: slm_user, ssl_mode: disable, \
+secretsFile: /etc/datastorage/secrets/db-secrets.yaml, usernameKey: username, passwordKey: password}
+queue: {directory: /var/lib/datastorage/queue}
+";
+
 fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     let tool = PathBuf::from(
@@ -197,114 +207,122 @@ fn plain(runs: usize, rows: &mut Vec<Row>) -> anyhow::Result<f64> {
     Ok(create)
 }
 
+/// The five steps of one plain run, in seconds.
 fn plain_run(kubeconfig: &Path, postgres: &str, image: &str) -> anyhow::Result<[f64; 5]> {
-    let kubectl = |args: &[&str]| {
-        let mut command = Command::new("kubectl");
-        command
-            .arg("--kubeconfig")
-            .arg(kubeconfig)
-            .args(["--namespace", "kubernaut-system"])
-            .args(args);
-        command
+    let by_hand = ByHand {
+        kubeconfig,
+        root: Path::new(env!("CARGO_MANIFEST_DIR")).join("../.."),
     };
-    let mut created = Command::new("kind");
-    created
-        .args([
-            "create",
-            "cluster",
-            "--name",
-            CLUSTER,
-            "--wait",
-            "60s",
-            "--kubeconfig",
-        ])
-        .arg(kubeconfig);
-    if let Ok(node) = std::env::var("KIND_NODE_IMAGE") {
-        created.args(["--image", &node]);
+    Ok([
+        timed(|| by_hand.create())?,
+        timed(|| {
+            let images = ["load", "docker-image", postgres, image, "--name", CLUSTER];
+            run(Command::new("kind").args(images)).map(drop)
+        })?,
+        timed(|| by_hand.deploy_postgres(postgres))?,
+        timed(|| by_hand.migrate())?,
+        timed(|| by_hand.deploy_datastorage(image))?,
+    ])
+}
+
+/// What a person types, with this kubeconfig and the files of this checkout.
+struct ByHand<'a> {
+    kubeconfig: &'a Path,
+    root: PathBuf,
+}
+
+impl ByHand<'_> {
+    fn kubectl(&self, args: &[&str]) -> Command {
+        let mut command = Command::new("kubectl");
+        command.arg("--kubeconfig").arg(self.kubeconfig);
+        command.args(["--namespace", "kubernaut-system"]).args(args);
+        command
     }
-    let create = timed(|| run(&mut created).map(drop))?;
-    let load = timed(|| {
-        run(Command::new("kind").args(["load", "docker-image", postgres, image, "--name", CLUSTER]))
-            .map(drop)
-    })?;
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let manifest = |name: &str| std::fs::read_to_string(root.join("kind/manifests").join(name));
-    let database = timed(|| {
+
+    fn manifest(&self, name: &str) -> std::io::Result<String> {
+        std::fs::read_to_string(self.root.join("kind/manifests").join(name))
+    }
+
+    fn create(&self) -> anyhow::Result<()> {
+        let mut command = Command::new("kind");
+        command
+            .args([
+                "create",
+                "cluster",
+                "--name",
+                CLUSTER,
+                "--wait",
+                "60s",
+                "--kubeconfig",
+            ])
+            .arg(self.kubeconfig);
+        if let Ok(node) = std::env::var("KIND_NODE_IMAGE") {
+            command.args(["--image", &node]);
+        }
+        run(&mut command).map(drop)
+    }
+
+    fn deploy_postgres(&self, image: &str) -> anyhow::Result<()> {
+        let manifest = self.manifest("postgres.yaml")?;
+        let manifest = manifest.replace("image: postgres:16-alpine", &format!("image: {image}"));
         feed(
-            &mut kubectl(&["apply", "-f", "-"]),
-            &manifest("namespace.yaml")?,
+            &mut self.kubectl(&["apply", "-f", "-"]),
+            &self.manifest("namespace.yaml")?,
         )?;
-        run(&mut kubectl(&[
+        run(&mut self.kubectl(&[
             "create",
             "secret",
             "generic",
             "postgres",
             "--from-literal=password=bench",
         ]))?;
-        feed(
-            &mut kubectl(&["apply", "-f", "-"]),
-            &manifest("postgres.yaml")?
-                .replace("image: postgres:16-alpine", &format!("image: {postgres}")),
-        )?;
-        run(&mut kubectl(&[
+        feed(&mut self.kubectl(&["apply", "-f", "-"]), &manifest)?;
+        run(&mut self.kubectl(&[
             "wait",
             "--for=condition=Available",
             "deployment/postgres",
             "--timeout=120s",
         ]))
         .map(drop)
-    })?;
-    let migrate = timed(|| {
+    }
+
+    fn migrate(&self) -> anyhow::Result<()> {
+        let psql = [
+            "exec",
+            "-i",
+            "deployment/postgres",
+            "--",
+            "psql",
+            "-q",
+            "-v",
+            "ON_ERROR_STOP=1",
+        ];
+        let psql = [psql.as_slice(), &["-U", "slm_user", "-d", "action_history"]].concat();
         for file in FILES {
-            let sql = std::fs::read_to_string(root.join(format!("migrations/{file}.up.sql")))?;
-            let psql = [
-                "exec",
-                "-i",
-                "deployment/postgres",
-                "--",
-                "psql",
-                "-q",
-                "-v",
-                "ON_ERROR_STOP=1",
-                "-U",
-                "slm_user",
-                "-d",
-                "action_history",
-            ];
-            feed(&mut kubectl(&psql), &sql)?;
+            let sql = std::fs::read_to_string(self.root.join(format!("migrations/{file}.up.sql")))?;
+            feed(&mut self.kubectl(&psql), &sql)?;
         }
-        Ok(())
-    })?;
-    let config = "server: {port: 8080, host: 0.0.0.0}\ndatabase: {host: postgres, port: 5432, name: action_history, user: slm_user, ssl_mode: disable, \
-                  secretsFile: /etc/datastorage/secrets/db-secrets.yaml, usernameKey: username, passwordKey: password}\n";
-    let service = timed(|| {
-        run(&mut kubectl(&[
-            "create",
-            "configmap",
-            "datastorage",
-            &format!("--from-literal=config.yaml={config}"),
-        ]))?;
+        // What `apply` does after every run: without this month's partition nothing can be stored.
+        feed(&mut self.kubectl(&psql), ENSURE)
+    }
+
+    fn deploy_datastorage(&self, image: &str) -> anyhow::Result<()> {
+        let config = format!("--from-literal=config.yaml={CONFIG}");
         let secrets = "--from-literal=db-secrets.yaml={username: slm_user, password: bench}";
-        run(&mut kubectl(&[
-            "create",
-            "secret",
-            "generic",
-            "datastorage",
-            secrets,
-        ]))?;
-        feed(
-            &mut kubectl(&["apply", "-f", "-"]),
-            &manifest("datastorage.yaml")?.replace("localhost/kubernaut-datastorage:unset", image),
-        )?;
-        run(&mut kubectl(&[
+        let manifest = self
+            .manifest("datastorage.yaml")?
+            .replace("localhost/kubernaut-datastorage:unset", image);
+        run(&mut self.kubectl(&["create", "configmap", "datastorage", &config]))?;
+        run(&mut self.kubectl(&["create", "secret", "generic", "datastorage", secrets]))?;
+        feed(&mut self.kubectl(&["apply", "-f", "-"]), &manifest)?;
+        run(&mut self.kubectl(&[
             "wait",
             "--for=condition=Available",
             "deployment/datastorage",
             "--timeout=120s",
         ]))
         .map(drop)
-    })?;
-    Ok([create, load, database, migrate, service])
+    }
 }
 
 /// The image of Data Storage as `docker build` makes it.
