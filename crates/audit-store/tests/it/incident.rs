@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use crate::{
     server::{DEADLINE, directory, flush_until, open, quick},
-    service::Service,
+    service::{Ask as _, Service},
 };
 
 fn execution(name: &str) -> Execution {

@@ -17,7 +17,7 @@ use testkit::{events::unique, postgres, wait};
 
 use crate::{
     server::{DEADLINE, directory, flush_until, open, quick},
-    service::Service,
+    service::{Ask as _, Service},
 };
 
 const CORRELATIONS: usize = 5;
