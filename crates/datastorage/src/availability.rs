@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use datastorage_api::DatabaseErrorKind;
 use tokio::sync::watch;
 
 use crate::store::StoreError;
@@ -27,6 +28,13 @@ impl Availability {
     pub fn is_gone(&self, error: &StoreError) {
         if !self.0.send_replace(true) {
             tracing::warn!(%error, sqlstate = error.sqlstate, kind = ?error.kind, "the database is away; writes go into the queue");
+        }
+    }
+
+    /// A read failed. One that only took too long says nothing about writes.
+    pub fn read_failed(&self, error: &StoreError) {
+        if error.kind == DatabaseErrorKind::Connection {
+            self.is_gone(error);
         }
     }
 

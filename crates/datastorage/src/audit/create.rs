@@ -103,7 +103,7 @@ async fn check_parent(app: &App, parent: Uuid) -> Result<(), Problem> {
             "parent event does not exist",
         )),
         Err(error) if error.is_away() => {
-            app.availability.is_gone(&error);
+            app.availability.read_failed(&error);
             Ok(())
         }
         Err(error) => Err(Problem::store(&error)),

@@ -28,9 +28,7 @@ pub(crate) async fn query(
         .await;
     timer.done(result.is_ok());
     let page = result.map_err(|error| {
-        if error.is_away() {
-            app.availability.is_gone(&error);
-        }
+        app.availability.read_failed(&error);
         Problem::store(&error)
     })?;
 

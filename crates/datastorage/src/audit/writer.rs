@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use datastorage_api::NewEvent;
+use datastorage_api::{DatabaseErrorKind, NewEvent};
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::task::JoinSet;
 use uuid::Uuid;
@@ -132,7 +132,10 @@ impl Lane {
                 self.availability.is_gone(&error);
                 self.enqueue(group).await;
             }
-            Err(error) if error.is_schema() && group.len() == 1 => {
+            // What the schema lacks it lacks for all; but a partition is missing for some dates only.
+            Err(error)
+                if error.is_schema() && error.kind != DatabaseErrorKind::PartitionMissing =>
+            {
                 answer(group, &Outcome::Refused(error));
             }
             refused if group.len() == 1 => answer(group, &outcome(refused)),

@@ -122,7 +122,7 @@ impl Store {
                 Ok(value)
             }
             Ok(Err(error)) => {
-                drop(lent);
+                lent.discard();
                 Err(self.explain(StoreError::postgres(&error, relation)).await)
             }
             Err(_) => Err(StoreError::timeout(relation, self.statement_timeout)),
@@ -157,12 +157,21 @@ impl Store {
     }
 }
 
-/// A connection that goes back to the pool when it is given back, and is closed when it is dropped.
+/// How long the request to cancel a statement may take.
+const CANCEL_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// A connection that goes back to the pool when it is given back. Dropped, because its statement took too long or its client
+/// went away, it is closed and the statement cancelled, or PostgreSQL would work on for nobody.
 struct Lent(Option<Object>);
 
 impl Lent {
     fn client(&self) -> &Object {
         self.0.as_ref().expect("lent until it is given back")
+    }
+
+    /// Closes a connection whose statement has ended.
+    fn discard(mut self) {
+        drop(self.0.take().map(Object::take));
     }
 
     fn give_back(mut self) {
@@ -173,6 +182,13 @@ impl Lent {
 impl Drop for Lent {
     fn drop(&mut self) {
         if let Some(client) = self.0.take() {
+            let cancel = client.cancel_token();
+            tokio::spawn(async move {
+                let asked = tokio::time::timeout(CANCEL_TIMEOUT, cancel.cancel_query(NoTls)).await;
+                if !matches!(asked, Ok(Ok(()))) {
+                    tracing::debug!("a statement could not be cancelled");
+                }
+            });
             drop(Object::take(client));
         }
     }

@@ -201,9 +201,7 @@ async fn timed<T>(
 }
 
 fn failed(app: &App, error: &StoreError) -> Problem {
-    if error.is_away() {
-        app.availability.is_gone(error);
-    }
+    app.availability.read_failed(error);
     Problem::store(error)
 }
 

@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use crate::support::{Service, audit_database, event_at, with};
+use testkit::wait::until;
+
+use crate::support::{SOON, Service, audit_database, event_at, with};
 
 const EVENTS: &str = "/api/v1/audit/events";
 
@@ -229,4 +231,34 @@ async fn a_row_has_every_field_of_the_event() {
             assert_eq!(&row[field], value, "{field}");
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_read_that_takes_too_long_is_cancelled_and_is_not_an_outage() {
+    let (database, service) = filled().await;
+    let client = database.connect().await;
+    client
+        .batch_execute("BEGIN; LOCK TABLE audit_events IN ACCESS EXCLUSIVE MODE")
+        .await
+        .expect("locked");
+    let problem = service.get(EVENTS).await.expect(503).problem();
+    assert_eq!(
+        problem.kind,
+        Some(datastorage_api::DatabaseErrorKind::Timeout)
+    );
+    assert_eq!(
+        service.metric("datastorage_database_available").await,
+        Some(1.0)
+    );
+    let other = database.connect().await;
+    until("the read to be cancelled", SOON, async || {
+        let waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+        match other.query_one(waiting, &[]).await.expect("a count").get::<_, i64>(0) {
+            0 => Ok(()),
+            count => Err(format!("{count} statements wait")),
+        }
+    })
+    .await;
+    client.batch_execute("ROLLBACK").await.expect("unlocked");
+    service.get(EVENTS).await.expect(200);
 }
