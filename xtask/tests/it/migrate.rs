@@ -234,8 +234,71 @@ fn a_password_in_a_url_works_is_masked_and_draws_a_warning() {
     assert!(!stdout.contains(password) && !stderr.contains(password));
 }
 
+/// kubectl as far as it is needed: the Secret's password, and a way to a port that the test's server has already.
+const KUBECTL: &str = r#"#!/bin/sh
+echo "$*" >>"$FAKE_LOG"
+case "$*" in
+*"get secret postgres"*) printf %s "$FAKE_PASSWORD" ;;
+*"port-forward service/postgres :5432"*) echo "Forwarding from 127.0.0.1:$FAKE_PORT -> 5432"; exec sleep 60 ;;
+*) exit 1 ;;
+esac
+"#;
+
 #[test]
 fn a_cluster_is_reached_by_a_port_forward_and_its_secret() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let audit = wait(database("audit"));
+    let (user, rest) = audit
+        .url()
+        .split_once("://")
+        .unwrap()
+        .1
+        .split_once('@')
+        .unwrap();
+    let password = user.split_once(':').unwrap().1;
+    let port = rest.split_once('/').unwrap().0.split_once(':').unwrap().1;
+    let tools = tempfile::tempdir().unwrap();
+    let kubectl = tools.path().join("kubectl");
+    std::fs::write(&kubectl, KUBECTL).unwrap();
+    std::fs::set_permissions(&kubectl, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let path = format!(
+        "{}:{}",
+        tools.path().display(),
+        std::env::var("PATH").unwrap()
+    );
+    let log = tools.path().join("log");
+    let output = crate::xtask(&[
+        "migrate",
+        "verify",
+        "--profile",
+        "audit",
+        "--kubeconfig",
+        "/a/kubeconfig",
+        "--namespace",
+        "ns",
+        "--database",
+        audit.name(),
+    ])
+    .env("PATH", path)
+    .env("FAKE_LOG", &log)
+    .env("FAKE_PASSWORD", password)
+    .env("FAKE_PORT", port)
+    .env_remove("PGPASSWORD")
+    .output()
+    .unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{stderr}");
+    let said = std::fs::read_to_string(&log).unwrap();
+    assert!(
+        said.lines()
+            .all(|line| line.starts_with("--kubeconfig /a/kubeconfig --namespace ns ")),
+        "{said}"
+    );
+    assert!(!said.contains(password));
+}
+
+#[test]
+fn a_cluster_that_does_not_answer_is_a_failed_set_up() {
     let kubeconfig = "/nowhere/kubeconfig";
     let (code, _, stderr) = run(&[
         "migrate",
