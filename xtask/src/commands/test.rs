@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use crate::cli::{Target, Test};
 use crate::exit::{Exit, Failure};
-use crate::lifecycle::{local, plan::Step};
+use crate::lifecycle::local;
+use crate::lifecycle::plan::{Place, Step};
 use crate::paths::{Paths, cargo};
 use crate::process::{Cmd, Door};
 use crate::report::{self, Outcome};
@@ -48,6 +49,16 @@ struct Tier {
     name: String,
     missing: Option<String>,
     commands: Vec<Cmd>,
+}
+
+impl Tier {
+    fn new(name: &str, commands: Vec<Cmd>) -> Self {
+        Self {
+            name: name.to_owned(),
+            missing: None,
+            commands,
+        }
+    }
 }
 
 fn tiers(door: &Door, paths: &Paths, args: &Test) -> anyhow::Result<Exit> {
@@ -151,7 +162,12 @@ fn passes(command: &Cmd) -> bool {
 
 fn plan(door: &Door, paths: &Paths, majors: &[u32]) -> anyhow::Result<Vec<Tier>> {
     let at_most = |minutes: u64| Duration::from_mins(minutes);
-    let cargo = || door.cmd(cargo()).dir(&paths.source).deadline(at_most(40));
+    let cargo = |args: &[&str]| {
+        door.cmd(cargo())
+            .args(args)
+            .dir(&paths.source)
+            .deadline(at_most(40))
+    };
     let this = std::env::current_exe()?;
     let e2e = |target: &str, flags: &[&str]| {
         let run = door
@@ -166,81 +182,73 @@ fn plan(door: &Door, paths: &Paths, majors: &[u32]) -> anyhow::Result<Vec<Tier>>
             e2e(target, &[]),
         ]
     };
-    let mut tiers = vec![
-        Tier {
-            name: "lint".to_owned(),
-            missing: None,
-            commands: vec![
-                cargo().args(["fmt", "--all", "--check"]),
-                cargo().args([
-                    "clippy",
-                    "--workspace",
-                    "--all-targets",
-                    "--",
-                    "-D",
-                    "warnings",
-                ]),
-                cargo()
-                    .args(["doc", "--workspace", "--no-deps", "--quiet"])
-                    .env("RUSTDOCFLAGS", "-D warnings"),
-            ],
-        },
-        Tier {
-            name: "crates".to_owned(),
-            missing: None,
-            // Not in one command: cargo gives a dependency the features that any package of a command asks for, and what the
-            // fetcher and the generators ask for would be compiled into the client too.
-            commands: vec![
-                cargo().args(["test", "--no-fail-fast"]),
-                cargo().args([
-                    "test",
-                    "--no-fail-fast",
-                    "--package",
-                    "bench",
-                    "--package",
-                    "codegen",
-                ]),
-                cargo().args(["test", "--package", "postgres-fetch"]),
-            ],
-        },
+    let lint = vec![
+        cargo(&["fmt", "--all", "--check"]),
+        cargo(&[
+            "clippy",
+            "--workspace",
+            "--all-targets",
+            "--all-features",
+            "--",
+            "-D",
+            "warnings",
+        ]),
+        cargo(&["doc", "--workspace", "--no-deps", "--quiet"]).env("RUSTDOCFLAGS", "-D warnings"),
     ];
+    // Not in one command: cargo gives a dependency the features that any package of a command asks for, and what the
+    // fetcher and the generators ask for would be compiled into the client too.
+    let crates = vec![
+        cargo(&["test", "--no-fail-fast"]),
+        cargo(&[
+            "test",
+            "--no-fail-fast",
+            "--package",
+            "bench",
+            "--package",
+            "codegen",
+        ]),
+        cargo(&["test", "--package", "postgres-fetch"]),
+    ];
+    let mut tiers = vec![Tier::new("lint", lint), Tier::new("crates", crates)];
     // The embedded server is of major 16; the schema must be the same on the others.
     let majors = if majors.is_empty() { &[15] } else { majors };
     let default = local::installation(door, paths, report::say)?;
     for major in majors {
+        let migrations = cargo(&["test", "--package", "migrations", "--test", "it"]);
+        let name = format!("postgres-{major}");
         tiers.push(match postgres_bin(*major, &default) {
-            Ok(bin) => Tier {
-                name: format!("postgres-{major}"),
-                missing: None,
-                commands: vec![
-                    cargo()
-                        .args(["test", "--package", "migrations", "--test", "it"])
-                        .env(e2e_env::POSTGRES_BIN, bin),
-                ],
-            },
+            Ok(bin) => Tier::new(&name, vec![migrations.env(e2e_env::POSTGRES_BIN, bin)]),
             Err(why) => Tier {
-                name: format!("postgres-{major}"),
                 missing: Some(why),
-                commands: Vec::new(),
+                ..Tier::new(&name, Vec::new())
             },
         });
     }
-    tiers.push(Tier {
-        name: "local".to_owned(),
-        missing: None,
-        commands: twice("local"),
-    });
+    tiers.push(Tier::new("local", twice("local")));
     let args = crate::cli::PlaceArgs {
         target: Target::Auto,
         postgres_url: None,
         fresh: true,
     };
     let (place, why) = super::place(door, &args)?;
-    let missing = (place != crate::lifecycle::plan::Place::Kind).then_some(why);
+    let missing = (place != Place::Kind).then_some(why);
+    // One at a time: two clusters in the making would slow each other down.
+    let alone = [
+        "test",
+        "--package",
+        "xtask",
+        "--features",
+        "kind",
+        "--test",
+        "kind",
+        "--",
+        "--test-threads",
+        "1",
+    ];
+    let kind = [twice("kind"), vec![cargo(&alone)]].concat();
     tiers.push(Tier {
-        name: "kind".to_owned(),
         missing,
-        commands: twice("kind"),
+        ..Tier::new("kind", kind)
     });
     Ok(tiers)
 }

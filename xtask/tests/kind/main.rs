@@ -1,0 +1,230 @@
+//! What only a real Kind cluster can show: a killed run is removed whole, and a dead pod is told at once.
+//!
+//! Behind the feature `kind`, for machines that have Docker and kind: `cargo xtask test` turns it on there.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+
+/// A target directory of its own with one run in it.
+struct Machine(tempfile::TempDir);
+
+impl Machine {
+    fn new() -> Self {
+        let machine = Self(tempfile::tempdir().expect("a temporary directory"));
+        // No container is started from it: the runs here end before, or because of, Data Storage.
+        fs::write(machine.binary(), "this is no program").expect("a file");
+        machine
+    }
+
+    fn binary(&self) -> PathBuf {
+        self.0.path().join("datastorage")
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
+        command
+            .args(args)
+            .env("CARGO_TARGET_DIR", self.0.path())
+            .env("E2E_DATASTORAGE_BIN", self.binary());
+        command
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.0.path().join("log")).unwrap_or_default()
+    }
+
+    /// Starts a run and returns it once the stage has begun.
+    fn run_until(&self, stage: &str) -> Child {
+        let log = fs::File::create(self.0.path().join("log")).expect("a log");
+        let mut command = self.command(&["up", "workflowexecution", "--target", "kind"]);
+        let mut child = command
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .expect("the tool starts");
+        let began = Instant::now();
+        while !self.log().contains(&format!("… {stage}")) {
+            assert!(
+                child.try_wait().expect("a child").is_none(),
+                "the run ended before {stage}: {}",
+                self.log()
+            );
+            assert!(
+                began.elapsed() < Duration::from_mins(5),
+                "the run never came to {stage}: {}",
+                self.log()
+            );
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        child
+    }
+
+    /// The identity of the run that the log tells of.
+    fn run(&self) -> String {
+        let log = self.log();
+        let line = log
+            .lines()
+            .find(|line| line.starts_with("run "))
+            .expect("a first line");
+        line.split_whitespace()
+            .nth(1)
+            .expect("an identity")
+            .to_owned()
+    }
+
+    fn states(&self) -> Vec<Value> {
+        let runs = fs::read_dir(self.0.path().join("e2e"))
+            .into_iter()
+            .flatten()
+            .flatten();
+        runs.filter_map(|run| {
+            serde_json::from_str(&fs::read_to_string(run.path().join("state.json")).ok()?).ok()
+        })
+        .collect()
+    }
+}
+
+/// What Docker lists, sorted.
+fn docker(args: &[&str]) -> Vec<String> {
+    let output = Command::new("docker")
+        .args(args)
+        .output()
+        .expect("docker is installed");
+    assert!(
+        output.status.success(),
+        "docker {args:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let mut lines: Vec<String> = String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .map(str::to_owned)
+        .collect();
+    lines.sort();
+    lines
+}
+
+fn containers(run: &str) -> Vec<String> {
+    docker(&[
+        "ps",
+        "--all",
+        "--format",
+        "{{.Names}}",
+        "--filter",
+        &format!("name={run}"),
+    ])
+}
+
+/// The volumes of a run's containers.
+fn volumes(run: &str) -> Vec<String> {
+    let format = "{{range .Mounts}}{{if eq .Type \"volume\"}}{{.Name}}{{end}}{{end}}";
+    containers(run)
+        .iter()
+        .flat_map(|name| docker(&["inspect", "--format", format, name]))
+        .filter(|volume| !volume.is_empty())
+        .collect()
+}
+
+fn processes(run: &str) -> Vec<String> {
+    let mark = format!("E2E_RUN={run}");
+    let carries = |dir: &Path| {
+        fs::read(dir.join("environ"))
+            .unwrap_or_default()
+            .split(|byte| *byte == 0)
+            .any(|pair| pair == mark.as_bytes())
+    };
+    let dirs = fs::read_dir("/proc")
+        .expect("/proc")
+        .flatten()
+        .map(|entry| entry.path());
+    dirs.filter(|dir| carries(dir))
+        .map(|dir| {
+            fs::read_to_string(dir.join("cmdline"))
+                .unwrap_or_default()
+                .replace('\0', " ")
+        })
+        .collect()
+}
+
+#[test]
+fn a_run_killed_at_any_stage_is_removed_by_reap() {
+    // Kind's own network is shared by all clusters and stays.
+    let networks = |when: &str| {
+        let names = docker(&["network", "ls", "--format", "{{.Name}}"]);
+        assert!(!names.is_empty(), "{when}");
+        names
+            .into_iter()
+            .filter(|name| name != "kind")
+            .collect::<Vec<_>>()
+    };
+    let before = networks("before");
+    for stage in [
+        "create cluster",
+        "load PostgreSQL image",
+        "deploy PostgreSQL",
+        "migrate",
+        "wait for Data Storage",
+    ] {
+        let machine = Machine::new();
+        let mut child = machine.run_until(stage);
+        if stage == "create cluster" {
+            let began = Instant::now();
+            while containers(&machine.run()).is_empty() {
+                assert!(
+                    began.elapsed() < Duration::from_mins(2),
+                    "kind makes no container: {}",
+                    machine.log()
+                );
+                std::thread::sleep(Duration::from_millis(50));
+            }
+        }
+        // Those of this run only: somebody else may be creating a cluster on the same host.
+        let volumes = volumes(&machine.run());
+        kill(
+            Pid::from_raw(child.id().try_into().expect("a process id")),
+            Signal::SIGKILL,
+        )
+        .expect("the tool runs");
+        child.wait().expect("the tool ends");
+        let run = machine.run();
+        let reaped = machine
+            .command(&["reap"])
+            .output()
+            .expect("the tool starts");
+        assert!(
+            reaped.status.success(),
+            "{stage}: {}",
+            String::from_utf8_lossy(&reaped.stderr)
+        );
+        assert_eq!(containers(&run), Vec::<String>::new(), "{stage}");
+        assert_eq!(processes(&run), Vec::<String>::new(), "{stage}");
+        assert_eq!(machine.states(), Vec::<Value>::new(), "{stage}");
+        let left: Vec<_> = docker(&["volume", "ls", "--quiet"])
+            .into_iter()
+            .filter(|volume| volumes.contains(volume))
+            .collect();
+        assert_eq!(left, Vec::<String>::new(), "{stage} left a volume");
+    }
+    assert_eq!(networks("after"), before);
+}
+
+#[test]
+fn a_data_storage_that_cannot_start_is_told_by_its_pod_and_nothing_stays() {
+    let machine = Machine::new();
+    let mut child = machine.run_until("wait for Data Storage");
+    let status = child.wait().expect("the tool ends");
+    let said = machine.log();
+    assert_eq!(status.code(), Some(4), "{said}");
+    assert!(
+        said.contains("error: wait for Data Storage: datastorage-")
+            && said.contains("cannot become ready"),
+        "{said}"
+    );
+    assert_eq!(containers(&machine.run()), Vec::<String>::new());
+    assert_eq!(machine.states(), Vec::<Value>::new());
+}
