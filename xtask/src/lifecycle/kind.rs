@@ -179,7 +179,10 @@ pub fn create_cluster(session: &Session, deadline: Duration) -> Result<String, F
 
 /// Removes what an earlier run kept and this one cannot use: with the cluster goes everything in it.
 fn clear(session: &Session, name: &str) -> Result<(), Failure> {
-    if session.run.state().fingerprints.is_empty() {
+    let made = Resource::Cluster {
+        name: name.to_owned(),
+    };
+    if !session.run.state().resources.contains(&made) {
         return Ok(());
     }
     let forget = |state: &mut crate::state::State| state.fingerprints.clear();

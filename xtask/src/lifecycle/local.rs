@@ -132,9 +132,6 @@ fn kept_postgres(session: &Session) -> Option<Database> {
 /// Removes what an earlier run kept and this one cannot use: with the server goes everything on it.
 fn forget(session: &Session) -> Result<(), Failure> {
     let state = session.run.state();
-    if state.fingerprints.is_empty() {
-        return Ok(());
-    }
     for resource in &state.resources {
         if let Resource::Postgres { dir } = resource {
             stop_postgres(dir).map_err(Failure::setup)?;

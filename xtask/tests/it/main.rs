@@ -11,9 +11,12 @@ use std::process::{Command, Output};
 
 /// The tool as it was built for this test.
 fn xtask(args: &[&str]) -> Command {
+    // A target directory of its own: what this machine has learnt from real runs is no part of a golden output.
+    let target = std::env::temp_dir().join("kubernaut-xtask-tests");
     let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
     command
         .args(args)
+        .env("CARGO_TARGET_DIR", target)
         .env("NO_COLOR", "1")
         .env("COLUMNS", "100");
     command

@@ -120,13 +120,26 @@ fn containers(run: &str) -> Vec<String> {
     ])
 }
 
-/// The volumes of a run's containers.
+/// The volumes of a run's containers; one that is still in the making may not be told of yet.
 fn volumes(run: &str) -> Vec<String> {
-    let format = "{{range .Mounts}}{{if eq .Type \"volume\"}}{{.Name}}{{end}}{{end}}";
-    containers(run)
+    let format = "{{range .Mounts}}{{if eq .Type \"volume\"}}{{.Name}} {{end}}{{end}}";
+    let inspected = |name: &String| {
+        Command::new("docker")
+            .args(["inspect", "--format", format, name])
+            .output()
+    };
+    let outputs = containers(run)
         .iter()
-        .flat_map(|name| docker(&["inspect", "--format", format, name]))
-        .filter(|volume| !volume.is_empty())
+        .filter_map(|name| inspected(name).ok())
+        .collect::<Vec<_>>();
+    outputs
+        .iter()
+        .flat_map(|output| {
+            String::from_utf8_lossy(&output.stdout)
+                .split_whitespace()
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
+        })
         .collect()
 }
 
