@@ -104,21 +104,30 @@ fn remove_cluster(
     let node = kind::node(name);
     let settled = if half_made { SETTLED } else { Duration::ZERO };
     let (began, mut absent) = (Instant::now(), None);
-    let told = |error: crate::process::Error| error.to_string();
+    let mut refused = String::new();
     loop {
-        if docker::container_exists(door, &node).map_err(told)? {
+        if docker::container_exists(door, &node).map_err(|error| error.to_string())? {
             absent = None;
             let volumes = docker::volumes_of(door, &node);
-            kind::delete(door, name, kubeconfig).map_err(told)?;
-            // `kind delete` leaves the anonymous volume of a node whose creation was cut short.
-            docker::remove_volumes(door, &volumes);
+            match kind::delete(door, name, kubeconfig) {
+                // `kind delete` leaves the anonymous volume of a node whose creation was cut short.
+                Ok(()) => docker::remove_volumes(door, &volumes),
+                Err(error @ crate::process::Error::Cancelled { .. }) => {
+                    return Err(error.to_string());
+                }
+                // Docker gives up after ten seconds on a container that does not die ("did not receive an exit event").
+                Err(error) => {
+                    refused = format!(": {error}");
+                    docker::thaw(door, &node);
+                }
+            }
         } else if absent.get_or_insert_with(Instant::now).elapsed() >= settled {
             drop(std::fs::remove_file(kubeconfig));
             return Ok(());
         }
         if began.elapsed() > DELETED {
             return Err(format!(
-                "the container {node} is still there after {} s",
+                "the container {node} is still there after {} s{refused}",
                 DELETED.as_secs()
             ));
         }
