@@ -225,15 +225,12 @@ impl Cmd {
             .join(" ")
     }
 
-    /// The command in a process group of its own: a terminal's Ctrl-C reaches the tool, which ends its children in order.
-    fn expression(&self) -> Result<duct::Expression, Error> {
+    /// The command with its variables and its directory.
+    fn plain(&self) -> Result<duct::Expression, Error> {
         let program = which::which(&self.program).map_err(|_| Error::NotFound {
             program: self.program.to_string_lossy().into_owned(),
         })?;
-        let mut expression = duct::cmd(program, &self.args).before_spawn(|command| {
-            command.process_group(0);
-            Ok(())
-        });
+        let mut expression = duct::cmd(program, &self.args);
         for (name, value) in &self.envs {
             expression = expression.env(name, value);
         }
@@ -241,6 +238,14 @@ impl Cmd {
             expression = expression.dir(dir);
         }
         Ok(expression)
+    }
+
+    /// The command in a process group of its own: a terminal's Ctrl-C reaches the tool, which ends its children in order.
+    fn expression(&self) -> Result<duct::Expression, Error> {
+        Ok(self.plain()?.before_spawn(|command| {
+            command.process_group(0);
+            Ok(())
+        }))
     }
 
     fn with_input(&self) -> Result<duct::Expression, Error> {
@@ -341,14 +346,7 @@ impl Cmd {
             command: self.line(),
             source,
         };
-        let program = which::which(&self.program).map_err(|_| Error::NotFound {
-            program: self.program.to_string_lossy().into_owned(),
-        })?;
-        let mut expression = duct::cmd(program, &self.args);
-        for (name, value) in &self.envs {
-            expression = expression.env(name, value);
-        }
-        expression.unchecked().run().map(drop).map_err(io)
+        self.plain()?.unchecked().run().map(drop).map_err(io)
     }
 
     /// Starts a process that outlives this call; both its streams go to `log`.

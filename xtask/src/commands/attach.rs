@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use crate::exit::{Exit, Failure};
+use crate::exit::Exit;
 use crate::paths::Paths;
 use crate::process::Door;
 use crate::report;
@@ -73,13 +73,5 @@ pub fn shell(door: &Door, service: &str) -> anyhow::Result<Exit> {
 
 fn kept(door: &Door, service: &str) -> anyhow::Result<Run> {
     crate::service::find(service)?;
-    let paths = Paths::find(door)?;
-    let missing = || {
-        Failure::new(
-            Exit::Preflight,
-            format!("no environment of {service} is up"),
-        )
-        .next(format!("cargo xtask up {service}"))
-    };
-    Ok(Run::kept(&paths.runs(), service).ok_or_else(missing)?)
+    Ok(super::kept(&Paths::find(door)?, service)?)
 }

@@ -12,12 +12,13 @@ pub mod test;
 pub mod up;
 
 use crate::cli::{PlaceArgs, Target};
-use crate::exit::Failure;
+use crate::exit::{Exit, Failure};
 use crate::lifecycle::plan::Place;
 use crate::lifecycle::session::{Order, Session};
 use crate::paths::Paths;
 use crate::process::Door;
 use crate::service::Service;
+use crate::state::Run;
 use crate::tools::{docker, kind};
 
 /// Decides where a run takes place, and says why.
@@ -74,4 +75,15 @@ fn begin(
         fresh: args.fresh,
     };
     Session::begin(order, door, paths)
+}
+
+/// The environment of a service that is up, or the failure that says how to get one.
+fn kept(paths: &Paths, service: &str) -> Result<Run, Failure> {
+    Run::kept(&paths.runs(), service).ok_or_else(|| {
+        Failure::new(
+            Exit::Preflight,
+            format!("no environment of {service} is up"),
+        )
+        .next(format!("cargo xtask up {service}"))
+    })
 }

@@ -10,7 +10,6 @@ use crate::lifecycle::plan::{Place, Step};
 use crate::paths::{Paths, cargo};
 use crate::process::{Cmd, Door};
 use crate::report::{self, Outcome};
-use crate::state::Run;
 use crate::tools::cargo::build_tests;
 use crate::{service, suite};
 
@@ -26,10 +25,7 @@ pub fn run(door: &Door, args: &Test) -> anyhow::Result<Exit> {
 fn on_environment(door: &Door, paths: &Paths, name: &str) -> anyhow::Result<Exit> {
     let service = service::find(name)?;
     let suite = service.suite()?;
-    let run = Run::kept(&paths.runs(), name).ok_or_else(|| {
-        Failure::new(Exit::Preflight, format!("no environment of {name} is up"))
-            .next(format!("cargo xtask up {name}"))
-    })?;
+    let run = super::kept(paths, name)?;
     let state = run.state();
     let mut environment = state.environment;
     environment.insert(e2e_env::PGPASSWORD.to_owned(), run.password()?);
