@@ -1,4 +1,4 @@
-//! Names of the variables that xtask gives a suite, written once for both sides.
+//! Names of the variables that xtask gives a suite and the service double, written once for all sides.
 //!
 //! A suite in another language reads the same names: they are part of the tool's contract.
 
@@ -12,6 +12,12 @@ pub const DATABASE_URL: &str = "DATABASE_URL";
 pub const PGPASSWORD: &str = "PGPASSWORD";
 /// Base URL of a second Data Storage whose database holds no migration at all.
 pub const DATASTORAGE_UNMIGRATED_URL: &str = "E2E_DATASTORAGE_UNMIGRATED_URL";
+/// Base URL of the service under test, without a trailing slash; absent where that is Data Storage itself.
+pub const SERVICE_URL: &str = "SERVICE_URL";
+/// Absolute path of the tool that made the environment: a suite makes a fault by running its `kill COMPONENT`.
+pub const TOOL: &str = "E2E_TOOL";
+/// `1` where the PostgreSQL server is this run's own, so that a suite may kill it.
+pub const OWN_POSTGRES: &str = "E2E_OWN_POSTGRES";
 /// Name of the service whose suite runs, as in the table of services.
 pub const SERVICE: &str = "E2E_SERVICE";
 /// `kind` or `local`.
@@ -31,3 +37,13 @@ pub const CACHE_DIR: &str = "E2E_CACHE_DIR";
 pub const DATASTORAGE_BIN: &str = "E2E_DATASTORAGE_BIN";
 /// Checkout that the tool builds from when it is not run inside one (D4).
 pub const SOURCE: &str = "E2E_SOURCE";
+
+/// What the service double is configured by.
+pub mod double {
+    /// Name of the service that it plays, as in the table of services.
+    pub const SERVICE: &str = "SERVICE";
+    /// Address it listens on, as `host:port`; loopback unless given.
+    pub const LISTEN_ADDRESS: &str = "LISTEN_ADDRESS";
+    /// Directory of the audit store's journal, on storage that outlives the process.
+    pub const AUDIT_JOURNAL_DIR: &str = "AUDIT_JOURNAL_DIR";
+}
