@@ -52,6 +52,16 @@ impl Event {
         }
     }
 
+    /// Returns its type, such as `workflow.started`.
+    pub fn event_type(&self) -> &str {
+        &self.request.event_type
+    }
+
+    /// Returns what ties it to the other events of its remediation.
+    pub fn correlation_id(&self) -> &str {
+        &self.request.correlation_id
+    }
+
     /// Sets what was done, such as `started`.
     #[must_use]
     pub fn action(mut self, action: impl Into<String>) -> Self {

@@ -44,6 +44,8 @@ pub mod double {
     pub const SERVICE: &str = "SERVICE";
     /// Address it listens on, as `host:port`; loopback unless given.
     pub const LISTEN_ADDRESS: &str = "LISTEN_ADDRESS";
+    /// File that gets the bound `host:port` once it listens; for port 0.
+    pub const ADDRESS_FILE: &str = "ADDRESS_FILE";
     /// Directory of the audit store's journal, on storage that outlives the process.
     pub const AUDIT_JOURNAL_DIR: &str = "AUDIT_JOURNAL_DIR";
 }

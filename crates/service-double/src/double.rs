@@ -1,0 +1,177 @@
+//! The double: a service's scenarios, and the store that it emits through.
+
+use std::path::Path;
+use std::time::Duration;
+
+use audit_store::{CloseError, Config, Report, Store, StoreError};
+use serde::Serialize;
+use serde_json::{Map, Value};
+use uuid::Uuid;
+
+use crate::{SERVICES, Scenario, Steps, of_service};
+
+/// A double of one service, with its audit store open.
+pub struct Double {
+    service: String,
+    scenarios: Vec<Scenario>,
+    store: Store,
+}
+
+/// Why a double cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// There is no such service.
+    #[error("no scenario is written for a service `{0}`; name one of: {known}", known = SERVICES.join(", "))]
+    Service(String),
+    /// Its audit store cannot be opened.
+    #[error(transparent)]
+    Store(#[from] audit_store::OpenError),
+}
+
+/// Why a scenario is not played, or not to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum PlayError {
+    /// The service has no such scenario.
+    #[error("{service} has no scenario `{name}`; it plays: {known}")]
+    Scenario {
+        /// The service.
+        service: String,
+        /// What was asked for.
+        name: String,
+        /// What there is.
+        known: String,
+    },
+    /// The scenario does not have such a name, or the name is of another type.
+    #[error("scenario `{scenario}`: {reason}; GET /scenarios shows the names that it takes")]
+    Names {
+        /// The scenario.
+        scenario: &'static str,
+        /// What is wrong.
+        reason: String,
+    },
+    /// No step of the scenario is among those asked for.
+    #[error("scenario `{scenario}` has {steps} steps, none of which was asked for")]
+    Steps {
+        /// The scenario.
+        scenario: &'static str,
+        /// How many it has.
+        steps: usize,
+    },
+    /// The store did not accept an event; those before it are accepted.
+    #[error("{} events were emitted, then: {cause}", emitted.len())]
+    Store {
+        /// What was accepted.
+        emitted: Vec<Emitted>,
+        /// Why the next one was not.
+        cause: StoreError,
+    },
+}
+
+/// A scenario that was played.
+#[derive(Debug, Serialize)]
+pub struct Played {
+    /// The service.
+    pub service: String,
+    /// The scenario.
+    pub scenario: &'static str,
+    /// What ties its events together.
+    pub correlation_id: String,
+    /// The events that the store accepted, in order.
+    pub emitted: Vec<Emitted>,
+}
+
+/// An event that the store accepted.
+#[derive(Debug, Serialize)]
+pub struct Emitted {
+    /// Its key (D29).
+    pub event_id: Uuid,
+    /// Its type.
+    pub event_type: String,
+}
+
+impl Double {
+    /// Makes a double of `service`, which emits to the Data Storage at `datastorage_url` and keeps its journal in `journal`.
+    ///
+    /// Data Storage need not be there yet. What an earlier double left in the journal is sent first.
+    pub fn open(service: &str, datastorage_url: &str, journal: &Path) -> Result<Self, OpenError> {
+        let scenarios =
+            of_service(service).ok_or_else(|| OpenError::Service(service.to_owned()))?;
+        Ok(Self {
+            service: service.to_owned(),
+            scenarios,
+            store: Store::open(datastorage_url, Config::for_service(service, journal))?,
+        })
+    }
+
+    /// The service that it plays.
+    pub fn service(&self) -> &str {
+        &self.service
+    }
+
+    /// What it can play.
+    pub fn scenarios(&self) -> &[Scenario] {
+        &self.scenarios
+    }
+
+    /// Emits the events of a scenario, or those of its `steps`, with `names` in them, and returns when the store has accepted them.
+    pub fn play(
+        &self,
+        scenario: &str,
+        names: Map<String, Value>,
+        steps: Steps,
+    ) -> Result<Played, PlayError> {
+        let scenario = self.find(scenario)?;
+        let events = scenario.events(names).map_err(|error| PlayError::Names {
+            scenario: scenario.name,
+            reason: error.to_string(),
+        })?;
+        let total = events.len();
+        let events = steps.of(events);
+        let correlation_id = events
+            .first()
+            .map(|event| event.correlation_id().to_owned());
+        let correlation_id = correlation_id.ok_or(PlayError::Steps {
+            scenario: scenario.name,
+            steps: total,
+        })?;
+        let mut emitted = Vec::with_capacity(events.len());
+        for event in events {
+            let event_type = event.event_type().to_owned();
+            match self.store.store(event) {
+                Ok(event_id) => emitted.push(Emitted {
+                    event_id,
+                    event_type,
+                }),
+                Err(cause) => return Err(PlayError::Store { emitted, cause }),
+            }
+        }
+        Ok(Played {
+            service: self.service.clone(),
+            scenario: scenario.name,
+            correlation_id,
+            emitted,
+        })
+    }
+
+    /// Sends what is accepted and returns when it is settled or `deadline` has passed.
+    pub async fn flush(&self, deadline: Duration) -> Report {
+        self.store.flush(deadline).await
+    }
+
+    /// Ends acceptance and sends what it can within `deadline`; the next double on the journal sends the rest.
+    pub async fn close(&self, deadline: Duration) -> Result<Report, CloseError> {
+        self.store.close(deadline).await
+    }
+
+    fn find(&self, name: &str) -> Result<&Scenario, PlayError> {
+        let found = self.scenarios.iter().find(|scenario| scenario.name == name);
+        found.ok_or_else(|| {
+            let known: Vec<_> = self.scenarios.iter().map(|known| known.name).collect();
+            PlayError::Scenario {
+                service: self.service.clone(),
+                name: name.to_owned(),
+                known: known.join(", "),
+            }
+        })
+    }
+}

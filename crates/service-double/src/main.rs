@@ -1,0 +1,98 @@
+//! The double as a program: settings, log, signals.
+
+use std::io::{self, IsTerminal as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::Parser as _;
+use service_double::{Double, router};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// How long the end waits for what is not committed yet; the next start sends the rest.
+const CLOSING: Duration = Duration::from_secs(5);
+
+/// A double of a service, for tests: it plays the service's audit scenarios on request
+///
+/// It is not the service. It emits the audit events that the service would, through the real audit store.
+/// GET /scenarios lists what it plays, POST /scenarios/NAME plays it, POST /flush waits until it is stored.
+#[derive(Debug, clap::Parser)]
+#[command(
+    version,
+    after_help = "Example:\n  \
+    SERVICE=gateway DATASTORAGE_URL=http://127.0.0.1:18091 AUDIT_JOURNAL_DIR=/tmp/gateway service-double\n  \
+    curl -X POST 127.0.0.1:8080/scenarios/new-signal -d '{\"request\": \"rr-1\"}'"
+)]
+struct Options {
+    /// The service that it plays
+    #[arg(long, env = e2e_env::double::SERVICE)]
+    service: String,
+    /// Base URL of Data Storage
+    #[arg(long, env = e2e_env::DATASTORAGE_URL, value_name = "URL", hide_env_values = true)]
+    datastorage_url: String,
+    /// Where it listens
+    #[arg(long, env = e2e_env::double::LISTEN_ADDRESS, value_name = "HOST:PORT", default_value = "127.0.0.1:8080")]
+    listen_address: String,
+    /// File that gets the bound host:port once it listens; for port 0
+    #[arg(long, env = e2e_env::double::ADDRESS_FILE, value_name = "FILE")]
+    address_file: Option<PathBuf>,
+    /// Directory that keeps emitted events until Data Storage has them
+    #[arg(long, env = e2e_env::double::AUDIT_JOURNAL_DIR, value_name = "DIRECTORY")]
+    audit_journal_dir: PathBuf,
+}
+
+fn main() -> anyhow::Result<()> {
+    tracing_subscriber::fmt()
+        .with_max_level(tracing_subscriber::filter::LevelFilter::WARN)
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
+        .init();
+    let options = Options::parse();
+    tokio::runtime::Runtime::new()
+        .context("cannot start the runtime")?
+        .block_on(run(&options))
+}
+
+async fn run(options: &Options) -> anyhow::Result<()> {
+    let Options {
+        service,
+        datastorage_url,
+        listen_address,
+        address_file,
+        audit_journal_dir,
+    } = options;
+    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
+    let double = Arc::new(Double::open(service, datastorage_url, audit_journal_dir)?);
+    let listener = TcpListener::bind(listen_address).await.with_context(|| {
+        format!(
+            "cannot listen on {listen_address}; set {}",
+            e2e_env::double::LISTEN_ADDRESS
+        )
+    })?;
+    if let Some(file) = address_file {
+        write_address(file, &listener)
+            .with_context(|| format!("cannot write the address to {}", file.display()))?;
+    }
+    let stop = async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    };
+    axum::serve(listener, router(Arc::clone(&double)))
+        .with_graceful_shutdown(stop)
+        .await
+        .context("cannot serve")?;
+    double.close(CLOSING).await?;
+    Ok(())
+}
+
+/// Writes the address so that a reader sees it whole or not at all.
+fn write_address(file: &Path, listener: &TcpListener) -> io::Result<()> {
+    let part = file.with_extension("part");
+    std::fs::write(&part, listener.local_addr()?.to_string())?;
+    std::fs::rename(part, file)
+}

@@ -1,0 +1,85 @@
+//! What a double emits is in Data Storage, in order and once, whatever is killed.
+
+use serde_json::{Value, json};
+use service_double::SERVICES;
+use testkit::datastorage::Service;
+use testkit::events::unique;
+use testkit::postgres;
+
+use crate::support::{Process, emitted, ids, stored};
+
+/// An address at which nothing listens: port 9 (discard) is privileged and unused.
+const NOWHERE: &str = "http://127.0.0.1:9";
+
+#[tokio::test]
+async fn every_scenario_of_every_service_is_stored_as_it_was_emitted() {
+    let database = postgres::database("audit").await;
+    let datastorage = Service::start(&database).await;
+    for service in SERVICES {
+        let journal = tempfile::tempdir().unwrap();
+        let double = Process::start(service, &datastorage.url(), &journal).await;
+        let (_, listed) = double.get("/scenarios").await;
+        for scenario in listed["scenarios"].as_array().unwrap() {
+            let name = scenario["name"].as_str().unwrap();
+            let played = double.play(name, &json!({})).await;
+            let (status, flushed) = double.post("/flush", &Value::Null).await;
+            assert_eq!(status, 200, "{service} {name}: {flushed}");
+            let correlation_id = played["correlation_id"].as_str().unwrap();
+            let events = stored(&datastorage.url(), correlation_id).await;
+            assert_eq!(ids(&events), emitted(&played), "{service} {name}");
+            for (event, told) in events.iter().zip(played["emitted"].as_array().unwrap()) {
+                assert_eq!(told["event_type"], event.event_type, "{service} {name}");
+                assert_eq!(event.correlation_id, correlation_id, "{service} {name}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_double_killed_between_two_steps_loses_doubles_and_reorders_nothing() {
+    let database = postgres::database("audit").await;
+    let mut datastorage = Service::start(&database).await;
+    let (journal, request) = (tempfile::tempdir().unwrap(), unique("rr"));
+    let names = json!({"request": request});
+
+    datastorage.kill();
+    let mut double = Process::start("gateway", &datastorage.url(), &journal).await;
+    let mut told = emitted(&double.play("repeated-signal?to=1", &names).await);
+    double.kill();
+    datastorage.restart().await;
+    let double = Process::start("gateway", &datastorage.url(), &journal).await;
+    told.extend(emitted(
+        &double.play("repeated-signal?from=2", &names).await,
+    ));
+    assert_eq!(double.post("/flush", &Value::Null).await.0, 200);
+
+    assert_eq!(told.len(), 3);
+    assert_eq!(ids(&stored(&datastorage.url(), &request).await), told);
+}
+
+#[tokio::test]
+async fn a_flush_without_data_storage_tells_what_is_outstanding() {
+    let journal = tempfile::tempdir().unwrap();
+    let double = Process::start("notification", NOWHERE, &journal).await;
+    double.play("acknowledged", &json!({})).await;
+    let (status, problem) = double.post("/flush?seconds=1", &Value::Null).await;
+    assert_eq!(status, 504, "{problem}");
+    assert_eq!(problem["outstanding"]["journalled"], 2, "{problem}");
+    let detail = problem["detail"].as_str().unwrap();
+    assert!(detail.contains("cannot reach Data Storage"), "{detail}");
+}
+
+#[tokio::test]
+async fn a_double_asked_to_end_stores_what_it_has_emitted() {
+    let database = postgres::database("audit").await;
+    let datastorage = Service::start(&database).await;
+    let (journal, remediation) = (tempfile::tempdir().unwrap(), unique("rr"));
+    let mut double = Process::start("aianalysis", &datastorage.url(), &journal).await;
+    let names = json!({"remediation_id": remediation});
+    let played = double.play("completed", &names).await;
+    assert!(double.terminate().await.success());
+    assert_eq!(
+        ids(&stored(&datastorage.url(), &remediation).await),
+        emitted(&played)
+    );
+}
