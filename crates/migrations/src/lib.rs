@@ -15,6 +15,7 @@ mod apply;
 mod catalogue;
 mod config;
 mod database;
+pub mod diagnose;
 mod error;
 mod goose;
 mod inspect;

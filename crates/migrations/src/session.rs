@@ -119,6 +119,26 @@ impl Session {
         Self::open_on(run, &run.config.target).await
     }
 
+    /// Connects once, without waiting for a server that is not ready; what it said and its SQLSTATE, if it has none.
+    pub(crate) async fn open_once(run: &Arc<Run>) -> Result<Self, (Option<SqlState>, String)> {
+        run.enter("connecting");
+        let bound = ATTEMPT.min(run.left());
+        match timeout(bound, Self::connect(run, &run.config.target)).await {
+            Ok(Ok(session)) => Ok(session),
+            Ok(Err(failure)) => {
+                let code = match &failure {
+                    Failure::Postgres(error) => error.code().cloned(),
+                    _ => None,
+                };
+                Err((code, failure.to_string()))
+            }
+            Err(_) => Err((
+                None,
+                format!("no answer within {:.1} s", bound.as_secs_f64()),
+            )),
+        }
+    }
+
     pub(crate) async fn open_on(run: &Arc<Run>, target: &Target) -> Result<Self, Error> {
         let address = target.address();
         target.settings()?;

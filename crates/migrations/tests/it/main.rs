@@ -10,6 +10,7 @@
 mod apply;
 mod concurrency;
 mod crash;
+mod diagnose;
 mod documents;
 mod errors;
 mod fingerprint;
