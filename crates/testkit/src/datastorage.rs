@@ -22,6 +22,8 @@ const DEADLINE: Duration = Duration::from_secs(30);
 pub struct Service {
     database_url: String,
     profile: String,
+    /// Further settings, by the names of their variables.
+    settings: Vec<(&'static str, String)>,
     /// Host and port, the same after every restart.
     address: String,
     directory: TempDir,
@@ -36,11 +38,27 @@ impl Service {
 
     /// As [`Service::start`], for another profile.
     pub async fn serving(profile: &str, database: &Database) -> Self {
+        Self::with_settings(profile, database, Vec::new()).await
+    }
+
+    /// As [`Service::serving`], with further settings such as `("DATASTORAGE_DATABASE_MAX_OPEN_CONNS", "1".to_owned())`.
+    pub async fn with_settings(
+        profile: &str,
+        database: &Database,
+        settings: Vec<(&'static str, String)>,
+    ) -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
-        let child = spawn(database.url(), profile, "127.0.0.1:0", directory.path());
+        let child = spawn(
+            database.url(),
+            profile,
+            &settings,
+            "127.0.0.1:0",
+            directory.path(),
+        );
         let mut service = Self {
             database_url: database.url().to_owned(),
             profile: profile.to_owned(),
+            settings,
             address: String::new(),
             directory,
             child,
@@ -65,6 +83,7 @@ impl Service {
         self.child = spawn(
             &self.database_url,
             &self.profile,
+            &self.settings,
             &self.address,
             self.directory.path(),
         );
@@ -97,7 +116,13 @@ impl Drop for Service {
     }
 }
 
-fn spawn(database_url: &str, profile: &str, address: &str, directory: &Path) -> Child {
+fn spawn(
+    database_url: &str,
+    profile: &str,
+    settings: &[(&str, String)],
+    address: &str,
+    directory: &Path,
+) -> Child {
     let database: tokio_postgres::Config = database_url.parse().expect("a database URL");
     let Some(Host::Tcp(host)) = database.get_hosts().first() else {
         panic!("{database_url} names no host")
@@ -124,6 +149,7 @@ fn spawn(database_url: &str, profile: &str, address: &str, directory: &Path) -> 
         )
         .env("DATASTORAGE_QUEUE_DIRECTORY", directory.join("queue"))
         .env("DATASTORAGE_ADDRESS_FILE", directory.join("address"))
+        .envs(settings.iter().map(|(name, value)| (name, value)))
         .stdout(log.try_clone().expect("a second handle"))
         .stderr(log)
         .spawn()

@@ -1,6 +1,7 @@
 //! The verbs, one file each.
 
 pub mod attach;
+pub mod diagnose;
 pub mod down;
 pub mod e2e;
 pub mod migrate;

@@ -1,6 +1,7 @@
 //! What the command line promises: help, usage errors, plans, exit codes.
 
 mod architecture;
+mod diagnose;
 mod documents;
 mod lifecycle;
 mod local;

@@ -7,7 +7,7 @@ use testkit::postgres::{Database, database, empty_database};
 
 use crate::run;
 
-fn wait<T>(future: impl Future<Output = T>) -> T {
+pub(crate) fn wait<T>(future: impl Future<Output = T>) -> T {
     static RUNTIME: std::sync::OnceLock<tokio::runtime::Runtime> = std::sync::OnceLock::new();
     let runtime = RUNTIME.get_or_init(|| tokio::runtime::Runtime::new().expect("a runtime starts"));
     runtime.block_on(future)

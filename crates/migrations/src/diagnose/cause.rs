@@ -86,6 +86,30 @@ impl Cause {
         }
     }
 
+    /// Whether `other` is what one sees of this cause from elsewhere.
+    pub fn explains(self, other: Self) -> bool {
+        use Cause as C;
+        let unmade = matches!(
+            self,
+            C::MigrationNotApplied | C::MigrationUndone | C::ForeignSchema
+        );
+        match other {
+            C::MissingTable | C::NoPartition => unmade || self == C::MissingTable,
+            C::MissingColumn => unmade,
+            C::Connection => matches!(
+                self,
+                C::ConnectionsExhausted
+                    | C::Login
+                    | C::NoSuchDatabase
+                    | C::ReadOnly
+                    | C::Blocked
+                    | C::PoolExhausted
+            ),
+            C::PoolExhausted => self == C::ConnectionsExhausted,
+            _ => false,
+        }
+    }
+
     /// The cause that an SQLSTATE stands for (<https://www.postgresql.org/docs/current/errcodes-appendix.html>), for one that a
     /// statement on an event's table failed with.
     pub fn of_sqlstate(code: &str, message: &str) -> Self {

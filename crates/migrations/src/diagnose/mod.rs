@@ -96,21 +96,23 @@ impl Diagnosis {
         });
     }
 
-    /// Adds a finding; one of the same cause about the same thing gives its evidence to the first.
+    /// Adds a finding. One that a known finding explains gives it its evidence instead.
     pub fn find(&mut self, finding: Finding) {
-        let same = |known: &&mut Finding| {
-            known.cause == finding.cause
-                && (known.object == finding.object || finding.object.is_empty())
-        };
-        match self.findings.iter_mut().find(same) {
-            Some(known) => {
-                for evidence in finding.evidence {
-                    if !known.evidence.contains(&evidence) {
-                        known.evidence.push(evidence);
-                    }
-                }
+        let explains = |known: &&mut Finding| {
+            if known.cause == finding.cause {
+                known.object == finding.object || finding.object.is_empty()
+            } else {
+                known.cause.explains(finding.cause)
             }
-            None => self.findings.push(finding),
+        };
+        let Some(known) = self.findings.iter_mut().find(explains) else {
+            self.findings.push(finding);
+            return;
+        };
+        for evidence in finding.evidence {
+            if !known.evidence.contains(&evidence) {
+                known.evidence.push(evidence);
+            }
         }
     }
 

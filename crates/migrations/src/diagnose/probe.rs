@@ -82,20 +82,10 @@ pub(super) async fn insert(
     Ok(())
 }
 
-/// A refused insert whose reason was found already is evidence of it, not one more finding.
+/// A refused insert of which the comparison found the reason is evidence of that, and not one more finding.
 fn explain(diagnosis: &Diagnosis, finding: &mut Finding) {
-    let explains = |known: &&Finding| match finding.cause {
-        Cause::MissingTable => matches!(
-            known.cause,
-            Cause::MigrationNotApplied
-                | Cause::MigrationUndone
-                | Cause::MissingTable
-                | Cause::ForeignSchema
-        ),
-        other => known.cause == other,
-    };
-    if let Some(known) = diagnosis.findings.iter().find(explains) {
-        finding.cause = known.cause;
+    let same = |known: &&Finding| known.cause == finding.cause;
+    if let Some(known) = diagnosis.findings.iter().find(same) {
         finding.object.clone_from(&known.object);
     }
 }

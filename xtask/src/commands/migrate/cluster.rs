@@ -1,8 +1,8 @@
-//! A PostgreSQL inside a cluster, reached from here (D24).
+//! A Service inside a cluster, reached from here (D24).
 
 use std::time::{Duration, Instant};
 
-use super::flags::Flags;
+use super::flags::PlaceFlags;
 use crate::database::Database;
 use crate::exit::{Exit, Failure};
 use crate::process::{Child, Door, tail_of};
@@ -15,57 +15,82 @@ const LISTENING: &str = "Forwarding from 127.0.0.1:";
 
 /// A way into the cluster; dropping it closes it.
 #[derive(Debug)]
-pub struct Forward {
+pub struct Tunnel {
     child: Child,
-    /// The database at its end.
-    pub database: Database,
+    /// Its end on this machine's loopback.
+    pub port: u16,
     _log: tempfile::TempDir,
 }
 
-impl Drop for Forward {
+impl Drop for Tunnel {
     fn drop(&mut self) {
         self.child.kill();
     }
+}
+
+impl Tunnel {
+    /// Opens a way to a port of a Service.
+    pub fn open(door: &Door, kubectl: &Kubectl, service: &str, port: u16) -> anyhow::Result<Self> {
+        let directory = tempfile::tempdir()?;
+        let log = directory.path().join("port-forward.log");
+        let forward = [
+            "port-forward",
+            &format!("service/{service}"),
+            &format!(":{port}"),
+        ];
+        let child = kubectl
+            .cmd()
+            .args(forward)
+            .spawn(&log)
+            .map_err(|error| error.into_failure(Exit::Setup, door.cancel()))?;
+        let port = listening(door, &child, &log, service).inspect_err(|_| child.kill())?;
+        Ok(Self {
+            child,
+            port,
+            _log: directory,
+        })
+    }
+}
+
+/// A PostgreSQL in a cluster, reachable for as long as the value lives.
+#[derive(Debug)]
+pub struct Forward {
+    _tunnel: Tunnel,
+    /// The database at its end.
+    pub database: Database,
 }
 
 /// Opens a way to the Service that the flags name.
 pub fn forward(
     door: &Door,
     kubeconfig: &std::path::Path,
-    flags: &Flags,
+    flags: &PlaceFlags,
 ) -> anyhow::Result<Forward> {
     let kubectl = Kubectl::new(door.clone(), kubeconfig, &flags.namespace);
     let password = match std::env::var(e2e_env::PGPASSWORD) {
         Ok(password) => password,
         Err(_) => secret(&kubectl, flags)?,
     };
-    let directory = tempfile::tempdir()?;
-    let log = directory.path().join("port-forward.log");
-    let child = kubectl
-        .cmd()
-        .args([
-            "port-forward",
-            &format!("service/{}", flags.service),
-            ":5432",
-        ])
-        .spawn(&log)
-        .map_err(|error| error.into_failure(Exit::Setup, door.cancel()))?;
-    let port = listening(door, &child, &log).inspect_err(|_| child.kill())?;
+    let tunnel = Tunnel::open(door, &kubectl, &flags.service, 5432)?;
     let database = Database {
         host: "127.0.0.1".to_owned(),
-        port,
+        port: tunnel.port,
         user: flags.user.clone(),
         name: flags.database.clone(),
         password,
     };
     Ok(Forward {
-        child,
+        _tunnel: tunnel,
         database,
-        _log: directory,
     })
 }
 
-fn listening(door: &Door, child: &Child, log: &std::path::Path) -> Result<u16, Failure> {
+fn listening(
+    door: &Door,
+    child: &Child,
+    log: &std::path::Path,
+    service: &str,
+) -> Result<u16, Failure> {
     let started = Instant::now();
     loop {
         let text = tail_of(log);
@@ -79,17 +104,17 @@ fn listening(door: &Door, child: &Child, log: &std::path::Path) -> Result<u16, F
             .died()
             .or_else(|| (started.elapsed() > OPENED).then_some(text));
         if let Some(seen) = seen {
-            let what = "kubectl opens no way to PostgreSQL in the cluster";
+            let what = format!("kubectl opens no way to the Service {service} in the cluster");
             return Err(Failure::new(Exit::Setup, what)
                 .seen(seen)
-                .next("check --kubeconfig, --namespace and --service"));
+                .next("check --kubeconfig, --namespace and the Service's name"));
         }
         door.cancel().check()?;
         std::thread::sleep(Duration::from_millis(20));
     }
 }
 
-fn secret(kubectl: &Kubectl, flags: &Flags) -> Result<String, Failure> {
+fn secret(kubectl: &Kubectl, flags: &PlaceFlags) -> Result<String, Failure> {
     let template = "go-template={{.data.password | base64decode}}";
     let read = kubectl
         .cmd()

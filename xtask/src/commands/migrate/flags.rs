@@ -1,4 +1,4 @@
-//! Verbs and flags of `migrate`.
+//! Verbs and flags of `migrate`; the flags that name a database are those of `diagnose` too.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -87,6 +87,23 @@ pub struct Flags {
     /// A team's own goose files instead of the schema's
     #[arg(long, global = true, value_name = "PATH", conflicts_with_all = ["profile", "tables"])]
     pub dir: Option<PathBuf>,
+    /// The database that is meant
+    #[command(flatten)]
+    pub place: PlaceFlags,
+    /// Seconds that the run may take
+    #[arg(long, global = true, default_value = "30", value_name = "SECONDS", value_parser = seconds)]
+    pub timeout: Duration,
+    /// Apply only if the plan still has this hash
+    #[arg(long, global = true, value_name = "HASH")]
+    pub only_plan: Option<String>,
+    /// For a person or for a program
+    #[arg(long, global = true, value_enum, default_value = "human")]
+    pub format: Format,
+}
+
+/// A database, by its URL or inside a cluster.
+#[derive(Clone, Debug, Args)]
+pub struct PlaceFlags {
     /// The database; the password comes from PGPASSWORD
     #[arg(long, global = true, value_name = "URL")]
     pub database_url: Option<String>,
@@ -110,15 +127,6 @@ pub struct Flags {
     /// Database in that cluster's PostgreSQL
     #[arg(long, global = true, default_value = "action_history")]
     pub database: String,
-    /// Seconds that the run may take
-    #[arg(long, global = true, default_value = "30", value_name = "SECONDS", value_parser = seconds)]
-    pub timeout: Duration,
-    /// Apply only if the plan still has this hash
-    #[arg(long, global = true, value_name = "HASH")]
-    pub only_plan: Option<String>,
-    /// For a person or for a program
-    #[arg(long, global = true, value_enum, default_value = "human")]
-    pub format: Format,
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {

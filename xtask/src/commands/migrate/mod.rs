@@ -1,6 +1,6 @@
 //! `cargo xtask migrate`: applies the migrations that a service needs, and answers every other question about them.
 
-mod cluster;
+pub mod cluster;
 mod files;
 pub mod flags;
 mod verbs;
@@ -97,7 +97,7 @@ fn answer(
         );
         asked.map_err(|error| tell(door, error, seen))
     };
-    if let Some(url) = &flags.database_url {
+    if let Some(url) = &flags.place.database_url {
         if url_holds_password(url) {
             report::say(
                 "  warning: a password in a URL is seen in process lists; set PGPASSWORD instead",
@@ -105,8 +105,8 @@ fn answer(
         }
         return Ok(work(url, seen)?);
     }
-    if let Some(kubeconfig) = &flags.kubeconfig {
-        let forward = cluster::forward(door, kubeconfig, flags)?;
+    if let Some(kubeconfig) = &flags.place.kubeconfig {
+        let forward = cluster::forward(door, kubeconfig, &flags.place)?;
         return Ok(work(&forward.database.secret_url(), seen)?);
     }
     on_own_database(door, &runtime, verb, flags, |url| work(url, seen))
@@ -141,7 +141,8 @@ fn selection(verb: &Verb, flags: &Flags) -> Result<Selection, Failure> {
     Ok(named)
 }
 
-fn url_holds_password(url: &str) -> bool {
+/// Whether a URL shows a password to everybody who lists processes.
+pub fn url_holds_password(url: &str) -> bool {
     let authority = url
         .split_once("://")
         .map_or("", |(_, rest)| rest.split('/').next().unwrap_or_default());
@@ -210,7 +211,8 @@ fn on_own_database(
     }
 }
 
-fn with_password(url: &str, password: &str) -> String {
+/// A URL with the password that it lacks.
+pub fn with_password(url: &str, password: &str) -> String {
     url.replacen('@', &format!(":{password}@"), 1)
 }
 
@@ -265,7 +267,8 @@ fn bounded<T>(
     .map_err(|error| failure(&error, cancel))
 }
 
-fn cancellable<T>(
+/// Runs work of the library, of which a signal cancels `token`.
+pub fn cancellable<T>(
     runtime: &Runtime,
     config: Config,
     token: &CancellationToken,

@@ -1,0 +1,159 @@
+//! `cargo xtask diagnose`: why audit events do not arrive, by name, with evidence and the command that repairs it.
+
+mod logs;
+mod place;
+mod service;
+mod view;
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use migrations::diagnose::{Cause, Diagnosis, Repair};
+use migrations::{Config, Error};
+use tokio_util::sync::CancellationToken;
+
+use super::migrate::cancellable;
+use super::migrate::flags::PlaceFlags;
+use crate::cli::Format;
+use crate::exit::Exit;
+use crate::lifecycle::session::runtime;
+use crate::process::Door;
+use crate::report;
+use place::Place;
+
+/// How long the examination of the database may take; its own waits are shorter.
+const DEADLINE: Duration = Duration::from_secs(20);
+
+/// Flags of `diagnose`.
+#[derive(Debug, Args)]
+pub struct Diagnose {
+    /// The service whose environment is up, or a run's identity; without it and without the flags below, the newest environment
+    #[arg(value_name = "SERVICE", conflicts_with_all = ["url", "database_url", "kubeconfig"])]
+    pub environment: Option<String>,
+    /// Base URL of Data Storage
+    #[arg(long, value_name = "URL")]
+    pub url: Option<String>,
+    #[command(flatten)]
+    pub place: PlaceFlags,
+    /// Data Storage's Service in the namespace of --kubeconfig
+    #[arg(long, value_name = "NAME", default_value = "datastorage")]
+    pub datastorage: String,
+    /// The profile or group that Data Storage serves
+    #[arg(long, value_name = "NAME")]
+    pub profile: Option<String>,
+    /// Data Storage's log, where neither a run nor a cluster shows it
+    #[arg(long, value_name = "FILE")]
+    pub log: Option<PathBuf>,
+    /// Carry out the repairs that need no person, then look again
+    #[arg(long)]
+    pub repair: bool,
+    /// How the answer is written
+    #[arg(long, value_enum, default_value_t = Format::Human)]
+    pub format: Format,
+}
+
+/// Runs the verb.
+pub fn run(door: &Door, args: &Diagnose) -> anyhow::Result<Exit> {
+    let began = Instant::now();
+    let place = Place::find(door, args)?;
+    let mut diagnosis = examine(door, &place)?;
+    if args.repair && !diagnosis.is_healthy() {
+        let steps = steps(&diagnosis);
+        report::say(&view::human(&diagnosis, &place, began.elapsed()));
+        report::say(&format!("\nrepairing: {} steps\n", steps.len()));
+        let config = place.config()?;
+        on_database(door, config, async |config| {
+            migrations::diagnose::repair(&config, &steps).await
+        })?;
+        diagnosis = examine(door, &place)?;
+    }
+    let exit = diagnosis
+        .findings
+        .first()
+        .map_or(Exit::Passed, |finding| exit_of(finding.cause));
+    report::print(&match args.format {
+        Format::Human => view::human(&diagnosis, &place, began.elapsed()),
+        Format::Json => view::document(&diagnosis, &place, exit),
+    });
+    Ok(exit)
+}
+
+/// First by way of Data Storage, then its database itself, which also shows whether the two are one.
+fn examine(door: &Door, place: &Place) -> anyhow::Result<Diagnosis> {
+    let mut diagnosis = Diagnosis::default();
+    let mut seen = service::Seen::default();
+    match &place.url {
+        Some(url) => seen = service::examine(url, &mut diagnosis),
+        None => diagnosis.skip("Data Storage", "its URL is not known: --url"),
+    }
+    match place.log(door) {
+        Some(log) => logs::read(&log, &mut diagnosis),
+        None => diagnosis.skip(
+            "log",
+            "not known: --log, --kubeconfig or an environment that is up",
+        ),
+    }
+    if place.database.is_some() {
+        let config = place.config()?;
+        let of_database = on_database(door, config, async |config| {
+            migrations::diagnose::diagnose(&config, &seen.written).await
+        })?;
+        diagnosis.checks.extend(of_database.checks);
+        for finding in of_database.findings {
+            diagnosis.find(finding);
+        }
+    } else {
+        diagnosis.skip("database", "its URL is not known: --database-url");
+    }
+    // What Data Storage says comes last, as evidence of what was found at its root.
+    for finding in seen.findings {
+        diagnosis.find(finding);
+    }
+    diagnosis.sort();
+    Ok(diagnosis)
+}
+
+fn on_database<T>(
+    door: &Door,
+    config: Config,
+    work: impl AsyncFnOnce(Config) -> Result<T, Error>,
+) -> anyhow::Result<T> {
+    let token = CancellationToken::new();
+    let config = config.deadline(DEADLINE).cancel_with(token.clone());
+    cancellable(&runtime()?, config, &token, door.cancel(), work)
+        .map_err(|error| super::migrate::failure(&error, door.cancel()).into())
+}
+
+/// Every step once, in the order of the findings.
+fn steps(diagnosis: &Diagnosis) -> Vec<Repair> {
+    let mut steps: Vec<Repair> = Vec::new();
+    for step in diagnosis
+        .findings
+        .iter()
+        .flat_map(|finding| &finding.repair)
+    {
+        if !steps.contains(step) && !matches!(step, Repair::Person(_)) {
+            steps.push(step.clone());
+        }
+    }
+    steps
+}
+
+/// The code of a cause: 10 what is missing, 11 what differs, 4 what cannot be used (design section 8).
+fn exit_of(cause: Cause) -> Exit {
+    match cause {
+        Cause::MigrationNotApplied
+        | Cause::MigrationUndone
+        | Cause::MissingTable
+        | Cause::MissingColumn
+        | Cause::NoPartition => Exit::Pending,
+        Cause::ForeignSchema
+        | Cause::Ledger
+        | Cause::TypeMismatch
+        | Cause::Constraint
+        | Cause::Permission
+        | Cause::Drift => Exit::Drift,
+        _ => Exit::Setup,
+    }
+}
