@@ -3,6 +3,7 @@
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands::diagnose::Diagnose;
+use crate::commands::doctor::Doctor;
 use crate::commands::migrate::flags::Migrate;
 use crate::exit::Exit;
 use crate::lifecycle::Keep;
@@ -42,6 +43,11 @@ pub enum Command {
         after_help = "Examples:\n  cargo xtask migrate --profile gateway\n  cargo xtask migrate --profile gateway --database-url postgres://slm_user@127.0.0.1:5432/action_history\n  cargo xtask migrate status --profile datastorage --kubeconfig ~/.kube/config\n  cargo xtask migrate plan --tables audit_events,workflows --format json"
     )]
     Migrate(Box<Migrate>),
+    /// Looks whether this machine can hold a run; exit 3 if not
+    #[command(
+        after_help = "Examples:\n  cargo xtask doctor\n  cargo xtask doctor --target kind --format json"
+    )]
+    Doctor(Doctor),
     /// Finds out why audit events do not arrive: the cause by name, its evidence, the command that repairs it
     #[command(
         after_help = "Examples:\n  cargo xtask diagnose workflowexecution\n  cargo xtask diagnose --url http://127.0.0.1:8081 --database-url postgres://slm_user@127.0.0.1:5432/action_history\n  cargo xtask diagnose --kubeconfig ~/.kube/config --namespace kubernaut-system --format json"

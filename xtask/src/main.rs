@@ -61,6 +61,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Command::Test(args) => commands::test::run(&door, &args),
         Command::Down(args) => commands::down::run(&door, &args),
         Command::Migrate(args) => commands::migrate::run(&door, &args),
+        Command::Doctor(args) => commands::doctor::run(&door, &args),
         Command::Diagnose(args) => commands::diagnose::run(&door, &args),
         Command::Services => commands::services::run(),
         Command::Reap => commands::reap::run(&door),

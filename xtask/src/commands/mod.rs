@@ -2,6 +2,7 @@
 
 pub mod attach;
 pub mod diagnose;
+pub mod doctor;
 pub mod down;
 pub mod e2e;
 pub mod migrate;

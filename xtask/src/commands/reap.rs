@@ -45,7 +45,8 @@ pub fn before_a_run(door: &Door, paths: &Paths) {
     }
 }
 
-fn abandoned(state: &State) -> bool {
+/// Whether a run's owner is gone, or its time is over.
+pub fn abandoned(state: &State) -> bool {
     match &state.owner {
         Some(owner) => !owner.lives(),
         None => state.expires < jiff::Timestamp::now(),

@@ -32,7 +32,7 @@ const DATABASE: &str = "action_history";
 const UNMIGRATED_DATABASE: &str = "postgres";
 
 /// The PostgreSQL image: the official one unless the user names another.
-fn postgres_image() -> String {
+pub fn postgres_image() -> String {
     std::env::var("POSTGRES_IMAGE")
         .ok()
         .filter(|image| !image.is_empty())
@@ -40,7 +40,7 @@ fn postgres_image() -> String {
 }
 
 /// The node image: kind's own default for its version unless the user names another.
-fn node_image() -> Option<String> {
+pub fn node_image() -> Option<String> {
     std::env::var("KIND_NODE_IMAGE")
         .ok()
         .filter(|image| !image.is_empty())
@@ -116,11 +116,13 @@ pub fn preflight(session: &Session) -> Result<String, Failure> {
     Ok(format!("docker {docker}, kind {kind}"))
 }
 
-fn taken(port: u16) -> bool {
+/// Whether something listens on a port of this host.
+pub fn taken(port: u16) -> bool {
     TcpListener::bind(("127.0.0.1", port)).is_err()
 }
 
-fn owner_of(door: &Door, port: u16) -> String {
+/// Who listens on a port, as far as this user may know.
+pub fn owner_of(door: &Door, port: u16) -> String {
     let listed = door
         .cmd("ss")
         .args(["-Hltnp", &format!("sport = :{port}")])

@@ -2,6 +2,7 @@
 
 mod architecture;
 mod diagnose;
+mod doctor;
 mod documents;
 mod lifecycle;
 mod local;

@@ -3,6 +3,9 @@ pause() { [ "$(cat "$FAKE_STATE/hang" 2>/dev/null)" = "$1" ] || return 0; touch 
 node() { [ -e "$FAKE_STATE/node" ]; }
 case "$*" in
   version*) echo 99.0 ;;
+  info*) [ ! -e "$FAKE_STATE/dead" ] || { echo "Cannot connect to the Docker daemon" >&2; exit 1; }
+    cat "$FAKE_STATE/info.json" 2>/dev/null || echo '{"ServerVersion":"99.0","Driver":"overlay2","CgroupVersion":"2"}' ;;
+  "image ls"*) ;;
   "image inspect"*missing*) echo "no such image" >&2; exit 1 ;;
   "image inspect"*) echo sha256:0123456789ab ;;
   pull*) echo "manifest unknown" >&2; exit 1 ;;

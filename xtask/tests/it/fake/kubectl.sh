@@ -1,7 +1,7 @@
 # kubectl as far as the tool uses it. What a watch shows is the file "watch".
 pause() { [ "$(cat "$FAKE_STATE/hang" 2>/dev/null)" = "$1" ] || return 0; touch "$FAKE_STATE/hanging"; sleep 600; }
 case "$*" in
-  *"version --client"*) echo '{}' ;;
+  *"version --client"*) echo '{"clientVersion":{"gitVersion":"v1.34.1"}}' ;;
   *apply*) cat > /dev/null; pause apply ;;
   *"--watch "*) pause watch; cat "$FAKE_STATE/watch"; sleep 600 ;;
   *logs*--previous*) exit 1 ;;

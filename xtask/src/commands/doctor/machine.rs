@@ -1,0 +1,217 @@
+//! The machine itself: memory, disk, inotify, ports.
+
+use std::path::Path;
+
+use nix::sys::statvfs::statvfs;
+
+use super::{Check, For, Level};
+use crate::lifecycle::kind::{owner_of, taken};
+use crate::paths::Paths;
+use crate::process::Door;
+use crate::service::{self, Ports};
+
+const GB: u64 = 1_000_000_000;
+/// Below the first a run fails, below the second it may: a node image is 1 to 1.5 GB, a build of Data Storage about 2.
+const DISK: (u64, u64) = (2 * GB, 10 * GB);
+/// A node with PostgreSQL and Data Storage needs about 1 GB, a linker beside it as much again.
+const MEMORY: (u64, u64) = (GB, 3 * GB);
+/// What kind's own notes ask for (<https://kind.sigs.k8s.io/docs/user/known-issues/#pod-errors-due-to-too-many-open-files>),
+/// less what one node alone does not need.
+const INOTIFY: [(&str, u64); 2] = [("max_user_watches", 65_536), ("max_user_instances", 256)];
+
+/// Every check on the machine.
+pub fn checks(door: &Door) -> Vec<Check> {
+    let mut checks = vec![
+        memory(available_memory()),
+        inotify(|name| read_number(Path::new("/proc/sys/fs/inotify").join(name))),
+    ];
+    let target = Paths::find(door)
+        .map(|paths| paths.target)
+        .unwrap_or_default();
+    let existing = target.ancestors().find(|path| path.exists());
+    checks.push(disk(
+        "disk, build",
+        For::Both,
+        existing.unwrap_or(Path::new("/")),
+    ));
+    let docker = Path::new("/var/lib/docker");
+    if docker.exists() {
+        checks.push(disk("disk, Docker", For::Kind, docker));
+    }
+    checks.push(ports(door));
+    checks
+}
+
+fn read_number(path: impl AsRef<Path>) -> Option<u64> {
+    std::fs::read_to_string(path).ok()?.trim().parse().ok()
+}
+
+/// Bytes that a program can have without swapping (proc(5), `MemAvailable`).
+fn available_memory() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    let kilobytes: u64 = line.split_whitespace().next()?.parse().ok()?;
+    Some(kilobytes * 1024)
+}
+
+fn level(value: u64, (least, enough): (u64, u64)) -> Level {
+    match value {
+        value if value < least => Level::Problem,
+        value if value < enough => Level::Warning,
+        _ => Level::Ok,
+    }
+}
+
+/// Whole and tenths.
+fn gigabytes(bytes: u64) -> String {
+    format!("{}.{} GB", bytes / GB, bytes % GB / (GB / 10))
+}
+
+fn memory(available: Option<u64>) -> Check {
+    let Some(available) = available else {
+        return Check::ok("memory", For::Both, "not known on this system");
+    };
+    let check = Check::ok(
+        "memory",
+        For::Both,
+        format!("{} available", gigabytes(available)),
+    );
+    match level(available, MEMORY) {
+        Level::Ok => check,
+        level => check.not(
+            level,
+            "close programs, or remove kept environments: cargo xtask down",
+        ),
+    }
+}
+
+fn disk(name: &'static str, target: For, path: &Path) -> Check {
+    let Ok(found) = statvfs(path) else {
+        return Check::ok(name, target, format!("{}: not known", path.display()));
+    };
+    free(
+        name,
+        target,
+        path,
+        found.blocks_available() * found.fragment_size(),
+    )
+}
+
+fn free(name: &'static str, target: For, path: &Path, bytes: u64) -> Check {
+    let check = Check::ok(
+        name,
+        target,
+        format!("{} free at {}", gigabytes(bytes), path.display()),
+    );
+    let fix = if target == For::Kind {
+        "docker system prune"
+    } else {
+        "cargo clean, or CARGO_TARGET_DIR on a larger disk"
+    };
+    match level(bytes, DISK) {
+        Level::Ok => check,
+        level => check.not(level, fix),
+    }
+}
+
+fn inotify(read: impl Fn(&str) -> Option<u64>) -> Check {
+    let found = INOTIFY.map(|(name, _)| read(name));
+    let shown: Vec<String> = INOTIFY
+        .iter()
+        .zip(found)
+        .map(|((name, _), value)| {
+            value.map_or(format!("{name} unknown"), |value| format!("{name} {value}"))
+        })
+        .collect();
+    let check = Check::ok("inotify", For::Kind, shown.join(", "));
+    let low = INOTIFY
+        .iter()
+        .zip(found)
+        .any(|((_, enough), value)| value.is_some_and(|value| value < *enough));
+    if low {
+        check.not(
+            Level::Warning,
+            "sudo sysctl fs.inotify.max_user_watches=524288 fs.inotify.max_user_instances=512",
+        )
+    } else {
+        check
+    }
+}
+
+/// The host ports of the table. A service that only prefers its own gets another, and the run says so.
+fn ports(door: &Door) -> Check {
+    let services = service::all().unwrap_or_default();
+    let mut seen = Vec::new();
+    let mut fixed = false;
+    let mut numbers: Vec<u16> = Vec::new();
+    for service in &services {
+        let port = service.datastorage_port;
+        if numbers.contains(&port) {
+            continue;
+        }
+        numbers.push(port);
+        if taken(port) {
+            fixed |= service.ports == Ports::Fixed;
+            let owner = owner_of(door, port);
+            let owner = owner.split("users:").nth(1).unwrap_or(&owner).trim();
+            seen.push(format!("{port} of {} is taken by {owner}", service.name));
+        }
+    }
+    let free = format!("{} of the table's are free", numbers.len() - seen.len());
+    let detail = std::iter::once(free).chain(seen.iter().cloned());
+    let check = Check::ok("ports", For::Kind, detail.collect::<Vec<_>>().join("; "));
+    if fixed {
+        check.not(
+            Level::Problem,
+            "end the owner of the fixed port, or set `ports = \"preferred\"` in kind/services.toml",
+        )
+    } else if seen.is_empty() {
+        check
+    } else {
+        check.not(Level::Warning, "nothing: a run leases another and its suite reads the URL; end the owner to have the table's")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn little_memory_and_disk_warn_and_too_little_stops() {
+        let levels = [500_000_000, 2 * GB, 20 * GB].map(|bytes| {
+            (
+                memory(Some(bytes)).level,
+                free("disk", For::Both, Path::new("/"), bytes).level,
+            )
+        });
+        assert_eq!(
+            levels,
+            [
+                (Level::Problem, Level::Problem),
+                (Level::Warning, Level::Warning),
+                (Level::Ok, Level::Ok)
+            ]
+        );
+        assert_eq!(gigabytes(2_560_000_000), "2.5 GB");
+    }
+
+    #[test]
+    fn low_inotify_limits_come_with_the_line_that_raises_them() {
+        let check = inotify(|name| {
+            Some(if name == "max_user_instances" {
+                128
+            } else {
+                1_000_000
+            })
+        });
+        assert_eq!(check.level, Level::Warning);
+        assert!(
+            check
+                .fix
+                .is_some_and(|fix| fix.contains("max_user_instances=512"))
+        );
+        assert_eq!(inotify(|_| None).level, Level::Ok);
+    }
+}

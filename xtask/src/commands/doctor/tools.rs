@@ -1,0 +1,267 @@
+//! The programs that a run drives: docker, kind, kubectl, cargo; and the images that a cluster is made of.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::{Check, For, Level};
+use crate::lifecycle::kind::{node_image, postgres_image};
+use crate::paths::{Paths, cargo};
+use crate::process::Door;
+use crate::tools::{docker, kind};
+
+/// Storage drivers that copy or emulate layers and make every image load slow
+/// (<https://docs.docker.com/engine/storage/drivers/select-storage-driver/>).
+const SLOW_DRIVERS: [&str; 3] = ["vfs", "devicemapper", "fuse-overlayfs"];
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct Info {
+    server_version: String,
+    driver: String,
+    cgroup_version: String,
+}
+
+/// Every check on programs and images.
+pub fn checks(door: &Door) -> Vec<Check> {
+    let mut checks = vec![source(door)];
+    let info = docker(door, &mut checks);
+    let kind = kind::version(door);
+    checks.push(match &kind {
+        Ok(version) => Check::ok("kind", For::Kind, version.clone()),
+        Err(error) => missing(
+            "kind",
+            &error.to_string(),
+            "install kind: https://kind.sigs.k8s.io/docs/user/quick-start",
+        ),
+    });
+    checks.push(kubectl(door));
+    if let Some(info) = info {
+        checks.push(storage(&info.driver));
+        checks.push(cgroup(&info.cgroup_version));
+        checks.extend(images(door));
+    }
+    checks
+}
+
+fn source(door: &Door) -> Check {
+    let version = door
+        .cmd(cargo())
+        .arg("--version")
+        .deadline(Duration::from_secs(20))
+        .read();
+    let version = version.unwrap_or_else(|error| error.to_string());
+    match Paths::find(door) {
+        Ok(paths) => {
+            let detail = format!("{version}, checkout {}", paths.source.display());
+            Check::ok("build", For::Both, detail)
+        }
+        Err(error) => {
+            let fix = format!("set {} to a checkout of this project", e2e_env::SOURCE);
+            Check::ok("build", For::Both, format!("{error:#}")).not(Level::Problem, fix)
+        }
+    }
+}
+
+fn missing(name: &'static str, error: &str, fix: &str) -> Check {
+    let seen = error.lines().next().unwrap_or_default();
+    Check::ok(name, For::Kind, seen).not(Level::Problem, fix)
+}
+
+fn docker(door: &Door, checks: &mut Vec<Check>) -> Option<Info> {
+    let asked = door
+        .cmd("docker")
+        .args(["info", "--format", "{{json .}}"])
+        .deadline(Duration::from_secs(10))
+        .read();
+    let info = asked.map(|text| serde_json::from_str::<Info>(&text).unwrap_or_default());
+    match info {
+        Ok(info) if !info.server_version.is_empty() => {
+            checks.push(Check::ok("docker", For::Kind, info.server_version.clone()));
+            Some(info)
+        }
+        Ok(_) => {
+            checks.push(missing(
+                "docker",
+                "the daemon does not answer",
+                "sudo systemctl start docker, or run with --target local",
+            ));
+            None
+        }
+        Err(error) => {
+            checks.push(missing(
+                "docker",
+                &error.to_string(),
+                "sudo systemctl start docker, or run with --target local",
+            ));
+            None
+        }
+    }
+}
+
+fn storage(driver: &str) -> Check {
+    let check = Check::ok("storage driver", For::Kind, driver);
+    if SLOW_DRIVERS.contains(&driver) {
+        check.not(
+            Level::Warning,
+            "set \"storage-driver\": \"overlay2\" in /etc/docker/daemon.json and restart Docker",
+        )
+    } else {
+        check
+    }
+}
+
+/// The kubelet refuses cgroup v1 from Kubernetes 1.35 on unless it is told otherwise
+/// (<https://kubernetes.io/docs/concepts/architecture/cgroups/>).
+fn cgroup(version: &str) -> Check {
+    let check = Check::ok("cgroup", For::Kind, format!("version {version}"));
+    if version == "1" {
+        check.not(
+            Level::Warning,
+            "boot with systemd.unified_cgroup_hierarchy=1; node images before Kubernetes 1.35 still run",
+        )
+    } else {
+        check
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Versions {
+    client_version: GitVersion,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct GitVersion {
+    git_version: String,
+}
+
+/// kubectl may be one minor version off the server (<https://kubernetes.io/releases/version-skew-policy/#kubectl>).
+fn kubectl(door: &Door) -> Check {
+    let asked = door
+        .cmd("kubectl")
+        .args(["version", "--client", "--output", "json"])
+        .deadline(Duration::from_secs(10))
+        .read();
+    let text = match asked {
+        Ok(text) => text,
+        Err(error) => {
+            return missing(
+                "kubectl",
+                &error.to_string(),
+                "install kubectl: https://kubernetes.io/docs/tasks/tools/",
+            );
+        }
+    };
+    let version = serde_json::from_str::<Versions>(&text)
+        .map_or("of unknown version".to_owned(), |versions| {
+            versions.client_version.git_version
+        });
+    let server = node_image().and_then(|image| minor(&image));
+    skew(&version, minor(&version), server)
+}
+
+fn skew(version: &str, own: Option<u32>, node: Option<u32>) -> Check {
+    match (own, node) {
+        (Some(own), Some(node)) if own.abs_diff(node) > 1 => {
+            let detail =
+                format!("{version}, and the node is 1.{node}: more than one minor version off");
+            let fix = format!("install kubectl 1.{node}");
+            Check::ok("kubectl", For::Kind, detail).not(Level::Warning, fix)
+        }
+        (Some(_), Some(node)) => Check::ok(
+            "kubectl",
+            For::Kind,
+            format!("{version}, the node is 1.{node}"),
+        ),
+        _ => Check::ok(
+            "kubectl",
+            For::Kind,
+            format!("{version}, the node is kind's default"),
+        ),
+    }
+}
+
+/// The minor version in `v1.34.4` or `kindest/node:v1.34.0@sha256:…`.
+fn minor(text: &str) -> Option<u32> {
+    let (_, rest) = text.rsplit_once("v1.")?;
+    let digits = rest
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(rest.len());
+    rest[..digits].parse().ok()
+}
+
+fn images(door: &Door) -> Vec<Check> {
+    let of = |name: &'static str, image: &str, variable: &str| {
+        let here = docker::image_id(door, image).is_some();
+        let check = Check::ok(
+            name,
+            For::Kind,
+            format!("{image} is {}here", if here { "" } else { "not " }),
+        );
+        if here {
+            check
+        } else {
+            check.not(Level::Warning, format!("docker pull {image}, which the first run does by itself, or name another in {variable}"))
+        }
+    };
+    let node = match node_image() {
+        Some(image) => of("node image", &image, "KIND_NODE_IMAGE"),
+        None => default_node_image(door),
+    };
+    vec![
+        node,
+        of("PostgreSQL image", &postgres_image(), "POSTGRES_IMAGE"),
+    ]
+}
+
+/// Only kind knows which image its version takes; one of that name is a good sign.
+fn default_node_image(door: &Door) -> Check {
+    let listed = door
+        .cmd("docker")
+        .args([
+            "image",
+            "ls",
+            "--format",
+            "{{.Repository}}:{{.Tag}}",
+            "kindest/node",
+        ])
+        .read()
+        .unwrap_or_default();
+    match listed.lines().next() {
+        Some(image) => Check::ok("node image", For::Kind, format!("kind's default; {image} is here")),
+        None => Check::ok("node image", For::Kind, "kind's default, and no kindest/node is here").not(
+            Level::Warning,
+            "the first run pulls about 1 GB; without a registry set KIND_NODE_IMAGE to an image of this host",
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kubectl_two_minors_off_the_node_is_warned_of() {
+        let level = |own: &str, node: &str| skew(own, minor(own), minor(node)).level;
+        assert_eq!(
+            level("v1.34.4", "kindest/node:v1.35.0@sha256:v1"),
+            Level::Ok
+        );
+        assert_eq!(level("v1.32.9", "kindest/node:v1.34.0"), Level::Warning);
+        assert_eq!(level("v1.32.9", "my/node:latest"), Level::Ok);
+    }
+
+    #[test]
+    fn what_makes_runs_slow_or_surprising_is_a_warning() {
+        assert_eq!(
+            (storage("overlay2").level, storage("vfs").level),
+            (Level::Ok, Level::Warning)
+        );
+        assert_eq!(
+            (cgroup("2").level, cgroup("1").level),
+            (Level::Ok, Level::Warning)
+        );
+    }
+}

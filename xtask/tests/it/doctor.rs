@@ -1,0 +1,136 @@
+//! `doctor` on a machine with fake docker, kind and kubectl: what would stop a run is named with the line that puts it right.
+
+use std::process::Output;
+
+use snapbox::{assert_data_eq, str};
+use testkit::fake_tool::FakeTools;
+
+use crate::xtask;
+
+struct Machine {
+    tools: FakeTools,
+    state: tempfile::TempDir,
+}
+
+impl Machine {
+    fn new() -> Self {
+        let tools = FakeTools::new()
+            .tool("docker", include_str!("fake/docker.sh"))
+            .tool("kind", include_str!("fake/kind.sh"))
+            .tool("kubectl", include_str!("fake/kubectl.sh"))
+            .tool("ss", "echo 'LISTEN users:((\"other\",pid=1,fd=3))'");
+        let state = tempfile::tempdir().expect("a temporary directory");
+        testkit::postgres::installation();
+        Self { tools, state }
+    }
+
+    fn doctor(&self, args: &[&str], node_image: &str) -> (i32, String) {
+        let Output { status, stdout, .. } = xtask(&[&["doctor"], args].concat())
+            .env("PATH", self.tools.path())
+            .env("FAKE_STATE", self.state.path())
+            .env("CARGO_TARGET_DIR", self.state.path().join("target"))
+            .env("KIND_NODE_IMAGE", node_image)
+            .env("POSTGRES_IMAGE", "missing/postgres:16")
+            .output()
+            .expect("the tool starts");
+        let text = String::from_utf8_lossy(&stdout).into_owned();
+        (status.code().unwrap_or(-1), text)
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        std::fs::write(self.state.path().join(name), text).expect("the directory is writable");
+    }
+}
+
+#[test]
+fn everything_is_looked_at_and_each_warning_has_its_line() {
+    let machine = Machine::new();
+    machine.write(
+        "info.json",
+        r#"{"ServerVersion":"99.0","Driver":"vfs","CgroupVersion":"1"}"#,
+    );
+    let (code, page) = machine.doctor(&[], "kindest/node:v1.31.0");
+    assert_eq!(code, 0, "{page}");
+    assert_data_eq!(
+        page,
+        str![[r#"
+ok       build              cargo [..], checkout [..]
+ok       docker             99.0
+ok       kind               0.99.0
+warning  kubectl            v1.34.1, and the node is 1.31: more than one minor version off
+                            fix: install kubectl 1.31
+warning  storage driver     vfs
+                            fix: set "storage-driver": "overlay2" in /etc/docker/daemon.json and restart Docker
+warning  cgroup             version 1
+                            fix: boot with systemd.unified_cgroup_hierarchy=1; node images before Kubernetes 1.35 still run
+ok       node image         kindest/node:v1.31.0 is here
+warning  PostgreSQL image   missing/postgres:16 is not here
+                            fix: docker pull missing/postgres:16, which the first run does by itself, or name another in POSTGRES_IMAGE
+[..] memory             [..] available
+...
+[..] disk, build        [..] GB free at [..]
+...
+[..] ports              [..] of the table's are free[..]
+...
+ok       earlier runs       nothing left, 0 environments up
+ok       PostgreSQL         PostgreSQL [..]
+
+kind can run, local can run
+
+"#]]
+    );
+}
+
+#[test]
+fn without_docker_only_a_cluster_is_impossible() {
+    let machine = Machine::new();
+    machine.write("dead", "");
+    let (code, page) = machine.doctor(&[], "");
+    assert_eq!(code, 0, "{page}");
+    assert!(
+        page.ends_with("\nkind cannot run, local can run\n"),
+        "{page}"
+    );
+    let (code, page) = machine.doctor(&["--target", "kind"], "");
+    assert_eq!(code, 3, "{page}");
+    assert!(
+        page.contains("PROBLEM  docker") && page.contains("fix: sudo systemctl start docker"),
+        "{page}"
+    );
+}
+
+#[test]
+fn a_program_reads_levels_and_lines() {
+    let machine = Machine::new();
+    let (code, text) = machine.doctor(&["--format", "json"], "kindest/node:v1.34.0");
+    let document: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    assert_eq!((code, &document["exit"]), (0, &0.into()));
+    let checks = document["result"]["checks"].as_array().expect("checks");
+    let image = checks
+        .iter()
+        .find(|check| check["name"] == "PostgreSQL image")
+        .expect("the image's check");
+    assert_eq!(image["level"], "warning");
+    assert_eq!(image["target"], "kind");
+    assert!(
+        image["fix"]
+            .as_str()
+            .is_some_and(|fix| fix.starts_with("docker pull"))
+    );
+}
+
+#[test]
+fn what_a_killed_run_left_is_named_with_the_verb_that_removes_it() {
+    let machine = Machine::new();
+    let run = machine.state.path().join("target/e2e/gateway-0000aa");
+    std::fs::create_dir_all(&run).expect("a directory");
+    let state = r#"{"run":"gateway-0000aa","service":"gateway","target":"local","owner":{"pid":1,"started":1},
+        "expires":"2000-01-01T00:00:00Z","resources":[],"environment":{}}"#;
+    machine.write("target/e2e/gateway-0000aa/state.json", state);
+    let (_, page) = machine.doctor(&[], "");
+    assert!(
+        page.contains("warning  earlier runs       left: gateway-0000aa")
+            && page.contains("fix: cargo xtask reap"),
+        "{page}"
+    );
+}
