@@ -122,6 +122,13 @@ impl Metrics {
         self.hot.enqueued.increment(events as u64);
     }
 
+    /// An event of the server's own was stored nowhere.
+    pub fn own_event_lost(&self) {
+        with_local_recorder(&self.recorder, || {
+            counter!("datastorage_own_events_lost_total").increment(1);
+        });
+    }
+
     /// An event was answered.
     pub fn events_written(
         &self,

@@ -4,6 +4,7 @@
 //! [`Outcome`] only after the commit, or after the queue's sync.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use datastorage_api::{DatabaseErrorKind, NewEvent};
 use tokio::sync::{Mutex, mpsc, oneshot};
@@ -16,8 +17,11 @@ use crate::metrics::Metrics;
 use crate::queue::{Pushed, Queue, Write};
 use crate::store::{Inserted, Store, StoreError};
 
-/// Transactions at the same time: one is built while another waits for its sync.
-const LANES: usize = 2;
+/// Transactions at the same time.
+pub(crate) const LANES: usize = 2;
+/// Events that must wait for the second lane to take them. Fewer wait for the first: one larger transaction costs less than two
+/// small ones side by side.
+const WORTH_A_LANE: usize = 64;
 /// A group takes no further request once it has this many events.
 const GROUP_EVENTS: usize = 2000;
 /// Requests that may wait for a lane.
@@ -42,6 +46,8 @@ pub enum Outcome {
 #[derive(Debug, Clone)]
 pub struct Writer {
     jobs: mpsc::Sender<Job>,
+    waiting: Arc<AtomicUsize>,
+    second: mpsc::Sender<()>,
 }
 
 #[derive(Debug)]
@@ -60,38 +66,54 @@ impl Writer {
         metrics: &Arc<Metrics>,
     ) -> (Self, JoinSet<()>) {
         let (jobs, receiver) = mpsc::channel(WAITING_REQUESTS);
-        let receiver = Arc::new(Mutex::new(receiver));
+        let (second, wanted) = mpsc::channel(1);
+        let waiting = Arc::new(AtomicUsize::new(0));
+        let lane = Lane {
+            jobs: Arc::new(Mutex::new(receiver)),
+            waiting: Arc::clone(&waiting),
+            store: store.clone(),
+            queue: queue.clone(),
+            availability: availability.clone(),
+            clock: clock.clone(),
+            metrics: Arc::clone(metrics),
+        };
         let mut lanes = JoinSet::new();
-        for _ in 0..LANES {
-            let lane = Lane {
-                jobs: Arc::clone(&receiver),
-                store: store.clone(),
-                queue: queue.clone(),
-                availability: availability.clone(),
-                clock: clock.clone(),
-                metrics: Arc::clone(metrics),
-            };
-            lanes.spawn(lane.run());
-        }
-        (Self { jobs }, lanes)
+        lanes.spawn(lane.clone().run());
+        lanes.spawn(lane.run_when(wanted));
+        let writer = Self {
+            jobs,
+            waiting,
+            second,
+        };
+        (writer, lanes)
     }
 
     /// Stores or queues the events, all or none. Bounded by the store's and the queue's own bounds.
     pub async fn write(&self, events: Vec<NewEvent>) -> Outcome {
         let (reply, answer) = oneshot::channel();
-        match self.jobs.try_send(Job { events, reply }) {
-            Ok(()) => answer
-                .await
-                .unwrap_or_else(|_| Outcome::Full("the server is stopping".to_owned())),
-            Err(_) => Outcome::Full(format!(
+        let own = events.len();
+        let waiting = self.waiting.fetch_add(own, Ordering::Relaxed) + own;
+        if self.jobs.try_send(Job { events, reply }).is_err() {
+            self.waiting.fetch_sub(own, Ordering::Relaxed);
+            return Outcome::Full(format!(
                 "{WAITING_REQUESTS} requests already wait to be written"
-            )),
+            ));
         }
+        if waiting >= WORTH_A_LANE {
+            // A full channel: the second lane has been told already.
+            self.second.try_send(()).ok();
+        }
+        answer
+            .await
+            .unwrap_or_else(|_| Outcome::Full("the server is stopping".to_owned()))
     }
 }
 
+#[derive(Clone)]
 struct Lane {
     jobs: Arc<Mutex<mpsc::Receiver<Job>>>,
+    /// Events among the jobs that no lane has taken.
+    waiting: Arc<AtomicUsize>,
     store: Store,
     queue: Queue,
     availability: Availability,
@@ -106,20 +128,39 @@ impl Lane {
         }
     }
 
+    /// Takes a group whenever it is told to and enough waits.
+    async fn run_when(self, mut wanted: mpsc::Receiver<()>) {
+        while wanted.recv().await.is_some() {
+            let mut jobs = self.jobs.lock().await;
+            if self.waiting.load(Ordering::Relaxed) < WORTH_A_LANE {
+                continue;
+            }
+            let group = self.take(Vec::new(), &mut jobs);
+            drop(jobs);
+            if !group.is_empty() {
+                self.write(group).await;
+            }
+        }
+    }
+
     /// Waits for a job and takes with it what else is there.
     async fn next_group(&self) -> Option<Vec<Job>> {
         let mut jobs = self.jobs.lock().await;
         let first = jobs.recv().await?;
         // Whoever is about to hand in a job gets to run first: fewer and larger transactions for no waiting.
         tokio::task::yield_now().await;
-        let mut events = first.events.len();
-        let mut group = vec![first];
+        Some(self.take(vec![first], &mut jobs))
+    }
+
+    fn take(&self, mut group: Vec<Job>, jobs: &mut mpsc::Receiver<Job>) -> Vec<Job> {
+        let mut events = group.iter().map(|job| job.events.len()).sum();
         while events < GROUP_EVENTS {
             let Ok(job) = jobs.try_recv() else { break };
             events += job.events.len();
             group.push(job);
         }
-        Some(group)
+        self.waiting.fetch_sub(events, Ordering::Relaxed);
+        group
     }
 
     async fn write(&self, group: Vec<Job>) {

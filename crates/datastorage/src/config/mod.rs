@@ -9,14 +9,16 @@
 //! | logging.level, logging.format | info, json | |
 //! | database.host, .port, .name, .user | port 5432 | user also from the secret file |
 //! | database.secretsFile, .usernameKey, .passwordKey | | or `DATASTORAGE_DATABASE_PASSWORD` |
-//! | `database.max_open_conns` | 10 | |
+//! | `database.max_open_conns` | 16 | of these 6 are for writes and probes alone; reads have at least one more |
 //! | `database.connect_timeout`, `database.statement_timeout` | 2s, 10s | |
+//! | `database.ssl_mode`, `database.ssl_root_cert` | disable | as libpq's sslmode and sslrootcert; a PEM file |
 //! | schema.profile | audit | a profile or groups of migrations/profiles.toml, separated by commas |
 //! | queue.directory | /var/lib/datastorage/queue | |
 //! | `queue.max_entries`, `queue.max_bytes` | 100000, 268435456 | full beyond either |
 //! | problem.base | <https://kubernaut.io/problems/> | URI that problem types begin with |
 
 mod source;
+mod tls;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -27,6 +29,7 @@ use secrecy::SecretString;
 use serde_json::Value;
 
 use self::source::Source;
+pub use self::tls::Tls;
 
 /// The settings of one instance, checked.
 #[derive(Debug, Clone)]
@@ -88,7 +91,9 @@ pub struct DatabaseConfig {
     pub user: String,
     /// Its password.
     pub password: SecretString,
-    /// Most connections at once.
+    /// TLS to it.
+    pub tls: Tls,
+    /// Most connections at once, as far as writes and one read can do with them.
     pub max_connections: usize,
     /// How long connecting may take.
     pub connect_timeout: Duration,
@@ -265,21 +270,16 @@ fn database(source: &mut Source<'_>) -> DatabaseConfig {
             "is required: by environment, or by secretsFile and passwordKey",
         );
     }
-    // "disable" first: it is the existing default, and a cluster's own network the existing use.
-    source.word(
-        "database",
-        "ssl_mode",
-        &[("disable", ()), ("prefer", ()), ("allow", ())],
-    );
     let port = source.number("database", "port", 5432, 1..=65_535);
-    let connections = source.number("database", "max_open_conns", 10, 2..=1000);
+    let connections = source.number("database", "max_open_conns", 16, 1..=1000);
     DatabaseConfig {
         host: source.required("database", "host"),
         port: u16::try_from(port).unwrap_or_default(),
         name: source.required("database", "name"),
         user: user.unwrap_or_default(),
         password: SecretString::from(password.unwrap_or_default()),
-        max_connections: usize::try_from(connections).unwrap_or(10),
+        tls: tls::tls(source),
+        max_connections: usize::try_from(connections).unwrap_or(16),
         connect_timeout: source.span("database", "connect_timeout", Duration::from_secs(2)),
         statement_timeout: source.span("database", "statement_timeout", Duration::from_secs(10)),
     }

@@ -146,3 +146,35 @@ fn files_that_are_not_there_are_named() {
         .to_string();
     assert!(message.contains("/nowhere/db-secrets.yaml"), "{message}");
 }
+
+#[test]
+fn tls_that_proves_something_needs_authorities_to_trust() {
+    let secrets = secrets_file("password: x");
+    let with = |pairs: &[(&str, &str)]| {
+        let tls = existing(secrets.path(), pairs).map(|config| config.database.tls);
+        tls.map_err(|error| error.to_string())
+    };
+    let mode = "DATASTORAGE_DATABASE_SSL_MODE";
+    let root = "DATASTORAGE_DATABASE_SSL_ROOT_CERT";
+    assert!(matches!(with(&[]), Ok(Tls::Disable)));
+    assert!(matches!(with(&[(mode, "require")]), Ok(Tls::Require)));
+    let no_authority = secrets.path().display().to_string();
+    for (pairs, part) in [
+        (vec![(mode, "verify-full")], "is required by ssl_mode"),
+        (
+            vec![(mode, "verify-ca"), (root, "/nowhere/ca.pem")],
+            "/nowhere/ca.pem",
+        ),
+        (
+            vec![(mode, "verify-ca"), (root, &no_authority)],
+            "it holds none",
+        ),
+        (
+            vec![(mode, "always")],
+            "must be one of disable, allow, prefer, require, verify-ca, verify-full",
+        ),
+    ] {
+        let message = with(&pairs).expect_err(part);
+        assert!(message.contains(part), "{message}");
+    }
+}

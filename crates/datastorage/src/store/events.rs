@@ -7,16 +7,16 @@ use std::pin::pin;
 use std::sync::atomic::Ordering;
 
 use datastorage_api::NewEvent;
-use datastorage_api::time::utc_date;
 use deadpool_postgres::Object;
+use futures_util::SinkExt;
 use jiff::Timestamp;
 use serde_json::value::RawValue;
-use tokio_postgres::binary_copy::BinaryCopyInWriter;
 use tokio_postgres::error::SqlState;
-use tokio_postgres::types::{Json, ToSql, Type};
+use tokio_postgres::types::{Json, ToSql};
 use uuid::Uuid;
 
-use super::{Store, StoreError};
+use super::copy::Rows;
+use super::{Store, StoreError, Use};
 
 const RELATION: &str = "audit_events";
 
@@ -26,29 +26,6 @@ const COPY: &str = "
          actor_type, actor_id, resource_type, resource_id, correlation_id, parent_event_id, namespace, cluster_name,
          event_data, severity, duration_ms)
     FROM STDIN BINARY";
-
-/// Of the columns of [`COPY`].
-static COPY_TYPES: [Type; 19] = [
-    Type::UUID,
-    Type::TEXT,
-    Type::TIMESTAMPTZ,
-    Type::DATE,
-    Type::TEXT,
-    Type::TEXT,
-    Type::TEXT,
-    Type::TEXT,
-    Type::TEXT,
-    Type::TEXT,
-    Type::TEXT,
-    Type::TEXT,
-    Type::TEXT,
-    Type::UUID,
-    Type::TEXT,
-    Type::TEXT,
-    Type::JSONB,
-    Type::TEXT,
-    Type::INT4,
-];
 
 /// One row of arrays becomes many rows, and what is there already is left as it is.
 const INSERT: &str = "
@@ -82,6 +59,9 @@ const MOMENTARY_TRIES: usize = 4;
 /// what COPY wrote before it failed is dead weight in the table.
 const GROUPS_AFTER_A_REPEAT: u32 = 50;
 
+/// Bytes after which a message of COPY goes out, so that a large group is in memory once and not twice.
+const MESSAGE_BYTES: usize = 64 << 10;
+
 /// What became of a group.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Inserted {
@@ -106,7 +86,7 @@ impl Store {
     }
 
     async fn try_insert(&self, events: &[&NewEvent]) -> Result<Inserted, StoreError> {
-        self.run(RELATION, async |client| {
+        self.run(Use::Group, RELATION, async |client| {
             let expected = self.repeats_expected.load(Ordering::Relaxed);
             if expected > 0 {
                 self.repeats_expected.store(expected - 1, Ordering::Relaxed);
@@ -127,7 +107,7 @@ impl Store {
 
     /// Whether an event with that id is stored, on any date.
     pub async fn event_exists(&self, id: Uuid) -> Result<bool, StoreError> {
-        self.run(RELATION, async |client| {
+        self.run(Use::Brief, RELATION, async |client| {
             let statement = client
                 .prepare_cached("SELECT EXISTS (SELECT FROM audit_events WHERE event_id = $1)")
                 .await?;
@@ -152,33 +132,16 @@ pub(super) async fn insert_within(
 /// Copies the events, which commits by itself.
 async fn copy(client: &Object, events: &[&NewEvent]) -> Result<(), tokio_postgres::Error> {
     let statement = client.prepare_cached(COPY).await?;
-    let sink = client.copy_in(&statement).await?;
-    let mut rows = pin!(BinaryCopyInWriter::new(sink, &COPY_TYPES));
+    let mut sink = pin!(client.copy_in(&statement).await?);
+    let mut rows = Rows::default();
     for event in events {
-        let row: [&(dyn ToSql + Sync); 19] = [
-            &event.event_id,
-            &event.event_version,
-            &event.event_timestamp,
-            &utc_date(event.event_timestamp),
-            &event.event_type,
-            &event.event_category.as_str(),
-            &event.event_action,
-            &event.event_outcome.as_str(),
-            &event.actor_type,
-            &event.actor_id,
-            &event.resource_type,
-            &event.resource_id,
-            &event.correlation_id,
-            &event.parent_event_id,
-            &event.namespace,
-            &event.cluster_name,
-            &Json(event.event_data.as_raw()),
-            &event.severity,
-            &event.duration_ms,
-        ];
-        rows.as_mut().write(&row).await?;
+        rows.push(event);
+        if rows.len() > MESSAGE_BYTES {
+            sink.send(rows.take()).await?;
+        }
     }
-    rows.finish().await?;
+    sink.feed(rows.finish()).await?;
+    sink.as_mut().finish().await?;
     Ok(())
 }
 

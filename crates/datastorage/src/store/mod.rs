@@ -3,13 +3,16 @@
 //! Every call waits a bounded time and answers with a [`StoreError`] that says whether the database is away, lacks a part of
 //! the schema, or refuses the data.
 
+mod copy;
 mod error;
 mod events;
 mod notifications;
 mod partitions;
+mod pools;
 mod query;
 mod schema;
 mod session;
+mod tls;
 mod workflows;
 
 use std::sync::Arc;
@@ -17,15 +20,16 @@ use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
 use datastorage_api::DatabaseErrorKind;
-use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime, Timeouts};
-use secrecy::ExposeSecret;
-use tokio_postgres::NoTls;
+use deadpool_postgres::{BuildError, Object};
+use tokio_postgres_rustls::MakeRustlsConnect;
 
 pub use self::error::StoreError;
 pub use self::events::Inserted;
 pub use self::notifications::Recorded;
+use self::pools::{Pools, Use};
 pub use self::query::{EventFilter, Page, Position};
 pub use self::schema::{Requirements, UnknownProfile};
+pub use self::tls::TlsError;
 pub use self::workflows::{
     Candidate, ChangedWorkflow, WorkflowChange, WorkflowFilter, WorkflowRow,
 };
@@ -34,46 +38,31 @@ use crate::config::DatabaseConfig;
 /// Access to the database.
 #[derive(Clone)]
 pub struct Store {
-    pool: Pool,
+    pools: Pools,
+    tls: MakeRustlsConnect,
     statement_timeout: Duration,
     /// Groups of events for which a repeat is likely; shared by clones.
     repeats_expected: Arc<AtomicU32>,
 }
 
+/// Why there can be no access to the database at all.
+#[derive(Debug, thiserror::Error)]
+pub enum SetUpError {
+    /// No TLS.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// No pool.
+    #[error("the connections to the database cannot be set up: {0}")]
+    Pool(#[from] BuildError),
+}
+
 impl Store {
-    /// A pool for the database. Connects when first used, so it starts whether or not the database is there.
-    pub fn new(config: &DatabaseConfig) -> Result<Self, deadpool_postgres::BuildError> {
-        let mut postgres = tokio_postgres::Config::new();
-        postgres
-            .host(&config.host)
-            .port(config.port)
-            .dbname(&config.name)
-            .user(&config.user)
-            .password(config.password.expose_secret())
-            .application_name("datastorage")
-            .connect_timeout(config.connect_timeout)
-            .keepalives_idle(Duration::from_secs(15))
-            .tcp_user_timeout(config.statement_timeout);
-        let manager = Manager::from_config(
-            postgres,
-            NoTls,
-            ManagerConfig {
-                recycling_method: RecyclingMethod::Fast,
-            },
-        );
-        let pool = Pool::builder(manager)
-            .max_size(config.max_connections)
-            .timeouts(Timeouts {
-                wait: Some(config.statement_timeout),
-                // Name resolution and log-in come on top of the connect timeout.
-                create: Some(config.connect_timeout * 2),
-                recycle: Some(config.connect_timeout),
-            })
-            .runtime(Runtime::Tokio1)
-            .post_create(session::prepare())
-            .build()?;
+    /// Access to the database. Connects when first used, so it starts whether or not the database is there.
+    pub fn new(config: &DatabaseConfig) -> Result<Self, SetUpError> {
+        let tls = tls::connector(&config.tls)?;
         Ok(Self {
-            pool,
+            pools: Pools::new(config, &tls)?,
+            tls,
             statement_timeout: config.statement_timeout,
             repeats_expected: Arc::default(),
         })
@@ -81,7 +70,7 @@ impl Store {
 
     /// Whether the database answers.
     pub async fn ping(&self) -> Result<(), StoreError> {
-        self.run("pg_class", async |client| {
+        self.run(Use::Brief, "pg_class", async |client| {
             client.batch_execute("SELECT 1").await
         })
         .await
@@ -89,33 +78,36 @@ impl Store {
 
     /// Connections in use and open, for metrics.
     pub fn connections(&self) -> (usize, usize) {
-        let status = self.pool.status();
-        (status.size - status.available.min(status.size), status.size)
+        self.pools.connections()
     }
 
     /// Closes idle connections, so that the next ones see what changed (the role's grants after a migration).
     pub fn renew(&self) {
-        self.pool.retain(|_, _| false);
+        self.pools.renew();
     }
 
     /// Closes all connections; calls in flight fail.
     pub fn close(&self) {
-        self.pool.close();
+        self.pools.close();
     }
 
     /// Runs `work` on a connection within the statement timeout. After an error, a timeout, or when the caller goes away, the
     /// connection is closed rather than reused: it may be in a transaction, or wait for an answer that never comes.
     async fn run<T>(
         &self,
+        wanted: Use,
         relation: &'static str,
         work: impl AsyncFnOnce(&Object) -> Result<T, tokio_postgres::Error>,
     ) -> Result<T, StoreError> {
         let client = self
-            .pool
-            .get()
+            .pools
+            .get(wanted)
             .await
             .map_err(|error| StoreError::pool(error, relation))?;
-        let lent = Lent(Some(client));
+        let lent = Lent {
+            client: Some(client),
+            tls: &self.tls,
+        };
         match tokio::time::timeout(self.statement_timeout, work(lent.client())).await {
             Ok(Ok(value)) => {
                 lent.give_back();
@@ -144,7 +136,7 @@ impl Store {
         const UNDONE: &str = "
             SELECT EXISTS (SELECT FROM schema_ledger WHERE reverted_at IS NOT NULL AND starts_with(id, $1))";
         let asked = async {
-            let client = self.pool.get().await.ok()?;
+            let client = self.pools.get(Use::Brief).await.ok()?;
             client
                 .query_one(UNDONE, &[&relation])
                 .await
@@ -162,29 +154,32 @@ const CANCEL_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A connection that goes back to the pool when it is given back. Dropped, because its statement took too long or its client
 /// went away, it is closed and the statement cancelled, or PostgreSQL would work on for nobody.
-struct Lent(Option<Object>);
+struct Lent<'a> {
+    client: Option<Object>,
+    tls: &'a MakeRustlsConnect,
+}
 
-impl Lent {
+impl Lent<'_> {
     fn client(&self) -> &Object {
-        self.0.as_ref().expect("lent until it is given back")
+        self.client.as_ref().expect("lent until it is given back")
     }
 
     /// Closes a connection whose statement has ended.
     fn discard(mut self) {
-        drop(self.0.take().map(Object::take));
+        drop(self.client.take().map(Object::take));
     }
 
     fn give_back(mut self) {
-        drop(self.0.take());
+        drop(self.client.take());
     }
 }
 
-impl Drop for Lent {
+impl Drop for Lent<'_> {
     fn drop(&mut self) {
-        if let Some(client) = self.0.take() {
-            let cancel = client.cancel_token();
+        if let Some(client) = self.client.take() {
+            let (cancel, tls) = (client.cancel_token(), self.tls.clone());
             tokio::spawn(async move {
-                let asked = tokio::time::timeout(CANCEL_TIMEOUT, cancel.cancel_query(NoTls)).await;
+                let asked = tokio::time::timeout(CANCEL_TIMEOUT, cancel.cancel_query(tls)).await;
                 if !matches!(asked, Ok(Ok(()))) {
                     tracing::debug!("a statement could not be cancelled");
                 }
@@ -197,7 +192,7 @@ impl Drop for Lent {
 impl std::fmt::Debug for Store {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Store")
-            .field("pool", &self.pool.status())
+            .field("pools", &self.pools)
             .finish_non_exhaustive()
     }
 }

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use datastorage_api::{NotificationAudit, NotificationAuditResponse};
 use tokio_postgres::types::Json;
 
-use super::{Store, StoreError};
+use super::{Store, StoreError, Use};
 
 const RELATION: &str = "notification_audit";
 
@@ -43,7 +43,7 @@ impl Store {
         &self,
         record: &NotificationAudit,
     ) -> Result<Recorded, StoreError> {
-        self.run(RELATION, async |client| {
+        self.run(Use::Brief, RELATION, async |client| {
             let insert = client.prepare_cached(&INSERT).await?;
             if let Some(row) = client.query_opt(&insert, &[&Json(record)]).await? {
                 let Json(stored) = row.try_get(0)?;

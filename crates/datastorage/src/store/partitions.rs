@@ -2,12 +2,12 @@
 
 use jiff::Timestamp;
 
-use super::{Store, StoreError};
+use super::{Store, StoreError, Use};
 
 impl Store {
     /// Makes the partitions of the previous month, this one and those ahead where they are missing; returns the new ones.
     pub async fn ensure_partitions(&self, now: Timestamp) -> Result<Vec<String>, StoreError> {
-        self.run("audit_events", async |client| {
+        self.run(Use::Brief, "audit_events", async |client| {
             let rows = client
                 .query("SELECT ensure_audit_events_partitions($1)", &[&now])
                 .await?;

@@ -7,7 +7,7 @@ use tokio_postgres::Row;
 use tokio_postgres::types::{Json, ToSql};
 use uuid::Uuid;
 
-use super::{Store, StoreError};
+use super::{Store, StoreError, Use};
 
 /// Which events; all given filters must hold.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -79,7 +79,7 @@ impl Store {
             conditions.parameter(Box::new(wanted)),
             conditions.parameter(Box::new(offset)),
         );
-        self.run("audit_events", async |client| {
+        self.run(Use::Long, "audit_events", async |client| {
             let statement = client.prepare_cached(&sql).await?;
             let parameters: Vec<_> = conditions
                 .values

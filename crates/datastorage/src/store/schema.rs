@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::civil::Date;
 use serde::Deserialize;
 
-use super::{Store, StoreError, notifications, workflows};
+use super::{Store, StoreError, Use, notifications, workflows};
 
 /// The declared profiles: the same file that the migrations go by.
 const PROFILES: &str = include_str!("../../../../migrations/profiles.toml");
@@ -145,7 +145,7 @@ impl Store {
         tables: &[&str],
     ) -> Result<BTreeMap<String, BTreeSet<String>>, StoreError> {
         let rows = self
-            .run("pg_class", async |client| {
+            .run(Use::Brief, "pg_class", async |client| {
                 let sql = "
                     SELECT wanted.name, attname::text
                     FROM unnest($1::text[]) AS wanted (name)
@@ -163,7 +163,7 @@ impl Store {
     }
 
     async fn uncovered_days(&self, days: &[Date]) -> Result<Vec<Date>, StoreError> {
-        self.run("audit_events", async |client| {
+        self.run(Use::Brief, "audit_events", async |client| {
             // pg_get_expr gives FOR VALUES FROM ('2026-01-01') TO ('2026-02-01'), or DEFAULT.
             let sql = "
                 SELECT day

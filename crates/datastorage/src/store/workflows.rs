@@ -12,7 +12,7 @@ use tokio_postgres::Row;
 use tokio_postgres::types::Json;
 use uuid::Uuid;
 
-use super::{Store, StoreError, events};
+use super::{Store, StoreError, Use, events};
 
 const RELATION: &str = "remediation_workflow_catalog";
 
@@ -150,7 +150,7 @@ impl Store {
         workflow: &NewWorkflow,
         audit: Option<&NewEvent>,
     ) -> Result<Option<WorkflowRow>, StoreError> {
-        self.run(RELATION, async |client| {
+        self.run(Use::Long, RELATION, async |client| {
             let (lock, insert, unflag) = (
                 client.prepare_cached(LOCK).await?,
                 client.prepare_cached(&INSERT).await?,
@@ -178,7 +178,7 @@ impl Store {
         change: &WorkflowChange,
         audit: impl FnOnce(&ChangedWorkflow) -> Option<NewEvent>,
     ) -> Result<Option<WorkflowRow>, StoreError> {
-        self.run(RELATION, async |client| {
+        self.run(Use::Long, RELATION, async |client| {
             let update = client.prepare_cached(UPDATE).await?;
             client.batch_execute("BEGIN").await?;
             let WorkflowChange {
@@ -211,7 +211,7 @@ impl Store {
 
     /// The version of that id.
     pub async fn get_workflow(&self, id: Uuid) -> Result<Option<WorkflowRow>, StoreError> {
-        self.run(RELATION, async |client| {
+        self.run(Use::Long, RELATION, async |client| {
             let get = client.prepare_cached(GET).await?;
             let row = client.query_opt(&get, &[&id]).await?;
             row.map(|row| json(&row, 0)).transpose()
@@ -226,7 +226,7 @@ impl Store {
         limit: i32,
         offset: i64,
     ) -> Result<(Vec<WorkflowRow>, i64), StoreError> {
-        self.run(RELATION, async |client| {
+        self.run(Use::Long, RELATION, async |client| {
             let list = client.prepare_cached(LIST).await?;
             let WorkflowFilter {
                 status,
@@ -261,7 +261,7 @@ impl Store {
 
     /// All versions of that name, newest first.
     pub async fn workflow_versions(&self, name: &str) -> Result<Vec<WorkflowRow>, StoreError> {
-        self.run(RELATION, async |client| {
+        self.run(Use::Long, RELATION, async |client| {
             let versions = client.prepare_cached(VERSIONS).await?;
             let rows = client.query(&versions, &[&name]).await?;
             rows.iter().map(|row| json(row, 0)).collect()
@@ -275,7 +275,7 @@ impl Store {
         filters: &WorkflowSearchFilters,
         statuses: Option<&[String]>,
     ) -> Result<Vec<Candidate>, StoreError> {
-        self.run(RELATION, async |client| {
+        self.run(Use::Long, RELATION, async |client| {
             let candidates = client.prepare_cached(CANDIDATES).await?;
             let labels = &filters.labels;
             let rows = client

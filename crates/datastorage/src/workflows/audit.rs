@@ -104,6 +104,7 @@ pub(super) fn searched(
         app.metrics
             .events_written(category, time, app.clock.now(), &outcome);
         if !matches!(outcome, Outcome::Stored | Outcome::Queued) {
+            app.metrics.own_event_lost();
             tracing::warn!(?outcome, "the audit event of a search is lost");
         }
     });

@@ -7,9 +7,9 @@ use testkit::wait::until;
 
 use crate::support::{SOON, Service, with};
 
-const NOTIFICATIONS: &str = "/api/v1/audit/notifications";
+pub(crate) const NOTIFICATIONS: &str = "/api/v1/audit/notifications";
 
-fn record(id: &str) -> Value {
+pub(crate) fn record(id: &str) -> Value {
     json!({
         "remediation_id": "rr-1", "notification_id": id, "recipient": "sre@example.com", "channel": "email",
         "message_summary": "checkout was restarted", "status": "sent", "sent_at": jiff::Timestamp::now().to_string(),
@@ -150,4 +150,48 @@ async fn records_queued_while_the_database_is_away_are_stored_once_and_a_taken_i
         "other@example.com"
     );
     assert_eq!(count(&database).await, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_that_finds_the_queue_full_gets_503_and_is_stored_when_it_is_sent_again() {
+    let mut server = testkit::postgres::own_server(embedded_postgres::Options::default()).await;
+    let database = testkit::postgres::database_on(&server, "datastorage").await;
+    let settings = [
+        ("DATASTORAGE_SCHEMA_PROFILE", "datastorage"),
+        ("DATASTORAGE_QUEUE_MAX_ENTRIES", "1"),
+    ];
+    let service = Service::with(database.url(), Clock::system(), &settings).await;
+    server.kill().await.expect("killed");
+    service
+        .post(NOTIFICATIONS, &record("n-1"))
+        .await
+        .expect(202);
+    let refused = record("n-2");
+    let answer = service.post(NOTIFICATIONS, &refused).await.expect(503);
+    assert_eq!(answer.retry_after.as_deref(), Some("1"));
+    let problem = answer.problem();
+    assert_eq!(
+        (problem.name(), problem.retry),
+        ("service-unavailable", Some(true))
+    );
+    let detail = problem.detail.expect("a detail");
+    assert!(detail.contains("the queue is full"), "{detail}");
+
+    server.restart().await.expect("restarted");
+    until("the record to be taken", SOON, async || {
+        match service.post(NOTIFICATIONS, &refused).await.status.as_u16() {
+            201 => Ok(()),
+            status => Err(status),
+        }
+    })
+    .await;
+    until(
+        "the queued record to be stored",
+        SOON,
+        async || match count(&database).await {
+            2 => Ok(()),
+            count => Err(count),
+        },
+    )
+    .await;
 }

@@ -250,8 +250,15 @@ async fn a_read_that_takes_too_long_is_cancelled_and_is_not_an_outage() {
         service.metric("datastorage_database_available").await,
         Some(1.0)
     );
+    no_statement_waits(&database).await;
+    client.batch_execute("ROLLBACK").await.expect("unlocked");
+    service.get(EVENTS).await.expect(200);
+}
+
+/// Returns when no statement in the database waits for a lock: the one that did was cancelled.
+pub(crate) async fn no_statement_waits(database: &testkit::postgres::Database) {
     let other = database.connect().await;
-    until("the read to be cancelled", SOON, async || {
+    until("the statement to be cancelled", SOON, async || {
         let waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
         match other.query_one(waiting, &[]).await.expect("a count").get::<_, i64>(0) {
             0 => Ok(()),
@@ -259,6 +266,4 @@ async fn a_read_that_takes_too_long_is_cancelled_and_is_not_an_outage() {
         }
     })
     .await;
-    client.batch_execute("ROLLBACK").await.expect("unlocked");
-    service.get(EVENTS).await.expect(200);
 }

@@ -3,9 +3,10 @@
 use datastorage_api::DatabaseErrorKind;
 use serde_json::json;
 use testkit::postgres::empty_database;
+use testkit::wait::until;
 
 use super::{SEARCH, WORKFLOWS, audited, catalogue, filters, path, register, workflow};
-use crate::support::{Service, migrate};
+use crate::support::{SOON, Service, count, migrate};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_catalogue_audits_itself() {
@@ -66,6 +67,26 @@ async fn a_change_whose_audit_event_cannot_be_stored_does_not_happen() {
         .expect(500);
     assert_eq!(service.get(&path(&stored)).await.body, stored);
     assert_eq!(service.get(WORKFLOWS).await.body["total"], 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_search_is_answered_though_its_audit_event_is_lost_which_is_counted() {
+    let (database, service) = catalogue().await;
+    let client = database.connect().await;
+    client
+        .batch_execute("ALTER TABLE audit_events ADD CONSTRAINT refuse CHECK (event_type NOT LIKE 'workflow.catalog.%')")
+        .await
+        .expect("a constraint");
+    let request = json!({"filters": filters()});
+    service.post(SEARCH, &request).await.expect(200);
+    until("the loss to be counted", SOON, async || {
+        match service.metric("datastorage_own_events_lost_total").await {
+            Some(1.0) => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    })
+    .await;
+    assert_eq!(count(&client).await, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
