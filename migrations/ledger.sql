@@ -14,11 +14,3 @@ CREATE TABLE IF NOT EXISTS schema_ledger (
     down_sql text,
     PRIMARY KEY (source, id)
 );
-
-DO $grants$
-BEGIN
-    IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'datastorage_app') THEN
-        GRANT SELECT ON schema_ledger TO datastorage_app;
-    END IF;
-END
-$grants$;

@@ -3,18 +3,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use crate::catalogue::{Catalogue, Migration, Mode};
 use crate::config::Config;
 use crate::error::Error;
 use crate::ledger::{self, Ledger, text};
 use crate::lock;
-use crate::message::{Message, Scope};
+use crate::message::{Message, Scope, Sent};
 use crate::plan::Plan;
 use crate::report::{Event, Report};
-use crate::session::{Run, Session};
-use crate::view::{View, under_lock};
+use crate::session::{Rows, Run, Session};
+use crate::view::{View, refuse_shared_process, refused, under_lock};
 
 /// How often a run that lost its connection half-way begins again; the ledger says where to go on.
 const RECONNECTS: u32 = 3;
@@ -77,42 +77,122 @@ async fn attempt(
     let view = View::first(&session, catalogue, &partitioned).await?;
     let plan = approved_plan(run, catalogue, &view.ledger)?;
     report.up_to_date = plan.up_to_date.saturating_sub(report.applied.len());
-    if !plan.steps.is_empty() {
-        // A table outside the ledger that another tool made is not adopted silently (D19).
-        if let Some(evidence) = view
-            .foreign
-            .clone()
-            .filter(|_| view.ledger.entries.is_empty())
-        {
-            return Err(Error::ForeignSchema {
-                evidence,
-                database: run.config.target.database(),
-            }
-            .into());
+    if plan.steps.is_empty() {
+        if view.partitions_missing {
+            finish(run, &session, &partitioned, false, report).await?;
         }
-        let own = ledger::is_own(catalogue.source());
-        let has_role = view.has_role || own && crate::roles::ensure(run, report).await;
-        let (waited, ledger) = under_lock(run, &session, &view, catalogue).await?;
-        report.waited += waited;
-        let plan = Plan::make(catalogue, &run.config.selection, &ledger)?;
-        report.up_to_date = plan.up_to_date.saturating_sub(report.applied.len());
-        let pending: Vec<&Migration> = plan
-            .steps
-            .iter()
-            .filter_map(|step| catalogue.get(&step.id))
-            .collect();
-        let scope = Scope {
-            catalogue,
-            ledger: &ledger,
-            has_role,
-        };
-        run_all(run, &session, &scope, &pending, report).await?;
+        session.close().await;
+        return Ok(());
     }
-    if !plan.steps.is_empty() || view.partitions_missing {
-        finish(run, &session, &partitioned, !plan.steps.is_empty(), report).await?;
+    let has_role = view.has_role
+        || ledger::is_own(catalogue.source()) && crate::roles::ensure(run, report).await;
+    refuse_shared_process(run, &view).await?;
+    let work = Work {
+        run,
+        session: &session,
+        catalogue,
+        view: &view,
+        has_role,
+        partitioned: &partitioned,
+    };
+    if !work.at_once(&plan, report).await? {
+        work.in_turn(report).await?;
     }
     session.close().await;
     Ok(())
+}
+
+/// One attempt that has something to do.
+struct Work<'a> {
+    run: &'a Arc<Run>,
+    session: &'a Session,
+    catalogue: &'a Catalogue,
+    view: &'a View,
+    has_role: bool,
+    partitioned: &'a [&'a str],
+}
+
+impl Work<'_> {
+    fn scope<'a>(&'a self, ledger: &'a Ledger) -> Scope<'a> {
+        Scope {
+            catalogue: self.catalogue,
+            ledger,
+            has_role: self.has_role,
+        }
+    }
+
+    fn pending(&self, plan: &Plan) -> Vec<&Migration> {
+        plan.steps
+            .iter()
+            .filter_map(|step| self.catalogue.get(&step.id))
+            .collect()
+    }
+
+    /// Lock, second look, every migration, unlock and partitions in one message: what most runs cost beside their SQL is one round
+    /// trip. The second look is a statement that fails unless everything is as it was seen first; false then, or when the lock is
+    /// not free within one wait: nothing ran, and [`Work::in_turn`] is the way.
+    async fn at_once(&self, plan: &Plan, report: &mut Report) -> Result<bool, Attempt> {
+        let pending = self.pending(plan);
+        if pending.iter().any(|step| step.mode == Mode::Steps) {
+            return Ok(false);
+        }
+        let scope = self.scope(&self.view.ledger);
+        let mut head = vec![
+            lock::take(self.view.deadlock_timeout),
+            self.view.unchanged(self.catalogue),
+        ];
+        if !self.view.has_ledger {
+            head.push(format!("BEGIN; {} COMMIT", ledger::make(self.has_role)));
+        }
+        if Message::checks_shapes(&scope, &pending) {
+            head.push(crate::shape::prepare());
+        }
+        head.push(ledger::prepare());
+        let message = Message::between(
+            &format!("{};\n", head.join(";\n")),
+            &scope,
+            &pending,
+            &finishing(self.partitioned, true),
+        );
+        let began = Instant::now();
+        match message.send(self.run, self.session, &scope, report).await? {
+            Sent::Whole { head, tail } => {
+                report.waited += View::waited(&head);
+                finished(self.run, &tail, report)?;
+            }
+            Sent::Tailless => {
+                finish(self.run, self.session, self.partitioned, false, report).await?;
+            }
+            Sent::Headless => {
+                report.waited += began.elapsed();
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Lock, look again, then a message for each group of migrations.
+    async fn in_turn(&self, report: &mut Report) -> Result<(), Attempt> {
+        let Self {
+            run,
+            session,
+            catalogue,
+            view,
+            ..
+        } = *self;
+        // A table outside the ledger that another tool made is not adopted silently (D19).
+        if let Some(evidence) = view.foreign(session, catalogue).await? {
+            let database = run.config.target.database();
+            return Err(Error::ForeignSchema { evidence, database }.into());
+        }
+        let (waited, ledger) = under_lock(run, session, view, self.has_role, catalogue).await?;
+        report.waited += waited;
+        let plan = Plan::make(catalogue, &run.config.selection, &ledger)?;
+        report.up_to_date = plan.up_to_date.saturating_sub(report.applied.len());
+        let pending = self.pending(&plan);
+        run_all(run, session, &self.scope(&ledger), &pending, report).await?;
+        finish(run, session, self.partitioned, true, report).await
+    }
 }
 
 fn approved_plan(run: &Run, catalogue: &Catalogue, ledger: &Ledger) -> Result<Plan, Error> {
@@ -151,7 +231,7 @@ async fn run_all(
     Ok(())
 }
 
-/// Gives the lock back and brings the partitions up to date, in one message.
+/// Gives the lock back and brings the partitions up to date.
 async fn finish(
     run: &Run,
     session: &Session,
@@ -159,27 +239,27 @@ async fn finish(
     locked: bool,
     report: &mut Report,
 ) -> Result<(), Attempt> {
+    let sql = finishing(partitioned, locked);
+    let sets = session.query("making partitions", &sql).await?;
+    Ok(finished(run, &sets, report)?)
+}
+
+fn finishing(partitioned: &[&str], locked: bool) -> String {
     let release = if locked {
         lock::release()
     } else {
         "SELECT true".to_owned()
     };
-    let sql = format!(
+    format!(
         "SET search_path = public; {release}; {}",
         crate::partitions::ensure(partitioned)
-    );
-    let sets = session.query("making partitions", &sql).await?;
-    if sets
-        .get(1)
-        .and_then(|rows| rows.first())
-        .is_none_or(|row| row.get(0) != Some("t"))
-    {
-        let evidence = "the lock was gone at the end of the run".to_owned();
-        return Err(Error::PoolerRefused {
-            address: run.config.target.address(),
-            evidence,
-        }
-        .into());
+    )
+}
+
+fn finished(run: &Run, sets: &[Rows], report: &mut Report) -> Result<(), Error> {
+    let released = sets.get(1).and_then(|rows| rows.first());
+    if released.is_none_or(|row| row.get(0) != Some("t")) {
+        return Err(refused(run, "the lock was gone at the end of the run"));
     }
     for row in sets.iter().skip(2).flatten() {
         let name = text(row, 0);

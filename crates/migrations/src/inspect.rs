@@ -160,11 +160,6 @@ async fn looking<T, F: Future<Output = Result<T, Error>>>(
         let partitioned = catalogue.partitioned_tables(&run.config.selection)?;
         let session = Session::open(&run).await?;
         let view = View::first(&session, &catalogue, &partitioned).await?;
-        if !view.settings().is_empty() {
-            session
-                .query("setting up the session", view.settings())
-                .await?;
-        }
         let look = Arc::new(Look {
             run,
             session,

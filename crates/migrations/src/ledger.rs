@@ -6,7 +6,8 @@ use std::fmt;
 use serde::Serialize;
 use tokio_postgres::SimpleQueryRow;
 
-use crate::catalogue::{Migration, SOURCE};
+use crate::catalogue::{LEDGER, Migration, SOURCE};
+use crate::roles::ROLE;
 use crate::sql::literal;
 
 /// The session settings that every statement here counts on.
@@ -19,11 +20,19 @@ SET standard_conforming_strings = on; SET client_min_messages = warning; SET sta
 SET check_function_bodies = on; SET idle_in_transaction_session_timeout = '60s'; \
 SELECT set_config('client_connection_check_interval', '500ms', false) WHERE version() LIKE '%linux%'";
 
+/// Makes the ledger, and lets the application read it where its role is.
+pub(crate) fn make(has_role: bool) -> String {
+    let grant = format!("GRANT SELECT ON schema_ledger TO {ROLE};");
+    format!("{LEDGER}\n{}", if has_role { &grant } else { "" })
+}
+
 /// What a run must know of the server; the first column's name tells the row from others.
-pub(crate) const FACTS: &str = "SELECT pg_backend_pid() AS facts, inet_client_port(), current_setting('deadlock_timeout'), \
-EXISTS (SELECT FROM pg_roles WHERE rolname = 'datastorage_app'), \
-CASE WHEN to_regclass('public.schema_ledger') IS NULL OR to_regclass('public.audit_events_y2025m12') IS NULL THEN \
-  (SELECT min(relname) FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relname ~ '^audit_events_20[0-9][0-9]_[0-9][0-9]$') END";
+pub(crate) const FACTS: &str = "SELECT pg_backend_pid() AS facts, current_setting('deadlock_timeout'), \
+to_regrole('datastorage_app') IS NOT NULL";
+
+/// An object that only the earlier library makes, which keeps no ledger; null without one.
+pub(crate) const FOREIGN: &str = "SELECT min(relname) FROM pg_class \
+WHERE relnamespace = 'public'::regnamespace AND relname ~ '^audit_events_20[0-9][0-9]_[0-9][0-9]$'";
 
 /// Every row, oldest change first.
 pub(crate) const READ: &str = "SELECT source, id, checksum, applied_at IS NOT NULL, reverted_at, steps_done, down_sql, \
@@ -72,6 +81,25 @@ impl Ledger {
 }
 
 impl Ledger {
+    /// A condition that holds while the source's rows are these.
+    pub(crate) fn unchanged(&self, source: &str) -> String {
+        let rows = self.entries.iter().map(|(id, entry)| {
+            let state = match &entry.state {
+                State::Applied => "applied".to_owned(),
+                State::Under(steps) => steps.to_string(),
+                State::Reverted(_) => "reverted".to_owned(),
+            };
+            literal(&format!("{id} {} {state}", entry.checksum))
+        });
+        format!(
+            "ARRAY[{}]::text[] = (SELECT coalesce(array_agg(concat_ws(' ', id, checksum, CASE WHEN reverted_at IS NOT NULL THEN 'reverted' \
+             WHEN applied_at IS NOT NULL THEN 'applied' ELSE steps_done::text END) ORDER BY id COLLATE \"C\"), '{{}}') \
+             FROM public.schema_ledger WHERE source = {})",
+            rows.collect::<Vec<_>>().join(", "),
+            literal(source)
+        )
+    }
+
     pub(crate) fn is_applied(&self, id: &str) -> bool {
         self.entries
             .get(id)

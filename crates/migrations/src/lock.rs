@@ -42,6 +42,23 @@ impl Key {
         )
     }
 
+    /// Whether this session holds the lock.
+    fn owned(self) -> String {
+        format!(
+            "EXISTS (SELECT {} AND l.pid = pg_backend_pid())",
+            self.held()
+        )
+    }
+
+    /// The statements that wait for the lock, for so long and no longer.
+    fn take(self, condition: &str, wait: Duration) -> String {
+        let Self(ours, which) = self;
+        let milliseconds = wait.as_millis().max(1);
+        format!(
+            "SET lock_timeout = {milliseconds}; SELECT pg_advisory_lock({ours}, {which}) {condition}"
+        )
+    }
+
     /// The statement that gives the lock back; true if it was held.
     pub(crate) fn release(self) -> String {
         format!("SELECT pg_advisory_unlock({}, {})", self.0, self.1)
@@ -51,7 +68,18 @@ impl Key {
 /// The longest single wait, where `deadlock_timeout` allows it.
 const LONGEST_WAIT: Duration = Duration::from_millis(300);
 
-/// Takes the lock of the database's migrations and runs `then` in the same message, the moment it is had; returns how long
+fn longest_wait(deadlock_timeout: Duration) -> Duration {
+    LONGEST_WAIT
+        .min(deadlock_timeout / 3)
+        .max(Duration::from_millis(1))
+}
+
+/// The statements that wait once for the lock of the database's migrations.
+pub(crate) fn take(deadlock_timeout: Duration) -> String {
+    MIGRATIONS.take("", longest_wait(deadlock_timeout))
+}
+
+/// Takes the lock of the database's migrations, unless this session has it, and runs `then` in the same message, the moment it is had; returns how long
 /// others were waited for, and the rows. `deadlock_timeout` is the server's.
 pub(crate) async fn acquire(
     run: &Run,
@@ -70,9 +98,7 @@ pub(crate) async fn acquire_key(
     then: &str,
 ) -> Result<(Duration, Vec<Rows>), Error> {
     let started = Instant::now();
-    let wait = LONGEST_WAIT
-        .min(deadlock_timeout / 3)
-        .max(Duration::from_millis(1));
+    let wait = longest_wait(deadlock_timeout);
     let mut told: Option<Instant> = None;
     let mut holder = None;
     loop {
@@ -85,10 +111,8 @@ pub(crate) async fn acquire_key(
             });
         }
         let sql = format!(
-            "SET lock_timeout = {}; SELECT pg_advisory_lock({}, {}); {then}",
-            wait.as_millis().max(1),
-            key.0,
-            key.1
+            "{}; {then}",
+            key.take(&format!("WHERE NOT {}", key.owned()), wait)
         );
         match session.try_query(&sql).await {
             Ok(sets) => return Ok((started.elapsed(), sets)),
@@ -130,10 +154,7 @@ async fn look_at_holder(session: &Session, key: Key) -> Result<Option<Holder>, E
 
 /// Whether this session is seen to hold the lock, one row with its process id beside it.
 pub(crate) fn own() -> String {
-    format!(
-        "SELECT pg_backend_pid() AS own, EXISTS (SELECT {} AND l.pid = pg_backend_pid())",
-        MIGRATIONS.held()
-    )
+    format!("SELECT pg_backend_pid() AS own, {}", MIGRATIONS.owned())
 }
 
 /// The statement that gives the lock of the migrations back; true if it was held.

@@ -67,7 +67,19 @@ impl Scope<'_> {
 /// Consecutive transactions in one message: each is still committed by itself, and all cost one round trip (D21).
 pub(crate) struct Message<'a> {
     text: String,
+    /// Statements before the first part.
+    head: usize,
     parts: Vec<Part<'a>>,
+}
+
+/// How a message ended.
+pub(crate) enum Sent {
+    /// Everything ran; the rows of each statement before the first part, and after the last one.
+    Whole { head: Vec<Rows>, tail: Vec<Rows> },
+    /// A statement before the first part failed, or the server could not read the message: no migration ran.
+    Headless,
+    /// Every migration is committed and a statement after them failed.
+    Tailless,
 }
 
 /// Where one migration's own SQL stands in a message.
@@ -83,14 +95,33 @@ struct Part<'a> {
 
 impl<'a> Message<'a> {
     pub(crate) fn of(scope: &Scope<'_>, migrations: &[&'a Migration]) -> Self {
+        Self::between("", scope, migrations, "")
+    }
+
+    /// Statements before and after the migrations, in the same message.
+    pub(crate) fn between(
+        head: &str,
+        scope: &Scope<'_>,
+        migrations: &[&'a Migration],
+        tail: &str,
+    ) -> Self {
         let mut message = Self {
-            text: String::new(),
+            text: head.to_owned(),
+            head: sql::statements(head).len(),
             parts: Vec::new(),
         };
         for migration in migrations {
             message.push(migration, scope);
         }
+        message.text.push_str(tail);
         message
+    }
+
+    /// Whether a migration of it must leave a recorded shape.
+    pub(crate) fn checks_shapes(scope: &Scope<'_>, migrations: &[&Migration]) -> bool {
+        migrations
+            .iter()
+            .any(|migration| !scope.expected(migration).is_empty())
     }
 
     fn push(&mut self, migration: &'a Migration, scope: &Scope<'_>) {
@@ -111,8 +142,11 @@ impl<'a> Message<'a> {
         });
         self.text.push_str("\n;\n");
         if let Some(check) = scope.check(migration) {
-            // The server prints names as the search path has them, whatever the migration set.
-            self.text.push_str("SET LOCAL search_path = public; ");
+            // The server prints names as the search path has them, whatever the migration set; and planning that query again for
+            // each migration would cost more than running it.
+            self.text.push_str(
+                "SET LOCAL search_path = public; SET LOCAL plan_cache_mode = force_generic_plan; ",
+            );
             self.text.push_str(&check);
             self.text.push_str(";\n");
         }
@@ -127,22 +161,31 @@ impl<'a> Message<'a> {
         session: &Session,
         scope: &Scope<'_>,
         report: &mut Report,
-    ) -> Result<(), Attempt> {
+    ) -> Result<Sent, Attempt> {
         run.enter(format!("applying {}", self.names()));
-        let mut done = 0;
+        let (mut done, mut committed) = (0, 0);
         let mut recorded: Option<Applied> = None;
+        let (mut head, mut tail) = (Vec::new(), Vec::new());
         let outcome = session
             .stream(&self.text, |rows| {
                 done += 1;
                 if let Some(applied) = recorded.take() {
                     // The statement after the ledger's row is COMMIT.
+                    committed += 1;
                     run.config.emit(&Event::Applied(applied.clone()));
                     report.applied.push(applied);
+                } else if done <= self.head {
+                    head.push(rows);
+                } else if committed == self.parts.len() {
+                    tail.push(rows);
+                } else {
+                    recorded = self.recorded(&rows);
                 }
-                recorded = self.recorded(&rows);
             })
             .await;
-        let Err(error) = outcome else { return Ok(()) };
+        let Err(error) = outcome else {
+            return Ok(Sent::Whole { head, tail });
+        };
         let Some(server) = error.as_db_error() else {
             return Err(session.explain(&error, &run.stage()).into());
         };
@@ -151,10 +194,17 @@ impl<'a> Message<'a> {
             return Err(session.explain(&error, &run.stage()).into());
         }
         session.query("rolling back", "ROLLBACK").await?;
+        if done < self.head {
+            return Ok(Sent::Headless);
+        }
+        if committed == self.parts.len() {
+            return Ok(Sent::Tailless);
+        }
         if done == 0 && failing > 0 {
             // The server parses a message as a whole: a syntax error in a later migration kept the earlier ones from running.
             let earlier = Self {
                 text: self.text[..self.parts[failing].begin].to_owned(),
+                head: 0,
                 parts: self.parts[..failing].to_vec(),
             };
             Box::pin(earlier.send(run, session, scope, report)).await?;

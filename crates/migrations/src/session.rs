@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::{StreamExt, TryFutureExt};
+use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
@@ -109,8 +110,8 @@ pub(crate) struct Session {
     client: Option<Client>,
     driver: Option<JoinHandle<()>>,
     cancel: CancelToken,
-    /// Our own end of the connection, where it is plain TCP: tells a direct connection from a relayed one.
-    pub(crate) local_port: Option<u16>,
+    /// The server process that the login named; a pooler names one of its own making.
+    pub(crate) named: i32,
 }
 
 impl Session {
@@ -218,7 +219,7 @@ impl Session {
         let settings = target
             .settings()
             .map_err(|error| Failure::Other(error.to_string()))?;
-        let (stream, local_port) = dial(target).await.map_err(Failure::Io)?;
+        let stream = dial(target).await.map_err(Failure::Io)?;
         let (client, mut connection) = settings
             .connect_raw(stream, NoTls)
             .await
@@ -234,13 +235,14 @@ impl Session {
             }
         });
         let cancel = client.cancel_token();
+        let named = process(&cancel).await.map_err(Failure::Postgres)?;
         Ok(Self {
             run: Arc::clone(run),
             target: target.clone(),
             client: Some(client),
             driver: Some(driver),
             cancel,
-            local_port,
+            named,
         })
     }
 
@@ -310,7 +312,7 @@ impl Drop for Session {
         self.run.cleanup.spawn(async move {
             let abort = driver.abort_handle();
             let ended = async {
-                if let Ok((stream, _)) = dial(&target).await
+                if let Ok(stream) = dial(&target).await
                     && let Err(error) = cancel.cancel_query_raw(stream, NoTls).await
                 {
                     tracing::debug!(target: "migrations", "cancel request: {}", chain(&error));
@@ -382,10 +384,22 @@ impl Failure {
     }
 }
 
+/// The process that a cancel request names: its packet is length, code, process id and secret
+/// (<https://www.postgresql.org/docs/current/protocol-message-formats.html>).
+async fn process(cancel: &CancelToken) -> Result<i32, tokio_postgres::Error> {
+    let (near, mut far) = tokio::io::duplex(64);
+    cancel.cancel_query_raw(near, NoTls).await?;
+    let mut packet = [0; 12];
+    // The packet is there, whole; a shorter one would name nobody.
+    let read = far.read_exact(&mut packet).await;
+    let [.., a, b, c, d] = packet;
+    Ok(read.map_or(0, |_| i32::from_be_bytes([a, b, c, d])))
+}
+
 /// Opens a stream to the first host that answers.
-async fn dial(target: &Target) -> std::io::Result<(Box<dyn ByteStream>, Option<u16>)> {
+async fn dial(target: &Target) -> std::io::Result<Box<dyn ByteStream>> {
     if let Some(dialer) = &target.dialer {
-        return dialer().await.map(|stream| (stream, None));
+        return dialer().await;
     }
     let settings = target.settings().map_err(std::io::Error::other)?;
     let ports = settings.get_ports();
@@ -397,7 +411,7 @@ async fn dial(target: &Target) -> std::io::Result<(Box<dyn ByteStream>, Option<u
             #[cfg(unix)]
             Host::Unix(directory) => {
                 tokio::net::UnixStream::connect(directory.join(format!(".s.PGSQL.{port}")))
-                    .map_ok(|stream| (Box::new(stream) as Box<dyn ByteStream>, None))
+                    .map_ok(|stream| Box::new(stream) as Box<dyn ByteStream>)
                     .await
             }
         };
@@ -409,9 +423,8 @@ async fn dial(target: &Target) -> std::io::Result<(Box<dyn ByteStream>, Option<u
     Err(last)
 }
 
-async fn tcp(host: &str, port: u16) -> std::io::Result<(Box<dyn ByteStream>, Option<u16>)> {
+async fn tcp(host: &str, port: u16) -> std::io::Result<Box<dyn ByteStream>> {
     let stream = TcpStream::connect((host, port)).await?;
     stream.set_nodelay(true)?;
-    let local_port = stream.local_addr()?.port();
-    Ok((Box::new(stream), Some(local_port)))
+    Ok(Box::new(stream))
 }

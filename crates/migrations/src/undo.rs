@@ -15,7 +15,7 @@ use crate::lock;
 use crate::report::{Applied, Event};
 use crate::session::{Run, Session};
 use crate::sql::{self, literal};
-use crate::view::{View, under_lock};
+use crate::view::{View, refuse_shared_process, under_lock};
 
 /// What to undo.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,7 +45,8 @@ pub async fn down(config: &Config, undo: &Undo) -> Result<Undone, Error> {
         let catalogue = run.config.resolve_catalogue()?;
         let session = Session::open(&run).await?;
         let view = View::first(&session, &catalogue, &[]).await?;
-        let (_, ledger) = under_lock(&run, &session, &view, &catalogue).await?;
+        refuse_shared_process(&run, &view).await?;
+        let (_, ledger) = under_lock(&run, &session, &view, view.has_role, &catalogue).await?;
         let order = order(&ledger, undo)?;
         let scripts = order
             .iter()

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio_postgres::SimpleQueryRow;
 use tokio_postgres::error::SqlState;
 
-use crate::catalogue::{Catalogue, LEDGER};
+use crate::catalogue::Catalogue;
 use crate::error::Error;
 use crate::ledger::{self, Ledger, text};
 use crate::lock;
@@ -19,19 +19,27 @@ use crate::session::{Rows, Run, Session};
 )]
 pub(crate) struct View {
     pub(crate) ledger: Ledger,
-    /// An object that only a tool without a ledger makes.
-    pub(crate) foreign: Option<String>,
     pub(crate) partitions_missing: bool,
-    pid: String,
-    relayed: bool,
-    has_ledger: bool,
+    /// The server process that answers.
+    pub(crate) pid: String,
+    /// Whether the login named another process: what answers there is no server, but stands before one.
+    pooled: bool,
+    pub(crate) has_ledger: bool,
     pub(crate) has_role: bool,
     pub(crate) deadlock_timeout: Duration,
 }
 
+/// The error of a run that a session lock would not protect.
+pub(crate) fn refused(run: &Run, evidence: &str) -> Error {
+    Error::PoolerRefused {
+        address: run.config.target.address(),
+        evidence: evidence.to_owned(),
+    }
+}
+
 impl View {
-    /// One message. Where the ledger is missing the message ends with that, its settings undone, and what it said until then
-    /// is what there is to know.
+    /// One message. Where the ledger is missing the message ends with that; the settings, a transaction of their own, stay, and what
+    /// was said until then is what there is to know.
     pub(crate) async fn first(
         session: &Session,
         catalogue: &Catalogue,
@@ -40,7 +48,7 @@ impl View {
         let stage = "reading the ledger";
         let months = crate::partitions::missing_by_name(tables);
         let message = format!(
-            "{}; {}; {months}; {}",
+            "BEGIN; {}; {}; {months}; COMMIT; {}",
             ledger::SETTINGS,
             ledger::FACTS,
             ledger::READ
@@ -65,26 +73,58 @@ impl View {
         };
         Ok(Self {
             ledger: Ledger::read(rows, catalogue.source()),
-            foreign: facts
-                .get(4)
-                .map(str::to_owned)
-                .filter(|_| ledger::is_own(catalogue.source())),
-            partitions_missing: has_ledger && named(&sets, "unmade").is_some(),
+            partitions_missing: has_ledger
+                && named(&sets, "unmade")
+                    .and_then(<[_]>::first)
+                    .is_some_and(|row| row.get(0) == Some("t")),
             pid: text(facts, 0),
-            relayed: session.local_port.map(|port| port.to_string()).as_deref() != facts.get(1),
+            pooled: facts.get(0) != Some(&session.named.to_string()),
             has_ledger,
-            has_role: facts.get(3) == Some("t"),
-            deadlock_timeout: parse_interval(&text(facts, 2)),
+            has_role: facts.get(2) == Some("t"),
+            deadlock_timeout: parse_interval(&text(facts, 1)),
         })
     }
 
-    /// What a session still needs to be told: settings do not outlive a message that failed.
-    pub(crate) fn settings(&self) -> &'static str {
-        if self.has_ledger {
-            ""
+    /// The statement, to be run under the lock, that fails unless everything a run counts on is as it was seen: ledger, server
+    /// process, and no table that another tool may have made (D19). Its answer is for [`View::waited`].
+    pub(crate) fn unchanged(&self, catalogue: &Catalogue) -> String {
+        let mut conditions = vec![format!("pg_backend_pid() = {}", self.pid)];
+        conditions.push(if self.has_ledger {
+            self.ledger.unchanged(catalogue.source())
         } else {
-            ledger::SETTINGS
+            "to_regclass('public.schema_ledger') IS NULL".to_owned()
+        });
+        if ledger::is_own(catalogue.source()) && self.ledger.entries.is_empty() {
+            conditions.push("to_regclass('public.audit_events') IS NULL".to_owned());
         }
+        // A cast that cannot succeed is the one way to fail inside a plain SELECT.
+        format!(
+            "SELECT (CASE WHEN {} THEN extract(epoch FROM clock_timestamp() - statement_timestamp())::text \
+             ELSE 'no longer as it was seen' END)::float8 AS waited",
+            conditions.join(" AND ")
+        )
+    }
+
+    /// A table that only the earlier library makes, if there is one and the ledger knows of nothing.
+    pub(crate) async fn foreign(
+        &self,
+        session: &Session,
+        catalogue: &Catalogue,
+    ) -> Result<Option<String>, Error> {
+        if !ledger::is_own(catalogue.source()) || !self.ledger.entries.is_empty() {
+            return Ok(None);
+        }
+        let stage = "looking for tables of another tool";
+        let sets = session.query(stage, ledger::FOREIGN).await?;
+        let row = sets.first().and_then(|rows| rows.first());
+        Ok(row.and_then(|row| row.get(0)).map(str::to_owned))
+    }
+
+    /// How long the message had run when it got the lock.
+    pub(crate) fn waited(sets: &[Rows]) -> Duration {
+        let row = named(sets, "waited").and_then(<[_]>::first);
+        let seconds: f64 = row.and_then(|row| row.get(0)?.parse().ok()).unwrap_or(0.0);
+        Duration::from_secs_f64(seconds.max(0.0))
     }
 }
 
@@ -117,42 +157,38 @@ pub(crate) async fn under_lock(
     run: &Arc<Run>,
     session: &Session,
     view: &View,
+    has_role: bool,
     catalogue: &Catalogue,
 ) -> Result<(Duration, Ledger), Error> {
-    let refused = |evidence: &str| Error::PoolerRefused {
-        address: run.config.target.address(),
-        evidence: evidence.to_owned(),
+    let bootstrap = if view.has_ledger {
+        String::new()
+    } else {
+        ledger::make(has_role)
     };
-    let bootstrap = if view.has_ledger { "" } else { LEDGER };
-    let (settings, own) = (view.settings(), lock::own());
     let then = format!(
-        "{settings}; {own}; {bootstrap}\n; {}; {}; {}",
+        "{}; {bootstrap}\n; {}; {}; {}",
+        lock::own(),
         crate::shape::prepare(),
         ledger::prepare(),
         ledger::READ
     );
-    let (locked, shares) = tokio::try_join!(
-        lock::acquire(run, session, view.deadlock_timeout, &then),
-        shares_our_process(run, view)
-    )?;
-    let (waited, sets) = locked;
+    let (waited, sets) = lock::acquire(run, session, view.deadlock_timeout, &then).await?;
     let own = named(&sets, "own").and_then(<[_]>::first);
     if own.is_none_or(|row| row.get(0) != Some(&view.pid) || row.get(1) != Some("t")) {
         return Err(refused(
+            run,
             "two statements of one session ran in different server processes",
         ));
-    }
-    if shares {
-        return Err(refused("two connections share one server process"));
     }
     let rows = sets.last().map(Vec::as_slice).unwrap_or_default();
     Ok((waited, Ledger::read(rows, catalogue.source())))
 }
 
-/// A relay may be a pooler that has had no reason to switch yet: a second connection shows whether it gets our process.
-async fn shares_our_process(run: &Arc<Run>, view: &View) -> Result<bool, Error> {
-    if !view.relayed {
-        return Ok(false);
+/// Refuses a pooler that gives the server process of our idle session to others: while a session lasts, one in session mode does
+/// not. A relay such as a port-forward passes on the process that the server named, so it is not asked.
+pub(crate) async fn refuse_shared_process(run: &Arc<Run>, view: &View) -> Result<(), Error> {
+    if !view.pooled {
+        return Ok(());
     }
     let second = Session::open(run).await?;
     let pid = second
@@ -163,5 +199,8 @@ async fn shares_our_process(run: &Arc<Run>, view: &View) -> Result<bool, Error> 
         .first()
         .and_then(|rows| rows.first())
         .and_then(|row| row.get(0));
-    Ok(pid == Some(&view.pid))
+    if pid == Some(&view.pid) {
+        return Err(refused(run, "two connections share one server process"));
+    }
+    Ok(())
 }

@@ -185,12 +185,9 @@ impl Examination {
             .catalogue
             .partitioned_tables(&self.run.config.selection)?;
         let view = View::first(&self.session, &self.catalogue, &partitioned).await?;
-        let settings = view.settings();
-        self.session
-            .query("setting up the session", &format!("{settings}; {BOUNDS}"))
-            .await?;
+        self.session.query("setting up the session", BOUNDS).await?;
         activity::connections(&self.session, diagnosis, began).await?;
-        schema::ledger(self, &view, diagnosis)?;
+        schema::ledger(self, &view, diagnosis).await?;
         schema::objects(self, &view, diagnosis).await?;
         schema::partitions(self, &partitioned, diagnosis).await?;
         activity::locks(&self.session, diagnosis).await?;

@@ -14,7 +14,7 @@ use crate::sql::literal;
 use crate::view::View;
 
 /// Whether the profile's migrations are applied, as the ledger has it.
-pub(super) fn ledger(
+pub(super) async fn ledger(
     examination: &Examination,
     view: &View,
     diagnosis: &mut Diagnosis,
@@ -22,7 +22,8 @@ pub(super) fn ledger(
     let began = Instant::now();
     let selected = selected(examination)?;
     let mut findings = Vec::new();
-    if let Some(evidence) = &view.foreign {
+    let foreign = view.foreign(&examination.session, &examination.catalogue);
+    if let Some(evidence) = foreign.await? {
         let database = examination.run.config.target.database();
         let summary = "the schema was made by another tool, which kept no ledger";
         findings.push(

@@ -14,8 +14,14 @@ use tokio::sync::Mutex;
 
 type Backends = Arc<Mutex<Vec<(TcpStream, Vec<u8>)>>>;
 
-/// A pooler with `size` server connections; returns its port.
-async fn pooler(upstream: String, user: String, database: String, size: usize) -> u16 {
+/// A pooler with `size` server connections, which gives clients keys of its own or those of its connections; returns its port.
+async fn pooler(
+    upstream: String,
+    user: String,
+    database: String,
+    size: usize,
+    own_key: bool,
+) -> u16 {
     let mut backends = Vec::new();
     for _ in 0..size {
         backends.push(login(&upstream, &user, &database).await);
@@ -25,7 +31,7 @@ async fn pooler(upstream: String, user: String, database: String, size: usize) -
     let port = listener.local_addr().unwrap().port();
     tokio::spawn(async move {
         while let Ok((client, _)) = listener.accept().await {
-            tokio::spawn(serve(client, Arc::clone(&backends)));
+            tokio::spawn(serve(client, Arc::clone(&backends), own_key));
         }
     });
     port
@@ -67,10 +73,23 @@ async fn frame(stream: &mut TcpStream) -> std::io::Result<Vec<u8>> {
     Ok(frame)
 }
 
-async fn serve(mut client: TcpStream, backends: Backends) -> std::io::Result<()> {
+/// Changes the process in `BackendKeyData`, as poolers do that make keys of their own.
+fn name_another_process(greeting: &mut [u8]) {
+    let mut at = 0;
+    while greeting[at] != b'K' {
+        let length = greeting[at + 1..at + 5].try_into().unwrap();
+        at += 1 + u32::from_be_bytes(length) as usize;
+    }
+    greeting[at + 5] ^= 0x40;
+}
+
+async fn serve(mut client: TcpStream, backends: Backends, own_key: bool) -> std::io::Result<()> {
     let length = client.read_u32().await? as usize;
     client.read_exact(&mut vec![0; length - 4]).await?;
-    let greeting = backends.lock().await[0].1.clone();
+    let mut greeting = backends.lock().await[0].1.clone();
+    if own_key {
+        name_another_process(&mut greeting);
+    }
     client.write_all(&greeting).await?;
     loop {
         let query = frame(&mut client).await?;
@@ -110,7 +129,7 @@ async fn trusting_server() -> (Server, tempfile::TempDir) {
     )
 }
 
-async fn refused(size: usize) -> String {
+async fn refused(size: usize, own_key: bool) -> String {
     let (server, _directory) = trusting_server().await;
     let database = empty_database_on(&server).await;
     let upstream = format!("127.0.0.1:{}", server.port().unwrap());
@@ -119,6 +138,7 @@ async fn refused(size: usize) -> String {
         server.user().to_owned(),
         database.name().to_owned(),
         size,
+        own_key,
     )
     .await;
     let url = format!(
@@ -148,13 +168,17 @@ async fn refused(size: usize) -> String {
 
 #[tokio::test]
 async fn a_pooler_that_moves_between_connections_is_refused() {
-    assert!(refused(2).await.contains("different server processes"));
+    assert!(
+        refused(2, false)
+            .await
+            .contains("different server processes")
+    );
 }
 
 #[tokio::test]
 async fn a_pooler_that_has_not_moved_yet_is_refused() {
     assert!(
-        refused(1)
+        refused(1, true)
             .await
             .contains("two connections share one server process")
     );
