@@ -18,6 +18,8 @@ use tokio::task::{JoinHandle, JoinSet};
 
 /// Chunks queued per direction; with 16 KiB each, 16 MiB on the line.
 const QUEUE: usize = 1024;
+/// Delays up to this are kept to the fraction of a millisecond.
+const SHORT: Duration = Duration::from_millis(5);
 const CHUNK: usize = 16 * 1024;
 
 /// Which way bytes go.
@@ -395,6 +397,18 @@ impl Line {
     }
 }
 
+/// The runtime's timer counts in whole milliseconds, which would double a short round trip: a thread waits those out.
+async fn wait_until(due: Instant) {
+    let left = due.saturating_duration_since(Instant::now());
+    if left > SHORT {
+        tokio::time::sleep(left).await;
+    } else if !left.is_zero() {
+        tokio::task::spawn_blocking(move || std::thread::sleep(left))
+            .await
+            .ok();
+    }
+}
+
 async fn deliver(
     mut queue: mpsc::Receiver<(Instant, Vec<u8>)>,
     write: &mut OwnedWriteHalf,
@@ -412,10 +426,7 @@ async fn deliver(
             _ = state.wait_for(closed) => None,
         };
         let Some((due, bytes)) = next else { break };
-        // The runtime's timer counts in milliseconds: without a delay there must be none.
-        if due > Instant::now() {
-            tokio::time::sleep_until(due.into()).await;
-        }
+        wait_until(due).await;
         if state.wait_for(|state| !state.frozen).await.is_err() {
             break;
         }

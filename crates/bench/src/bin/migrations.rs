@@ -5,6 +5,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -79,7 +80,8 @@ fn files() -> anyhow::Result<Vec<(String, String)>> {
 /// A way to bring a schema into an empty database.
 enum Variant {
     Message(String),
-    Engine(Catalogue),
+    /// None for the schema as it is embedded.
+    Engine(Option<Arc<Catalogue>>),
     /// The program, and the text of each process.
     Psql(PathBuf, Vec<String>),
 }
@@ -89,7 +91,12 @@ impl Variant {
         match self {
             Self::Message(sql) => connect(url).await.batch_execute(sql).await?,
             Self::Engine(catalogue) => {
-                drop(apply(&Config::new(url).catalogue(catalogue.clone())).await?);
+                let config = Config::new(url);
+                let config = match catalogue {
+                    Some(catalogue) => config.catalogue(Arc::clone(catalogue)),
+                    None => config,
+                };
+                apply(&config).await?;
             }
             Self::Psql(psql, texts) => {
                 let (psql, url, texts) = (psql.clone(), url.to_owned(), texts.clone());
@@ -170,8 +177,8 @@ impl Bench {
             .collect();
         let mut variants = vec![
             Variant::Message(transactions.concat()),
-            Variant::Engine(self.schema()?),
-            Variant::Engine(Catalogue::embedded()?),
+            Variant::Engine(Some(Arc::new(self.schema()?))),
+            Variant::Engine(None),
         ];
         let mut names = vec![
             "the same SQL as one message (floor)",
@@ -253,7 +260,7 @@ impl Bench {
             .collect();
         let variants = [
             Variant::Message(transactions.concat()),
-            Variant::Engine(catalogue),
+            Variant::Engine(Some(Arc::new(catalogue))),
         ];
         for (slow, what) in [
             (false, "100 migrations"),
