@@ -12,6 +12,14 @@ use crate::lifecycle::Keep;
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask", version, disable_help_subcommand = true, after_help = Exit::help())]
 pub struct Cli {
+    /// A table of services of your own, beside the built-in one
+    #[arg(
+        long = "services",
+        global = true,
+        value_name = "PATH",
+        env = "E2E_SERVICES"
+    )]
+    pub table: Option<std::path::PathBuf>,
     /// What to do
     #[command(subcommand)]
     pub command: Command,
@@ -20,14 +28,14 @@ pub struct Cli {
 /// The verbs.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Sets up a service's environment, runs its suite, reports, cleans up
+    /// Sets up the environment of one or several services, runs their suites, reports, cleans up
     #[command(
-        after_help = "Examples:\n  cargo xtask e2e workflowexecution\n  cargo xtask e2e workflowexecution --target local --keep on-failure\n  cargo xtask e2e workflowexecution --plan"
+        after_help = "Examples:\n  cargo xtask e2e workflowexecution\n  cargo xtask e2e gateway notification\n  cargo xtask e2e --all\n  cargo xtask e2e workflowexecution --target local --keep on-failure\n  cargo xtask e2e workflowexecution --plan"
     )]
     E2e(E2e),
-    /// Sets up a service's environment and leaves it running
+    /// Sets up the environment of one or several services and leaves it running
     #[command(
-        after_help = "Examples:\n  cargo xtask up workflowexecution\n  cargo xtask up workflowexecution --target local"
+        after_help = "Examples:\n  cargo xtask up workflowexecution\n  cargo xtask up workflowexecution --target local --ports integration\n  cargo xtask up workflowexecution --target local"
     )]
     Up(Up),
     /// Runs a service's suite on the environment that `up` left; without a service, every test of this workspace
@@ -55,6 +63,17 @@ pub enum Command {
     Diagnose(Box<Diagnose>),
     /// Lists the services and what each needs
     Services,
+    /// Kills a part of an environment with SIGKILL and sees to it that it comes back
+    #[command(
+        after_help = "Examples:\n  cargo xtask kill datastorage --service gateway\n  cargo xtask kill postgres --service gateway\n\nA suite that runs `$E2E_TOOL kill datastorage` needs no flag: its environment says which run and service are meant."
+    )]
+    Kill(Kill),
+    /// Prints what a CI system needs to run the services' suites
+    Ci {
+        /// What is printed
+        #[command(subcommand)]
+        what: Ci,
+    },
     /// Removes what killed runs left and what has expired
     Reap,
     /// Measures the project beside its alternatives, in one run
@@ -91,6 +110,38 @@ pub enum Command {
         /// The service whose environment it is
         service: String,
     },
+}
+
+/// What `ci` prints.
+#[derive(Debug, Subcommand)]
+pub enum Ci {
+    /// The services as a GitHub Actions matrix, one line of JSON
+    #[command(
+        after_help = "Examples:\n  echo \"matrix=$(cargo xtask ci matrix)\" >> \"$GITHUB_OUTPUT\""
+    )]
+    Matrix,
+}
+
+/// Flags of `kill`.
+#[derive(Debug, Args)]
+pub struct Kill {
+    /// What is killed
+    #[arg(value_enum)]
+    pub what: Part,
+    /// The service whose environment it is
+    #[arg(long, env = "E2E_SERVICE")]
+    pub service: String,
+}
+
+/// A part of an environment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Part {
+    /// Data Storage
+    Datastorage,
+    /// The service itself, or its double
+    Service,
+    /// PostgreSQL, its data kept; only where one service has it to itself
+    Postgres,
 }
 
 /// What `bench` measures.
@@ -131,8 +182,8 @@ pub enum Format {
 /// Flags of `e2e`.
 #[derive(Debug, Args)]
 pub struct E2e {
-    /// The service whose suite is run
-    pub service: String,
+    #[command(flatten)]
+    pub which: Which,
     #[command(flatten)]
     pub place: PlaceArgs,
     /// When the environment is kept after the tests
@@ -146,10 +197,33 @@ pub struct E2e {
 /// Flags of `up`.
 #[derive(Debug, Args)]
 pub struct Up {
-    /// The service whose environment is set up
-    pub service: String,
+    #[command(flatten)]
+    pub which: Which,
     #[command(flatten)]
     pub place: PlaceArgs,
+    /// Whose port numbers are used
+    #[arg(long, value_enum, default_value_t = PortNumbers::E2e)]
+    pub ports: PortNumbers,
+}
+
+/// The services that are meant.
+#[derive(Debug, Args)]
+pub struct Which {
+    /// The services; several share a cluster and run at once
+    #[arg(value_name = "SERVICE")]
+    pub services: Vec<String>,
+    /// Every service that has a suite
+    #[arg(long, conflicts_with = "services")]
+    pub all: bool,
+}
+
+/// Whose port numbers an environment uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum PortNumbers {
+    /// Those of end-to-end tests, where they are free
+    E2e,
+    /// Those that the integration suites find in their compose files; local only
+    Integration,
 }
 
 /// Where an environment is set up.
@@ -193,6 +267,7 @@ pub struct Test {
 /// Flags of `down`.
 #[derive(Debug, Args)]
 pub struct Down {
-    /// The service whose environment is stopped; none stops all
-    pub service: Option<String>,
+    /// The services whose environments are stopped, with all that share them; none stops all
+    #[arg(value_name = "SERVICE")]
+    pub services: Vec<String>,
 }

@@ -27,12 +27,12 @@ impl History {
 
     /// Learns from the stages of a run that did what they were to do, and writes it down.
     pub fn learn(mut self, place: Place, timings: &[Timing], path: &Path) {
-        for Timing { stage, took, .. } in timings
+        for Timing { id, took, .. } in timings
             .iter()
             .filter(|timing| timing.outcome == Outcome::Ok)
         {
             let seconds = took.as_secs_f64();
-            let usual = self.0.entry(key(place, stage)).or_insert(seconds);
+            let usual = self.0.entry(key(place, id.step.name())).or_insert(seconds);
             *usual += WEIGHT * (seconds - *usual);
         }
         let text = serde_json::to_string_pretty(&self.0).unwrap_or_default();
@@ -53,7 +53,7 @@ mod tests {
     fn timing(seconds: u64, outcome: Outcome) -> Timing {
         let took = Duration::from_secs(seconds);
         Timing {
-            stage: Step::CreateCluster.name(),
+            id: Step::CreateCluster.into(),
             began: Duration::ZERO,
             took,
             outcome,

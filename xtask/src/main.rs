@@ -14,6 +14,7 @@ mod exit;
 mod health;
 mod history;
 mod image;
+mod junit;
 mod lifecycle;
 mod manifest;
 mod paths;
@@ -55,20 +56,25 @@ fn main() -> ExitCode {
 fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
     let cancel = cancel::Cancel::on_signals()?;
     let door = process::Door::new(cancel);
+    let table = service::Table::load(cli.table.as_deref())?;
     match cli.command {
-        Command::E2e(args) => commands::e2e::run(&door, args),
-        Command::Up(args) => commands::up::run(&door, args),
-        Command::Test(args) => commands::test::run(&door, &args),
-        Command::Down(args) => commands::down::run(&door, &args),
+        Command::E2e(args) => commands::e2e::run(&door, &table, args),
+        Command::Up(args) => commands::up::run(&door, &table, args),
+        Command::Test(args) => commands::test::run(&door, &table, &args),
+        Command::Down(args) => commands::down::run(&door, &table, &args),
         Command::Migrate(args) => commands::migrate::run(&door, &args),
-        Command::Doctor(args) => commands::doctor::run(&door, &args),
-        Command::Diagnose(args) => commands::diagnose::run(&door, &args),
-        Command::Services => commands::services::run(),
+        Command::Doctor(args) => commands::doctor::run(&door, &table, &args),
+        Command::Diagnose(args) => commands::diagnose::run(&door, &table, &args),
+        Command::Services => commands::services::run(&table),
+        Command::Kill(args) => commands::kill::run(&door, &table, &args),
+        Command::Ci {
+            what: cli::Ci::Matrix,
+        } => Ok(commands::ci::matrix(&table)),
         Command::Reap => commands::reap::run(&door),
         Command::Bench { topic, args } => commands::programs::bench(&door, topic, &args),
         Command::Gen { args } => commands::programs::generate(&door, &args),
         Command::Status { format } => commands::status::run(&door, format == cli::Format::Json),
-        Command::Logs { service } => commands::attach::logs(&door, &service),
-        Command::Shell { service } => commands::attach::shell(&door, &service),
+        Command::Logs { service } => commands::attach::logs(&door, &table, &service),
+        Command::Shell { service } => commands::attach::shell(&door, &table, &service),
     }
 }

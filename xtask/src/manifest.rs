@@ -11,6 +11,9 @@ pub const POSTGRES: &str = include_str!("../../kind/manifests/postgres.yaml");
 /// `kind/manifests/datastorage.yaml`.
 pub const DATASTORAGE: &str = include_str!("../../kind/manifests/datastorage.yaml");
 
+/// `kind/manifests/double.yaml`.
+pub const DOUBLE: &str = include_str!("../../kind/manifests/double.yaml");
+
 /// Objects of one manifest.
 #[derive(Clone, Debug)]
 pub struct Manifest(Vec<Value>);
@@ -91,7 +94,7 @@ mod tests {
 
     #[test]
     fn every_manifest_parses_and_a_field_can_be_set() {
-        for text in [NAMESPACE, POSTGRES, DATASTORAGE] {
+        for text in [NAMESPACE, POSTGRES, DATASTORAGE, DOUBLE] {
             assert!(!Manifest::parse(text).unwrap().0.is_empty());
         }
         let mut objects = Manifest::parse(NAMESPACE)

@@ -24,11 +24,7 @@ struct Metadata {
 impl Paths {
     /// The checkout this binary was built from, unless `E2E_SOURCE` names another (D4).
     pub fn find(door: &Door) -> anyhow::Result<Self> {
-        let built_from = Path::new(env!("CARGO_MANIFEST_DIR"))
-            .parent()
-            .map(Path::to_owned)
-            .unwrap_or_default();
-        let source = std::env::var_os(e2e_env::SOURCE).map_or(built_from, PathBuf::from);
+        let source = checkout();
         if !source.join("kind/services.toml").is_file() {
             bail!(
                 "no checkout of this project at {}; set {} to one",
@@ -65,6 +61,15 @@ impl Paths {
     pub fn runs(&self) -> PathBuf {
         self.target.join("e2e")
     }
+}
+
+/// The checkout this binary was built from, unless `E2E_SOURCE` names another (D4).
+pub fn checkout() -> PathBuf {
+    let built_from = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .map(Path::to_owned)
+        .unwrap_or_default();
+    std::env::var_os(e2e_env::SOURCE).map_or(built_from, PathBuf::from)
 }
 
 /// The cargo that started this process, so that nested calls use the same toolchain.

@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
+use crate::lifecycle::plan::Id;
+
 /// Something that happened in a run.
 #[derive(Clone, Debug, Serialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]
@@ -25,11 +27,17 @@ pub enum Event<'a> {
     StageStarted {
         /// The stage's name.
         stage: &'a str,
+        /// The service it is done for, of several.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        service: Option<&'a str>,
     },
     /// A stage ended.
     StageEnded {
         /// The stage's name.
         stage: &'a str,
+        /// The service it was done for, of several.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        service: Option<&'a str>,
         /// How it ended.
         outcome: Outcome,
         /// Its duration in seconds.
@@ -41,7 +49,24 @@ pub enum Event<'a> {
     Line {
         /// The stage's name.
         stage: &'a str,
+        /// The service it is of, of several.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        service: Option<&'a str>,
         /// The line.
+        text: &'a str,
+    },
+    /// A test of a suite ended.
+    Test {
+        /// The service whose suite it is.
+        service: &'a str,
+        /// The test's name.
+        name: &'a str,
+        /// Whether it passed.
+        outcome: Outcome,
+        /// Its duration in seconds, where the suite tells it.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        seconds: Option<f64>,
+        /// What it said, where it failed.
         text: &'a str,
     },
     /// Something worth knowing that fails nothing.
@@ -82,8 +107,8 @@ impl Outcome {
 /// A finished stage, for the closing table.
 #[derive(Clone, Debug)]
 pub struct Timing {
-    /// The stage's name.
-    pub stage: &'static str,
+    /// The stage.
+    pub id: Id,
     /// When it began, counted from the run's start.
     pub began: Duration,
     /// How long it took.
@@ -174,9 +199,10 @@ impl Reporter {
 fn render(event: &Event<'_>) -> Option<String> {
     Some(match event {
         Event::Run { run, target, why } => format!("run {run} on {target}: {why}"),
-        Event::StageStarted { stage } => format!("  … {stage}"),
+        Event::StageStarted { stage, service } => format!("  … {}{stage}", whose(*service)),
         Event::StageEnded {
             stage,
+            service,
             outcome,
             seconds,
             note,
@@ -191,12 +217,21 @@ fn render(event: &Event<'_>) -> Option<String> {
             } else {
                 format!(" · {note}")
             };
-            format!("  {mark} {stage} {} ({seconds:.1} s){note}", outcome.word())
+            format!(
+                "  {mark} {}{stage} {} ({seconds:.1} s){note}",
+                whose(*service),
+                outcome.word()
+            )
         }
-        Event::Line { text, .. } => format!("    {text}"),
+        Event::Line { text, service, .. } => format!("    {}{text}", whose(*service)),
         Event::Note { text } => format!("  · {text}"),
-        Event::Ended { .. } => return None,
+        // The lines of the suite itself have told it.
+        Event::Test { .. } | Event::Ended { .. } => return None,
     })
+}
+
+fn whose(service: Option<&str>) -> String {
+    service.map(|name| format!("{name}: ")).unwrap_or_default()
 }
 
 /// Writes one line to standard error, whole.
@@ -212,12 +247,18 @@ pub fn print(text: &str) {
 
 /// The closing table: when each stage began, how long it took, how it ended.
 pub fn table(timings: &[Timing], total: Duration) -> String {
+    let width = timings
+        .iter()
+        .map(|timing| timing.id.name().len())
+        .max()
+        .unwrap_or_default()
+        .max(24);
     let mut text = format!(
-        "{:<24} {:>8} {:>9}  {:<8} {}\n",
+        "{:<width$} {:>8} {:>9}  {:<8} {}\n",
         "stage", "began", "took", "outcome", ""
     );
     for Timing {
-        stage,
+        id,
         began,
         took,
         outcome,
@@ -226,11 +267,17 @@ pub fn table(timings: &[Timing], total: Duration) -> String {
     {
         let (began, took) = (began.as_secs_f64(), took.as_secs_f64());
         let row = format!(
-            "{stage:<24} {began:>6.1} s {took:>7.1} s  {:<8} {note}",
+            "{:<width$} {began:>6.1} s {took:>7.1} s  {:<8} {note}",
+            id.name(),
             outcome.word()
         );
         writeln!(text, "{}", row.trim_end()).unwrap_or_default();
     }
-    let row = format!("{:<24} {:>8} {:>7.1} s", "total", "", total.as_secs_f64());
+    let row = format!(
+        "{:<width$} {:>8} {:>7.1} s",
+        "total",
+        "",
+        total.as_secs_f64()
+    );
     text + row.trim_end()
 }

@@ -48,8 +48,9 @@ pub enum Resource {
 pub struct State {
     /// The run's identity.
     pub run: String,
-    /// The service whose environment this is.
-    pub service: String,
+    /// The services whose environment this is; what another version of the tool wrote is still released.
+    #[serde(default)]
+    pub services: Vec<String>,
     /// `kind` or `local`.
     pub target: String,
     /// The process that answers for the resources; none once they are meant to outlive it.
@@ -61,8 +62,19 @@ pub struct State {
     /// What each level of a kept environment was made from (D15): level to fingerprint.
     #[serde(default)]
     pub fingerprints: BTreeMap<String, String>,
-    /// What a suite is given, without secrets; empty until the environment stands.
-    pub environment: BTreeMap<String, String>,
+    /// What each service's suite is given, without secrets; empty until the environment stands.
+    #[serde(default)]
+    pub environments: BTreeMap<String, Environment>,
+}
+
+/// Variables by name.
+pub type Environment = BTreeMap<String, String>;
+
+impl State {
+    /// What the suite of a service is given.
+    pub fn environment(&self, service: &str) -> Environment {
+        self.environments.get(service).cloned().unwrap_or_default()
+    }
 }
 
 /// A process, told apart from a later one with the same id by its start time.
@@ -117,11 +129,15 @@ impl Run {
     /// Makes the directory of a new run, private to its user, and writes its state.
     pub fn create(
         runs: &Path,
-        service: &str,
+        services: &[String],
         target: &str,
         lifetime: Duration,
     ) -> anyhow::Result<Self> {
-        let run = format!("{service}-{:06x}", rand::random::<u32>() & 0x00ff_ffff);
+        let run = format!(
+            "{}-{:06x}",
+            label(services),
+            rand::random::<u32>() & 0x00ff_ffff
+        );
         let dir = runs.join(&run);
         std::fs::DirBuilder::new()
             .recursive(true)
@@ -130,13 +146,13 @@ impl Run {
             .with_context(|| format!("cannot make the run's directory {}", dir.display()))?;
         let state = State {
             run,
-            service: service.to_owned(),
+            services: services.to_vec(),
             target: target.to_owned(),
             owner: Some(Owner::this()),
             expires: Timestamp::now() + lifetime,
             resources: Vec::new(),
             fingerprints: BTreeMap::new(),
-            environment: BTreeMap::new(),
+            environments: BTreeMap::new(),
         };
         let run = Self {
             dir,
@@ -146,10 +162,10 @@ impl Run {
         Ok(run)
     }
 
-    /// Takes over the kept environment of a service, if there is one and nobody else takes it at the same time.
+    /// Takes over the kept environment of exactly these services, if there is one and nobody else takes it at the same time.
     pub fn adopt(
         runs: &Path,
-        service: &str,
+        services: &[String],
         target: &str,
         lifetime: Duration,
     ) -> anyhow::Result<Option<Self>> {
@@ -157,7 +173,8 @@ impl Run {
         let lock = std::fs::File::create(runs.join("adopt.lock"))?;
         // Held for as long as it takes to read and write one small file.
         lock.lock()?;
-        let Some(run) = Self::kept(runs, service).filter(|run| run.state().target == target) else {
+        let same = |state: &State| state.services == services && state.target == target;
+        let Some(run) = Self::kept_by(runs, same) else {
             return Ok(None);
         };
         run.update(|state| {
@@ -227,7 +244,7 @@ impl Run {
     /// Hands the run over to whoever comes next, until it expires. The password goes into a file of its own.
     pub fn keep(
         &self,
-        environment: BTreeMap<String, String>,
+        environments: BTreeMap<String, Environment>,
         password: &str,
         lifetime: Duration,
     ) -> anyhow::Result<()> {
@@ -235,7 +252,7 @@ impl Run {
         self.update(|state| {
             state.owner = None;
             state.expires = Timestamp::now() + lifetime;
-            state.environment = environment;
+            state.environments = environments;
         })
     }
 
@@ -245,16 +262,26 @@ impl Run {
         std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
     }
 
-    /// The kept environment of a service, the newest first.
+    /// The kept environment that a service is part of, the newest first.
     pub fn kept(runs: &Path, service: &str) -> Option<Self> {
-        Self::list(runs)
+        Self::kept_by(runs, |state| {
+            state.services.iter().any(|name| name == service)
+        })
+    }
+
+    /// The newest kept environment of these services together.
+    pub fn kept_together(runs: &Path, services: &[String]) -> Option<Self> {
+        Self::kept_by(runs, |state| state.services == services)
+    }
+
+    fn kept_by(runs: &Path, wanted: impl Fn(&State) -> bool) -> Option<Self> {
+        let kept = |state: &State| {
+            state.owner.is_none() && state.expires > Timestamp::now() && wanted(state)
+        };
+        let runs = Self::list(runs)
             .into_iter()
-            .filter(|run| {
-                run.state().service == service
-                    && run.state().owner.is_none()
-                    && run.state().expires > Timestamp::now()
-            })
-            .max_by_key(|run| run.state().expires)
+            .filter(|run| kept(&run.state()));
+        runs.max_by_key(|run| run.state().expires)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
@@ -262,6 +289,18 @@ impl Run {
         self.state
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+/// The first part of a run's identity; with what is put around it, it stays below the 63 characters of a host name (RFC 1123).
+fn label(services: &[String]) -> String {
+    let first: String = services
+        .first()
+        .map(|name| name.chars().take(24).collect())
+        .unwrap_or_default();
+    match services.len() {
+        0 | 1 => first,
+        several => format!("{first}-and-{}", several - 1),
     }
 }
 

@@ -1,47 +1,53 @@
 //! `cargo xtask logs` and `cargo xtask shell`: a look into an environment that is up.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::exit::Exit;
 use crate::paths::Paths;
 use crate::process::Door;
 use crate::report;
+use crate::service::Table;
 use crate::state::Run;
 
 /// How much of each log is shown.
 const TAIL: &str = "200";
 
 /// Prints the logs of PostgreSQL and Data Storage.
-pub fn logs(door: &Door, service: &str) -> anyhow::Result<Exit> {
-    let run = kept(door, service)?;
-    let environment = run.state().environment;
-    match (
+pub fn logs(door: &Door, table: &Table, service: &str) -> anyhow::Result<Exit> {
+    let run = kept(door, table, service)?;
+    let environment = run.state().environment(service);
+    if let (Some(kubeconfig), Some(namespace)) = (
         environment.get(e2e_env::KUBECONFIG),
         environment.get(e2e_env::NAMESPACE),
     ) {
-        (Some(kubeconfig), Some(namespace)) => {
-            let all = [
-                "logs",
-                "--all-containers",
-                "--prefix",
-                "--ignore-errors",
-                "--tail",
-                TAIL,
-                "--selector",
-                "app in (datastorage, postgres)",
-            ];
-            let kubectl = door
-                .cmd("kubectl")
-                .args(["--kubeconfig", kubeconfig, "--namespace", namespace])
-                .args(all);
-            report::print(&kubectl.deadline(Duration::from_secs(20)).read()?);
-        }
-        _ => {
-            for name in ["datastorage.log", "datastorage-unmigrated.log"] {
-                print_tail(&run.dir().join(name))?;
-            }
-        }
+        let apps = format!("app in (datastorage, postgres, {service})");
+        let all = [
+            "logs",
+            "--all-containers",
+            "--prefix",
+            "--ignore-errors",
+            "--tail",
+            TAIL,
+            "--selector",
+            &apps,
+        ];
+        let kubectl = door
+            .cmd("kubectl")
+            .args(["--kubeconfig", kubeconfig, "--namespace", namespace])
+            .args(all);
+        report::print(&kubectl.deadline(Duration::from_secs(20)).read()?);
+        return Ok(Exit::Passed);
+    }
+    let told = environment.get(e2e_env::EVIDENCE_DIR).map(PathBuf::from);
+    let dir = told.unwrap_or_else(|| run.dir().to_owned());
+    let logs = ["datastorage", "datastorage-unmigrated", service];
+    for log in logs
+        .map(|name| dir.join(format!("{name}.log")))
+        .iter()
+        .filter(|log| log.exists())
+    {
+        print_tail(log)?;
     }
     Ok(Exit::Passed)
 }
@@ -59,11 +65,11 @@ fn print_tail(path: &Path) -> anyhow::Result<()> {
 }
 
 /// Starts the user's shell with the suite's environment, the password included.
-pub fn shell(door: &Door, service: &str) -> anyhow::Result<Exit> {
-    let run = kept(door, service)?;
+pub fn shell(door: &Door, table: &Table, service: &str) -> anyhow::Result<Exit> {
+    let run = kept(door, table, service)?;
     let program = std::env::var("SHELL").unwrap_or_else(|_| "sh".to_owned());
     let mut command = door.cmd(program).env(e2e_env::PGPASSWORD, run.password()?);
-    for (name, value) in run.state().environment {
+    for (name, value) in run.state().environment(service) {
         command = command.env(name, value);
     }
     report::say(&format!("a shell on {}; leave it with `exit`", run.id()));
@@ -71,7 +77,7 @@ pub fn shell(door: &Door, service: &str) -> anyhow::Result<Exit> {
     Ok(Exit::Passed)
 }
 
-fn kept(door: &Door, service: &str) -> anyhow::Result<Run> {
-    crate::service::find(service)?;
+fn kept(door: &Door, table: &Table, service: &str) -> anyhow::Result<Run> {
+    table.find(service)?;
     Ok(super::kept(&Paths::find(door)?, service)?)
 }

@@ -6,22 +6,24 @@ use crate::lifecycle::release::release;
 use crate::paths::Paths;
 use crate::process::Door;
 use crate::report;
+use crate::service::Table;
 use crate::state::Run;
 
 /// Runs the verb. Runs that are under way are named and left alone.
-pub fn run(door: &Door, args: &Down) -> anyhow::Result<Exit> {
-    if let Some(name) = &args.service {
-        crate::service::find(name)?;
+pub fn run(door: &Door, table: &Table, args: &Down) -> anyhow::Result<Exit> {
+    for name in &args.services {
+        table.find(name)?;
     }
     let paths = Paths::find(door)?;
     let mut first = None;
     let mut stopped = 0;
     for run in Run::list(&paths.runs()) {
         let state = run.state();
-        if args
-            .service
-            .as_ref()
-            .is_some_and(|name| *name != state.service)
+        if !args.services.is_empty()
+            && !state
+                .services
+                .iter()
+                .any(|name| args.services.contains(name))
         {
             continue;
         }

@@ -1,10 +1,12 @@
 //! The verbs, one file each.
 
 pub mod attach;
+pub mod ci;
 pub mod diagnose;
 pub mod doctor;
 pub mod down;
 pub mod e2e;
+pub mod kill;
 pub mod migrate;
 pub mod programs;
 pub mod reap;
@@ -63,17 +65,19 @@ fn place(door: &Door, args: &PlaceArgs) -> Result<(Place, String), Failure> {
 /// Begins a run, once what killed runs left is gone.
 fn begin(
     door: &Door,
-    service: Service,
+    services: Vec<Service>,
     (place, why): (Place, String),
     args: PlaceArgs,
+    integration: bool,
     paths: Paths,
 ) -> anyhow::Result<Session> {
     reap::before_a_run(door, &paths);
     let order = Order {
-        service,
+        services,
         place,
         why,
         postgres_url: args.postgres_url,
+        integration,
         fresh: args.fresh,
     };
     Session::begin(order, door, paths)

@@ -3,26 +3,35 @@
 use std::fmt::Write as _;
 
 use crate::exit::Exit;
-use crate::{report, service};
+use crate::report;
+use crate::service::{Component, Suite, Table};
 
 /// Runs the verb.
-pub fn run() -> anyhow::Result<Exit> {
+pub fn run(table: &Table) -> anyhow::Result<Exit> {
     let mut text = format!(
-        "{:<24} {:<24} {:<18} {:>12}  suite\n",
-        "service", "profile", "namespace", "Data Storage"
+        "{:<24} {:<24} {:<18} {:>12} {:>8}  {:<8} suite\n",
+        "service", "profile", "namespace", "Data Storage", "itself", "by"
     );
-    for service in service::all()? {
-        let suite = service
-            .suite
-            .as_ref()
-            .map_or("none yet".to_owned(), |suite| {
-                format!("{}::{}", suite.package, suite.module)
-            });
-        writeln!(
-            text,
-            "{:<24} {:<24} {:<18} {:>12}  {suite}",
-            service.name, service.profile, service.namespace, service.datastorage_port
-        )?;
+    let number = |port: Option<u16>| port.map_or("-".to_owned(), |port| port.to_string());
+    for service in table.all() {
+        let by = match () {
+            () if service.has(Component::Double) => "a double",
+            () if service.has(Component::Own) => "itself",
+            () => "-",
+        };
+        let row = format!(
+            "{:<24} {:<24} {:<18} {:>12} {:>8}  {by:<8} {}",
+            service.name,
+            service.profile,
+            service.namespace,
+            number(service.ports.datastorage),
+            number(service.ports.service),
+            service
+                .suite
+                .as_ref()
+                .map_or("none yet".to_owned(), Suite::describe)
+        );
+        writeln!(text, "{}", row.trim_end())?;
     }
     report::print(&text);
     Ok(Exit::Passed)

@@ -27,12 +27,17 @@ pub fn run(door: &Door, json: bool) -> anyhow::Result<Exit> {
             text,
             "{}  {} on {}, {}",
             state.run,
-            state.service,
+            state.services.join(", "),
             state.target,
             standing(state)
         )?;
-        for (name, value) in &state.environment {
-            writeln!(text, "    {name}={value}")?;
+        for (service, environment) in &state.environments {
+            if state.environments.len() > 1 {
+                writeln!(text, "    {service}:")?;
+            }
+            for (name, value) in environment {
+                writeln!(text, "    {name}={value}")?;
+            }
         }
         for resource in &state.resources {
             writeln!(text, "    holds {}", describe(resource))?;

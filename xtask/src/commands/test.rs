@@ -9,29 +9,38 @@ use crate::lifecycle::local;
 use crate::lifecycle::plan::{Place, Step};
 use crate::paths::{Paths, cargo};
 use crate::process::{Cmd, Door};
-use crate::report::{self, Outcome};
+use crate::report::{self, Outcome, Reporter};
+use crate::service::{Service, Table};
+use crate::suite;
 use crate::tools::cargo::build_tests;
-use crate::{service, suite};
 
 /// Runs the verb.
-pub fn run(door: &Door, args: &Test) -> anyhow::Result<Exit> {
+pub fn run(door: &Door, table: &Table, args: &Test) -> anyhow::Result<Exit> {
     let paths = Paths::find(door)?;
     match &args.service {
-        Some(name) => on_environment(door, &paths, name),
+        Some(name) => on_environment(door, &paths, table.find(name)?),
         None => tiers(door, &paths, args),
     }
 }
 
-fn on_environment(door: &Door, paths: &Paths, name: &str) -> anyhow::Result<Exit> {
-    let service = service::find(name)?;
+fn on_environment(door: &Door, paths: &Paths, service: &Service) -> anyhow::Result<Exit> {
     let suite = service.suite()?;
-    let run = super::kept(paths, name)?;
+    let run = super::kept(paths, &service.name)?;
     let state = run.state();
-    let mut environment = state.environment;
+    let mut environment = state.environment(&service.name);
     environment.insert(e2e_env::PGPASSWORD.to_owned(), run.password()?);
     let show = |line: &str| report::say(&format!("    {line}"));
-    let binary = build_tests(door, paths, &suite.package, Duration::from_mins(10), show)?;
-    let passed = suite::run_binary(door, &binary, suite, &environment, suite.deadline(), show)?;
+    let binary = |package: &str| build_tests(door, paths, package, Duration::from_mins(10), show);
+    let events = Reporter::logging_to(&run.dir().join("events.jsonl"))?;
+    let passed = suite::run_on(
+        door,
+        &events,
+        service,
+        binary,
+        &environment,
+        suite.deadline(),
+        show,
+    )?;
     report::say(&format!(
         "{} on {}: {passed}",
         Step::RunSuite.name(),

@@ -8,8 +8,10 @@ use crate::exit::Failure;
 use crate::lifecycle::kind;
 use crate::lifecycle::plan::Place;
 use crate::lifecycle::session::Session;
+use crate::lifecycle::tenant::Tenant;
 use crate::process::Door;
 use crate::report::{Timing, table};
+use crate::service::Component;
 use crate::state::{Resource, write_private};
 
 /// How much of a file is kept: its end, where the failure is.
@@ -18,7 +20,7 @@ const LIMIT: usize = 2_000_000;
 const LEDGER: Duration = Duration::from_secs(3);
 
 /// What each file of a bundle is for, in the order in which a person should look.
-const GUIDE: [(&str, &str); 8] = [
+const GUIDE: [(&str, &str); 10] = [
     ("suite.log", "what the suite printed"),
     ("datastorage.log", "Data Storage's log"),
     ("postgres.log", "PostgreSQL's log"),
@@ -26,7 +28,15 @@ const GUIDE: [(&str, &str); 8] = [
         "migrations.json",
         "the ledger: what is applied, what is pending",
     ),
-    ("events.txt", "the cluster's events"),
+    ("events.txt", "the namespace's events"),
+    (
+        "cluster-events.log",
+        "every event of the cluster as it came",
+    ),
+    (
+        "cluster-pods.log",
+        "every change of a pod's state as it came",
+    ),
     ("pods.yaml", "the cluster's objects, Secrets left out"),
     ("commands.log", "every command with its duration"),
     ("events.jsonl", "every event of the run"),
@@ -44,10 +54,15 @@ pub fn collect(
         Place::Kind => kind::collect(session, door),
         Place::Local => copy_server_log(session),
     }
-    ledger(session);
     let secrets = [session.password.as_str(), &session.password()].map(str::to_owned);
-    for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
-        bound(&entry.path(), &secrets);
+    for tenant in session.having(Component::Postgres) {
+        ledger(session, tenant);
+    }
+    let dirs = session.tenants.iter().map(|tenant| tenant.dir.as_path());
+    for dir in dirs.chain([dir]) {
+        for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+            bound(&entry.path(), &secrets);
+        }
     }
     let page = verdict(session, failure, timings);
     write_private(&dir.join("verdict.txt"), redact(&page, &secrets).as_bytes())
@@ -67,11 +82,17 @@ fn verdict(session: &Session, failure: Option<&Failure>, timings: &[Timing]) -> 
         .unwrap_or_default();
     }
     writeln!(page, "{}\n", table(timings, session.report.elapsed())).unwrap_or_default();
-    for (name, what) in GUIDE
+    let root = session.run.dir();
+    let own = session
+        .tenants
         .iter()
-        .filter(|(name, _)| session.run.dir().join(name).exists())
-    {
-        writeln!(page, "{name:<18} {what}").unwrap_or_default();
+        .map(|tenant| &*tenant.dir)
+        .filter(|dir| *dir != root);
+    for dir in own.chain([root]) {
+        let below = dir.strip_prefix(root).unwrap_or(dir);
+        for (name, what) in GUIDE.iter().filter(|(name, _)| dir.join(name).exists()) {
+            writeln!(page, "{:<18} {what}", below.join(name).display()).unwrap_or_default();
+        }
     }
     page
 }
@@ -86,19 +107,19 @@ fn copy_server_log(session: &Session) {
 }
 
 /// Writes what the ledger says, if the database still answers.
-fn ledger(session: &Session) {
-    let Some(database) = session.made.database.get() else {
+fn ledger(session: &Session, tenant: &Tenant) {
+    let Ok(database) = session.database(tenant) else {
         return;
     };
     let config = migrations::Config::new(database.secret_url())
-        .profile(&session.service.profile)
+        .profile(&tenant.service.profile)
         .deadline(LEDGER);
     let text = match session.runtime.block_on(migrations::status(&config)) {
         Ok(status) => serde_json::to_string_pretty(&status).unwrap_or_default(),
         Err(error) => error.to_string(),
     };
     drop(write_private(
-        &session.run.dir().join("migrations.json"),
+        &tenant.dir.join("migrations.json"),
         text.as_bytes(),
     ));
 }

@@ -1,7 +1,8 @@
 //! The stages of a run in a Kind cluster.
 
 use std::net::TcpListener;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -10,26 +11,44 @@ use crate::database::Database;
 use crate::exit::{Exit, Failure};
 use crate::health::Health;
 use crate::image::{self, fingerprint};
-use crate::lifecycle::session::{Level, Session};
+use crate::lifecycle::own;
+use crate::lifecycle::session::{DATABASE, Level, Session};
+use crate::lifecycle::tenant::Tenant;
 use crate::manifest::{self, Manifest};
 use crate::process::Door;
-use crate::service::Ports;
+use crate::service::{Component, Policy};
 use crate::state::Resource;
 use crate::tools::kubectl::Kubectl;
 use crate::tools::{cargo, docker, kind};
 
-/// Node port of Data Storage, as the existing suites know it.
-const DATASTORAGE: u16 = 30081;
-/// Node port of the second Data Storage.
-const UNMIGRATED: u16 = 30082;
 /// Node port of PostgreSQL.
-const POSTGRES: u16 = 30083;
+const POSTGRES: u16 = 30080;
+/// Node port of the first service's Data Storage, as the existing suites know it; each further service has the next four.
+const FIRST: u16 = 30081;
+/// Node ports of each service: Data Storage, the second one, the service itself, one to spare.
+const EACH: u16 = 4;
 /// D24.
 const USER: &str = "slm_user";
-/// D24.
-const DATABASE: &str = "action_history";
-/// The database of the second Data Storage. PostgreSQL's image makes only one; its maintenance database stays empty.
-const UNMIGRATED_DATABASE: &str = "postgres";
+/// The namespace of a PostgreSQL that several services share.
+const SHARED: &str = "kubernaut-e2e";
+/// Where Data Storage and services listen inside the cluster.
+const LISTEN: u16 = 8080;
+
+/// The node ports of a service.
+struct NodePorts {
+    datastorage: u16,
+    unmigrated: u16,
+    service: u16,
+}
+
+fn node_ports(tenant: &Tenant) -> NodePorts {
+    let datastorage = FIRST + EACH * tenant.position;
+    NodePorts {
+        datastorage,
+        unmigrated: datastorage + 1,
+        service: datastorage + 2,
+    }
+}
 
 /// The PostgreSQL image: the official one unless the user names another.
 pub fn postgres_image() -> String {
@@ -54,12 +73,24 @@ fn kubeconfig(session: &Session) -> PathBuf {
     session.run.dir().join("kubeconfig")
 }
 
-fn kubectl(session: &Session) -> Kubectl {
-    Kubectl::new(
-        session.door.clone(),
-        &kubeconfig(session),
-        &session.service.namespace,
-    )
+/// kubectl in one of the run's namespaces.
+pub fn kubectl(session: &Session, namespace: &str) -> Kubectl {
+    Kubectl::new(session.door.clone(), &kubeconfig(session), namespace)
+}
+
+/// The namespace of PostgreSQL: that of the only service, or one that all share.
+fn home(session: &Session) -> &str {
+    if session.is_shared() {
+        SHARED
+    } else {
+        &session.tenants[0].namespace
+    }
+}
+
+fn namespace(name: &str) -> Result<Vec<Value>, Failure> {
+    Ok(Manifest::parse(manifest::NAMESPACE)?
+        .set("Namespace", "/metadata/name", name)
+        .objects())
 }
 
 /// Whose an object is and until when (D14), as label values: letters, digits, dashes.
@@ -101,19 +132,40 @@ pub fn preflight(session: &Session) -> Result<String, Failure> {
         .args(["version", "--client", "--output", "json"])
         .read()
         .map_err(|error| missing(error, "install kubectl, or run with --target local"))?;
-    if session.service.ports == Ports::Fixed && taken(session.service.datastorage_port) {
-        let port = session.service.datastorage_port;
-        return Err(Failure::new(
-            Exit::Preflight,
-            format!(
-                "port {port} is fixed for {} and taken",
-                session.service.name
-            ),
-        )
-        .seen(owner_of(door, port))
-        .next("end its owner, or set `ports = \"preferred\"` in kind/services.toml"));
-    }
+    wanted(session)?;
     Ok(format!("docker {docker}, kind {kind}"))
+}
+
+/// The host ports to ask for, by node port: each service's own where they are free. One that insists on a taken port is a failure.
+fn wanted(session: &Session) -> Result<Vec<(u16, u16)>, Failure> {
+    let mut wanted: Vec<(u16, u16)> = Vec::new();
+    for tenant in &session.tenants {
+        let (ports, nodes) = (&tenant.service.ports, node_ports(tenant));
+        let pairs = [
+            (nodes.datastorage, ports.datastorage),
+            (nodes.service, ports.service),
+        ];
+        for (node, host) in pairs
+            .into_iter()
+            .filter_map(|(node, host)| Some((node, host?)))
+        {
+            let claimed = wanted.iter().any(|(_, other)| *other == host);
+            if !claimed && !taken(host) {
+                wanted.push((node, host));
+            } else if ports.policy == Policy::Fixed {
+                let owner = if claimed {
+                    "another service of this run wants it".to_owned()
+                } else {
+                    owner_of(&session.door, host)
+                };
+                let what = format!("port {host} is fixed for {} and taken", tenant.service.name);
+                return Err(Failure::new(Exit::Preflight, what).seen(owner).next(
+                    "end its owner, or leave out `policy = \"fixed\"` in the table of services",
+                ));
+            }
+        }
+    }
+    Ok(wanted)
 }
 
 /// Whether something listens on a port of this host.
@@ -131,19 +183,19 @@ pub fn owner_of(door: &Door, port: u16) -> String {
 }
 
 /// What a cluster is made from: its configuration without the host ports, which a running one keeps, and the node image.
-fn cluster_fingerprint(session: &Session) -> Result<String, Failure> {
-    let image = node_image().map(|image| docker::image_id(&session.door, &image).unwrap_or(image));
+pub fn cluster_fingerprint(door: &Door) -> Result<String, Failure> {
+    let image = node_image().map(|image| docker::image_id(door, &image).unwrap_or(image));
     Ok(fingerprint(&[
         &kind::config(&[])?,
         &image.unwrap_or_default(),
     ]))
 }
 
-/// Creates the cluster with the block of node ports mapped; Data Storage's host port is the service's own where it is free.
+/// Creates the cluster with the block of node ports mapped; host ports are the services' own where they are free.
 pub fn create_cluster(session: &Session, deadline: Duration) -> Result<String, Failure> {
     let (door, name) = (&session.door, cluster(session));
-    let made_from = cluster_fingerprint(session)?;
-    if session.is_made_from(Level::Cluster, &made_from)
+    let made_from = cluster_fingerprint(door)?;
+    if session.is_made_from(Level::Cluster, None, &made_from)
         && docker::is_running(door, &kind::node(&name))
     {
         publish(session, &name)?;
@@ -151,19 +203,13 @@ pub fn create_cluster(session: &Session, deadline: Duration) -> Result<String, F
             "{name} is used again: same configuration and node image"
         ));
     }
-    let why = session.why_made(Level::Cluster);
+    let why = session.why_made(Level::Cluster, None);
     clear(session, &name)?;
     session
         .run
         .will_make(Resource::Cluster { name: name.clone() })
         .map_err(Failure::setup)?;
-    let own = session.service.datastorage_port;
-    let wanted = if taken(own) {
-        Vec::new()
-    } else {
-        vec![(DATASTORAGE, own)]
-    };
-    let config = kind::config(&wanted)?;
+    let config = kind::config(&wanted(session)?)?;
     kind::create(door, &name, &config, node_image().as_deref(), &kubeconfig(session), deadline).map_err(|error| {
         let failure = error.into_failure(Exit::Setup, door.cancel());
         let next = match node_image() {
@@ -172,11 +218,49 @@ pub fn create_cluster(session: &Session, deadline: Duration) -> Result<String, F
         };
         failure.next(next)
     })?;
-    session.made_from(Level::Cluster, &made_from)?;
-    match publish(session, &name)? {
-        port if port == own => Ok(format!("{name}, Data Storage on its own port {own}{why}")),
-        port => Ok(format!("{name}, port {own} is taken: leased {port}{why}")),
+    session.made_from(Level::Cluster, None, &made_from)?;
+    publish(session, &name)?;
+    watch_cluster(session)?;
+    Ok(format!("{name}{}{why}", leased(session)?))
+}
+
+/// Whether a service that is alone got the host port that it asked for.
+fn leased(session: &Session) -> Result<String, Failure> {
+    if session.is_shared() {
+        return Ok(String::new());
     }
+    let tenant = &session.tenants[0];
+    let got = host_port(session, node_ports(tenant).datastorage)?;
+    Ok(match tenant.service.ports.datastorage {
+        Some(own) if own == got => format!(", Data Storage on its own port {own}"),
+        Some(own) => format!(", port {own} is taken: leased {got}"),
+        None => String::new(),
+    })
+}
+
+/// Writes down what happens in the cluster from its first second on: events, and the states of all pods.
+fn watch_cluster(session: &Session) -> Result<(), Failure> {
+    for (what, file) in [
+        ("events", "cluster-events.log"),
+        ("pods", "cluster-pods.log"),
+    ] {
+        let watch = [
+            "get",
+            what,
+            "--all-namespaces",
+            "--watch",
+            "--output",
+            "wide",
+        ];
+        let watcher = kubectl(session, home(session))
+            .cmd()
+            .args(watch)
+            .spawn(&session.run.dir().join(file));
+        watcher
+            .map(drop)
+            .map_err(|error| error.into_failure(Exit::Setup, session.door.cancel()))?;
+    }
+    Ok(())
 }
 
 /// Removes what an earlier run kept and this one cannot use: with the cluster goes everything in it.
@@ -193,11 +277,11 @@ fn clear(session: &Session, name: &str) -> Result<(), Failure> {
         .map_err(|error| error.into_failure(Exit::Setup, session.door.cancel()))
 }
 
-/// Keeps the host port of every node port, and returns Data Storage's.
-fn publish(session: &Session, cluster: &str) -> Result<u16, Failure> {
+/// Keeps the host port of every node port.
+fn publish(session: &Session, cluster: &str) -> Result<(), Failure> {
     let ports = docker::published_ports(&session.door, &kind::node(cluster))?;
     session.made.ports.get_or_init(|| ports);
-    host_port(session, DATASTORAGE)
+    Ok(())
 }
 
 fn host_port(session: &Session, node_port: u16) -> Result<u16, Failure> {
@@ -218,23 +302,7 @@ pub fn load_postgres(session: &Session, deadline: Duration) -> Result<String, Fa
         postgres_image(),
     );
     let id = docker::ensure_image(door, &image, "POSTGRES_IMAGE")?;
-    let began = Instant::now();
-    let present = loop {
-        match docker::node_images(door, &node) {
-            Ok(images) => break images,
-            Err(seen) => {
-                door.cancel().check()?;
-                if began.elapsed() > deadline {
-                    let waited = format!(
-                        "{node} had no container runtime after {} s",
-                        deadline.as_secs()
-                    );
-                    return Err(Failure::new(Exit::Deadline, waited).seen(seen.to_string()));
-                }
-            }
-        }
-        std::thread::sleep(Duration::from_millis(250));
-    };
+    let present = await_runtime(door, &node, deadline)?;
     // The name may stand for another image by now: only the content tells whether the node has this one.
     let content = docker::content_name(&id);
     if present.contains(&content) && find(&present, &image).is_some() {
@@ -247,16 +315,62 @@ pub fn load_postgres(session: &Session, deadline: Duration) -> Result<String, Fa
     Ok(image)
 }
 
-/// Brings Data Storage's image into the node unless it is there: the static binary wrapped as an image, or, on hosts that cannot
-/// build that, an image that Docker builds.
-pub fn load_datastorage(session: &Session) -> Result<String, Failure> {
+/// Waits until a node's container runtime answers, long before Kubernetes does, and returns the names of its images.
+fn await_runtime(door: &Door, node: &str, deadline: Duration) -> Result<Vec<String>, Failure> {
+    let began = Instant::now();
+    loop {
+        match docker::node_images(door, node) {
+            Ok(images) => return Ok(images),
+            Err(seen) => {
+                door.cancel().check()?;
+                if began.elapsed() > deadline {
+                    let waited = format!(
+                        "{node} had no container runtime after {} s",
+                        deadline.as_secs()
+                    );
+                    return Err(Failure::new(Exit::Deadline, waited).seen(seen.to_string()));
+                }
+            }
+        }
+        std::thread::sleep(Duration::from_millis(250));
+    }
+}
+
+/// Brings Data Storage's image into the node unless it is there.
+pub fn load_datastorage(session: &Session, deadline: Duration) -> Result<String, Failure> {
+    load_program(
+        session,
+        "datastorage",
+        (&session.made.datastorage, &session.made.image),
+        deadline,
+    )
+}
+
+/// Brings the double's image into the node unless it is there.
+pub fn load_double(session: &Session, deadline: Duration) -> Result<String, Failure> {
+    load_program(
+        session,
+        "service-double",
+        (&session.made.double, &session.made.double_image),
+        deadline,
+    )
+}
+
+/// Brings a program of the checkout into the node: its static binary wrapped as an image, or, on hosts that cannot build that, an
+/// image that Docker builds.
+fn load_program(
+    session: &Session,
+    package: &str,
+    (binary, slot): (&OnceLock<PathBuf>, &OnceLock<String>),
+    deadline: Duration,
+) -> Result<String, Failure> {
     let (door, node) = (&session.door, kind::node(&cluster(session)));
     let failed = |error: crate::process::Error| error.into_failure(Exit::Setup, door.cancel());
-    let present = docker::node_images(door, &node).map_err(failed)?;
+    let present = await_runtime(door, &node, deadline)?;
     let reference = if cargo::BUILDS_STATIC {
-        let binary = Session::made(&session.made.datastorage, "the Data Storage binary")?;
+        let binary = Session::made(binary, "the binary")?;
         let image = std::fs::read(binary)
-            .and_then(|bytes| image::of_binary("datastorage", &bytes))
+            .and_then(|bytes| image::of_binary(package, &bytes))
             .map_err(Failure::setup)?;
         if !present.contains(&image.reference) {
             docker::archive_into_node(door, image.archive, &node).map_err(failed)?;
@@ -267,7 +381,7 @@ pub fn load_datastorage(session: &Session) -> Result<String, Failure> {
             door,
             &session.paths.source,
             "kind/datastorage.Dockerfile",
-            "kubernaut-datastorage",
+            package,
         )
         .map_err(failed)?;
         if !present.contains(&reference) {
@@ -281,10 +395,44 @@ pub fn load_datastorage(session: &Session) -> Result<String, Failure> {
         ""
     };
     listed(door, &node, &reference)?;
-    Ok(format!(
-        "{}{known}",
-        session.made.image.get_or_init(|| reference)
-    ))
+    Ok(format!("{}{known}", slot.get_or_init(|| reference)))
+}
+
+/// Brings the images that a service's manifests name into the node: built, read from an archive, or pulled by Docker.
+pub fn load_images(
+    session: &Session,
+    tenant: &Tenant,
+    deadline: Duration,
+) -> Result<String, Failure> {
+    let (door, node) = (&session.door, kind::node(&cluster(session)));
+    let failed = |error: crate::process::Error| error.into_failure(Exit::Setup, door.cancel());
+    let mut told = Vec::new();
+    for image in &tenant.service.images {
+        let at = |path: &Path| tenant.service.root.join(path);
+        match (&image.build, &image.archive) {
+            (Some(dir), _) => docker::build_as(
+                door,
+                &at(dir),
+                &image.name,
+                deadline,
+                session.lines(&own::stage(session, tenant)),
+            )?,
+            (None, Some(archive)) => docker::load(door, &at(archive), &image.name)?,
+            (None, None) => {}
+        }
+        let id = docker::ensure_image(door, &image.name, "the table of services")?;
+        let content = docker::content_name(&id);
+        let present = docker::node_images(door, &node).map_err(failed)?;
+        if present.contains(&content) && find(&present, &image.name).is_some() {
+            told.push(format!("{} is in the node already", image.name));
+            continue;
+        }
+        docker::stream_into_node(door, &image.name, &node).map_err(failed)?;
+        let name = listed(door, &node, &image.name)?;
+        docker::tag_in_node(door, &node, &name, &content).map_err(failed)?;
+        told.push(image.name.clone());
+    }
+    Ok(told.join(", "))
 }
 
 /// An import's exit status is not proof: the node's container runtime itself must list the image. Returns its name there.
@@ -314,12 +462,13 @@ fn find(names: &[String], image: &str) -> Option<String> {
 
 /// Applies namespace, Secret and PostgreSQL.
 pub fn deploy_postgres(session: &Session) -> Result<String, Failure> {
-    let namespace = Manifest::parse(manifest::NAMESPACE)?.set(
-        "Namespace",
-        "/metadata/name",
-        session.service.namespace.clone(),
-    );
-    let secret = manifest::secret("postgres", &json!({"password": session.password}));
+    let objects = postgres_objects(home(session), &session.password)?;
+    let note = ensure(session, home(session), (Level::Postgres, None), &objects)?;
+    Ok(format!("{}{note}", postgres_image()))
+}
+
+fn postgres_objects(home: &str, password: &str) -> Result<Vec<Value>, Failure> {
+    let secret = manifest::secret("postgres", &json!({"password": password}));
     let postgres = Manifest::parse(manifest::POSTGRES)?
         .set(
             "Deployment",
@@ -327,74 +476,89 @@ pub fn deploy_postgres(session: &Session) -> Result<String, Failure> {
             postgres_image(),
         )
         .set("Service", "/spec/ports/0/nodePort", POSTGRES);
-    let objects = [namespace.objects(), vec![secret], postgres.objects()].concat();
-    Ok(format!(
-        "{}{}",
-        postgres_image(),
-        ensure(session, Level::Postgres, &objects)?
-    ))
+    Ok([namespace(home)?, vec![secret], postgres.objects()].concat())
 }
 
-/// Applies objects unless an earlier run has applied the very same; says which. The namespace, if any, comes first in the list.
-fn ensure(session: &Session, level: Level, objects: &[Value]) -> Result<&'static str, Failure> {
+/// What PostgreSQL in a cluster is made from.
+pub fn postgres_fingerprint(only: Option<&str>, password: &str) -> Result<String, Failure> {
+    let objects = postgres_objects(only.unwrap_or(SHARED), password)?;
+    Ok(fingerprint(&[&Value::from(objects).to_string()]))
+}
+
+/// Applies objects unless an earlier run has applied the very same; says which. What others need to exist comes first: namespaces,
+/// then the definitions of custom resources.
+pub fn ensure(
+    session: &Session,
+    namespace: &str,
+    (level, whose): (Level, Option<&Tenant>),
+    objects: &[Value],
+) -> Result<&'static str, Failure> {
     let made_from = fingerprint(&[&Value::from(objects.to_vec()).to_string()]);
-    if session.is_made_from(level, &made_from) {
+    if session.is_made_from(level, whose, &made_from) {
         return Ok(" is used again: same objects");
     }
-    let why = session.why_made(level);
+    let why = session.why_made(level, whose);
     let mut objects = objects.to_vec();
     manifest::label(&mut objects, &labels(session));
-    let (namespaces, rest): (Vec<_>, Vec<_>) = objects
-        .into_iter()
-        .partition(|object| object["kind"] == "Namespace");
-    let kubectl = kubectl(session);
-    for objects in [namespaces, rest]
-        .iter()
-        .filter(|objects| !objects.is_empty())
-    {
-        kubectl.apply(objects)?;
+    let kubectl = kubectl(session, namespace);
+    for first in ["Namespace", "CustomResourceDefinition"] {
+        let (early, rest): (Vec<_>, Vec<_>) = objects
+            .into_iter()
+            .partition(|object| object["kind"] == first);
+        objects = rest;
+        if !early.is_empty() {
+            kubectl.apply(&early)?;
+            kubectl.await_definitions(&early)?;
+        }
     }
-    session.made_from(level, &made_from)?;
+    if !objects.is_empty() {
+        kubectl.apply(&objects)?;
+    }
+    session.made_from(level, whose, &made_from)?;
     Ok(why)
 }
 
 /// Waits until PostgreSQL's pod is ready over TCP, and keeps its address as this machine sees it.
 pub fn await_postgres(session: &Session, deadline: Duration) -> Result<String, Failure> {
-    kubectl(session).await_ready("app=postgres", deadline, || None)?;
-    record(session, "postgres")?;
-    let port = host_port(session, POSTGRES)?;
-    let database = |name: &str| Database {
+    await_pods(
+        session,
+        home(session),
+        "postgres",
+        session.run.dir(),
+        deadline,
+        || None,
+    )?;
+    let server = Database {
         host: "127.0.0.1".to_owned(),
-        port,
+        port: host_port(session, POSTGRES)?,
         user: USER.to_owned(),
-        name: name.to_owned(),
+        name: DATABASE.to_owned(),
         password: session.password.clone(),
     };
-    session
-        .made
-        .unmigrated
-        .get_or_init(|| database(UNMIGRATED_DATABASE));
-    Ok(session
-        .made
-        .database
-        .get_or_init(|| database(DATABASE))
-        .url())
+    Ok(session.made.server.get_or_init(|| server).url())
 }
 
-/// Applies Data Storage, and a second one on the empty database.
-pub fn deploy_datastorage(session: &Session) -> Result<String, Failure> {
+/// Applies a service's Data Storage, and a second one on the empty database where the service wants it.
+pub fn deploy_datastorage(session: &Session, tenant: &Tenant) -> Result<String, Failure> {
     let image = Session::made(&session.made.image, "the Data Storage image")?;
-    let mut objects = Vec::new();
-    for (name, database, node_port) in [
-        ("datastorage", DATABASE, DATASTORAGE),
-        ("datastorage-unmigrated", UNMIGRATED_DATABASE, UNMIGRATED),
-    ] {
+    let ports = node_ports(tenant);
+    let mut wanted = vec![("datastorage", tenant.database.clone(), ports.datastorage)];
+    if tenant.service.has(Component::Unmigrated) {
+        wanted.push((
+            "datastorage-unmigrated",
+            session.unmigrated_name(),
+            ports.unmigrated,
+        ));
+    }
+    let mut objects = namespace(&tenant.namespace)?;
+    for (name, database, node_port) in wanted {
+        let server = format!("postgres.{}", home(session));
         let config = crate::datastorage::Config {
-            listen: ("0.0.0.0", 8080),
-            database: ("postgres", 5432, database, USER),
+            listen: ("0.0.0.0", LISTEN),
+            database: (&server, 5432, &database, USER),
             secrets: "/etc/datastorage/secrets/db-secrets.yaml".into(),
             queue: "/var/lib/datastorage/queue".into(),
-            profile: &session.service.profile,
+            profile: &tenant.service.profile,
         };
         let secrets = crate::datastorage::secrets(USER, &session.password);
         objects.push(manifest::config_map(
@@ -412,66 +576,156 @@ pub fn deploy_datastorage(session: &Session) -> Result<String, Failure> {
             .set("Service", "/spec/ports/0/nodePort", node_port);
         objects.extend(deployment.objects());
     }
-    let note = ensure(session, Level::DataStorage, &objects)?;
-    let url = |node_port| {
-        Ok(format!(
-            "http://127.0.0.1:{}",
-            host_port(session, node_port)?
-        ))
+    let note = ensure(
+        session,
+        &tenant.namespace,
+        (Level::DataStorage, Some(tenant)),
+        &objects,
+    )?;
+    if tenant.service.has(Component::Unmigrated) {
+        let url = url(session, ports.unmigrated)?;
+        tenant.unmigrated_url.get_or_init(|| url);
+    }
+    let url = url(session, ports.datastorage)?;
+    Ok(format!("{}{note}", tenant.url.get_or_init(|| url)))
+}
+
+fn url(session: &Session, node_port: u16) -> Result<String, Failure> {
+    Ok(format!(
+        "http://127.0.0.1:{}",
+        host_port(session, node_port)?
+    ))
+}
+
+/// Waits for the pod's Ready condition, then for Data Storage itself on the path that the suite takes.
+pub fn await_datastorage(
+    session: &Session,
+    tenant: &Tenant,
+    deadline: Duration,
+) -> Result<String, Failure> {
+    let mut health = Health::of(Session::made(&tenant.url, "Data Storage's address")?);
+    await_pods(
+        session,
+        &tenant.namespace,
+        "datastorage",
+        &tenant.dir,
+        deadline,
+        || session.look(&mut health).err(),
+    )?;
+    session.await_health(tenant, deadline)
+}
+
+/// Applies the service itself, or its double under the service's name.
+pub fn deploy_service(session: &Session, tenant: &Tenant) -> Result<String, Failure> {
+    let node_port = node_ports(tenant).service;
+    let name = tenant.service.name.as_str();
+    let objects = if tenant.service.has(Component::Double) {
+        let image = Session::made(&session.made.double_image, "the double's image")?;
+        Manifest::parse(manifest::DOUBLE)?
+            .rename("double", name)
+            .set(
+                "Deployment",
+                "/spec/template/spec/containers/0/image",
+                image.clone(),
+            )
+            .set("Service", "/spec/ports/0/nodePort", node_port)
+            .objects()
+    } else {
+        own::objects(session, tenant, node_port)?
     };
-    let (url, unmigrated_url) = (url(DATASTORAGE)?, url(UNMIGRATED)?);
-    session.made.unmigrated_url.get_or_init(|| unmigrated_url);
-    Ok(format!("{}{note}", session.made.url.get_or_init(|| url)))
+    let listens = objects
+        .iter()
+        .any(|object| object["kind"] == "Service" && object["metadata"]["name"] == name);
+    let objects = [namespace(&tenant.namespace)?, objects].concat();
+    let note = ensure(
+        session,
+        &tenant.namespace,
+        (Level::Service, Some(tenant)),
+        &objects,
+    )?;
+    if !listens {
+        return Ok(format!("{} objects{note}", objects.len()));
+    }
+    let url = url(session, node_port)?;
+    Ok(format!("{}{note}", tenant.service_url.get_or_init(|| url)))
 }
 
-/// Waits for the pod's Ready condition, then for the service itself on the path that the suite takes.
-pub fn await_datastorage(session: &Session, deadline: Duration) -> Result<String, Failure> {
-    let mut health = Health::of(Session::made(&session.made.url, "Data Storage's address")?);
-    kubectl(session).await_ready("app=datastorage", deadline, || {
-        session.look(&mut health).err()
-    })?;
-    record(session, "datastorage")?;
-    session.await_health(deadline)
+/// Waits for the pods of the service; a double also answers for itself.
+pub fn await_service(
+    session: &Session,
+    tenant: &Tenant,
+    deadline: Duration,
+) -> Result<String, Failure> {
+    if tenant.service.has(Component::Double) {
+        await_pods(
+            session,
+            &tenant.namespace,
+            &tenant.service.name,
+            &tenant.dir,
+            deadline,
+            || None,
+        )?;
+        return session.await_service(tenant, deadline);
+    }
+    for label in &tenant.service.ready {
+        kubectl(session, &tenant.namespace).await_ready(label, deadline, |_| {}, || None)?;
+    }
+    Ok(tenant.service_url.get().cloned().unwrap_or_default())
 }
 
-/// Follows the logs of an application into a file, so that a pod which is gone when something fails has still spoken.
-fn record(session: &Session, app: &str) -> Result<(), Failure> {
-    let follow = [
-        "logs",
-        "--follow",
-        "--all-containers",
-        "--ignore-errors",
-        "--selector",
-        &format!("app={app}"),
-        "--tail",
-        "-1",
-    ];
-    let log = session.run.dir().join(format!("{app}.log"));
-    let follower = kubectl(session).cmd().args(follow).spawn(&log);
-    follower
-        .map(drop)
-        .map_err(|error| error.into_failure(Exit::Setup, session.door.cancel()))
+/// Waits until an application's pods are ready, and follows the log of each from its container's start into a file, so that a pod
+/// which is gone when something fails has still spoken.
+fn await_pods(
+    session: &Session,
+    namespace: &str,
+    app: &str,
+    dir: &Path,
+    deadline: Duration,
+    hopeless: impl FnMut() -> Option<Failure>,
+) -> Result<String, Failure> {
+    let kubectl = kubectl(session, namespace);
+    let log = dir.join(format!("{app}.log"));
+    let follow = |pod: &str| {
+        let logs =
+            kubectl
+                .cmd()
+                .args(["logs", "--follow", "--all-containers", "--tail", "-1", pod]);
+        // Without a follower the log is still read when something fails.
+        drop(logs.spawn(&log));
+    };
+    kubectl.await_ready(&format!("app={app}"), deadline, follow, hopeless)
 }
 
-/// Keeps what the cluster knows: objects, events, logs. Secrets are left out.
+/// Keeps what the cluster knows of each of the run's namespaces: objects, events, logs. Secrets are left out.
 pub fn collect(session: &Session, door: &Door) {
-    let kubectl = kubectl(session).through(door);
     if !kubeconfig(session).exists() {
         return;
     }
+    for tenant in &session.tenants {
+        collect_from(
+            &kubectl(session, &tenant.namespace).through(door),
+            &tenant.dir,
+        );
+    }
+    if session.is_shared() {
+        collect_from(&kubectl(session, SHARED).through(door), session.run.dir());
+    }
+}
+
+fn collect_from(kubectl: &Kubectl, dir: &Path) {
     let keep = |name: &str, text: String| {
         drop(crate::state::write_private(
-            &session.run.dir().join(name),
+            &dir.join(name),
             text.as_bytes(),
         ));
     };
     let read = |args: &[&str]| {
-        kubectl
+        let asked = kubectl
             .cmd()
             .args(args)
             .deadline(Duration::from_secs(15))
-            .read()
-            .unwrap_or_else(|error| error.to_string())
+            .read();
+        asked.unwrap_or_else(|error| error.to_string())
     };
     keep(
         "pods.yaml",
@@ -481,24 +735,24 @@ pub fn collect(session: &Session, door: &Door) {
         "events.txt",
         read(&["get", "events", "--sort-by", ".lastTimestamp"]),
     );
-    let pods = read(&["get", "pods", "--output", "json"]);
-    let pods: Value = serde_json::from_str(&pods).unwrap_or_default();
-    for pod in pods["items"]
+    let pods: Value =
+        serde_json::from_str(&read(&["get", "pods", "--output", "json"])).unwrap_or_default();
+    let names = pods["items"]
         .as_array()
         .into_iter()
         .flatten()
-        .filter_map(|pod| pod["metadata"]["name"].as_str())
-    {
+        .filter_map(|pod| pod["metadata"]["name"].as_str());
+    for pod in names {
         keep(
             &format!("{pod}.log"),
             read(&["logs", pod, "--all-containers", "--tail", "2000"]),
         );
-        if let Ok(previous) = kubectl
+        let previous = kubectl
             .cmd()
             .args(["logs", pod, "--previous"])
             .deadline(Duration::from_secs(10))
-            .read()
-        {
+            .read();
+        if let Ok(previous) = previous {
             keep(&format!("{pod}.previous.log"), previous);
         }
     }

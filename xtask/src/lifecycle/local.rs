@@ -1,9 +1,12 @@
-//! The stages of a run without Docker: embedded PostgreSQL and Data Storage as processes of this machine (D8).
+//! The stages of a run without Docker: embedded PostgreSQL, Data Storage and services as processes of this machine (D8).
 
-use std::path::Path;
-use std::time::{Duration, Instant};
+use std::collections::BTreeMap;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::sync::PoisonError;
+use std::time::Duration;
 
-use embedded_postgres::{Installation, Options, Server as EmbeddedServer, Wanted, locate};
+use embedded_postgres::{Installation, Options, Server as EmbeddedServer, Tcp, Wanted, locate};
 use tokio::runtime::Runtime;
 
 use crate::database::{Database, Server};
@@ -11,22 +14,30 @@ use crate::datastorage::Config;
 use crate::exit::{Exit, Failure};
 use crate::image::{fingerprint, hex};
 use crate::lifecycle::KEPT_FOR;
-use crate::lifecycle::release;
+use crate::lifecycle::launch::{Address, Launch};
 use crate::lifecycle::session::{Level, Session};
+use crate::lifecycle::tenant::Tenant;
 use crate::paths::Paths;
-use crate::process::{Door, tail_of};
+use crate::process::Door;
+use crate::service::Component;
 use crate::state::{Resource, Run, write_private};
 use crate::tools::cargo;
 
 /// How long clean-up waits for a server that the user named; it may have gone for good.
 const UNREACHABLE: Duration = Duration::from_secs(5);
-/// The variable that tells Data Storage where to write the address it listens on.
-const ADDRESS_FILE: &str = "DATASTORAGE_ADDRESS_FILE";
-/// The database of the second Data Storage: every cluster has it, and nothing is ever applied to it here.
-const UNMIGRATED: &str = "postgres";
+/// Connections that PostgreSQL takes: enough for the pools of as many services as a run can hold.
+const CONNECTIONS: u16 = 400;
 
 /// PostgreSQL's binaries are there, fetched if need be.
 pub fn preflight(session: &Session) -> Result<String, Failure> {
+    if session.integration && integration(session).is_none() {
+        let what = format!(
+            "{} has no ports of an integration tier",
+            session.tenants[0].service.name
+        );
+        return Err(Failure::new(Exit::Usage, what)
+            .next("add `integration` to its entry in the table of services"));
+    }
     if session.postgres_url.is_some() {
         return Ok("the PostgreSQL of --postgres-url".to_owned());
     }
@@ -87,32 +98,45 @@ pub fn deploy_postgres(session: &Session) -> Result<String, Failure> {
     let found = installation(&session.door, &session.paths, |text| {
         session.report.note(text);
     })?;
-    let made_from = fingerprint(&[&found.version, &found.bin.display().to_string()]);
-    let why = session.why_made(Level::Postgres);
+    let made_from = server_fingerprint(&found);
+    let why = session.why_made(Level::Postgres, None);
     let kept = session
-        .is_made_from(Level::Postgres, &made_from)
+        .is_made_from(Level::Postgres, None, &made_from)
         .then(|| kept_postgres(session))
         .flatten();
-    let (database, note) = if let Some(database) = kept {
-        (database, ", used again: same binaries")
+    let (server, note) = if let Some(server) = kept {
+        (server, ", used again: same binaries")
     } else {
         forget(session)?;
+        let port = integration(session).map(|ports| ports.postgres);
         (
-            start_postgres(&found, &session.run, &session.runtime, &session.password)?,
+            start_postgres(
+                &found,
+                &session.run,
+                &session.runtime,
+                &session.password,
+                port,
+            )?,
             why,
         )
     };
-    session.made_from(Level::Postgres, &made_from)?;
-    let note = format!(
-        "PostgreSQL {} on port {}{note}",
-        found.version, database.port
-    );
-    session.made.unmigrated.get_or_init(|| Database {
-        name: UNMIGRATED.to_owned(),
-        ..database.clone()
-    });
-    session.made.database.get_or_init(|| database);
+    session.made_from(Level::Postgres, None, &made_from)?;
+    let note = format!("PostgreSQL {} on port {}{note}", found.version, server.port);
+    session.made.server.get_or_init(|| server);
     Ok(note)
+}
+
+/// What an embedded server is made from.
+pub fn server_fingerprint(found: &Installation) -> String {
+    fingerprint(&[&found.version, &found.bin.display().to_string()])
+}
+
+/// The ports of the integration tier, where they were asked for.
+fn integration(session: &Session) -> Option<crate::service::Integration> {
+    session.tenants[0]
+        .service
+        .integration
+        .filter(|_| session.integration)
 }
 
 /// The server that an earlier run kept, its life prolonged; none if it is gone.
@@ -152,9 +176,12 @@ pub fn start_postgres(
     run: &Run,
     runtime: &Runtime,
     password: &str,
+    port: Option<u16>,
 ) -> Result<Database, Failure> {
     let options = Options {
         password: Some(password.to_owned()),
+        tcp: port.map_or(Tcp::AnyPort, Tcp::Port),
+        max_connections: CONNECTIONS,
         client_connection_check_interval: Some(Duration::from_millis(500)),
         ..Options::default()
     };
@@ -185,7 +212,7 @@ fn hand_over(server: EmbeddedServer, run: &Run, runtime: &Runtime) -> Result<Dat
     Ok(database)
 }
 
-/// Makes two databases on the server that the user named; they are dropped with the run, whoever ends it.
+/// Makes databases on the server that the user named: one for each service and an empty one; they are dropped with the run, whoever ends it.
 fn adopt(session: &Session, url: &str) -> Result<String, Failure> {
     let server = Server::parse(url)?;
     let config = migrations::Config::new(server.secret_url("postgres"));
@@ -197,9 +224,8 @@ fn adopt(session: &Session, url: &str) -> Result<String, Failure> {
         .map_err(failed)?;
     let secret = session.run.dir().join("postgres-url");
     write_private(&secret, server.secret_url("postgres").as_bytes()).map_err(Failure::setup)?;
-    let name = session.run.id().replace('-', "_");
-    let unmigrated = format!("{name}_unmigrated");
-    for database in [&name, &unmigrated] {
+    let names = session.tenants.iter().map(|tenant| tenant.database.clone());
+    for database in names.chain([session.unmigrated_name()]) {
         let resource = Resource::Database {
             name: database.clone(),
             url_file: secret.clone(),
@@ -207,23 +233,44 @@ fn adopt(session: &Session, url: &str) -> Result<String, Failure> {
         session.run.will_make(resource).map_err(Failure::setup)?;
         session
             .runtime
-            .block_on(migrations::create_database(&config, database))
+            .block_on(migrations::create_database(&config, &database))
             .map_err(failed)?;
     }
-    session
-        .made
-        .unmigrated
-        .get_or_init(|| server.database(&unmigrated));
     Ok(session
         .made
-        .database
-        .get_or_init(|| server.database(&name))
+        .server
+        .get_or_init(|| server.database(""))
         .url())
 }
 
 /// The embedded server answered before its stage ended; nothing is left to wait for.
 pub fn await_postgres(session: &Session) -> Result<String, Failure> {
-    Session::made(&session.made.database, "the database").map(Database::url)
+    Session::made(&session.made.server, "the PostgreSQL server").map(Database::url)
+}
+
+/// Kills the embedded server of a run with SIGKILL and starts it again on the same data and port (D9).
+pub fn kill_postgres(run: &Run) -> Result<(), Failure> {
+    let runtime = crate::lifecycle::session::runtime().map_err(Failure::setup)?;
+    for resource in run.state().resources {
+        if let Resource::Postgres { dir } = resource {
+            let killed = runtime.block_on(async {
+                let mut server = EmbeddedServer::attach(&dir).await?;
+                server.kill().await?;
+                server.restart().await?;
+                Ok::<_, embedded_postgres::Error>(server)
+            });
+            let _entered = runtime.enter();
+            // The state file is not touched: the run that wrote it may be under way.
+            return killed
+                .and_then(|server| server.detach(&run.id(), KEPT_FOR))
+                .map(drop)
+                .map_err(Failure::setup);
+        }
+    }
+    Err(Failure::new(
+        Exit::Preflight,
+        "this run has no PostgreSQL of its own",
+    ))
 }
 
 /// Stops an embedded server by its directory and removes it; one that is gone is no error.
@@ -253,61 +300,74 @@ pub fn drop_database(name: &str, url_file: &Path) -> Result<(), String> {
         .map_err(|error| error.to_string())
 }
 
-/// Starts Data Storage, and a second one on the empty database, each on a port that the system chooses; uses both again if an
-/// earlier run kept them and they are the same.
-pub fn deploy_datastorage(session: &Session, deadline: Duration) -> Result<String, Failure> {
+/// Starts Data Storage, and a second one on the empty database where the service wants it, each on a port that the system
+/// chooses; uses them again if an earlier run kept them and they are the same.
+pub fn deploy_datastorage(
+    session: &Session,
+    tenant: &Tenant,
+    deadline: Duration,
+) -> Result<String, Failure> {
     let binary = Session::made(&session.made.datastorage, "the Data Storage binary")?;
-    let content = std::fs::read(binary)
-        .map_err(|error| Failure::setup(format!("cannot read {}: {error}", binary.display())))?;
-    let pair = [
-        (
-            "datastorage",
-            Session::made(&session.made.database, "the database")?,
-        ),
-        (
+    let mut wanted = vec![("datastorage", session.database(tenant)?, &tenant.url)];
+    if tenant.service.has(Component::Unmigrated) {
+        wanted.push((
             "datastorage-unmigrated",
-            Session::made(&session.made.unmigrated, "the empty database")?,
-        ),
-    ];
-    let configs = pair.map(|(name, database)| config(session, name, database).yaml());
-    let made_from = fingerprint(&[&hex(&content), &configs[0], &configs[1]]);
-    let answering = pair.map(|(name, _)| answering(&session.run.dir().join(name)));
-    if let [Some(url), Some(unmigrated)] = answering
-        && session.is_made_from(Level::DataStorage, &made_from)
-    {
-        session.made.unmigrated_url.get_or_init(|| unmigrated);
-        return Ok(format!(
-            "{} is used again: same binary and configuration",
-            session.made.url.get_or_init(|| url)
+            session.unmigrated()?,
+            &tenant.unmigrated_url,
         ));
     }
-    let why = session.why_made(Level::DataStorage);
-    let [url, unmigrated] = pair.map(|(name, database)| start(session, name, database, deadline));
-    let (url, unmigrated) = (url?, unmigrated?);
-    session.made_from(Level::DataStorage, &made_from)?;
-    session.made.unmigrated_url.get_or_init(|| unmigrated);
-    Ok(format!("{}{why}", session.made.url.get_or_init(|| url)))
+    let configs: Vec<_> = wanted
+        .iter()
+        .map(|(name, database, _)| config(session, tenant, name, database).yaml())
+        .collect();
+    let made_from = fingerprint(&[&content(binary)?, &configs.concat()]);
+    let kept: Option<Vec<_>> = wanted
+        .iter()
+        .map(|(name, ..)| Launch::answering(&tenant.dir.join(name)))
+        .collect();
+    if let Some(urls) = kept
+        && session.is_made_from(Level::DataStorage, Some(tenant), &made_from)
+    {
+        for ((.., slot), url) in wanted.iter().zip(urls) {
+            slot.get_or_init(|| url);
+        }
+        return Ok(format!(
+            "{} is used again: same binary and configuration",
+            Session::made(&tenant.url, "its address")?
+        ));
+    }
+    let why = session.why_made(Level::DataStorage, Some(tenant));
+    for (name, database, slot) in wanted {
+        let url = start_datastorage(session, tenant, name, &database, deadline)?;
+        slot.get_or_init(|| url);
+    }
+    session.made_from(Level::DataStorage, Some(tenant), &made_from)?;
+    Ok(format!(
+        "{}{why}",
+        Session::made(&tenant.url, "its address")?
+    ))
 }
 
-/// The address of a Data Storage that an earlier run kept, if it still answers there.
-fn answering(dir: &Path) -> Option<String> {
-    let address = std::fs::read_to_string(dir.join("address")).ok()?;
-    let url = format!("http://{}", address.trim());
-    let agent: ureq::Agent = ureq::Agent::config_builder()
-        .timeout_global(Some(Duration::from_secs(1)))
-        .build()
-        .into();
-    agent
-        .get(format!("{url}/health/live"))
-        .call()
-        .ok()
-        .map(|_| url)
+/// What a binary is, for a fingerprint.
+fn content(binary: &Path) -> Result<String, Failure> {
+    let bytes = std::fs::read(binary)
+        .map_err(|error| Failure::setup(format!("cannot read {}: {error}", binary.display())))?;
+    Ok(hex(&bytes))
 }
 
-fn config<'a>(session: &'a Session, name: &str, database: &'a Database) -> Config<'a> {
-    let dir = session.run.dir().join(name);
+fn config<'a>(
+    session: &'a Session,
+    tenant: &'a Tenant,
+    name: &str,
+    database: &'a Database,
+) -> Config<'a> {
+    let dir = tenant.dir.join(name);
+    // The tier's number is the first one's; the second is reached by its variable only.
+    let port = integration(session)
+        .filter(|_| name == "datastorage")
+        .map_or(0, |ports| ports.datastorage);
     Config {
-        listen: ("127.0.0.1", 0),
+        listen: ("127.0.0.1", port),
         database: (
             &database.host,
             database.port,
@@ -316,72 +376,145 @@ fn config<'a>(session: &'a Session, name: &str, database: &'a Database) -> Confi
         ),
         secrets: dir.join("db-secrets.yaml"),
         queue: dir.join("queue"),
-        profile: &session.service.profile,
+        profile: &tenant.service.profile,
     }
 }
 
-fn start(
+fn start_datastorage(
     session: &Session,
+    tenant: &Tenant,
     name: &str,
     database: &Database,
     deadline: Duration,
 ) -> Result<String, Failure> {
     let binary = Session::made(&session.made.datastorage, "the Data Storage binary")?;
-    let dir = session.run.dir().join(name);
-    let (config_path, secrets, address) = (
-        dir.join("config.yaml"),
-        dir.join("db-secrets.yaml"),
-        dir.join("address"),
-    );
-    let config = config(session, name, database);
+    let dir = own_directory(session, tenant, name)?;
+    let secrets = crate::datastorage::secrets(&database.user, &database.password);
+    write_private(&dir.join("db-secrets.yaml"), secrets.as_bytes()).map_err(Failure::setup)?;
+    let config_path = dir.join("config.yaml");
+    write_private(
+        &config_path,
+        config(session, tenant, name, database).yaml().as_bytes(),
+    )
+    .map_err(Failure::setup)?;
+    let launch = Launch {
+        name: name.to_owned(),
+        cwd: None,
+        log: tenant.dir.join(format!("{name}.log")),
+        command: vec![binary.display().to_string()],
+        env: BTreeMap::from([("CONFIG_PATH".to_owned(), config_path.display().to_string())]),
+        address: Address::Written {
+            file: "DATASTORAGE_ADDRESS_FILE".to_owned(),
+            again: "DATASTORAGE_SERVER_PORT".to_owned(),
+            whole: false,
+        },
+        dir,
+    };
+    start(session, &launch, deadline)
+}
+
+/// Starts the service itself, or its double, beside its Data Storage.
+pub fn deploy_service(
+    session: &Session,
+    tenant: &Tenant,
+    deadline: Duration,
+) -> Result<String, Failure> {
+    let service = &tenant.service;
+    if service.has(Component::Own) && service.process.is_empty() {
+        return Ok("the table names no process for it on this machine".to_owned());
+    }
+    let name = service.name.as_str();
+    // Data Storage's own directory has that name where it is the service.
+    let dir = own_directory(session, tenant, "service")?;
+    let log = tenant.dir.join(format!("{name}.log"));
+    let (made_from, launch) = if service.has(Component::Double) {
+        let binary = Session::made(&session.made.double, "the double's binary")?;
+        let datastorage = Session::made(&tenant.url, "Data Storage's address")?;
+        let text = |value: &str| value.to_owned();
+        let env = BTreeMap::from([
+            (text(e2e_env::double::SERVICE), text(name)),
+            (text(e2e_env::DATASTORAGE_URL), datastorage.clone()),
+            (text(e2e_env::double::LISTEN_ADDRESS), text("127.0.0.1:0")),
+            (
+                text(e2e_env::double::AUDIT_JOURNAL_DIR),
+                dir.join("journal").display().to_string(),
+            ),
+        ]);
+        let launch = Launch {
+            name: text(name),
+            cwd: None,
+            log,
+            command: vec![binary.display().to_string()],
+            env,
+            address: Address::Written {
+                file: text(e2e_env::double::ADDRESS_FILE),
+                again: text(e2e_env::double::LISTEN_ADDRESS),
+                whole: true,
+            },
+            dir: dir.clone(),
+        };
+        (fingerprint(&[&content(binary)?, datastorage]), launch)
+    } else {
+        let address = format!("127.0.0.1:{}", free_port(service.ports.service)?);
+        let mut env = session.environment(tenant);
+        env.insert(e2e_env::PGPASSWORD.to_owned(), session.password());
+        env.insert(e2e_env::double::LISTEN_ADDRESS.to_owned(), address.clone());
+        let launch = Launch {
+            name: name.to_owned(),
+            cwd: Some(service.root.clone()),
+            log,
+            command: service.process.clone(),
+            env,
+            address: Address::Given(address),
+            dir: dir.clone(),
+        };
+        // What a team's command runs is not known here: it is always started anew.
+        (String::new(), launch)
+    };
+    if let Some(url) = Launch::answering(&dir)
+        && session.is_made_from(Level::Service, Some(tenant), &made_from)
+        && service.has(Component::Double)
+    {
+        return Ok(format!(
+            "{} is used again: same binary and Data Storage",
+            tenant.service_url.get_or_init(|| url)
+        ));
+    }
+    let why = session.why_made(Level::Service, Some(tenant));
+    let url = start(session, &launch, deadline)?;
+    session.made_from(Level::Service, Some(tenant), &made_from)?;
+    Ok(format!("{}{why}", tenant.service_url.get_or_init(|| url)))
+}
+
+/// A port of this machine: the wanted one where it is free, else any.
+fn free_port(wanted: Option<u16>) -> Result<u16, Failure> {
+    let bound = wanted.and_then(|port| TcpListener::bind(("127.0.0.1", port)).ok());
+    let bound = bound.map_or_else(|| TcpListener::bind(("127.0.0.1", 0)), Ok);
+    Ok(bound
+        .and_then(|listener| listener.local_addr())
+        .map_err(Failure::setup)?
+        .port())
+}
+
+/// The directory of one of a service's programs, recorded before it is made.
+fn own_directory(session: &Session, tenant: &Tenant, name: &str) -> Result<PathBuf, Failure> {
+    let dir = tenant.dir.join(name);
     session
         .run
         .will_make(Resource::Directory { path: dir.clone() })
         .map_err(Failure::setup)?;
     std::fs::create_dir_all(&dir)
         .map_err(|error| Failure::setup(format!("cannot make {}: {error}", dir.display())))?;
-    write_private(
-        &secrets,
-        crate::datastorage::secrets(&database.user, &database.password).as_bytes(),
-    )
-    .map_err(Failure::setup)?;
-    write_private(&config_path, config.yaml().as_bytes()).map_err(Failure::setup)?;
-    // An earlier run may have kept one that is not the same; its address would be taken for this one's.
-    release::end_processes(&release::mark(ADDRESS_FILE, &address.display().to_string()))
-        .map_err(Failure::setup)?;
-    drop(std::fs::remove_file(&address));
-    let log = session.run.dir().join(format!("{name}.log"));
-    let child = session
-        .door
-        .cmd(binary)
-        .env("CONFIG_PATH", &config_path)
-        .env(ADDRESS_FILE, &address)
-        .spawn(&log)
-        .map_err(|error| error.into_failure(Exit::Setup, session.door.cancel()))?;
-    let began = Instant::now();
-    loop {
-        if let Ok(address) = std::fs::read_to_string(&address) {
-            session
-                .made
-                .children
-                .lock()
-                .unwrap_or_else(std::sync::PoisonError::into_inner)
-                .push(child);
-            return Ok(format!("http://{}", address.trim()));
-        }
-        session.door.cancel().check()?;
-        if let Some(how) = child.died() {
-            return Err(Failure::new(Exit::Setup, format!("{name} ended at start"))
-                .seen(how)
-                .next(format!("its whole log is {}", log.display())));
-        }
-        if began.elapsed() > deadline {
-            return Err(Failure::new(
-                Exit::Deadline,
-                format!("{name} did not listen within {} s", deadline.as_secs()),
-            )
-            .seen(tail_of(&log)));
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    Ok(dir)
+}
+
+fn start(session: &Session, launch: &Launch, deadline: Duration) -> Result<String, Failure> {
+    let (child, url) = launch.start(&session.door, deadline)?;
+    session
+        .made
+        .children
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .push(child);
+    Ok(url)
 }

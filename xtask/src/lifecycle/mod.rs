@@ -1,19 +1,25 @@
 //! The life of a run: plan it, walk the plan, keep the evidence of a failure, remove what was made.
 
+pub mod decide;
 pub mod evidence;
 pub mod kind;
+pub mod launch;
 pub mod local;
+pub mod own;
 pub mod plan;
 pub mod release;
 pub mod session;
+pub mod tenant;
 pub mod walk;
 
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use crate::exit::{Exit, Failure};
 use crate::history::History;
-use crate::report::{Event, Timing, table};
-use plan::{Plan, Stage, Step};
+use crate::report::{Event, Outcome, Timing, table};
+use plan::{Id, Plan, Stage, Step};
 use session::Session;
 
 /// What happens to a run's environment after its tests.
@@ -51,17 +57,19 @@ pub fn run(session: &Session, plan: &Plan, keep: Keep) -> Result<(), Failure> {
     let work: Vec<Stage> = plan
         .stages
         .iter()
-        .filter(|stage| !matches!(stage.step, Step::CollectEvidence | Step::TearDown))
+        .filter(|stage| !matches!(stage.id.step, Step::CollectEvidence | Step::TearDown))
         .cloned()
         .collect();
     let cancel = session.door.cancel().clone();
-    let walked = walk::walk(&work, session.width(), &session.report, &cancel, |stage| {
-        session.perform(stage)
-    });
+    let walked = walk::walk(
+        &work,
+        Session::budget(),
+        &session.report,
+        &cancel,
+        |stage| session.perform(stage),
+    );
     let mut timings = walked.timings;
-    let mut failure = walked
-        .failure
-        .map(|(step, failure)| in_stage(step, failure));
+    let mut failure = together(walked.failures, session.tenants.len());
 
     if failure.is_some() {
         // Through one more signal: a person who pressed Ctrl-C once still wants to know; twice, no longer.
@@ -99,12 +107,79 @@ pub fn run(session: &Session, plan: &Plan, keep: Keep) -> Result<(), Failure> {
     let history = session.paths.history();
     History::load(&history).learn(session.place, &timings, &history);
     crate::report::print(&table(&timings, session.report.elapsed()));
+    if session.is_shared() {
+        crate::report::print(&outcomes(session, &timings));
+    }
     failure.map_or(Ok(()), Err)
 }
 
-fn in_stage(step: Step, failure: Failure) -> Failure {
+/// The failures of a run as one, whose exit code is the first one's.
+fn together(failures: Vec<(Id, Failure)>, services: usize) -> Option<Failure> {
+    let mut failures: Vec<_> = failures
+        .into_iter()
+        .map(|(id, failure)| (id.service.clone(), in_stage(&id, failure)))
+        .collect();
+    if failures.len() < 2 {
+        return failures.pop().map(|(_, failure)| failure);
+    }
+    let exit = failures[0].1.exit;
+    let names: BTreeSet<_> = failures
+        .iter()
+        .filter_map(|(service, _)| service.as_deref())
+        .collect();
+    let what = format!(
+        "{} of {services} services failed: {}",
+        names.len(),
+        names.into_iter().collect::<Vec<_>>().join(", ")
+    );
+    let told: Vec<_> = failures
+        .iter()
+        .map(|(_, failure)| failure.to_string())
+        .collect();
+    Some(Failure::new(exit, what).seen(told.join("\n")))
+}
+
+/// Each service with how its part of the run ended.
+fn outcomes(session: &Session, timings: &[Timing]) -> String {
+    let mut text = String::new();
+    for tenant in &session.tenants {
+        let name = &tenant.service.name;
+        let own = || {
+            timings
+                .iter()
+                .filter(|timing| timing.id.service.as_ref() == Some(name))
+        };
+        let row = if let Some(timing) = own().find(|timing| timing.outcome == Outcome::Failed) {
+            format!(
+                "{name:<24} failed: {}: {}",
+                timing.id.step.name(),
+                timing.note
+            )
+        } else if let Some(timing) = own().find(|timing| timing.id.step == Step::RunSuite) {
+            format!(
+                "{name:<24} {} ({:.1} s)",
+                if timing.outcome == Outcome::Ok {
+                    &timing.note
+                } else {
+                    "stopped"
+                },
+                timing.took.as_secs_f64()
+            )
+        } else if own()
+            .any(|timing| timing.id.step == Step::AwaitDataStorage && timing.outcome == Outcome::Ok)
+        {
+            format!("{name:<24} up")
+        } else {
+            format!("{name:<24} did not run")
+        };
+        writeln!(text, "{row}").unwrap_or_default();
+    }
+    text
+}
+
+fn in_stage(id: &Id, failure: Failure) -> Failure {
     Failure {
-        what: format!("{}: {}", step.name(), failure.what),
+        what: format!("{}: {}", id.name(), failure.what),
         ..failure
     }
 }
@@ -116,7 +191,8 @@ fn finish(
     cancel: &crate::cancel::Cancel,
     work: impl FnOnce() -> Result<String, Failure>,
 ) -> Option<Failure> {
-    let (timing, result) = walk::timed(step.name(), &session.report, cancel, work);
+    let id = Id::from(step);
+    let (timing, result) = walk::timed(&id, &session.report, cancel, work);
     timings.push(timing);
-    result.err().map(|failure| in_stage(step, failure))
+    result.err().map(|failure| in_stage(&id, failure))
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::history::History;
+use crate::service::{Component, Service, Tests};
 
 /// Where a run's PostgreSQL and Data Storage live.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -36,7 +37,9 @@ pub enum Step {
     Preflight,
     /// Builds the Data Storage binary.
     BuildDataStorage,
-    /// Builds the suite's test binary.
+    /// Builds the binary that stands in for services.
+    BuildDouble,
+    /// Builds the suites' test binary.
     BuildSuite,
     /// Creates the Kind cluster.
     CreateCluster,
@@ -44,22 +47,41 @@ pub enum Step {
     LoadPostgres,
     /// Streams Data Storage's image into the node.
     LoadDataStorage,
+    /// Streams the double's image into the node.
+    LoadDouble,
+    /// Builds or finds a service's own images and streams them into the node.
+    LoadService,
     /// Starts PostgreSQL.
     DeployPostgres,
     /// Waits until PostgreSQL answers.
     AwaitPostgres,
-    /// Applies the service's migration profile.
+    /// Applies a service's migration profile.
     Migrate,
-    /// Starts Data Storage, and a second one on an empty database.
+    /// Starts Data Storage, and a second one on an empty database where the service wants it.
     DeployDataStorage,
     /// Waits until Data Storage is ready.
     AwaitDataStorage,
-    /// Runs the service's tests.
+    /// Starts the service itself, or its double.
+    DeployService,
+    /// Waits until the service is ready.
+    AwaitService,
+    /// Runs a service's tests.
     RunSuite,
     /// Gathers what explains a failure; only after one.
     CollectEvidence,
     /// Removes everything that the run made.
     TearDown,
+}
+
+/// What a stage asks of the machine while it runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Load {
+    /// Waits for others most of the time.
+    Light,
+    /// Keeps a core busy.
+    Heavy,
+    /// Is a suite: memory and a part of a core.
+    Suite,
 }
 
 impl Step {
@@ -68,18 +90,65 @@ impl Step {
         match self {
             Self::Preflight => "preflight",
             Self::BuildDataStorage => "build Data Storage",
+            Self::BuildDouble => "build double",
             Self::BuildSuite => "build suite",
             Self::CreateCluster => "create cluster",
             Self::LoadPostgres => "load PostgreSQL image",
             Self::LoadDataStorage => "load Data Storage image",
+            Self::LoadDouble => "load double image",
+            Self::LoadService => "load service images",
             Self::DeployPostgres => "deploy PostgreSQL",
             Self::AwaitPostgres => "wait for PostgreSQL",
             Self::Migrate => "migrate",
             Self::DeployDataStorage => "deploy Data Storage",
             Self::AwaitDataStorage => "wait for Data Storage",
+            Self::DeployService => "deploy service",
+            Self::AwaitService => "wait for service",
             Self::RunSuite => "run suite",
             Self::CollectEvidence => "collect evidence",
             Self::TearDown => "tear down",
+        }
+    }
+
+    /// What it asks of the machine.
+    pub const fn load(self) -> Load {
+        match self {
+            Self::BuildDataStorage
+            | Self::BuildDouble
+            | Self::BuildSuite
+            | Self::CreateCluster
+            | Self::LoadPostgres
+            | Self::LoadService => Load::Heavy,
+            Self::RunSuite => Load::Suite,
+            _ => Load::Light,
+        }
+    }
+}
+
+/// A stage by what it does and for whom.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+pub struct Id {
+    /// What it does.
+    pub step: Step,
+    /// The service it is done for, of several; none for what they share, and in the run of one service.
+    pub service: Option<String>,
+}
+
+impl Id {
+    /// The stage's name where several services share a run.
+    pub fn name(&self) -> String {
+        match &self.service {
+            Some(service) => format!("{service}: {}", self.step.name()),
+            None => self.step.name().to_owned(),
+        }
+    }
+}
+
+impl From<Step> for Id {
+    fn from(step: Step) -> Self {
+        Self {
+            step,
+            service: None,
         }
     }
 }
@@ -87,10 +156,10 @@ impl Step {
 /// One stage of a plan.
 #[derive(Clone, Debug, Serialize)]
 pub struct Stage {
-    /// What it does.
-    pub step: Step,
+    /// What it does, and for whom.
+    pub id: Id,
     /// The stages that must have succeeded before it.
-    pub needs: Vec<Step>,
+    pub needs: Vec<Id>,
     /// How long it may take, in seconds.
     #[serde(rename = "deadline_seconds", serialize_with = "whole_seconds")]
     pub deadline: Duration,
@@ -106,140 +175,260 @@ fn whole_seconds<S: serde::Serializer>(
 /// How far a plan goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Until {
-    /// Data Storage ready: `up`.
+    /// Everything ready: `up`.
     Ready,
-    /// The suite run and everything removed: `e2e`. Holds the suite's own deadline.
-    Done(Duration),
+    /// The suites run and everything removed: `e2e`.
+    Done,
 }
 
 /// The stages of one run, in an order that satisfies their needs.
 #[derive(Clone, Debug, Serialize)]
 pub struct Plan {
-    /// The service.
-    pub service: String,
+    /// The services.
+    pub services: Vec<String>,
     /// Where it runs.
     pub place: Place,
     /// Its stages.
     pub stages: Vec<Stage>,
 }
 
+/// A cold build of Data Storage takes two minutes on two cores; ten allow for a busy machine.
+const BUILD: u64 = 600;
+
 /// Lays out a run. Two stages of which neither needs the other may run at once.
-pub fn plan(service: &str, place: Place, until: Until) -> Plan {
-    use Step::{
-        AwaitDataStorage, AwaitPostgres, BuildDataStorage, BuildSuite, CollectEvidence,
-        CreateCluster, DeployDataStorage, DeployPostgres, LoadDataStorage, LoadPostgres, Migrate,
-        Preflight, RunSuite, TearDown,
-    };
-    // A cold build of Data Storage takes two minutes on two cores; ten allow for a busy machine.
-    const BUILD: u64 = 600;
+pub fn plan(services: &[Service], place: Place, until: Until) -> Plan {
+    let any = |component| services.iter().any(|service| service.has(component));
     let kind = place == Place::Kind;
-    let mut stages = Vec::new();
-    let mut stage = |step, needs: &[Step], seconds| {
-        stages.push(Stage {
-            step,
-            needs: needs.to_vec(),
-            deadline: Duration::from_secs(seconds),
-        });
+    let mut layout = Layout {
+        // Of one service alone nothing has to say whose it is.
+        several: services.len() > 1,
+        stages: Vec::new(),
     };
-    stage(Preflight, &[], 30);
-    stage(BuildDataStorage, &[Preflight], BUILD);
+    layout.shared(Step::Preflight, &[], 30);
+    let mut built = Step::Preflight;
+    for (step, wanted) in [
+        (Step::BuildDataStorage, any(Component::Datastorage)),
+        (Step::BuildDouble, any(Component::Double)),
+        (
+            Step::BuildSuite,
+            until == Until::Done && services.iter().any(has_cargo_suite),
+        ),
+    ] {
+        if wanted {
+            // One after the other: two cargo processes would only wait for each other's lock.
+            layout.shared(step, &[built], BUILD);
+            built = step;
+        }
+    }
     if kind {
-        stage(CreateCluster, &[Preflight], 300);
+        layout.shared(Step::CreateCluster, &[Step::Preflight], 300);
+        // Images need only the node's container runtime, which answers long before kubeadm is done; they wait for that themselves.
+        for (step, component, built) in [
+            (Step::LoadPostgres, Component::Postgres, Step::Preflight),
+            (
+                Step::LoadDataStorage,
+                Component::Datastorage,
+                Step::BuildDataStorage,
+            ),
+            (Step::LoadDouble, Component::Double, Step::BuildDouble),
+        ] {
+            if any(component) {
+                layout.shared(step, &[built], 300);
+            }
+        }
     }
-    if matches!(until, Until::Done(_)) {
-        // After the other build: two cargo processes would only wait for each other's lock.
-        stage(BuildSuite, &[BuildDataStorage], BUILD);
+    if any(Component::Postgres) {
+        let before: &[Step] = if kind {
+            &[Step::CreateCluster, Step::LoadPostgres]
+        } else {
+            &[Step::Preflight]
+        };
+        layout.shared(Step::DeployPostgres, before, 60);
+        layout.shared(Step::AwaitPostgres, &[Step::DeployPostgres], 180);
     }
-    if kind {
-        // Needs only the node's container runtime, which answers long before kubeadm is done; it waits for that itself.
-        stage(LoadPostgres, &[Preflight], 300);
-        stage(LoadDataStorage, &[BuildDataStorage, CreateCluster], 60);
-        stage(DeployPostgres, &[CreateCluster, LoadPostgres], 60);
-    } else {
-        stage(DeployPostgres, &[Preflight], 60);
+    for service in services {
+        layout.service(service, kind, until);
     }
-    stage(AwaitPostgres, &[DeployPostgres], 180);
-    stage(Migrate, &[AwaitPostgres], 60);
-    // Data Storage starts without a database and looks for it, so its start overlaps PostgreSQL's and the migrations.
-    let ready_for_datastorage: &[Step] = if kind {
-        &[LoadDataStorage, DeployPostgres]
-    } else {
-        &[BuildDataStorage, AwaitPostgres]
-    };
-    stage(DeployDataStorage, ready_for_datastorage, 60);
-    stage(AwaitDataStorage, &[DeployDataStorage, Migrate], 120);
-    if let Until::Done(suite) = until {
-        stage(RunSuite, &[BuildSuite, AwaitDataStorage], suite.as_secs());
-        stage(CollectEvidence, &[RunSuite], 60);
-        stage(TearDown, &[CollectEvidence], 120);
+    if until == Until::Done {
+        let suites = layout.all_of(Step::RunSuite);
+        layout.add(Step::CollectEvidence.into(), suites, 60);
+        layout.shared(Step::TearDown, &[Step::CollectEvidence], 120);
     }
     Plan {
-        service: service.to_owned(),
+        services: services
+            .iter()
+            .map(|service| service.name.clone())
+            .collect(),
         place,
-        stages,
+        stages: layout.stages,
+    }
+}
+
+fn has_cargo_suite(service: &Service) -> bool {
+    let suite = service.suite.as_ref();
+    suite.is_some_and(|suite| matches!(suite.tests(), Tests::Cargo(..)))
+}
+
+/// A plan while it is laid out.
+struct Layout {
+    several: bool,
+    stages: Vec<Stage>,
+}
+
+impl Layout {
+    fn add(&mut self, id: Id, needs: Vec<Id>, seconds: u64) {
+        let deadline = Duration::from_secs(seconds);
+        self.stages.push(Stage {
+            id,
+            needs,
+            deadline,
+        });
+    }
+
+    fn shared(&mut self, step: Step, needs: &[Step], seconds: u64) {
+        self.add(
+            step.into(),
+            needs.iter().map(|need| Id::from(*need)).collect(),
+            seconds,
+        );
+    }
+
+    fn all_of(&self, step: Step) -> Vec<Id> {
+        let ids = self.stages.iter().map(|stage| &stage.id);
+        ids.filter(|id| id.step == step).cloned().collect()
+    }
+
+    /// The stages of one service. A need that no stage fulfils is one that this run does not have.
+    fn service(&mut self, service: &Service, kind: bool, until: Until) {
+        use Step::{
+            AwaitDataStorage, AwaitPostgres, AwaitService, BuildDataStorage, BuildDouble,
+            BuildSuite, CreateCluster, DeployDataStorage, DeployService, LoadDataStorage,
+            LoadDouble, LoadService, Migrate, RunSuite,
+        };
+        let mut stage = |step: Step, needs: &[Step], seconds: u64| {
+            let own = |step| Id {
+                step,
+                service: self.several.then(|| service.name.clone()),
+            };
+            let known = |need: &Step| {
+                let there = |id: &Id| self.stages.iter().any(|stage| stage.id == *id);
+                [own(*need), Id::from(*need)].into_iter().find(there)
+            };
+            let needs = needs.iter().filter_map(known).collect();
+            self.add(own(step), needs, seconds);
+        };
+        if service.has(Component::Postgres) {
+            stage(Migrate, &[AwaitPostgres], 60);
+        }
+        if service.has(Component::Datastorage) {
+            // Data Storage starts without a database and looks for it, so its start overlaps PostgreSQL's and the migrations.
+            let ready: &[Step] = if kind {
+                &[LoadDataStorage, CreateCluster]
+            } else {
+                &[BuildDataStorage, AwaitPostgres]
+            };
+            stage(DeployDataStorage, ready, 60);
+            stage(AwaitDataStorage, &[DeployDataStorage, Migrate], 120);
+        }
+        if service.has(Component::Double) {
+            // Its store keeps what Data Storage cannot take yet, so the two may start together.
+            let ready: &[Step] = if kind {
+                &[LoadDouble, CreateCluster]
+            } else {
+                &[BuildDouble, DeployDataStorage]
+            };
+            stage(DeployService, ready, 60);
+            stage(AwaitService, &[DeployService], 120);
+        }
+        let stands = match () {
+            () if service.has(Component::Datastorage) => AwaitDataStorage,
+            () if service.has(Component::Postgres) => Migrate,
+            () => CreateCluster,
+        };
+        if service.has(Component::Own) {
+            // What a service does at its start is not known here: it finds everything that it may ask for.
+            if kind && !service.images.is_empty() {
+                stage(LoadService, &[CreateCluster], BUILD);
+            }
+            stage(DeployService, &[LoadService, stands], 120);
+            stage(AwaitService, &[DeployService], 180);
+        }
+        if until == Until::Done
+            && let Some(suite) = &service.suite
+        {
+            let deadline = suite.deadline().as_secs();
+            stage(RunSuite, &[BuildSuite, stands, AwaitService], deadline);
+        }
     }
 }
 
 impl Plan {
     /// The plan as a table, for `--plan`: what each stage may take at most, what it usually takes, and what it comes after.
     pub fn table(&self, history: &History) -> String {
-        let mut text = format!("plan for {} on {}\n", self.service, self.place.word());
+        let mut text = format!(
+            "plan for {} on {}\n",
+            self.services.join(", "),
+            self.place.word()
+        );
+        let width = self
+            .stages
+            .iter()
+            .map(|stage| stage.id.name().len())
+            .max()
+            .unwrap_or_default()
+            .max(24);
         writeln!(
             text,
-            "{:<24} {:>8} {:>9}  after",
+            "{:<width$} {:>8} {:>9}  after",
             "stage", "at most", "usually"
         )
         .unwrap_or_default();
         for Stage {
-            step,
+            id,
             needs,
             deadline,
         } in &self.stages
         {
             let usual = history
-                .usual(self.place, *step)
+                .usual(self.place, id.step)
                 .map_or("-".to_owned(), |seconds| format!("{seconds:.1} s"));
-            let after = needs
-                .iter()
-                .map(|need| need.name())
-                .collect::<Vec<_>>()
-                .join(", ");
+            let after = needs.iter().map(Id::name).collect::<Vec<_>>().join(", ");
             let row = format!(
-                "{:<24} {:>6} s {usual:>9}  {after}",
-                step.name(),
+                "{:<width$} {:>6} s {usual:>9}  {after}",
+                id.name(),
                 deadline.as_secs()
             );
             writeln!(text, "{}", row.trim_end()).unwrap_or_default();
         }
         if let Some(seconds) = self.predicted(history) {
-            writeln!(
-                text,
-                "{:<24} {:>8} {:>7.1} s  the longest path through the stages",
-                "together", "", seconds
-            )
-            .unwrap_or_default();
+            let row = format!(
+                "{:<width$} {:>8} {seconds:>7.1} s  the longest path through the stages",
+                "together", ""
+            );
+            writeln!(text, "{row}").unwrap_or_default();
         }
         text
     }
 
     /// How long the run usually takes: the longest path through its stages; none before the first run.
     fn predicted(&self, history: &History) -> Option<f64> {
-        let mut ends: BTreeMap<&str, f64> = BTreeMap::new();
-        for Stage { step, needs, .. } in self
+        let mut ends: BTreeMap<String, f64> = BTreeMap::new();
+        let latest = |ends: &mut dyn Iterator<Item = f64>| ends.fold(0.0, f64::max);
+        for Stage { id, needs, .. } in self
             .stages
             .iter()
-            .filter(|stage| stage.step != Step::CollectEvidence)
+            .filter(|stage| stage.id.step != Step::CollectEvidence)
         {
-            let begins = needs
-                .iter()
-                .filter_map(|need| ends.get(need.name()))
-                .fold(0.0, |latest: f64, end| latest.max(*end));
-            let begins = if *step == Step::TearDown {
-                ends.values().fold(0.0, |latest: f64, end| latest.max(*end))
+            let begins = if id.step == Step::TearDown {
+                latest(&mut ends.values().copied())
             } else {
-                begins
+                latest(
+                    &mut needs
+                        .iter()
+                        .filter_map(|need| ends.get(&need.name()).copied()),
+                )
             };
-            ends.insert(step.name(), begins + history.usual(self.place, *step)?);
+            ends.insert(id.name(), begins + history.usual(self.place, id.step)?);
         }
         ends.into_values().reduce(f64::max)
     }
@@ -248,32 +437,75 @@ impl Plan {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::service::Table;
+
+    fn chosen(names: &[&str]) -> Vec<Service> {
+        let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
+        Table::load(None).unwrap().choose(&names, false).unwrap()
+    }
 
     #[test]
     fn every_stage_comes_after_what_it_needs() {
-        for place in [Place::Kind, Place::Local] {
-            let plan = plan("gateway", place, Until::Done(Duration::from_mins(1)));
-            for (at, stage) in plan.stages.iter().enumerate() {
-                for need in &stage.needs {
-                    let found = plan.stages[..at]
-                        .iter()
-                        .any(|earlier| earlier.step == *need);
-                    assert!(
-                        found,
-                        "{:?} needs {need:?}, which does not come before it on {place:?}",
-                        stage.step
-                    );
+        for names in [&["gateway"][..], &["gateway", "datastorage"]] {
+            for place in [Place::Kind, Place::Local] {
+                let plan = plan(&chosen(names), place, Until::Done);
+                for (at, stage) in plan.stages.iter().enumerate() {
+                    for need in &stage.needs {
+                        let found = plan.stages[..at].iter().any(|earlier| earlier.id == *need);
+                        assert!(
+                            found,
+                            "{:?} needs {need:?}, which does not come before it on {place:?}",
+                            stage.id
+                        );
+                    }
                 }
             }
         }
     }
 
     #[test]
-    fn up_ends_with_data_storage_ready() {
-        let plan = plan("gateway", Place::Kind, Until::Ready);
+    fn up_builds_and_runs_no_suite() {
+        let plan = plan(&chosen(&["gateway"]), Place::Kind, Until::Ready);
+        let steps: Vec<_> = plan.stages.iter().map(|stage| stage.id.step).collect();
+        assert_eq!(steps.last(), Some(&Step::AwaitService));
+        assert!(!steps.contains(&Step::BuildSuite));
+    }
+
+    #[test]
+    fn services_share_the_cluster_and_have_the_rest_to_themselves() {
+        let plan = plan(
+            &chosen(&["gateway", "notification"]),
+            Place::Kind,
+            Until::Done,
+        );
+        let count = |step| {
+            plan.stages
+                .iter()
+                .filter(|stage| stage.id.step == step)
+                .count()
+        };
         assert_eq!(
-            plan.stages.last().map(|stage| stage.step),
-            Some(Step::AwaitDataStorage)
+            (count(Step::CreateCluster), count(Step::DeployPostgres)),
+            (1, 1)
+        );
+        assert_eq!(
+            (
+                count(Step::Migrate),
+                count(Step::DeployDataStorage),
+                count(Step::RunSuite)
+            ),
+            (2, 2, 2)
+        );
+        let suite = plan
+            .stages
+            .iter()
+            .find(|stage| stage.id.name() == "gateway: run suite")
+            .unwrap();
+        assert!(
+            suite
+                .needs
+                .iter()
+                .all(|need| need.service.as_deref() != Some("notification"))
         );
     }
 }

@@ -163,6 +163,24 @@ pub fn end_processes(mark: &str) -> Result<(), String> {
     }
 }
 
+/// Kills every process that carries a variable with SIGKILL, and returns when they are gone.
+pub fn kill_processes(mark: &str) -> Result<(), String> {
+    let began = Instant::now();
+    loop {
+        let pids = processes_with(mark);
+        if pids.is_empty() {
+            return Ok(());
+        }
+        if began.elapsed() > GRACE {
+            return Err(format!("processes {pids:?} do not end"));
+        }
+        for pid in pids {
+            kill(Pid::from_raw(pid), Signal::SIGKILL).ok();
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
 /// The processes that carry a variable, grandchildren included (proc(5), environ).
 fn processes_with(mark: &str) -> Vec<i32> {
     let own = i32::try_from(std::process::id()).unwrap_or_default();

@@ -1,8 +1,8 @@
 //! One run while it is under way: what it was asked for, what its stages have made, and the stages that are the same everywhere.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::sync::{Mutex, OnceLock};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -12,34 +12,39 @@ use crate::commands::migrate;
 use crate::database::Database;
 use crate::exit::{Exit, Failure};
 use crate::health::{Health, Verdict};
-use crate::lifecycle::plan::{Place, Stage, Step};
+use crate::lifecycle::plan::{Id, Place, Stage, Step};
+use crate::lifecycle::tenant::Tenant;
+use crate::lifecycle::walk::Budget;
 use crate::lifecycle::{kind, local};
 use crate::paths::Paths;
 use crate::process::{Child, Door};
 use crate::report::{Event, Reporter};
-use crate::service::Service;
+use crate::service::{Component, Service, Tests};
 use crate::state::{Resource, Run};
 use crate::tools::cargo;
 
-/// What the stages of a run have made so far.
+/// The database of a service that has the server to itself (D24).
+pub const DATABASE: &str = "action_history";
+/// What a suite with its Data Storage and its service is reckoned to hold, in bytes.
+const SUITE_MEMORY: u64 = 512 << 20;
+
+/// What the stages of a run have made so far for all of its services.
 #[derive(Debug, Default)]
 pub struct Made {
     /// The Data Storage binary.
     pub datastorage: OnceLock<PathBuf>,
-    /// The suite's test binary.
-    pub suite: OnceLock<PathBuf>,
+    /// The double's binary.
+    pub double: OnceLock<PathBuf>,
+    /// The suites' test binaries by package.
+    pub suites: Mutex<BTreeMap<String, PathBuf>>,
     /// The name of the Data Storage image in the node.
     pub image: OnceLock<String>,
+    /// The name of the double's image in the node.
+    pub double_image: OnceLock<String>,
     /// Host port of each node port.
     pub ports: OnceLock<BTreeMap<u16, u16>>,
-    /// The service's database.
-    pub database: OnceLock<Database>,
-    /// The database that holds no migration.
-    pub unmigrated: OnceLock<Database>,
-    /// Base URL of Data Storage.
-    pub url: OnceLock<String>,
-    /// Base URL of the second Data Storage.
-    pub unmigrated_url: OnceLock<String>,
+    /// The PostgreSQL server, as one of its databases is reached.
+    pub server: OnceLock<Database>,
     /// Processes that later stages watch.
     pub children: Mutex<Vec<Child>>,
 }
@@ -60,14 +65,16 @@ pub fn random_password() -> String {
 /// What a run is asked for.
 #[derive(Debug)]
 pub struct Order {
-    /// The service.
-    pub service: Service,
+    /// The services.
+    pub services: Vec<Service>,
     /// Where it runs.
     pub place: Place,
     /// Why there.
     pub why: String,
     /// A PostgreSQL server to use instead of starting one.
     pub postgres_url: Option<String>,
+    /// Whether the numbers of the integration tier are used (D8).
+    pub integration: bool,
     /// Whether an environment that an earlier run kept is left alone.
     pub fresh: bool,
 }
@@ -83,6 +90,8 @@ pub enum Level {
     Database,
     /// Data Storage: binary and configuration.
     DataStorage,
+    /// The service or its double: images and objects, or binary and configuration.
+    Service,
 }
 
 impl Level {
@@ -93,6 +102,7 @@ impl Level {
             Self::Postgres => "postgres",
             Self::Database => "database",
             Self::DataStorage => "datastorage",
+            Self::Service => "service",
         }
     }
 }
@@ -100,10 +110,12 @@ impl Level {
 /// A run under way.
 #[derive(Debug)]
 pub struct Session {
-    /// The service.
-    pub service: Service,
+    /// The services.
+    pub tenants: Vec<Tenant>,
     /// Where it runs.
     pub place: Place,
+    /// Whether the numbers of the integration tier are used (D8).
+    pub integration: bool,
     /// A PostgreSQL server to use instead of starting one (local only), with its password.
     pub postgres_url: Option<String>,
     /// The door for every process of the run.
@@ -126,17 +138,22 @@ impl Session {
     /// Begins a run: takes over what an earlier one kept, else makes a directory and a state file before anything else is made.
     pub fn begin(order: Order, door: &Door, paths: Paths) -> anyhow::Result<Self> {
         let Order {
-            service,
+            services,
             place,
             why,
             postgres_url,
+            integration,
             fresh,
         } = order;
         let (runs, lifetime) = (paths.runs(), Duration::from_hours(1));
-        let kept = if fresh || postgres_url.is_some() {
+        let names: Vec<_> = services
+            .iter()
+            .map(|service| service.name.clone())
+            .collect();
+        let kept = if fresh || integration || postgres_url.is_some() {
             None
         } else {
-            Run::adopt(&runs, &service.name, place.word(), lifetime)?
+            Run::adopt(&runs, &names, place.word(), lifetime)?
         };
         let (run, password) = match kept {
             Some(run) => {
@@ -144,7 +161,7 @@ impl Session {
                 (run, password)
             }
             None => (
-                Run::create(&runs, &service.name, place.word(), lifetime)?,
+                Run::create(&runs, &names, place.word(), lifetime)?,
                 random_password(),
             ),
         };
@@ -161,33 +178,60 @@ impl Session {
             target: place.word(),
             why: &why,
         });
-        let runtime = runtime()?;
         Ok(Self {
-            service,
+            tenants: Tenant::all(services, &run, postgres_url.is_some())?,
             place,
+            integration,
             postgres_url,
             door,
             report,
             run,
             paths,
-            runtime,
+            runtime: runtime()?,
             password,
             made: Made::default(),
         })
     }
 
+    /// Whether several services share the run.
+    pub fn is_shared(&self) -> bool {
+        self.tenants.len() > 1
+    }
+
+    /// The service that a stage is for; asked of a shared stage, the first.
+    pub fn tenant(&self, id: &Id) -> &Tenant {
+        let named = |tenant: &&Tenant| {
+            id.service
+                .as_ref()
+                .is_none_or(|name| *name == tenant.service.name)
+        };
+        self.tenants.iter().find(named).unwrap_or(&self.tenants[0])
+    }
+
+    /// The services that have a component.
+    pub fn having(&self, component: Component) -> impl Iterator<Item = &Tenant> {
+        self.tenants
+            .iter()
+            .filter(move |tenant| tenant.service.has(component))
+    }
+
     /// Whether a level of the environment was made from exactly this, in an earlier run that kept it (D15).
-    pub fn is_made_from(&self, level: Level, fingerprint: &str) -> bool {
-        self.run
-            .state()
+    pub fn is_made_from(&self, level: Level, whose: Option<&Tenant>, fingerprint: &str) -> bool {
+        let state = self.run.state();
+        state
             .fingerprints
-            .get(level.word())
+            .get(&key(level, whose))
             .is_some_and(|made_from| made_from == fingerprint)
     }
 
     /// Why a level has to be made although an environment was kept; empty in a run that began with nothing.
-    pub fn why_made(&self, level: Level) -> &'static str {
-        if self.run.state().fingerprints.contains_key(level.word()) {
+    pub fn why_made(&self, level: Level, whose: Option<&Tenant>) -> &'static str {
+        if self
+            .run
+            .state()
+            .fingerprints
+            .contains_key(&key(level, whose))
+        {
             ", made anew: it has changed"
         } else {
             ""
@@ -195,102 +239,160 @@ impl Session {
     }
 
     /// Records what a level has been made from, once it stands.
-    pub fn made_from(&self, level: Level, fingerprint: &str) -> Result<(), Failure> {
+    pub fn made_from(
+        &self,
+        level: Level,
+        whose: Option<&Tenant>,
+        fingerprint: &str,
+    ) -> Result<(), Failure> {
         let record = |state: &mut crate::state::State| {
             state
                 .fingerprints
-                .insert(level.word().to_owned(), fingerprint.to_owned());
+                .insert(key(level, whose), fingerprint.to_owned());
         };
         self.run.update(record).map_err(Failure::setup)
     }
 
-    /// How many stages may run at once: compiling and creating a cluster each keep a core busy.
-    #[expect(
-        clippy::unused_self,
-        reason = "a session on a larger machine or with a budget answers differently"
-    )]
-    pub fn width(&self) -> usize {
-        std::thread::available_parallelism()
+    /// How much may run at once: compiling and creating a cluster each keep a core busy; suites mostly wait, yet each holds
+    /// memory.
+    pub fn budget() -> Budget {
+        let cores = std::thread::available_parallelism()
             .map_or(2, std::num::NonZero::get)
-            .max(2)
+            .max(2);
+        let by_memory = available_memory().map_or(usize::MAX, |bytes| {
+            usize::try_from(bytes / SUITE_MEMORY).unwrap_or(usize::MAX)
+        });
+        Budget {
+            heavy: cores,
+            suites: (2 * cores).min(by_memory).max(1),
+        }
     }
 
     /// Performs one stage and returns a few words on what it made.
     pub fn perform(&self, stage: &Stage) -> Result<String, Failure> {
-        match (stage.step, self.place) {
+        let tenant = self.tenant(&stage.id);
+        let deadline = stage.deadline;
+        match (stage.id.step, self.place) {
             (Step::Preflight, Place::Kind) => kind::preflight(self),
             (Step::Preflight, Place::Local) => local::preflight(self),
-            (Step::BuildDataStorage, _) => self.build_datastorage(stage.deadline),
-            (Step::BuildSuite, _) => self.build_suite(stage.deadline),
-            (Step::CreateCluster, _) => kind::create_cluster(self, stage.deadline),
-            (Step::LoadPostgres, _) => kind::load_postgres(self, stage.deadline),
-            (Step::LoadDataStorage, _) => kind::load_datastorage(self),
+            (Step::BuildDataStorage, _) => {
+                self.build(&self.made.datastorage, Step::BuildDataStorage, deadline)
+            }
+            (Step::BuildDouble, _) => self.build(&self.made.double, Step::BuildDouble, deadline),
+            (Step::BuildSuite, _) => self.build_suites(deadline),
+            (Step::CreateCluster, _) => kind::create_cluster(self, deadline),
+            (Step::LoadPostgres, _) => kind::load_postgres(self, deadline),
+            (Step::LoadDataStorage, _) => kind::load_datastorage(self, deadline),
+            (Step::LoadDouble, _) => kind::load_double(self, deadline),
+            (Step::LoadService, _) => kind::load_images(self, tenant, deadline),
             (Step::DeployPostgres, Place::Kind) => kind::deploy_postgres(self),
             (Step::DeployPostgres, Place::Local) => local::deploy_postgres(self),
-            (Step::AwaitPostgres, Place::Kind) => kind::await_postgres(self, stage.deadline),
+            (Step::AwaitPostgres, Place::Kind) => kind::await_postgres(self, deadline),
             (Step::AwaitPostgres, Place::Local) => local::await_postgres(self),
-            (Step::Migrate, _) => self.migrate(stage.deadline),
-            (Step::DeployDataStorage, Place::Kind) => kind::deploy_datastorage(self),
+            (Step::Migrate, _) => self.migrate(tenant, deadline),
+            (Step::DeployDataStorage, Place::Kind) => kind::deploy_datastorage(self, tenant),
             (Step::DeployDataStorage, Place::Local) => {
-                local::deploy_datastorage(self, stage.deadline)
+                local::deploy_datastorage(self, tenant, deadline)
             }
-            (Step::AwaitDataStorage, Place::Kind) => kind::await_datastorage(self, stage.deadline),
-            (Step::AwaitDataStorage, Place::Local) => self.await_health(stage.deadline),
-            (Step::RunSuite, _) => crate::suite::run(self, stage.deadline),
+            (Step::AwaitDataStorage, Place::Kind) => {
+                kind::await_datastorage(self, tenant, deadline)
+            }
+            (Step::AwaitDataStorage, Place::Local) => self.await_health(tenant, deadline),
+            (Step::DeployService, Place::Kind) => kind::deploy_service(self, tenant),
+            (Step::DeployService, Place::Local) => local::deploy_service(self, tenant, deadline),
+            (Step::AwaitService, Place::Kind) => kind::await_service(self, tenant, deadline),
+            (Step::AwaitService, Place::Local) => self.await_service(tenant, deadline),
+            (Step::RunSuite, _) => crate::suite::run(self, tenant, deadline),
             (Step::CollectEvidence | Step::TearDown, _) => Ok(String::new()),
         }
     }
 
     /// Hands the environment over to whoever comes next, until it expires.
     pub fn keep(&self, lifetime: Duration) -> Result<(), Failure> {
-        let environment = self.environment();
+        let environments = self
+            .tenants
+            .iter()
+            .map(|tenant| (tenant.service.name.clone(), self.environment(tenant)));
         self.run
-            .keep(environment, &self.password(), lifetime)
+            .keep(environments.collect(), &self.password(), lifetime)
             .map_err(Failure::setup)
     }
 
-    /// The password of the service's database.
+    /// The password of the services' databases.
     pub fn password(&self) -> String {
-        self.made.database.get().map_or_else(
-            || self.password.clone(),
-            |database| database.password.clone(),
-        )
+        let server = self.made.server.get();
+        server.map_or_else(|| self.password.clone(), |server| server.password.clone())
+    }
+
+    /// A service's database, once the server answers.
+    pub fn database(&self, tenant: &Tenant) -> Result<Database, Failure> {
+        self.database_named(&tenant.database)
+    }
+
+    /// The database that holds no migration: every server has it, and nothing is ever applied to it here.
+    pub fn unmigrated(&self) -> Result<Database, Failure> {
+        self.database_named(&self.unmigrated_name())
+    }
+
+    /// Its name; on a server that the user named it is the run's own.
+    pub fn unmigrated_name(&self) -> String {
+        match self.postgres_url {
+            Some(_) => format!("{}_unmigrated", self.run.id().replace('-', "_")),
+            None => "postgres".to_owned(),
+        }
+    }
+
+    fn database_named(&self, name: &str) -> Result<Database, Failure> {
+        let server = Self::made(&self.made.server, "the PostgreSQL server")?;
+        Ok(Database {
+            name: name.to_owned(),
+            ..server.clone()
+        })
     }
 
     /// What a suite gets, without the password.
-    pub fn environment(&self) -> BTreeMap<String, String> {
-        let made = &self.made;
+    pub fn environment(&self, tenant: &Tenant) -> BTreeMap<String, String> {
         let kind = self.place == Place::Kind;
+        let own_server = !self.is_shared()
+            && self.postgres_url.is_none()
+            && tenant.service.has(Component::Postgres);
+        let database = tenant
+            .service
+            .has(Component::Postgres)
+            .then(|| self.database(tenant).ok())
+            .flatten();
+        let tool = std::env::current_exe().map(|path| path.display().to_string());
         let entries = [
             (e2e_env::RUN, Some(self.run.id())),
-            (e2e_env::SERVICE, Some(self.service.name.clone())),
+            (e2e_env::SERVICE, Some(tenant.service.name.clone())),
             (e2e_env::TARGET, Some(self.place.word().to_owned())),
+            (e2e_env::TOOL, tool.ok()),
             (
                 e2e_env::EVIDENCE_DIR,
-                Some(self.run.dir().display().to_string()),
+                Some(tenant.dir.display().to_string()),
             ),
-            (
-                e2e_env::NAMESPACE,
-                kind.then(|| self.service.namespace.clone()),
-            ),
+            (e2e_env::OWN_POSTGRES, own_server.then(|| "1".to_owned())),
+            (e2e_env::NAMESPACE, kind.then(|| tenant.namespace.clone())),
             (
                 e2e_env::KUBECONFIG,
                 kind.then(|| self.run.dir().join("kubeconfig").display().to_string()),
             ),
             (
                 e2e_env::DATABASE_URL,
-                made.database.get().map(Database::url),
+                database.map(|database| database.url()),
             ),
-            (e2e_env::DATASTORAGE_URL, made.url.get().cloned()),
+            (e2e_env::DATASTORAGE_URL, tenant.url.get().cloned()),
             (
                 e2e_env::DATASTORAGE_UNMIGRATED_URL,
-                made.unmigrated_url.get().cloned(),
+                tenant.unmigrated_url.get().cloned(),
             ),
+            (e2e_env::SERVICE_URL, tenant.service_url.get().cloned()),
         ];
-        entries
+        let own = tenant.service.env.clone();
+        let made = entries
             .into_iter()
-            .filter_map(|(name, value)| Some((name.to_owned(), value?)))
-            .collect()
+            .filter_map(|(name, value)| Some((name.to_owned(), value?)));
+        own.into_iter().chain(made).collect()
     }
 
     /// What an earlier stage made; asking too early is a defect of the plan.
@@ -303,61 +405,92 @@ impl Session {
         })
     }
 
-    fn build_datastorage(&self, deadline: Duration) -> Result<String, Failure> {
-        let binary = match std::env::var_os(e2e_env::DATASTORAGE_BIN) {
+    /// Builds a program of the checkout, unless a variable names one that is ready.
+    fn build(
+        &self,
+        slot: &OnceLock<PathBuf>,
+        step: Step,
+        deadline: Duration,
+    ) -> Result<String, Failure> {
+        let (package, variable) = match step {
+            Step::BuildDouble => ("service-double", e2e_env::DOUBLE_BIN),
+            _ => ("datastorage", e2e_env::DATASTORAGE_BIN),
+        };
+        let binary = match std::env::var_os(variable) {
             Some(path) => PathBuf::from(path),
             None => cargo::build_binary(
                 &self.door,
                 &self.paths,
-                "datastorage",
+                package,
                 deadline,
-                self.lines(Step::BuildDataStorage),
+                self.lines(&step.into()),
             )?,
         };
         let file = std::fs::metadata(&binary).map_err(|error| {
             Failure::new(
                 Exit::Preflight,
-                format!("no Data Storage binary at {}: {error}", binary.display()),
+                format!("no {package} binary at {}: {error}", binary.display()),
             )
-            .next(format!("unset {} to build it", e2e_env::DATASTORAGE_BIN))
+            .next(format!("unset {variable} to build it"))
         })?;
         let note = format!("{} KB", file.len() / 1000);
-        self.made.datastorage.get_or_init(|| binary);
+        slot.get_or_init(|| binary);
         Ok(note)
     }
 
-    fn build_suite(&self, deadline: Duration) -> Result<String, Failure> {
-        let suite = self.service.suite()?;
-        let binary = cargo::build_tests(
-            &self.door,
-            &self.paths,
-            &suite.package,
-            deadline,
-            self.lines(Step::BuildSuite),
-        )?;
-        self.made.suite.get_or_init(|| binary);
+    fn build_suites(&self, deadline: Duration) -> Result<String, Failure> {
+        let tests =
+            self.tenants
+                .iter()
+                .filter_map(|tenant| match tenant.service.suite.as_ref()?.tests() {
+                    Tests::Cargo(package, _) => Some(package),
+                    Tests::Command(_) => None,
+                });
+        for package in tests.collect::<BTreeSet<_>>() {
+            let binary = cargo::build_tests(
+                &self.door,
+                &self.paths,
+                package,
+                deadline,
+                self.lines(&Step::BuildSuite.into()),
+            )?;
+            let mut suites = self
+                .made
+                .suites
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            suites.insert(package.to_owned(), binary);
+        }
         Ok(String::new())
     }
 
     /// Shows the lines of a command as part of a stage.
-    pub fn lines(&self, step: Step) -> impl FnMut(&str) + '_ {
+    pub fn lines(&self, id: &Id) -> impl FnMut(&str) + '_ {
+        let (stage, service) = (id.step.name(), id.service.clone());
         move |text| {
             self.report.emit(&Event::Line {
-                stage: step.name(),
+                stage,
+                service: service.as_deref(),
                 text,
             });
         }
     }
 
-    /// Brings the database to the profile: by migrations on one that is new, by a clone of the profile's template on one that
-    /// an earlier run has written to.
-    fn migrate(&self, deadline: Duration) -> Result<String, Failure> {
-        let database = Self::made(&self.made.database, "the database")?;
-        let (profile, cancel) = (&self.service.profile, self.door.cancel());
-        if self.is_made_from(Level::Database, profile) {
+    /// Brings a database to its profile: by migrations where it is new, by a clone of the profile's template where an earlier run
+    /// has written to it, or where several services share the server.
+    fn migrate(&self, tenant: &Tenant, deadline: Duration) -> Result<String, Failure> {
+        let database = self.database(tenant)?;
+        let (profile, cancel) = (&tenant.service.profile, self.door.cancel());
+        let used = self.is_made_from(Level::Database, Some(tenant), profile);
+        // No template is left on a server that is not the run's own.
+        if used || (self.is_shared() && self.postgres_url.is_none()) {
             let name =
-                migrate::replace_by_clone(&self.runtime, database, profile, deadline, cancel)?;
-            return Ok(format!("emptied: a clone of {name}"));
+                migrate::replace_by_clone(&self.runtime, &database, profile, deadline, cancel)?;
+            self.made_from(Level::Database, Some(tenant), profile)?;
+            return Ok(format!(
+                "{}a clone of {name}",
+                if used { "emptied: " } else { "" }
+            ));
         }
         let report = migrate::apply_profile(
             &self.runtime,
@@ -366,29 +499,41 @@ impl Session {
             deadline,
             cancel,
         )?;
-        self.made_from(Level::Database, profile)?;
+        self.made_from(Level::Database, Some(tenant), profile)?;
         Ok(migrate::summary(&report))
     }
 
     /// Waits until Data Storage itself says that it is ready, on the path that the suite takes.
-    pub fn await_health(&self, deadline: Duration) -> Result<String, Failure> {
-        let base = Self::made(&self.made.url, "Data Storage's address")?;
+    pub fn await_health(&self, tenant: &Tenant, deadline: Duration) -> Result<String, Failure> {
+        let base = Self::made(&tenant.url, "Data Storage's address")?;
+        self.await_answer("Data Storage", base, deadline)
+    }
+
+    /// Waits until the service or its double says that it is ready.
+    pub fn await_service(&self, tenant: &Tenant, deadline: Duration) -> Result<String, Failure> {
+        match tenant.service_url.get() {
+            Some(base) => self.await_answer(&tenant.service.name, base, deadline),
+            None => Ok("nothing of it listens".to_owned()),
+        }
+    }
+
+    fn await_answer(&self, what: &str, base: &str, deadline: Duration) -> Result<String, Failure> {
         let (began, mut health) = (Instant::now(), Health::of(base));
         while !self.look(&mut health)? {
             self.door.cancel().check()?;
             self.check_children()?;
             if began.elapsed() > deadline {
-                let waited = format!("Data Storage was not ready after {} s", deadline.as_secs());
+                let waited = format!("{what} was not ready after {} s", deadline.as_secs());
                 return Err(Failure::new(Exit::Deadline, waited)
                     .seen(health.seen())
                     .next("its log lies beside the verdict"));
             }
             std::thread::sleep(Duration::from_millis(25));
         }
-        Ok(base.clone())
+        Ok(base.to_owned())
     }
 
-    /// One look at Data Storage: whether it is ready; fails once it is certain that it will not be.
+    /// One look at a service's readiness: whether it is ready; fails once it is certain that it will not be.
     pub fn look(&self, health: &mut Health) -> Result<bool, Failure> {
         match health.ask() {
             Verdict::Ready => Ok(true),
@@ -406,14 +551,30 @@ impl Session {
             .made
             .children
             .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+            .unwrap_or_else(PoisonError::into_inner);
         match children.iter().find_map(Child::died) {
-            Some(how) => Err(Failure::new(
-                Exit::Setup,
-                "Data Storage ended while it was waited for",
-            )
-            .seen(how)),
+            Some(how) => {
+                Err(Failure::new(Exit::Setup, "a service ended while it was waited for").seen(how))
+            }
             None => Ok(()),
         }
     }
+}
+
+/// The name of a level in the state file; each service has its own.
+fn key(level: Level, whose: Option<&Tenant>) -> String {
+    match whose {
+        Some(tenant) => format!("{}/{}", level.word(), tenant.service.name),
+        None => level.word().to_owned(),
+    }
+}
+
+/// Memory that can be had without swapping, in bytes, where the system tells it (proc(5), meminfo).
+fn available_memory() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    let kilobytes: u64 = line.split_whitespace().next()?.parse().ok()?;
+    Some(kilobytes * 1024)
 }

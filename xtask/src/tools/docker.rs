@@ -115,8 +115,17 @@ pub fn published_ports(door: &Door, container: &str) -> Result<BTreeMap<u16, u16
 }
 
 /// Builds an image from a checkout, and names it by its content.
-pub fn build(door: &Door, source: &Path, dockerfile: &str, name: &str) -> Result<String, Error> {
-    let build = ["build", "--quiet", "--file", dockerfile, "."];
+pub fn build(door: &Door, source: &Path, dockerfile: &str, package: &str) -> Result<String, Error> {
+    let package_argument = format!("PACKAGE={package}");
+    let build = [
+        "build",
+        "--quiet",
+        "--file",
+        dockerfile,
+        "--build-arg",
+        &package_argument,
+        ".",
+    ];
     let id = door
         .cmd("docker")
         .args(build)
@@ -124,9 +133,74 @@ pub fn build(door: &Door, source: &Path, dockerfile: &str, name: &str) -> Result
         .deadline(Duration::from_mins(20))
         .read()?;
     let content = id.trim_start_matches("sha256:");
-    let reference = format!("localhost/{name}:{}", content.get(..12).unwrap_or(content));
+    let reference = format!(
+        "localhost/kubernaut-{package}:{}",
+        content.get(..12).unwrap_or(content)
+    );
     door.cmd("docker").args(["tag", &id, &reference]).read()?;
     Ok(reference)
+}
+
+/// Builds an image from a directory with a Dockerfile.
+pub fn build_as(
+    door: &Door,
+    dir: &Path,
+    name: &str,
+    deadline: Duration,
+    on_line: impl FnMut(&str),
+) -> Result<(), Failure> {
+    let build = door
+        .cmd("docker")
+        .args(["build", "--tag", name])
+        .arg(dir)
+        .deadline(deadline);
+    match build.stream(on_line) {
+        Ok(0) => Ok(()),
+        Ok(code) => Err(Failure::new(
+            Exit::Setup,
+            format!("the image {name} is not built: docker build ended with exit {code}"),
+        )
+        .next(format!("docker build --tag {name} {}", dir.display()))),
+        Err(error) => Err(error.into_failure(Exit::Setup, door.cancel())),
+    }
+}
+
+/// Reads an archive that `docker save` wrote; the image in it must have the name.
+pub fn load(door: &Door, archive: &Path, name: &str) -> Result<(), Failure> {
+    let load = door
+        .cmd("docker")
+        .arg("load")
+        .arg("--input")
+        .arg(archive)
+        .deadline(Duration::from_mins(5));
+    load.read()
+        .map_err(|error| error.into_failure(Exit::Setup, door.cancel()))?;
+    match image_id(door, name) {
+        Some(_) => Ok(()),
+        None => Err(Failure::new(
+            Exit::Setup,
+            format!("the archive {} holds no image {name}", archive.display()),
+        )),
+    }
+}
+
+/// Kills the main process of a node's container with SIGKILL.
+pub fn kill_in_node(door: &Door, node: &str, container: &str) -> Result<(), Error> {
+    let kill = [
+        "ctr",
+        "--namespace",
+        "k8s.io",
+        "tasks",
+        "kill",
+        "--signal",
+        "SIGKILL",
+        container,
+    ];
+    door.cmd("docker")
+        .args(["exec", node])
+        .args(kill)
+        .read()
+        .map(drop)
 }
 
 /// Streams an image of the host into a node's container runtime, without a file between.

@@ -1,6 +1,6 @@
 //! kubectl: applies objects and watches pods, always with the run's own kubeconfig.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -89,12 +89,30 @@ impl Kubectl {
         }
     }
 
+    /// Waits until the API serves what definitions of custom resources define; of other objects nothing is waited for.
+    pub fn await_definitions(&self, objects: &[Value]) -> Result<(), Failure> {
+        let names: Vec<_> = objects
+            .iter()
+            .filter(|object| object["kind"] == "CustomResourceDefinition")
+            .filter_map(|object| Some(format!("crd/{}", object["metadata"]["name"].as_str()?)))
+            .collect();
+        if names.is_empty() {
+            return Ok(());
+        }
+        let wait = self
+            .cmd()
+            .args(["wait", "--for", "condition=Established", "--timeout", "30s"])
+            .args(&names);
+        wait.read().map(drop).map_err(|error| self.failed(error))
+    }
+
     /// Waits until every pod that carries the label is ready, by watching; ends early once one of them cannot get there, or once
-    /// `hopeless` knows so from elsewhere.
+    /// `hopeless` knows so from elsewhere. Tells `started` once of each pod whose first container has started.
     pub fn await_ready(
         &self,
         label: &str,
         deadline: Duration,
+        mut started: impl FnMut(&str),
         mut hopeless: impl FnMut() -> Option<Failure>,
     ) -> Result<String, Failure> {
         let mut watched = Watched::default();
@@ -114,6 +132,10 @@ impl Kubectl {
             watch.deadline(deadline).follow(
                 |line| seen.borrow_mut().line(line),
                 || {
+                    seen.borrow_mut()
+                        .newly_started()
+                        .iter()
+                        .for_each(|pod| started(pod));
                     given_up = hopeless();
                     given_up.is_some() || seen.borrow().decided()
                 },
@@ -175,6 +197,7 @@ impl Kubectl {
 struct Watched {
     said: String,
     pods: BTreeMap<String, Pod>,
+    started: BTreeSet<String>,
 }
 
 #[derive(Deserialize)]
@@ -256,6 +279,23 @@ impl Watched {
         }
     }
 
+    /// The pods of which a container has started since this was asked last.
+    fn newly_started(&mut self) -> Vec<String> {
+        let started = |pod: &Pod| {
+            pod.status
+                .container_statuses
+                .iter()
+                .any(|container| container.state.waiting.is_none())
+        };
+        let pods = self.pods.iter().filter(|(_, pod)| started(pod));
+        let new: Vec<_> = pods
+            .map(|(name, _)| name.clone())
+            .filter(|name| !self.started.contains(name))
+            .collect();
+        self.started.extend(new.iter().cloned());
+        new
+    }
+
     fn decided(&self) -> bool {
         self.ready() || self.dead().is_some()
     }
@@ -290,8 +330,11 @@ impl Pod {
             .any(|condition| condition.r#type == "Ready" && condition.status == "True")
     }
 
-    /// Why this pod will not become ready, if that is certain.
+    /// Why this pod will not become ready, if that is certain. One that is ready has outlived whatever ended its containers.
     fn dead(&self) -> Option<String> {
+        if self.ready() {
+            return None;
+        }
         let told = |cause: &Cause| {
             format!("{} {}", cause.reason, cause.message)
                 .trim()

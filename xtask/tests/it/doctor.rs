@@ -124,8 +124,8 @@ fn what_a_killed_run_left_is_named_with_the_verb_that_removes_it() {
     let machine = Machine::new();
     let run = machine.state.path().join("target/e2e/gateway-0000aa");
     std::fs::create_dir_all(&run).expect("a directory");
-    let state = r#"{"run":"gateway-0000aa","service":"gateway","target":"local","owner":{"pid":1,"started":1},
-        "expires":"2000-01-01T00:00:00Z","resources":[],"environment":{}}"#;
+    let state = r#"{"run":"gateway-0000aa","services":["gateway"],"target":"local","owner":{"pid":1,"started":1},
+        "expires":"2000-01-01T00:00:00Z","resources":[],"environments":{}}"#;
     machine.write("target/e2e/gateway-0000aa/state.json", state);
     let (_, page) = machine.doctor(&[], "");
     assert!(

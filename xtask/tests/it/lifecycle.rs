@@ -34,7 +34,9 @@ impl Machine {
             .port()
             .to_string();
         let binding = |port: &str| json!([{"HostIp": "127.0.0.1", "HostPort": port}]);
-        let ports = json!({"30081/tcp": binding("1"), "30082/tcp": binding("1"), "30083/tcp": binding(&port)});
+        let ports = json!({
+            "30080/tcp": binding(&port), "30081/tcp": binding("1"), "30082/tcp": binding("1"), "30083/tcp": binding("1"),
+        });
         let machine = Self {
             tools,
             dir,
@@ -44,7 +46,7 @@ impl Machine {
         machine.watch(
             &json!({"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}),
         );
-        machine.write("binary", "a Data Storage binary that is never run");
+        machine.write("binary", "a binary that is never run");
         machine
     }
 
@@ -69,6 +71,7 @@ impl Machine {
             .env("FAKE_STATE", self.dir.path())
             .env("CARGO_TARGET_DIR", self.dir.path().join("target"))
             .env("E2E_DATASTORAGE_BIN", self.dir.path().join("binary"))
+            .env("E2E_DOUBLE_BIN", self.dir.path().join("binary"))
             .env_remove("KIND_NODE_IMAGE")
             .env_remove("POSTGRES_IMAGE");
         command

@@ -27,7 +27,8 @@ impl Place {
         let mut command = xtask(args);
         command
             .env("CARGO_TARGET_DIR", self.0.path())
-            .env("E2E_DATASTORAGE_BIN", datastorage());
+            .env("E2E_DATASTORAGE_BIN", program("datastorage"))
+            .env("E2E_DOUBLE_BIN", program("service-double"));
         command
     }
 
@@ -71,27 +72,22 @@ impl Place {
     }
 }
 
-/// The Data Storage binary, built as a debug build once for all tests here.
-fn datastorage() -> &'static Path {
-    static BINARY: OnceLock<PathBuf> = OnceLock::new();
-    BINARY.get_or_init(|| {
+/// A program of the workspace, built as a debug build once for all tests here.
+fn program(name: &str) -> PathBuf {
+    static BUILT: OnceLock<()> = OnceLock::new();
+    BUILT.get_or_init(|| {
         let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
-        let built = Command::new(cargo)
-            .args([
-                "build",
-                "--quiet",
-                "--package",
-                "datastorage",
-                "--bin",
-                "datastorage",
-            ])
-            .status();
-        assert!(
-            built.is_ok_and(|status| status.success()),
-            "Data Storage does not build: run `cargo build -p datastorage` and read why"
-        );
-        Path::new(env!("CARGO_BIN_EXE_xtask")).with_file_name("datastorage")
-    })
+        for package in ["datastorage", "service-double"] {
+            let built = Command::new(&cargo)
+                .args(["build", "--quiet", "--package", package])
+                .status();
+            assert!(
+                built.is_ok_and(|status| status.success()),
+                "{package} does not build: run `cargo build -p {package}` and read why"
+            );
+        }
+    });
+    Path::new(env!("CARGO_BIN_EXE_xtask")).with_file_name(name)
 }
 
 fn processes(run: &str) -> Vec<String> {
@@ -210,7 +206,7 @@ fn a_changed_binary_is_noticed_and_the_rest_is_used_again() {
     let place = Place::new();
     let (before, _) = place.up();
     let other = place.0.path().join("other");
-    let mut bytes = fs::read(datastorage()).expect("the binary");
+    let mut bytes = fs::read(program("datastorage")).expect("the binary");
     bytes.push(0);
     fs::write(&other, bytes).expect("a copy");
     fs::set_permissions(&other, std::os::unix::fs::PermissionsExt::from_mode(0o755))
@@ -228,8 +224,8 @@ fn a_changed_binary_is_noticed_and_the_rest_is_used_again() {
     );
     assert_eq!(
         processes(&before["E2E_RUN"]).len(),
-        2,
-        "the old two are gone, the new two run"
+        3,
+        "the old two are gone, the new two and the double run"
     );
     place.run(&["down"]);
     assert_eq!(processes(&before["E2E_RUN"]), Vec::<String>::new());

@@ -20,16 +20,80 @@ error: no service is named `workflows`
 
 #[test]
 fn a_service_without_a_suite_says_so() {
-    let (code, _, stderr) = run(&["e2e", "gateway", "--target", "local"]);
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let table = dir.path().join("services.toml");
+    let entry = "[[service]]\nname = \"widget\"\nprofile = \"gateway\"\nnamespace = \"widget\"\ncomponents = [\"postgres\"]\nports = {}\n";
+    std::fs::write(&table, entry).expect("a file");
+    let table = table.display().to_string();
+    let (code, _, stderr) = run(&["e2e", "widget", "--target", "local", "--services", &table]);
     assert_eq!(code, 2);
     assert_data_eq!(
         stderr,
         str![[r"
-error: the service `gateway` has no suite yet
-  next: add `suite` to its entry in kind/services.toml, or use `cargo xtask migrate --profile gateway`
+error: the service `widget` has no suite yet
+  next: add `suite` to its entry in the table of services, or use `cargo xtask migrate --profile gateway`
 
 "]]
     );
+}
+
+#[test]
+fn a_mistake_in_a_table_of_ones_own_is_told_with_file_and_line() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let table = dir.path().join("services.toml");
+    let entry = "# ours\n[[service]]\nname = \"Widget\"\nprofile = \"gateway\"\nnamespace = \"widget\"\ncomponents = []\nports = {}\n";
+    std::fs::write(&table, entry).expect("a file");
+    let (code, _, stderr) = run(&["services", "--services", &table.display().to_string()]);
+    assert_eq!(code, 2);
+    assert!(
+        stderr.contains("services.toml, line 2: service `Widget`: name must be lower-case"),
+        "{stderr}"
+    );
+}
+
+#[test]
+fn the_services_are_a_matrix_for_continuous_integration() {
+    let (code, stdout, _) = run(&["ci", "matrix"]);
+    assert_eq!(code, 0);
+    let matrix: serde_json::Value = serde_json::from_str(&stdout).expect("JSON");
+    let names: Vec<_> = matrix["include"]
+        .as_array()
+        .expect("entries")
+        .iter()
+        .map(|entry| entry["service"].as_str().unwrap_or_default())
+        .collect();
+    assert_eq!(names.len(), 7);
+    assert_eq!(matrix["include"][0]["profile"], "workflowexecution");
+    assert_eq!(matrix["include"][0]["timeout_minutes"], 30);
+}
+
+#[test]
+fn several_services_share_what_they_can_in_one_plan() {
+    let (code, stdout, _) = run(&[
+        "e2e",
+        "gateway",
+        "notification",
+        "--target",
+        "kind",
+        "--plan",
+    ]);
+    assert_eq!(code, 0);
+    assert_data_eq!(stdout, file!["golden/plan-two.txt"]);
+}
+
+#[test]
+fn the_integration_tiers_ports_are_for_one_service_without_a_cluster() {
+    for services in [
+        &["gateway", "notification"][..],
+        &["gateway", "--target", "kind"],
+    ] {
+        let (code, _, stderr) = run(&[&["up", "--ports", "integration"], services].concat());
+        assert_eq!(code, 2);
+        assert!(
+            stderr.contains("for one service without a cluster"),
+            "{stderr}"
+        );
+    }
 }
 
 #[test]

@@ -20,6 +20,7 @@ use crate::exit::Exit;
 use crate::lifecycle::session::runtime;
 use crate::process::Door;
 use crate::report;
+use crate::service::Table;
 use place::Place;
 
 /// How long the examination of the database may take; its own waits are shorter.
@@ -54,9 +55,9 @@ pub struct Diagnose {
 }
 
 /// Runs the verb.
-pub fn run(door: &Door, args: &Diagnose) -> anyhow::Result<Exit> {
+pub fn run(door: &Door, table: &Table, args: &Diagnose) -> anyhow::Result<Exit> {
     let began = Instant::now();
-    let place = Place::find(door, args)?;
+    let place = Place::find(door, table, args)?;
     let mut diagnosis = examine(door, &place)?;
     if args.repair && !diagnosis.is_healthy() {
         let steps = steps(&diagnosis);

@@ -12,8 +12,8 @@ use crate::exit::{Exit, Failure};
 use crate::paths::Paths;
 use crate::process::Door;
 use crate::report;
-use crate::service;
-use crate::state::Run;
+use crate::service::Table;
+use crate::state::{Run, State};
 use crate::tools::kubectl::Kubectl;
 
 /// The port of Data Storage's Service.
@@ -50,13 +50,13 @@ struct Cluster {
 
 impl Place {
     /// What the command line means: the URLs given, a cluster, or an environment that is up.
-    pub fn find(door: &Door, args: &Diagnose) -> anyhow::Result<Self> {
+    pub fn find(door: &Door, table: &Table, args: &Diagnose) -> anyhow::Result<Self> {
         let profile = || args.profile.clone().unwrap_or_else(|| PROFILE.to_owned());
         if let Some(kubeconfig) = &args.place.kubeconfig {
             return in_cluster(door, args, kubeconfig, profile());
         }
         if args.url.is_none() && args.place.database_url.is_none() {
-            return environment(door, args);
+            return environment(door, table, args);
         }
         let secret = args.place.database_url.clone().unwrap_or_default();
         if url_holds_password(&secret) {
@@ -135,14 +135,18 @@ impl Place {
     }
 }
 
+fn names(state: &State, name: &str) -> bool {
+    state.run == name || state.services.iter().any(|service| service == name)
+}
+
 /// The environment of a service, of a run, or the newest that is up.
-fn environment(door: &Door, args: &Diagnose) -> anyhow::Result<Place> {
+fn environment(door: &Door, table: &Table, args: &Diagnose) -> anyhow::Result<Place> {
     let paths = Paths::find(door)?;
     let wanted = args.environment.as_deref();
     let mut up: Vec<Run> = Run::list(&paths.runs())
         .into_iter()
-        .filter(|run| !run.state().environment.is_empty())
-        .filter(|run| wanted.is_none_or(|name| name == run.state().service || name == run.id()))
+        .filter(|run| !run.state().environments.is_empty())
+        .filter(|run| wanted.is_none_or(|name| names(&run.state(), name)))
         .collect();
     up.sort_by_key(|run| run.state().expires);
     let Some(run) = up.pop() else {
@@ -155,11 +159,19 @@ fn environment(door: &Door, args: &Diagnose) -> anyhow::Result<Place> {
             .into());
     };
     let state = run.state();
-    let of = |name: &str| state.environment.get(name).cloned();
+    // Of several services in one run the first is meant, unless one is named.
+    let named = state.services.iter().find(|name| wanted == Some(name));
+    let service = named
+        .or(state.services.first())
+        .cloned()
+        .unwrap_or_default();
+    let environment = state.environment(&service);
+    let of = |name: &str| environment.get(name).cloned();
     let database = of(e2e_env::DATABASE_URL);
     let password = run.password()?;
-    let profile =
-        service::find(&state.service).map_or(PROFILE.to_owned(), |service| service.profile);
+    let profile = table
+        .find(&service)
+        .map_or(PROFILE.to_owned(), |service| service.profile.clone());
     let cluster = match (of(e2e_env::KUBECONFIG), of(e2e_env::NAMESPACE)) {
         (Some(kubeconfig), Some(namespace)) => {
             let kubectl = Kubectl::new(door.clone(), Path::new(&kubeconfig), &namespace);
@@ -168,7 +180,8 @@ fn environment(door: &Door, args: &Diagnose) -> anyhow::Result<Place> {
         }
         _ => None,
     };
-    let log = run.dir().join("datastorage.log");
+    let dir = of(e2e_env::EVIDENCE_DIR).map_or_else(|| run.dir().to_owned(), PathBuf::from);
+    let log = dir.join("datastorage.log");
     Ok(Place {
         title: format!("{} on {}", state.run, state.target),
         profile: args.profile.clone().unwrap_or(profile),

@@ -8,7 +8,7 @@ use super::{Check, For, Level};
 use crate::lifecycle::kind::{owner_of, taken};
 use crate::paths::Paths;
 use crate::process::Door;
-use crate::service::{self, Ports};
+use crate::service::{Policy, Table};
 
 const GB: u64 = 1_000_000_000;
 /// Below the first a run fails, below the second it may: a node image is 1 to 1.5 GB, a build of Data Storage about 2.
@@ -20,7 +20,7 @@ const MEMORY: (u64, u64) = (GB, 3 * GB);
 const INOTIFY: [(&str, u64); 2] = [("max_user_watches", 65_536), ("max_user_instances", 256)];
 
 /// Every check on the machine.
-pub fn checks(door: &Door) -> Vec<Check> {
+pub fn checks(door: &Door, table: &Table) -> Vec<Check> {
     let mut checks = vec![
         memory(available_memory()),
         inotify(|name| read_number(Path::new("/proc/sys/fs/inotify").join(name))),
@@ -38,7 +38,7 @@ pub fn checks(door: &Door) -> Vec<Check> {
     if docker.exists() {
         checks.push(disk("disk, Docker", For::Kind, docker));
     }
-    checks.push(ports(door));
+    checks.push(ports(door, table));
     checks
 }
 
@@ -141,19 +141,24 @@ fn inotify(read: impl Fn(&str) -> Option<u64>) -> Check {
 }
 
 /// The host ports of the table. A service that only prefers its own gets another, and the run says so.
-fn ports(door: &Door) -> Check {
-    let services = service::all().unwrap_or_default();
+fn ports(door: &Door, table: &Table) -> Check {
     let mut seen = Vec::new();
     let mut fixed = false;
     let mut numbers: Vec<u16> = Vec::new();
-    for service in &services {
-        let port = service.datastorage_port;
+    let own = |port: Option<u16>, service| port.map(|port| (port, service));
+    let pairs = table.all().iter().flat_map(|service| {
+        [
+            own(service.ports.datastorage, service),
+            own(service.ports.service, service),
+        ]
+    });
+    for (port, service) in pairs.flatten() {
         if numbers.contains(&port) {
             continue;
         }
         numbers.push(port);
         if taken(port) {
-            fixed |= service.ports == Ports::Fixed;
+            fixed |= service.ports.policy == Policy::Fixed;
             let owner = owner_of(door, port);
             let owner = owner.split("users:").nth(1).unwrap_or(&owner).trim();
             seen.push(format!("{port} of {} is taken by {owner}", service.name));
@@ -165,7 +170,7 @@ fn ports(door: &Door) -> Check {
     if fixed {
         check.not(
             Level::Problem,
-            "end the owner of the fixed port, or set `ports = \"preferred\"` in kind/services.toml",
+            "end the owner of the fixed port, or leave out `policy = \"fixed\"` in the table of services",
         )
     } else if seen.is_empty() {
         check

@@ -14,6 +14,7 @@ use crate::cli::{Format, Target};
 use crate::exit::Exit;
 use crate::process::Door;
 use crate::report;
+use crate::service::Table;
 
 /// Flags of `doctor`.
 #[derive(Debug, Args)]
@@ -87,9 +88,9 @@ impl Check {
 }
 
 /// Runs the verb.
-pub fn run(door: &Door, args: &Doctor) -> anyhow::Result<Exit> {
+pub fn run(door: &Door, table: &Table, args: &Doctor) -> anyhow::Result<Exit> {
     let mut checks = tools::checks(door);
-    checks.extend(machine::checks(door));
+    checks.extend(machine::checks(door, table));
     checks.extend(runs::checks(door));
     door.cancel().check()?;
     let usable = |target: For| {

@@ -172,7 +172,7 @@ fn on_own_database(
     if let Some(run) = Run::kept(&paths.runs(), label) {
         let state = run.state();
         let url = state
-            .environment
+            .environment(label)
             .get(e2e_env::DATABASE_URL)
             .cloned()
             .unwrap_or_default();
@@ -185,12 +185,13 @@ fn on_own_database(
             .into());
     }
     let found = local::installation(door, &paths, report::say)?;
-    let run = Run::create(&paths.runs(), label, "local", KEPT_FOR)?;
+    let run = Run::create(&paths.runs(), &[label.to_owned()], "local", KEPT_FOR)?;
     let password = random_password();
-    let applied = local::start_postgres(&found, &run, runtime, &password).and_then(|database| {
-        let answer = work(&database.secret_url())?;
-        Ok((database, answer))
-    });
+    let applied =
+        local::start_postgres(&found, &run, runtime, &password, None).and_then(|database| {
+            let answer = work(&database.secret_url())?;
+            Ok((database, answer))
+        });
     match applied {
         Ok((database, answer)) => {
             let environment = BTreeMap::from([
@@ -200,8 +201,9 @@ fn on_own_database(
                     run.dir().display().to_string(),
                 ),
             ]);
-            run.keep(environment, &password, KEPT_FOR)?;
-            super::up::tell(&run.state());
+            let environments = BTreeMap::from([(label.to_owned(), environment)]);
+            run.keep(environments, &password, KEPT_FOR)?;
+            super::up::tell(&run);
             Ok(answer)
         }
         Err(failure) => {

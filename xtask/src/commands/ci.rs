@@ -1,0 +1,24 @@
+//! `cargo xtask ci`: the table of services as a CI system wants it.
+
+use serde_json::json;
+
+use crate::exit::Exit;
+use crate::report;
+use crate::service::{Suite, Table};
+
+/// What setting up and cleaning up may take beside the suite, in minutes: a cold build of everything on two cores.
+const AROUND: u64 = 25;
+
+/// Prints the services that have a suite as a GitHub Actions matrix.
+pub fn matrix(table: &Table) -> Exit {
+    let entries: Vec<_> = table
+        .all()
+        .iter()
+        .filter_map(|service| {
+            let minutes = service.suite.as_ref().map(Suite::deadline)?.as_secs().div_ceil(60) + AROUND;
+            Some(json!({"service": service.name, "profile": service.profile, "timeout_minutes": minutes}))
+        })
+        .collect();
+    report::print(&json!({"include": entries}).to_string());
+    Exit::Passed
+}

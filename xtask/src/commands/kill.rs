@@ -1,0 +1,111 @@
+//! `cargo xtask kill`: SIGKILL to a part of an environment, which then comes back: the fault that a suite asks for.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::cli::{Kill, Part};
+use crate::exit::{Exit, Failure};
+use crate::lifecycle::launch::Launch;
+use crate::lifecycle::local;
+use crate::paths::Paths;
+use crate::process::Door;
+use crate::report;
+use crate::service::Table;
+use crate::state::Run;
+use crate::tools::{docker, kind, kubectl};
+
+/// How long finding and killing may take.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// Runs the verb; it ends when the part is dead, not when it is back.
+pub fn run(door: &Door, table: &Table, args: &Kill) -> anyhow::Result<Exit> {
+    table.find(&args.service)?;
+    let run = find(door, &args.service)?;
+    let state = run.state();
+    if args.what == Part::Postgres && state.services.len() > 1 {
+        let what = format!(
+            "PostgreSQL of {} serves {} services",
+            state.run,
+            state.services.len()
+        );
+        return Err(Failure::new(Exit::Usage, what)
+            .next("start one of them alone, whose server is its own")
+            .into());
+    }
+    // What is started again belongs to the run, whoever asked.
+    let door = door.clone().env(e2e_env::RUN, &state.run);
+    if state.target == "kind" {
+        in_cluster(&door, &run, &args.service, args.what)?;
+    } else {
+        here(&door, &run, &args.service, args.what)?;
+    }
+    report::say(&format!("killed {:?} of {}", args.what, state.run).to_lowercase());
+    Ok(Exit::Passed)
+}
+
+/// The run that a suite says it is part of, else the one that is kept for the service.
+fn find(door: &Door, service: &str) -> anyhow::Result<Run> {
+    let told = std::env::var_os(e2e_env::EVIDENCE_DIR).map(PathBuf::from);
+    let around = told.iter().flat_map(|dir| dir.ancestors().take(2));
+    if let Some(dir) = around
+        .into_iter()
+        .find(|dir| dir.join("state.json").is_file())
+    {
+        return Run::open(dir);
+    }
+    Ok(super::kept(&Paths::find(door)?, service)?)
+}
+
+fn here(door: &Door, run: &Run, service: &str, part: Part) -> Result<(), Failure> {
+    let own = run.dir().join(service);
+    let shared = run.state().services.len() > 1;
+    let dir = if shared { own } else { run.dir().to_owned() };
+    match part {
+        Part::Postgres => local::kill_postgres(run),
+        Part::Datastorage => Launch::kill_and_start_again(&dir.join("datastorage"), door),
+        Part::Service => Launch::kill_and_start_again(&dir.join("service"), door),
+    }
+}
+
+/// Kills the main process of the part's container; the kubelet starts the container again, its volumes kept.
+fn in_cluster(door: &Door, run: &Run, service: &str, part: Part) -> Result<(), Failure> {
+    let state = run.state();
+    let app = match part {
+        Part::Postgres => "postgres",
+        Part::Datastorage => "datastorage",
+        Part::Service => service,
+    };
+    // A run under way has told its suite; one that is kept has written it down.
+    let told = std::env::var(e2e_env::NAMESPACE).ok();
+    let namespace = state
+        .environment(service)
+        .remove(e2e_env::NAMESPACE)
+        .or(told)
+        .unwrap_or_default();
+    let kubeconfig: &Path = &run.dir().join("kubeconfig");
+    let kubectl = kubectl::Kubectl::new(door.clone(), kubeconfig, &namespace);
+    let failed = |error: crate::process::Error| error.into_failure(Exit::Setup, door.cancel());
+    let path = "jsonpath={.items[0].status.containerStatuses[0].containerID}";
+    let ask = [
+        "get",
+        "pods",
+        "--selector",
+        &format!("app={app}"),
+        "--output",
+        path,
+    ];
+    let id = kubectl
+        .cmd()
+        .args(ask)
+        .deadline(DEADLINE)
+        .read()
+        .map_err(failed)?;
+    let id = id.rsplit('/').next().unwrap_or_default();
+    if id.is_empty() {
+        return Err(Failure::new(
+            Exit::Preflight,
+            format!("no container of {app} runs in {namespace}"),
+        ));
+    }
+    docker::kill_in_node(door, &kind::node(&format!("e2e-{}", state.run)), id).map_err(failed)
+}
