@@ -16,6 +16,12 @@ use crate::queue::Depth;
 const SECONDS: [f64; 12] = [
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0,
 ];
+/// How full the queue is when each of the existing alarms is raised.
+const FULLNESS: [(&str, f64); 3] = [
+    ("datastorage_dlq_warning", 0.8),
+    ("datastorage_dlq_critical", 0.9),
+    ("datastorage_dlq_overflow_imminent", 0.95),
+];
 /// Counts per group.
 const COUNTS: [f64; 11] = [
     1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 1024.0, 4096.0,
@@ -211,8 +217,11 @@ impl Metrics {
                     now.duration_since(oldest).as_secs_f64().max(0.0)
                 });
                 gauge!("datastorage_queue_oldest_age_seconds").set(age);
-                gauge!("datastorage_dlq_capacity_ratio", "stream" => "audit_events")
-                    .set(ratio(depth, limits));
+                let ratio = ratio(depth, limits);
+                gauge!("datastorage_dlq_capacity_ratio", "stream" => "audit_events").set(ratio);
+                for (name, from) in FULLNESS {
+                    gauge!(name, "stream" => "audit_events").set(f64::from(ratio >= from));
+                }
             }
         });
         self.handle.render()

@@ -311,3 +311,36 @@ async fn on_a_full_disk_nothing_more_is_accepted_and_what_was_accepted_is_stored
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_postgresqls_disk_is_full_writes_go_into_the_queue() {
+    let database = crate::support::audit_database().await;
+    let service = crate::support::Service::start(database.url()).await;
+    let client = database.connect().await;
+    // What PostgreSQL says when a table cannot be extended. A full disk under its log ends it, which other tests show.
+    client
+        .batch_execute(
+            "CREATE FUNCTION disk_full() RETURNS trigger LANGUAGE plpgsql AS
+             $$ BEGIN RAISE EXCEPTION 'could not extend file: No space left on device' USING ERRCODE = 'disk_full'; END $$;
+             CREATE TRIGGER disk_full BEFORE INSERT ON audit_events FOR EACH ROW EXECUTE FUNCTION disk_full()",
+        )
+        .await
+        .expect("made");
+    let path = "/api/v1/audit/events";
+    for id in ["a", "b", "c"] {
+        service.post(path, &event(id)).await.expect(202);
+    }
+    client
+        .batch_execute("DROP TRIGGER disk_full ON audit_events")
+        .await
+        .expect("dropped");
+    until(
+        "the queued events to be stored",
+        SOON,
+        async || match crate::support::count(&client).await {
+            3 => Ok(()),
+            count => Err(count),
+        },
+    )
+    .await;
+}

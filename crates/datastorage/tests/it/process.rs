@@ -183,6 +183,22 @@ async fn a_body_that_does_not_arrive_is_given_up() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_head_that_is_too_large_is_refused() {
+    let database = audit_database().await;
+    let service = Service::start(database.url()).await;
+    let mut stream = TcpStream::connect(service.url("").trim_start_matches("http://"))
+        .await
+        .expect("connected");
+    let large = "x".repeat(300 << 10);
+    let head = format!("GET /health/live HTTP/1.1\r\nHost: x\r\nX-Large: {large}\r\n\r\n");
+    // The server may answer and close before it has read everything.
+    drop(stream.write_all(head.as_bytes()).await);
+    let mut answer = vec![0; 12];
+    stream.read_exact(&mut answer).await.expect("an answer");
+    assert_eq!(answer, b"HTTP/1.1 431");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn logs_are_json_lines_and_hold_no_password() {
     let database = audit_database().await;
     let directory = tempfile::tempdir().expect("a directory");

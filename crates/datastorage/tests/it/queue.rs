@@ -24,6 +24,10 @@ async fn behind_proxy() -> (testkit::postgres::Database, Proxy, String) {
     (database, proxy, url)
 }
 
+fn gauge(name: &str) -> String {
+    format!("datastorage_dlq_{name}{{stream=\"audit_events\"}}")
+}
+
 async fn depth_becomes(service: &Service, expected: f64) {
     until("the queue's depth to change", SOON, async || {
         let depth = service.metric(DEPTH).await;
@@ -110,10 +114,17 @@ async fn a_full_queue_answers_503_and_takes_all_of_a_batch_or_nothing() {
             .detail
             .is_some_and(|detail| detail.contains("the queue is full"))
     );
+    let alarms = ["warning", "critical", "overflow_imminent"];
+    for alarm in alarms {
+        assert_eq!(service.metric(&gauge(alarm)).await, Some(0.0), "{alarm}");
+    }
     service
         .post(BATCH, &json!([event("g"), event("h")]))
         .await
         .expect(202);
+    for alarm in alarms.into_iter().chain(["capacity_ratio"]) {
+        assert_eq!(service.metric(&gauge(alarm)).await, Some(1.0), "{alarm}");
+    }
     proxy.heal();
     depth_becomes(&service, 0.0).await;
     assert_eq!(count(&database.connect().await).await, 5);

@@ -128,6 +128,27 @@ async fn a_missing_column_is_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_column_that_is_too_narrow_is_the_servers_failure_and_told_as_a_type() {
+    let database = audit_database().await;
+    let service = Service::start(database.url()).await;
+    database
+        .connect()
+        .await
+        .batch_execute("ALTER TABLE audit_events ALTER COLUMN severity TYPE varchar(3)")
+        .await
+        .expect("narrowed");
+    let problem = service
+        .post(EVENTS, &event("a"))
+        .await
+        .expect(500)
+        .problem();
+    assert_eq!(
+        (problem.kind, problem.sqlstate.as_deref(), problem.retry),
+        (Some(Kind::Type), Some("22001"), Some(false))
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_audit_trail_is_append_only_for_the_service() {
     let database = audit_database().await;
     let service = Service::start(database.url()).await;

@@ -108,9 +108,10 @@ async fn run(options: &Options) -> anyhow::Result<()> {
     let (database, connection) = tokio_postgres::connect(&url, NoTls).await?;
     let connection = tokio::spawn(connection);
     println!(
-        "PostgreSQL in {}, fsync and synchronous_commit on, {} clients",
+        "{installation}, data in {}, fsync and synchronous_commit on, {} clients, load average {}",
         options.directory.display(),
-        options.clients
+        options.clients,
+        load_average()?
     );
 
     let server = DataStorage::start(options, &postgres).await?;
@@ -141,17 +142,18 @@ async fn writes(
     for &size in &options.sizes {
         let copy = copy_rate(database, postmaster).await?;
         database.batch_execute("TRUNCATE audit_events").await?;
-        let before = (
-            cpu(|process| process.id == server.child.id())?,
-            cpu(|process| process.parent == postmaster)?,
-        );
+        let processors = || -> anyhow::Result<[Duration; 3]> {
+            Ok([
+                cpu(|process| process.id == server.child.id())?,
+                cpu(|process| process.parent == postmaster)?,
+                cpu(|process| process.id == std::process::id())?,
+            ])
+        };
+        let before = processors()?;
         let load = load(options, server, size).await?;
-        let after = (
-            cpu(|process| process.id == server.child.id())?,
-            cpu(|process| process.parent == postmaster)?,
-        );
-        let micros = |before: Duration, after: Duration| {
-            after.saturating_sub(before).as_secs_f64() * 1e6 / load.events as f64
+        let after = processors()?;
+        let micros = |process: usize| {
+            after[process].saturating_sub(before[process]).as_secs_f64() * 1e6 / load.events as f64
         };
         let stored: i64 = database
             .query_one("SELECT count(*) FROM audit_events", &[])
@@ -178,14 +180,21 @@ async fn writes(
             met(load.rate() >= goal),
         );
         println!(
-            "{:>19} | processor time of an event: server {:.1} us, PostgreSQL {:.1} us; of a row of COPY: PostgreSQL {:.1} us",
+            "{:>19} | processor time of an event: server {:.1} us, PostgreSQL {:.1} us, clients {:.1} us; of a row of COPY: PostgreSQL {:.1} us",
             "",
-            micros(before.0, after.0),
-            micros(before.1, after.1),
+            micros(0),
+            micros(1),
+            micros(2),
             copy.1.as_secs_f64() * 1e6 / COPY_ROWS as f64,
         );
     }
     Ok(())
+}
+
+/// Of the last minute: what else the machine does, the more the less a rate says.
+fn load_average() -> anyhow::Result<String> {
+    let text = std::fs::read_to_string("/proc/loadavg")?;
+    Ok(text.split(' ').next().unwrap_or_default().to_owned())
 }
 
 fn met(met: bool) -> &'static str {
