@@ -76,6 +76,14 @@ pub enum Command {
     },
     /// Removes what killed runs left and what has expired
     Reap,
+    /// Makes the reports of a run anew from its event log: timeline, JUnit, summary
+    #[command(
+        after_help = "Examples:\n  cargo xtask report\n  cargo xtask report workflowexecution-1a2b3c"
+    )]
+    Report {
+        /// A run's identity, or a directory with an events.jsonl; without it the run that ended last
+        run: Option<String>,
+    },
     /// Measures the project beside its alternatives, in one run
     #[command(
         after_help = "Examples:\n  cargo xtask bench lifecycle\n  cargo xtask bench migrations"

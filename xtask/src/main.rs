@@ -20,6 +20,7 @@ mod manifest;
 mod paths;
 mod process;
 mod report;
+mod reports;
 mod service;
 mod state;
 mod suite;
@@ -71,6 +72,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
             what: cli::Ci::Matrix,
         } => Ok(commands::ci::matrix(&table)),
         Command::Reap => commands::reap::run(&door),
+        Command::Report { run } => commands::report::run(&door, run.as_deref()),
         Command::Bench { topic, args } => commands::programs::bench(&door, topic, &args),
         Command::Gen { args } => commands::programs::generate(&door, &args),
         Command::Status { format } => commands::status::run(&door, format == cli::Format::Json),

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::io::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -40,7 +40,8 @@ pub enum Event<'a> {
         service: Option<&'a str>,
         /// How it ended.
         outcome: Outcome,
-        /// Its duration in seconds.
+        /// Its duration in seconds; `seconds` is when it happened.
+        #[serde(rename = "took")]
         seconds: f64,
         /// What it made or saw, in a few words.
         note: &'a str,
@@ -123,7 +124,7 @@ pub struct Timing {
 #[derive(Debug)]
 pub struct Reporter {
     began: Instant,
-    log: Option<Mutex<std::fs::File>>,
+    log: Option<Mutex<PathBuf>>,
     /// Whether anybody looks at the terminal.
     shown: bool,
 }
@@ -149,12 +150,9 @@ impl Reporter {
 
     /// A reporter that writes `path` too.
     pub fn logging_to(path: &Path) -> std::io::Result<Self> {
-        let file = std::fs::OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(path)?;
+        open(path)?;
         Ok(Self {
-            log: Some(Mutex::new(file)),
+            log: Some(Mutex::new(path.to_owned())),
             ..Self::terminal()
         })
     }
@@ -167,21 +165,23 @@ impl Reporter {
     /// Records an event and shows it.
     pub fn emit(&self, event: &Event<'_>) {
         if let Some(log) = &self.log
-            && let Ok(mut file) = log.lock()
+            && let Ok(path) = log.lock()
         {
             #[derive(Serialize)]
             struct Line<'a> {
                 seconds: f64,
+                at: jiff::Timestamp,
                 #[serde(flatten)]
                 event: &'a Event<'a>,
             }
             let line = serde_json::to_string(&Line {
                 seconds: self.began.elapsed().as_secs_f64(),
+                at: jiff::Timestamp::now(),
                 event,
             })
             .unwrap_or_default();
             // A full disk must not fail the run that the log only describes.
-            drop(writeln!(file, "{line}"));
+            drop(open(&path).and_then(|mut file| writeln!(file, "{line}")));
         }
         if self.shown
             && let Some(text) = render(event)
@@ -194,6 +194,14 @@ impl Reporter {
     pub fn note(&self, text: &str) {
         self.emit(&Event::Note { text });
     }
+}
+
+/// Opens the log for one line: the evidence of a failure replaces the file by one without passwords.
+fn open(path: &Path) -> std::io::Result<std::fs::File> {
+    std::fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(path)
 }
 
 fn render(event: &Event<'_>) -> Option<String> {

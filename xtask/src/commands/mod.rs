@@ -10,6 +10,7 @@ pub mod kill;
 pub mod migrate;
 pub mod programs;
 pub mod reap;
+pub mod report;
 pub mod services;
 pub mod status;
 pub mod test;

@@ -104,6 +104,9 @@ pub fn run(session: &Session, plan: &Plan, keep: Keep) -> Result<(), Failure> {
         .as_ref()
         .map_or(Exit::Passed, |failure| failure.exit);
     session.report.emit(&Event::Ended { exit: exit.code() });
+    if let Some(timeline) = crate::reports::conclude(session.run.dir()) {
+        crate::report::say(&format!("timeline: {}", timeline.display()));
+    }
     let history = session.paths.history();
     History::load(&history).learn(session.place, &timings, &history);
     crate::report::print(&table(&timings, session.report.elapsed()));

@@ -7,6 +7,7 @@ mod documents;
 mod lifecycle;
 mod local;
 mod migrate;
+mod reports;
 mod usage;
 
 use std::process::{Command, Output};

@@ -1,0 +1,45 @@
+//! `cargo xtask report`: makes a run's reports anew from its event log.
+
+use std::path::{Path, PathBuf};
+
+use crate::exit::{Exit, Failure};
+use crate::paths::Paths;
+use crate::process::Door;
+use crate::{report, reports};
+
+/// Runs the verb for a run's identity, a directory with an event log, or the run that ended last.
+pub fn run(door: &Door, what: Option<&str>) -> anyhow::Result<Exit> {
+    let dir = match what.map(Path::new).filter(|path| path.join(LOG).is_file()) {
+        Some(path) => path.to_owned(),
+        None => of_run(door, what)?,
+    };
+    for path in reports::write(&dir)? {
+        report::print(&path.display().to_string());
+    }
+    Ok(Exit::Passed)
+}
+
+const LOG: &str = "events.jsonl";
+
+fn of_run(door: &Door, what: Option<&str>) -> anyhow::Result<PathBuf> {
+    let runs = Paths::find(door)?.runs();
+    let dirs = std::fs::read_dir(&runs).into_iter().flatten().flatten();
+    let newest = dirs
+        .map(|entry| entry.path())
+        .filter(|dir| what.is_none_or(|name| dir.file_name().is_some_and(|own| own == name)))
+        .filter_map(|dir| {
+            let written = std::fs::metadata(dir.join(LOG)).ok()?.modified().ok()?;
+            Some((written, dir))
+        })
+        .max();
+    let Some((_, dir)) = newest else {
+        let what = match what {
+            Some(name) => format!("no run `{name}` has an event log"),
+            None => "no run has an event log yet".to_owned(),
+        };
+        return Err(Failure::new(Exit::Usage, what)
+            .next(format!("name a run of {} or a directory", runs.display()))
+            .into());
+    };
+    Ok(dir)
+}

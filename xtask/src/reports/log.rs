@@ -1,0 +1,369 @@
+//! A run as its event log tells it: stages, tests, what failed.
+
+use std::path::Path;
+
+use anyhow::Context as _;
+use serde::Deserialize;
+
+use super::plain;
+
+/// How many lines of a stage's output are kept: the end, where a failure is.
+const LINES: usize = 400;
+
+/// A run.
+#[derive(Debug, Default)]
+pub struct Log {
+    /// Its identity.
+    pub run: String,
+    /// `kind` or `local`.
+    pub target: String,
+    /// Why that target.
+    pub why: String,
+    /// When it began, RFC 3339.
+    pub at: String,
+    /// Its stages, in the order they began.
+    pub stages: Vec<Stage>,
+    /// Its tests, in the order in which each was first seen.
+    pub tests: Vec<Test>,
+    /// What people were told besides.
+    pub notes: Vec<String>,
+    /// What failed first.
+    pub failure: Option<Failure>,
+    /// Its exit code, unless it was killed.
+    pub exit: Option<u8>,
+    /// Seconds from its first event to its last.
+    pub seconds: f64,
+}
+
+/// One stage that began.
+#[derive(Debug, Default)]
+pub struct Stage {
+    /// Its name, with the service's before it where there are several.
+    pub name: String,
+    /// The stages it comes after.
+    pub needs: Vec<String>,
+    /// Second at which it began.
+    pub began: f64,
+    /// Second at which it ended; none if the run was killed in it.
+    pub ended: Option<f64>,
+    /// `ok`, `failed` or `stopped`.
+    pub outcome: String,
+    /// What it made or saw.
+    pub note: String,
+    /// Least seconds that it ever took on this machine.
+    pub fastest: Option<f64>,
+    /// The end of what its commands printed.
+    pub lines: Vec<String>,
+    /// How many lines were left out before.
+    pub cut: usize,
+}
+
+/// One test of a suite, with every attempt at it.
+#[derive(Debug)]
+pub struct Test {
+    /// The service whose suite it is.
+    pub service: String,
+    /// Its name.
+    pub name: String,
+    /// How each attempt ended: true for passed.
+    pub attempts: Vec<bool>,
+    /// Seconds of all attempts, where the suite tells them.
+    pub seconds: Option<f64>,
+    /// What the last failed attempt said.
+    pub said: String,
+}
+
+/// How a test stands after all attempts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// Every attempt passed.
+    Passed,
+    /// Some attempts passed, some failed: neither green nor red.
+    Flaky,
+    /// Every attempt failed.
+    Failed,
+}
+
+impl Standing {
+    /// The word for people.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Passed => "passed",
+            Self::Flaky => "flaky",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+impl Test {
+    /// How it stands.
+    pub fn standing(&self) -> Standing {
+        let passed = self.attempts.iter().filter(|passed| **passed).count();
+        match passed {
+            0 => Standing::Failed,
+            all if all == self.attempts.len() => Standing::Passed,
+            _ => Standing::Flaky,
+        }
+    }
+
+    /// Failed attempts of all, in words; nothing where there was one attempt.
+    pub fn tally(&self) -> String {
+        if self.attempts.len() == 1 {
+            return String::new();
+        }
+        let failed = self.attempts.iter().filter(|passed| !**passed).count();
+        format!("failed {failed} of {} times", self.attempts.len())
+    }
+}
+
+/// What a failure told.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct Failure {
+    /// The sentence.
+    pub what: String,
+    /// Its evidence.
+    #[serde(default)]
+    pub seen: String,
+    /// The next move.
+    #[serde(default)]
+    pub next: String,
+}
+
+#[derive(Deserialize)]
+struct Entry {
+    seconds: f64,
+    #[serde(default)]
+    at: String,
+    #[serde(default)]
+    service: Option<String>,
+    #[serde(flatten)]
+    event: Event,
+}
+
+#[derive(Deserialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+enum Event {
+    Run {
+        run: String,
+        target: String,
+        why: String,
+    },
+    Planned {
+        stage: String,
+        needs: Vec<String>,
+        #[serde(default)]
+        fastest: Option<f64>,
+    },
+    StageStarted {
+        stage: String,
+    },
+    StageEnded {
+        stage: String,
+        outcome: String,
+        note: String,
+    },
+    Line {
+        stage: String,
+        text: String,
+    },
+    Test {
+        name: String,
+        outcome: String,
+        // Not `seconds`: that is the event's own.
+        #[serde(default)]
+        took: Option<f64>,
+        #[serde(default)]
+        text: String,
+    },
+    Note {
+        text: String,
+    },
+    Failed(Failure),
+    Ended {
+        exit: u8,
+    },
+    #[serde(other)]
+    Unknown,
+}
+
+impl Log {
+    /// Reads a log. A directory that was kept holds several runs' events; the last run's count.
+    pub fn read(path: &Path) -> anyhow::Result<Self> {
+        let text = std::fs::read_to_string(path)
+            .with_context(|| format!("cannot read the event log {}", path.display()))?;
+        let log = Self::parse(&text);
+        anyhow::ensure!(!log.run.is_empty(), "{} tells of no run", path.display());
+        Ok(log)
+    }
+
+    /// Reads a log's text. A line that is no event, such as the half line of a killed run, is left out.
+    pub fn parse(text: &str) -> Self {
+        let mut log = Self::default();
+        let mut planned: Vec<Stage> = Vec::new();
+        for entry in text
+            .lines()
+            .filter_map(|line| serde_json::from_str::<Entry>(line).ok())
+        {
+            log.seconds = entry.seconds;
+            let full = |stage: String| match &entry.service {
+                Some(service) => format!("{service}: {stage}"),
+                None => stage,
+            };
+            match entry.event {
+                Event::Run { run, target, why } => {
+                    planned.clear();
+                    log = Self {
+                        run,
+                        target,
+                        why,
+                        at: entry.at,
+                        ..Self::default()
+                    };
+                }
+                Event::Planned {
+                    stage,
+                    needs,
+                    fastest,
+                } => planned.push(Stage {
+                    name: full(stage),
+                    needs,
+                    fastest,
+                    ..Stage::default()
+                }),
+                Event::StageStarted { stage } => {
+                    let name = full(stage);
+                    let at = planned.iter().position(|stage| stage.name == name);
+                    let mut stage = at.map_or_else(Stage::default, |at| planned.swap_remove(at));
+                    stage.name = name;
+                    stage.began = entry.seconds;
+                    log.stages.push(stage);
+                }
+                Event::StageEnded {
+                    stage,
+                    outcome,
+                    note,
+                } => {
+                    if let Some(stage) = log.running(&full(stage)) {
+                        stage.ended = Some(entry.seconds);
+                        stage.outcome = outcome;
+                        stage.note = note;
+                    }
+                }
+                Event::Line { stage, text } => {
+                    if let Some(stage) = log.running(&full(stage)) {
+                        stage.line(plain(&text));
+                    }
+                }
+                Event::Test {
+                    name,
+                    outcome,
+                    took,
+                    text,
+                } => {
+                    let service = entry.service.unwrap_or_default();
+                    log.test(service, name, outcome == "ok", took, plain(&text));
+                }
+                Event::Note { text } => log.notes.push(plain(&text)),
+                Event::Failed(failure) => log.fails(&failure),
+                Event::Ended { exit } => log.exit = Some(exit),
+                Event::Unknown => {}
+            }
+        }
+        if log.failure.is_none() {
+            log.failure = log.stages.iter().find_map(Stage::failure);
+        }
+        log
+    }
+
+    fn running(&mut self, name: &str) -> Option<&mut Stage> {
+        self.stages
+            .iter_mut()
+            .rev()
+            .find(|stage| stage.name == name)
+    }
+
+    fn test(
+        &mut self,
+        service: String,
+        name: String,
+        passed: bool,
+        took: Option<f64>,
+        said: String,
+    ) {
+        let known = self
+            .tests
+            .iter()
+            .position(|test| test.service == service && test.name == name);
+        let at = known.unwrap_or_else(|| {
+            self.tests.push(Test {
+                service,
+                name,
+                attempts: Vec::new(),
+                seconds: None,
+                said: String::new(),
+            });
+            self.tests.len() - 1
+        });
+        let test = &mut self.tests[at];
+        test.attempts.push(passed);
+        test.seconds = took
+            .map(|took| took + test.seconds.unwrap_or_default())
+            .or(test.seconds);
+        if !passed {
+            test.said = said;
+        }
+    }
+
+    fn fails(&mut self, failure: &Failure) {
+        let clean = Failure {
+            what: plain(&failure.what),
+            seen: plain(&failure.seen),
+            next: plain(&failure.next),
+        };
+        // Of several the first decides.
+        self.failure.get_or_insert(clean);
+    }
+
+    /// Whether everything passed, in a word: a run without an end was killed.
+    pub fn verdict(&self) -> String {
+        match self.exit {
+            Some(0) => "passed".to_owned(),
+            Some(1) => "tests failed".to_owned(),
+            Some(130 | 143) => "interrupted".to_owned(),
+            Some(code) => format!("failed, exit {code}"),
+            None => "killed before its end".to_owned(),
+        }
+    }
+
+    /// Tests that passed, are flaky, failed.
+    pub fn counts(&self) -> [usize; 3] {
+        [Standing::Passed, Standing::Flaky, Standing::Failed].map(|wanted| {
+            let of = self.tests.iter().filter(|test| test.standing() == wanted);
+            of.count()
+        })
+    }
+}
+
+impl Stage {
+    /// What a failed stage tells of itself, where the run was killed before it told of the failure.
+    fn failure(&self) -> Option<Failure> {
+        (self.outcome == "failed").then(|| Failure {
+            what: format!("{}: {}", self.name, self.note),
+            seen: self.lines[self.lines.len().saturating_sub(20)..].join("\n"),
+            next: String::new(),
+        })
+    }
+
+    fn line(&mut self, text: String) {
+        if self.lines.len() == LINES {
+            self.lines.remove(0);
+            self.cut += 1;
+        }
+        self.lines.push(text);
+    }
+
+    /// How many seconds it took, of a run that ended at `end`.
+    pub fn took(&self, end: f64) -> f64 {
+        (self.ended.unwrap_or(end) - self.began).max(0.0)
+    }
+}

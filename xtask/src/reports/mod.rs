@@ -1,0 +1,116 @@
+//! Reports of a run, made from its event log alone (D13): JUnit, a job summary, a timeline in HTML.
+
+mod github;
+mod html;
+mod junit;
+mod log;
+mod path;
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+pub use log::Log;
+
+use crate::state::write_private;
+
+/// Makes every report of the run in `dir` from `events.jsonl` there, and returns their paths.
+pub fn write(dir: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let log = Log::read(&dir.join("events.jsonl"))?;
+    let reports = [
+        ("report.html", html::page(&log)),
+        ("junit.xml", junit::document(&log)),
+        ("summary.md", github::summary(&log)),
+    ];
+    let mut paths = Vec::new();
+    for (name, text) in reports {
+        let path = dir.join(name);
+        write_private(&path, text.as_bytes())?;
+        paths.push(path);
+    }
+    Ok(paths)
+}
+
+/// Makes the reports of a run that has ended, tells GitHub where it runs there, and returns the path of the timeline. A report
+/// that cannot be written fails no run.
+pub fn conclude(dir: &Path) -> Option<PathBuf> {
+    match write(dir) {
+        Ok(paths) => {
+            if let Ok(log) = Log::read(&dir.join("events.jsonl")) {
+                github::tell(&log);
+            }
+            paths.into_iter().next()
+        }
+        Err(error) => {
+            crate::report::say(&format!("the reports could not be written: {error:#}"));
+            None
+        }
+    }
+}
+
+/// A duration as people read it: tenths of a second below two minutes, then minutes.
+fn duration(seconds: f64) -> String {
+    if seconds < 119.95 {
+        return format!("{seconds:.1} s");
+    }
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "the seconds of a run, positive and far below 2^63"
+    )]
+    let whole = seconds.round() as u64;
+    format!("{} min {:02} s", whole / 60, whole % 60)
+}
+
+/// Text for XML 1.0 and HTML: markup escaped, and control characters, which XML forbids (section 2.2), shown as U+FFFD.
+fn escaped(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => safe.push_str("&amp;"),
+            '<' => safe.push_str("&lt;"),
+            '>' => safe.push_str("&gt;"),
+            '"' => safe.push_str("&quot;"),
+            '\'' => safe.push_str("&#39;"),
+            '\n' | '\t' => safe.push(c),
+            '\u{fffe}' | '\u{ffff}' => safe.push('\u{fffd}'),
+            c if c.is_control() => safe.push('\u{fffd}'),
+            c => safe.push(c),
+        }
+    }
+    safe
+}
+
+/// Text without the sequences by which programs colour it (ECMA-48, CSI).
+fn plain(text: &str) -> String {
+    let mut parts = text.split("\u{1b}[");
+    let mut out = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let end = part
+            .find(|c: char| ('\u{40}'..='\u{7e}').contains(&c))
+            .map_or(part.len(), |at| at + 1);
+        write!(out, "{}", &part[end..]).unwrap_or_default();
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_cannot_leave_its_element() {
+        assert_eq!(
+            escaped("a<b>&\"'\u{1}\n"),
+            "a&lt;b&gt;&amp;&quot;&#39;\u{fffd}\n"
+        );
+        assert_eq!(plain("\u{1b}[1m\u{1b}[32mok\u{1b}[0m!"), "ok!");
+    }
+
+    #[test]
+    fn durations_are_short() {
+        assert_eq!(
+            [0.04, 14.26, 119.9, 273.3].map(duration),
+            ["0.0 s", "14.3 s", "119.9 s", "4 min 33 s"]
+        );
+    }
+}
