@@ -7,6 +7,7 @@
     reason = "every function here panics when the test cannot go on"
 )]
 
+pub mod catalogue;
 #[cfg(feature = "postgres")]
 pub mod datastorage;
 pub mod events;

@@ -12,10 +12,14 @@ pub(crate) fn unmigrated_datastorage() -> Client {
     client(e2e_env::DATASTORAGE_UNMIGRATED_URL)
 }
 
+/// Returns what the environment says under `name`.
+pub(crate) fn variable(name: &str) -> String {
+    let value = std::env::var(name).ok().filter(|value| !value.is_empty());
+    value.unwrap_or_else(|| {
+        panic!("{name} is not set: a suite needs an environment, so run `cargo xtask e2e SERVICE`")
+    })
+}
+
 fn client(name: &str) -> Client {
-    let url = std::env::var(name).ok().filter(|url| !url.is_empty());
-    let url = url.unwrap_or_else(|| {
-        panic!("{name} is not set: this suite needs an environment, so run `cargo xtask e2e workflowexecution`")
-    });
-    Client::new(&url).unwrap_or_else(|error| panic!("{name}: {error}"))
+    Client::new(&variable(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
 }

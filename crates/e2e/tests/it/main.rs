@@ -1,7 +1,8 @@
 //! End-to-end suites, one module per service; xtask runs a module against an environment that it has set up.
 //!
-//! Each test makes its own correlation id, so tests need no order and no clean-up, and a suite can run again on the same
-//! environment.
+//! `gateway::` selects the gateway's suite with `alone::gateway::`, which needs a PostgreSQL server of its own; `--skip alone::` leaves that out.
+//! Each test makes its own correlation id, so tests need no order and no clean-up, and a suite can run again on the same environment. What each
+//! suite asserts is in the README beside this crate's manifest.
 
 #![expect(
     clippy::unwrap_used,
@@ -12,6 +13,20 @@
     reason = "the report of a run shows what its tests measured"
 )]
 
+// What the suites share.
 mod audit;
+mod catalogue;
 mod environment;
+mod fault;
+mod service;
+mod tool;
+
+// The suites.
+mod aianalysis;
+mod alone;
+mod datastorage;
+mod gateway;
+mod notification;
+mod remediationorchestrator;
+mod signalprocessing;
 mod workflowexecution;

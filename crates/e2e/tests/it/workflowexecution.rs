@@ -1,128 +1,108 @@
-//! Audit events of workflow executions: written as the controller writes them, found as its suites look for them.
-//!
-//! The suite is the emitter. It runs against the Data Storage of the run, and for the last cases against one whose database
-//! was never migrated.
+//! Audit events of workflow executions, found as the controller's suites look for them.
 
-use std::time::Instant;
-
-use datastorage_client::{Client, Error, QueryAuditEvents};
+use datastorage_client::QueryAuditEvents;
 use serde_json::{Value, json};
 use testkit::events::{unique, with, workflow};
 
-use crate::audit::{self, VISIBLE_WITHIN};
+use crate::audit::{
+    self, SOME, assert_names_the_missing_table, check, check_complete, correlated_in, event, found,
+};
 use crate::environment::{datastorage, unmigrated_datastorage};
+use crate::fault::{self, Component};
+use crate::service::play;
 
-/// Returns a sent event's only stored counterpart.
-async fn stored(sent: &Value, correlation_id: &str) -> datastorage_client::types::AuditEvent {
-    let datastorage = datastorage();
-    audit::send(&datastorage, std::slice::from_ref(sent)).await;
-    let mut events = audit::visible(&datastorage, correlation_id, 1).await;
-    assert_eq!(
-        audit::types(&events),
-        [sent["event_type"].as_str().unwrap()]
-    );
-    events.remove(0)
+/// What every event of an execution has; the controller's suites look for each of these payload fields.
+fn execution_event(execution: &str, own: Value) -> Value {
+    let common = json!({
+        "event_category": "workflow", "correlation_id": execution, "actor_type": "service", "actor_id": "workflowexecution-controller",
+        "resource_type": "WorkflowExecution", "resource_id": execution,
+        "event_data": {
+            "workflow_id": "scale-up", "workflow_version": SOME, "target_resource": "shop/deployment/cart", "execution_name": execution,
+            "container_image": SOME, "phase": SOME,
+        },
+    });
+    event(&common, own)
 }
 
-fn text<'a>(data: &'a serde_json::Map<String, Value>, name: &str) -> &'a str {
-    data.get(name).and_then(Value::as_str).unwrap_or_default()
+fn started(execution: &str) -> Value {
+    let data = json!({"phase": "Running", "started_at": SOME, "pipelinerun_name": SOME});
+    let own = json!({"event_type": "workflow.started", "event_action": "started", "event_outcome": "success", "event_data": data});
+    execution_event(execution, own)
+}
+
+fn names(execution: &str) -> Value {
+    json!({"execution": execution, "workflow_id": "scale-up", "target_resource": "shop/deployment/cart"})
 }
 
 #[tokio::test]
-async fn a_started_workflow_is_visible_with_what_the_controller_sets() {
+async fn a_completed_workflow_has_a_started_and_a_completed_event() {
     let execution = unique("wfe");
-    let sent = workflow::started(&execution, &execution);
-    let stored = stored(&sent, &execution).await;
-    audit::assert_stored_as_sent(&stored, &sent);
-    assert_eq!(
-        [
-            &*stored.event_category,
-            &*stored.event_action,
-            &*stored.event_outcome
-        ],
-        ["workflow", "started", "success"]
+    let played = play("completed", &names(&execution)).await;
+    let events = found(&correlated_in("workflow", &execution)).await;
+    let data = json!({"phase": "Completed", "started_at": SOME, "completed_at": SOME, "duration": "42s", "pipelinerun_name": SOME});
+    let completed = json!({
+        "event_type": "workflow.completed", "event_action": "completed", "event_outcome": "success", "duration_ms": 42_000, "event_data": data,
+    });
+    check(
+        &events,
+        &[started(&execution), execution_event(&execution, completed)],
     );
-    assert_eq!(
-        [&*stored.actor_type, &*stored.actor_id],
-        ["service", "workflowexecution-controller"]
-    );
-    assert_eq!(
-        [&*stored.resource_type, &*stored.resource_id],
-        ["WorkflowExecution", &*execution]
-    );
-    assert_eq!(stored.correlation_id, execution);
-    for name in [
-        "workflow_id",
-        "workflow_version",
-        "target_resource",
-        "phase",
-        "container_image",
-        "execution_name",
-    ] {
-        assert_ne!(text(&stored.event_data, name), "", "{name}");
-    }
-    for name in ["started_at", "pipelinerun_name"] {
-        assert_ne!(text(&stored.event_data, name), "", "{name}");
-    }
+    check_complete(&events, &played.emitted);
 }
 
 #[tokio::test]
-async fn a_completed_workflow_is_visible_with_its_duration() {
+async fn a_failed_workflow_says_why() {
     let execution = unique("wfe");
-    let sent = workflow::completed(&execution, &execution);
-    let stored = stored(&sent, &execution).await;
-    audit::assert_stored_as_sent(&stored, &sent);
-    assert_eq!(
-        [&*stored.event_action, &*stored.event_outcome],
-        ["completed", "success"]
+    let reasons = json!({"failure_reason": "ImagePullFailed", "failure_message": "no such image"});
+    play("failed", &with(names(&execution), reasons.clone())).await;
+    let data = json!({"phase": "Failed", "completed_at": SOME, "duration": SOME, "failed_task_name": SOME});
+    let failed = json!({
+        "event_type": "workflow.failed", "event_action": "failed", "event_outcome": "failure", "event_data": with(data, reasons),
+    });
+    let events = found(&correlated_in("workflow", &execution)).await;
+    check(
+        &events,
+        &[started(&execution), execution_event(&execution, failed)],
     );
-    assert_eq!(stored.duration_ms, Some(42_000));
-    for name in ["started_at", "completed_at", "duration"] {
-        assert_ne!(text(&stored.event_data, name), "", "{name}");
-    }
 }
 
 #[tokio::test]
-async fn a_failed_workflow_is_visible_with_reason_and_message() {
+async fn a_workflow_that_fails_before_its_pipeline_run_has_a_failed_event_only() {
     let execution = unique("wfe");
-    let sent = workflow::failed(&execution, &execution);
-    let stored = stored(&sent, &execution).await;
-    audit::assert_stored_as_sent(&stored, &sent);
-    assert_eq!(
-        [&*stored.event_action, &*stored.event_outcome],
-        ["failed", "failure"]
-    );
-    for name in ["failure_reason", "failure_message", "failed_task_name"] {
-        assert_ne!(text(&stored.event_data, name), "", "{name}");
-    }
+    play("failed-before-start", &names(&execution)).await;
+    let data = json!({"phase": "Failed", "pipelinerun_name": null, "started_at": null, "failure_reason": SOME, "failure_message": SOME});
+    let failed =
+        json!({"event_type": "workflow.failed", "event_outcome": "failure", "event_data": data});
+    let events = found(&correlated_in("workflow", &execution)).await;
+    check(&events, &[execution_event(&execution, failed)]);
 }
 
 #[tokio::test]
-async fn a_finished_workflow_has_at_least_two_events_within_a_minute() {
-    let (datastorage, execution) = (datastorage(), unique("wfe"));
-    let started = Instant::now();
-    audit::send(&datastorage, &[workflow::started(&execution, &execution)]).await;
-    audit::send(&datastorage, &[workflow::completed(&execution, &execution)]).await;
-    let events = audit::visible(&datastorage, &execution, 2).await;
-    assert_eq!(
-        audit::types(&events),
-        ["workflow.started", "workflow.completed"]
+async fn the_label_correlates_where_there_is_one() {
+    let (execution, label) = (unique("wfe"), unique("remediation"));
+    play(
+        "completed",
+        &with(names(&execution), json!({"correlation_id": label})),
+    )
+    .await;
+    let of_label = json!({"correlation_id": label, "resource_id": execution});
+    check(
+        &found(&correlated_in("workflow", &label)).await,
+        &[of_label.clone(), of_label],
     );
-    println!(
-        "started and completed visible {:.0?} after the workflow began; the limit is {VISIBLE_WITHIN:?}",
-        started.elapsed()
-    );
+    check(&found(&correlated_in("workflow", &execution)).await, &[]);
 }
 
 #[tokio::test]
 async fn one_batch_carries_a_whole_workflow_in_order() {
-    let (datastorage, execution) = (datastorage(), unique("wfe"));
+    let _undisturbed = fault::none().await;
+    let execution = unique("wfe");
     let batch = [
         workflow::started(&execution, &execution),
         workflow::failed(&execution, &execution),
     ];
-    audit::send(&datastorage, &batch).await;
-    let events = audit::visible(&datastorage, &execution, 2).await;
+    audit::send(&datastorage(), &batch).await;
+    let events = found(&correlated_in("workflow", &execution)).await;
     assert_eq!(
         audit::types(&events),
         ["workflow.started", "workflow.failed"]
@@ -130,97 +110,50 @@ async fn one_batch_carries_a_whole_workflow_in_order() {
 }
 
 #[tokio::test]
-async fn events_are_found_by_the_correlation_id_of_the_label() {
-    let (execution, correlation_id) = (unique("wfe"), unique("remediation"));
-    let stored = stored(
-        &workflow::started(&execution, &correlation_id),
-        &correlation_id,
-    )
-    .await;
-    assert_eq!(
-        (stored.correlation_id, stored.resource_id),
-        (correlation_id, execution)
-    );
-}
-
-#[tokio::test]
 async fn the_prefixed_event_types_are_stored_and_found_too() {
-    let (datastorage, execution) = (datastorage(), unique("wfe"));
-    let prefixed = |event: Value| {
-        let event_type = format!(
-            "workflowexecution.{}",
-            event["event_type"].as_str().unwrap()
-        );
-        with(event, json!({ "event_type": event_type }))
-    };
+    let _undisturbed = fault::none().await;
+    let execution = unique("wfe");
+    let event_type = |action: &str| format!("workflowexecution.workflow.{action}");
+    let prefixed = |event: Value, action| with(event, json!({"event_type": event_type(action)}));
     let batch = [
-        prefixed(workflow::started(&execution, &execution)),
-        prefixed(workflow::completed(&execution, &execution)),
-        prefixed(workflow::failed(&execution, &execution)),
+        prefixed(workflow::started(&execution, &execution), "started"),
+        prefixed(workflow::completed(&execution, &execution), "completed"),
+        prefixed(workflow::failed(&execution, &execution), "failed"),
     ];
-    audit::send(&datastorage, &batch).await;
-    let query = |event_type: &str| QueryAuditEvents {
-        event_type: Some(event_type.to_owned()),
-        correlation_id: Some(execution.clone()),
-        ..QueryAuditEvents::default()
-    };
+    audit::send(&datastorage(), &batch).await;
     for action in ["started", "completed", "failed"] {
-        let event_type = format!("workflowexecution.workflow.{action}");
-        let events = audit::visible_by(&datastorage, &query(&event_type), 1).await;
-        assert_eq!(audit::types(&events), [event_type.as_str()]);
-        assert_eq!(events[0].event_action, action);
+        let query = QueryAuditEvents {
+            event_type: Some(event_type(action)),
+            ..correlated_in("workflow", &execution)
+        };
+        check(
+            &found(&query).await,
+            &[json!({"event_type": event_type(action), "event_action": action})],
+        );
     }
 }
 
-/// Checks that an answer says which relation is missing, in words and in fields that a program can read.
-fn assert_names_the_missing_table<T: std::fmt::Debug>(answer: Result<T, Error>) {
-    let error = answer.expect_err("without the table nothing can be stored or read");
-    let problem = error
-        .problem()
-        .unwrap_or_else(|| panic!("not a problem document: {error}"));
-    assert_eq!(problem.status, 503, "{error}");
-    assert_eq!(
-        problem.details.sqlstate.as_deref(),
-        Some("42P01"),
-        "{error}"
-    );
-    assert_eq!(
-        problem.details.relation.as_deref(),
-        Some("audit_events"),
-        "{error}"
-    );
-    let detail = problem.details.detail.as_deref().unwrap_or_default();
-    assert!(detail.contains("audit_events"), "{error}");
-    println!("{error}");
-}
-
-async fn send_one(datastorage: &Client) -> Result<impl std::fmt::Debug, Error> {
-    let execution = unique("wfe");
-    datastorage
-        .create_audit_event(&audit::request(&workflow::started(&execution, &execution)))
-        .await
+/// Has a component killed in the middle of a scenario.
+pub(crate) async fn survives(component: Component) {
+    fault::survives(component, "completed", &names(&unique("wfe"))).await;
 }
 
 #[tokio::test]
-async fn a_batch_without_migrations_is_refused_with_the_table_and_its_sqlstate() {
-    let execution = unique("wfe");
-    let batch = [audit::request(&workflow::started(&execution, &execution))];
-    assert_names_the_missing_table(
-        unmigrated_datastorage()
-            .create_audit_events_batch(&batch)
-            .await,
-    );
+async fn nothing_is_lost_when_data_storage_is_killed_in_the_middle() {
+    survives(Component::DataStorage).await;
 }
 
 #[tokio::test]
-async fn a_single_event_without_migrations_is_refused_and_not_queued() {
-    assert_names_the_missing_table(send_one(&unmigrated_datastorage()).await);
-}
-
-#[tokio::test]
-async fn a_query_without_migrations_names_the_table_too() {
-    let answer = unmigrated_datastorage()
+async fn without_migrations_a_batch_an_event_and_a_query_name_the_table() {
+    let (unmigrated, execution) = (unmigrated_datastorage(), unique("wfe"));
+    let event = audit::request(&workflow::started(&execution, &execution));
+    let batch = unmigrated
+        .create_audit_events_batch(std::slice::from_ref(&event))
+        .await;
+    assert_names_the_missing_table(batch, "audit_events");
+    assert_names_the_missing_table(unmigrated.create_audit_event(&event).await, "audit_events");
+    let query = unmigrated
         .query_audit_events(&QueryAuditEvents::default())
         .await;
-    assert_names_the_missing_table(answer);
+    assert_names_the_missing_table(query, "audit_events");
 }

@@ -1,0 +1,39 @@
+//! What only a run with a PostgreSQL server of its own can show: the server is killed in the middle, and nothing is lost.
+//!
+//! One module per service, so that `alone::gateway::` selects the gateway's.
+
+use crate::fault::{Component, during, kill};
+
+/// The suites whose service emits.
+macro_rules! postgresql_is_killed {
+    ($($service:ident)*) => {$(
+        mod $service {
+            #[tokio::test]
+            async fn nothing_is_lost_when_postgresql_is_killed_in_the_middle() {
+                crate::$service::survives(super::Component::Postgres).await;
+            }
+        }
+    )*};
+}
+
+postgresql_is_killed! {
+    workflowexecution gateway aianalysis notification remediationorchestrator signalprocessing
+}
+
+mod datastorage {
+    use super::{Component, during, kill};
+    use crate::datastorage::{Taken, Writer};
+
+    #[tokio::test]
+    async fn while_postgresql_is_away_events_are_queued_and_stored_when_it_is_back() {
+        during(async {
+            let mut writer = Writer::new();
+            assert_eq!(writer.write().await, Taken::Committed);
+            kill(Component::Postgres).await;
+            writer.write_until(Taken::Queued).await;
+            writer.write_until(Taken::Committed).await;
+            writer.check().await;
+        })
+        .await;
+    }
+}
