@@ -131,6 +131,24 @@ impl Postmaster {
         Ok(())
     }
 
+    /// Removes the lock files of a server whose processes are all gone, where a zombie still has its number: its parent is another
+    /// process that has not asked yet how it ended, and PostgreSQL would take it for a running server.
+    pub(crate) fn forget(&self, data: &Path, sockets: &Path) {
+        if !is_zombie(self.pid()) {
+            return;
+        }
+        remove_shared_memory(data);
+        let entries = fs::read_dir(sockets).into_iter().flatten().flatten();
+        let locks = entries.map(|entry| entry.path()).filter(|path| {
+            path.extension()
+                .is_some_and(|extension| extension == "lock")
+        });
+        for lock in locks.chain([data.join("postmaster.pid")]) {
+            // What stays is told by the server when it starts again.
+            fs::remove_file(lock).ok();
+        }
+    }
+
     /// Returns when the process is gone.
     pub(crate) async fn wait(&mut self) -> Result<(), Error> {
         let started = Instant::now();

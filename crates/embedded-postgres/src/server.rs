@@ -161,7 +161,10 @@ impl Server {
 
     /// Kills the server's processes with SIGKILL and keeps its data (D9); returns when they are gone.
     pub async fn kill(&mut self) -> Result<(), Error> {
-        self.postmaster.kill_all().await
+        self.postmaster.kill_all().await?;
+        self.postmaster
+            .forget(&self.instance.data(), self.socket_directory());
+        Ok(())
     }
 
     /// Starts the server again on the same data, port and password, and returns when it answers; ends it first if it runs.

@@ -323,11 +323,11 @@ impl Watched {
 }
 
 impl Pod {
+    /// Whether there is nothing left to wait for: it serves, or it was a job's and has done it.
     fn ready(&self) -> bool {
-        self.status
-            .conditions
-            .iter()
-            .any(|condition| condition.r#type == "Ready" && condition.status == "True")
+        let is_ready =
+            |condition: &Condition| condition.r#type == "Ready" && condition.status == "True";
+        self.status.phase == "Succeeded" || self.status.conditions.iter().any(is_ready)
     }
 
     /// Why this pod will not become ready, if that is certain. One that is ready has outlived whatever ended its containers.
@@ -420,6 +420,29 @@ mod tests {
             pods.dead().unwrap().1,
             "its container ended with exit 3 (Error)"
         );
+    }
+
+    #[test]
+    fn a_job_that_is_done_ends_the_wait_and_one_that_failed_is_told() {
+        let ended = |phase: &str, code: i32| {
+            let terminated = json!({"terminated": {"reason": "Ended", "exitCode": code}});
+            watched(&json!({"phase": phase, "containerStatuses": [{"state": terminated}]}))
+        };
+        assert!(ended("Succeeded", 0).ready());
+        assert_eq!(
+            ended("Failed", 2).dead().unwrap().1,
+            "its container ended with exit 2 (Ended)"
+        );
+    }
+
+    #[test]
+    fn a_pod_that_was_killed_and_is_ready_again_is_not_dead() {
+        let killed = json!({"terminated": {"reason": "Error", "exitCode": 137}});
+        let pods = watched(&json!({
+            "phase": "Running", "conditions": [{"type": "Ready", "status": "True"}],
+            "containerStatuses": [{"state": {"running": {}}, "lastState": killed}],
+        }));
+        assert_eq!((pods.ready(), pods.dead()), (true, None));
     }
 
     #[test]

@@ -7,6 +7,8 @@ mod documents;
 mod lifecycle;
 mod local;
 mod migrate;
+mod own;
+mod place;
 mod reports;
 mod usage;
 

@@ -1,0 +1,277 @@
+//! A team's own services without Docker: entries of its own table, suites in any language, several at once.
+
+use std::fs;
+use std::path::PathBuf;
+
+use serde_json::Value;
+
+use crate::place::{Place, processes};
+
+/// A team's directory with a table of services and the files that its entries name.
+struct Team {
+    place: Place,
+    dir: tempfile::TempDir,
+}
+
+impl Team {
+    fn new(entries: &[String]) -> Self {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        fs::write(dir.path().join("services.toml"), entries.join("\n")).expect("a table");
+        Self {
+            place: Place::new(),
+            dir,
+        }
+    }
+
+    /// Runs a verb with the team's table and returns its exit code and both streams.
+    fn run(&self, args: &[&str]) -> (i32, String, String) {
+        let table = self.dir.path().join("services.toml");
+        let mut command = self.place.command(args);
+        command.env("E2E_SERVICES", table);
+        let output = command.output().expect("the tool starts");
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        (
+            output.status.code().unwrap_or(-1),
+            text(output.stdout),
+            text(output.stderr),
+        )
+    }
+
+    fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.dir.path().join(name)).unwrap_or_default()
+    }
+}
+
+/// An entry whose suite is a shell script.
+fn entry(name: &str, components: &str, more: &str, script: &str) -> String {
+    format!(
+        "[[service]]\nname = \"{name}\"\nprofile = \"gateway\"\nnamespace = \"{name}\"\ncomponents = [{components}]\nports = {{}}\n\
+         {more}\nsuite = {{ command = [\"sh\", \"-c\", '''{script}'''], junit = \"{name}.xml\" }}\n"
+    )
+}
+
+/// A script that writes a JUnit file with one passed test, and goes on.
+fn junit(name: &str, cases: &str) -> String {
+    format!("echo \"<testsuite>{cases}</testsuite>\" > {name}.xml")
+}
+
+const STORAGE: &str = "\"postgres\", \"datastorage\"";
+
+#[test]
+fn a_suite_in_any_language_runs_beside_the_teams_own_process_and_its_junit_file_is_read() {
+    let script = format!(
+        "curl --fail --silent --retry 20 --retry-connrefused --retry-delay 1 $SERVICE_URL/hello > got && echo $GREETING >> got\n\
+         curl --fail --silent $DATASTORAGE_URL/health/ready >> got && {}",
+        junit(
+            "widget",
+            "<testcase classname='Widget' name='greets'/><testcase name='later'><skipped/></testcase>"
+        )
+    );
+    let server = "import http.server, os\nhost, port = os.environ['LISTEN_ADDRESS'].split(':')\n\
+                  class Hello(http.server.BaseHTTPRequestHandler):\n    def do_GET(self):\n        self.send_response(200)\n        \
+                  self.end_headers()\n        self.wfile.write(os.environ['E2E_SERVICE'].encode() + b'\\n')\n\
+                  http.server.HTTPServer((host, int(port)), Hello).serve_forever()\n";
+    let more = "process = [\"python3\", \"server.py\"]\nenv = { GREETING = \"from the table\" }";
+    let team = Team::new(&[entry(
+        "widget",
+        &format!("{STORAGE}, \"own\""),
+        more,
+        &script,
+    )]);
+    fs::write(team.dir.path().join("server.py"), server).expect("a program");
+    let (code, _, stderr) = team.run(&["e2e", "widget", "--target", "local"]);
+    assert_eq!(code, 0, "{stderr}");
+    assert!(stderr.contains("1 passed, 1 skipped"), "{stderr}");
+    let got = team.read("got");
+    assert!(
+        got.starts_with("widget\nfrom the table\n") && got.contains("ready"),
+        "{got}"
+    );
+    let events = fs::read_dir(team.place.0.path().join("e2e"))
+        .expect("runs")
+        .flatten();
+    let log: String = events
+        .filter_map(|run| fs::read_to_string(run.path().join("events.jsonl")).ok())
+        .collect();
+    let test = log
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+        .find(|event| event["event"] == "test")
+        .expect("the suite's test is in the log");
+    assert_eq!(
+        (test["name"].as_str(), test["outcome"].as_str()),
+        (Some("Widget greets"), Some("ok"))
+    );
+    assert_eq!(team.place.states(), Vec::<Value>::new());
+}
+
+#[test]
+fn a_failing_service_does_not_stop_the_others_and_is_named_with_its_test() {
+    let fails = format!(
+        "{}; exit 1",
+        junit(
+            "red",
+            "<testcase name='counts'><failure message='event_outcome: expected success'/></testcase>"
+        )
+    );
+    let passes = junit("green", "<testcase name='counts'/>");
+    let team = Team::new(&[
+        entry("red", STORAGE, "", &fails),
+        entry("green", STORAGE, "", &passes),
+    ]);
+    let (code, stdout, stderr) = team.run(&["e2e", "red", "green", "--target", "local"]);
+    assert_eq!(code, 1, "{stderr}");
+    assert!(
+        stderr.contains("error: red: run suite: 1 of 1 tests failed: counts")
+            && stderr.contains("event_outcome: expected success"),
+        "{stderr}"
+    );
+    let line = |name: &str| {
+        stdout
+            .lines()
+            .find(|line| line.starts_with(&format!("{name} ")))
+            .unwrap_or_default()
+            .to_owned()
+    };
+    assert!(line("red").contains("failed: run suite"), "{stdout}");
+    assert!(line("green").contains("1 passed"), "{stdout}");
+    assert_eq!(team.place.states(), Vec::<Value>::new());
+}
+
+#[test]
+fn services_of_one_run_have_databases_of_their_own() {
+    let body = r#"[{"event_category":"workflow","event_action":"workflow.started","event_outcome":"success","resource_type":"WorkflowExecution","correlation_id":"test-123"}]"#;
+    let emits = format!(
+        "curl --fail --silent -H 'content-type: application/json' -d '{body}' $DATASTORAGE_URL/api/v1/audit/events/batch && echo $DATABASE_URL > one && {}",
+        junit("one", "<testcase name='emits'/>")
+    );
+    let other = format!(
+        "while [ ! -e one ]; do sleep 0.05; done; echo $DATABASE_URL > two; curl --fail --silent $DATASTORAGE_URL/api/v1/audit/events > seen && {}",
+        junit("two", "<testcase name='sees nothing'/>")
+    );
+    let team = Team::new(&[
+        entry("one", STORAGE, "", &emits),
+        entry("two", STORAGE, "", &other),
+    ]);
+    let (code, _, stderr) = team.run(&["e2e", "one", "two", "--target", "local"]);
+    assert_eq!(code, 0, "{stderr}");
+    let page: Value = serde_json::from_str(&team.read("seen")).expect("a page of events");
+    assert_eq!(
+        page["pagination"]["total"], 0,
+        "the other service's event is not there"
+    );
+    assert!(
+        team.read("one").contains("/action_history_one")
+            && team.read("two").contains("/action_history_two")
+    );
+}
+
+#[test]
+fn a_suite_kills_parts_of_its_own_environment_and_they_come_back_under_the_same_address() {
+    let alive =
+        "curl --fail --silent --retry 50 --retry-connrefused --retry-delay 1 --retry-max-time 20";
+    let script = format!(
+        "set -e; $E2E_TOOL kill datastorage; {alive} $DATASTORAGE_URL/health/live; $E2E_TOOL kill postgres\n\
+         until curl --fail --silent $DATASTORAGE_URL/health/ready; do sleep 0.1; done\n{}",
+        junit("widget", "<testcase name='survives'/>")
+    );
+    let team = Team::new(&[entry("widget", STORAGE, "", &script)]);
+    let (code, _, stderr) = team.run(&["e2e", "widget", "--target", "local"]);
+    assert_eq!(code, 0, "{stderr}");
+    assert!(
+        stderr.contains("killed datastorage of widget-")
+            && stderr.contains("killed postgres of widget-"),
+        "{stderr}"
+    );
+    let run = stderr
+        .lines()
+        .find_map(|line| line.strip_prefix("run "))
+        .and_then(|line| line.split(' ').next());
+    assert_eq!(processes(run.expect("a run")), Vec::<String>::new());
+}
+
+#[test]
+fn a_server_that_several_services_share_is_not_killed() {
+    let passes = |name: &str| junit(name, "<testcase name='passes'/>");
+    let asks = format!("! $E2E_TOOL kill postgres && {}", passes("one"));
+    let team = Team::new(&[
+        entry("one", STORAGE, "", &asks),
+        entry("two", STORAGE, "", &passes("two")),
+    ]);
+    let (code, _, stderr) = team.run(&["e2e", "one", "two", "--target", "local"]);
+    assert_eq!(code, 0, "{stderr}");
+    assert!(stderr.contains("serves 2 services"), "{stderr}");
+}
+
+#[test]
+fn the_integration_tier_gets_the_numbers_that_its_suites_know() {
+    let ports = [free_port(), free_port()];
+    let more = format!(
+        "integration = {{ postgres = {}, datastorage = {} }}",
+        ports[0], ports[1]
+    );
+    let team = Team::new(&[entry("widget", STORAGE, &more, "true")]);
+    let (code, stdout, stderr) = team.run(&["up", "widget", "--ports", "integration"]);
+    assert_eq!(code, 0, "{stderr}");
+    assert!(
+        stdout.contains(&format!("DATASTORAGE_URL=http://127.0.0.1:{}\n", ports[1]))
+            && stdout.contains(&format!("@127.0.0.1:{}/", ports[0])),
+        "{stdout}"
+    );
+    let (code, _, stderr) = team.run(&["up", "widget", "--ports", "integration"]);
+    assert_eq!(
+        code, 4,
+        "a second one cannot have the same numbers: {stderr}"
+    );
+    assert!(stderr.contains(&ports[0].to_string()), "{stderr}");
+    assert_eq!(team.run(&["down", "widget"]).0, 0);
+    assert_eq!(team.place.states(), Vec::<Value>::new());
+}
+
+fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("an address").port()
+}
+
+#[test]
+fn a_junit_file_that_is_missing_is_a_failure_and_not_a_pass() {
+    let team = Team::new(&[entry("widget", STORAGE, "", "true")]);
+    let (code, _, stderr) = team.run(&["e2e", "widget", "--target", "local"]);
+    assert_eq!(code, 1, "{stderr}");
+    let file: PathBuf = team.dir.path().join("widget.xml");
+    assert!(
+        stderr.contains(&format!("JUnit file {} cannot be read", file.display())),
+        "{stderr}"
+    );
+}
+
+#[test]
+fn editors_check_a_table_by_the_published_schema_as_the_tool_does() {
+    let schema: Value =
+        serde_json::from_str(include_str!("../../../kind/services.schema.json")).expect("JSON");
+    let schema = jsonschema::validator_for(&schema).expect("a schema");
+    let table = |text: &str| toml::from_str::<Value>(text).expect("TOML");
+    let own = include_str!("../../../kind/services.toml");
+    let wrong: Vec<_> = schema
+        .iter_errors(&table(own))
+        .map(|error| error.to_string())
+        .collect();
+    assert_eq!(wrong, Vec::<String>::new());
+    let good = entry("widget", STORAGE, "manifests = [\"deploy\"]", "true")
+        .replace("\"datastorage\"]", "\"datastorage\", \"own\"]");
+    assert!(schema.is_valid(&table(&good)), "{good}");
+    assert_eq!(
+        Team::new(std::slice::from_ref(&good)).run(&["services"]).0,
+        0
+    );
+    for (from, to) in [
+        ("name = \"widget\"", "name = \"Widget\""),
+        ("ports = {}", "ports = { policy = \"maybe\" }"),
+        ("command = ", "comand = "),
+        ("profile = \"gateway\"\n", ""),
+    ] {
+        let bad = good.replace(from, to);
+        assert!(!schema.is_valid(&table(&bad)), "{bad}");
+        assert_eq!(Team::new(&[bad]).run(&["services"]).0, 2, "{to}");
+    }
+}
