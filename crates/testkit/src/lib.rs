@@ -7,6 +7,8 @@
     reason = "every function here panics when the test cannot go on"
 )]
 
+#[cfg(feature = "altering")]
+pub mod altering;
 pub mod catalogue;
 #[cfg(feature = "postgres")]
 pub mod datastorage;

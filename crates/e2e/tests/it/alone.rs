@@ -22,7 +22,7 @@ postgresql_is_killed! {
 
 mod datastorage {
     use super::{Component, during, kill};
-    use crate::datastorage::{Taken, Writer};
+    use crate::writer::{Taken, Writer};
 
     #[tokio::test]
     async fn while_postgresql_is_away_events_are_queued_and_stored_when_it_is_back() {

@@ -1,29 +1,21 @@
 //! Data Storage itself: its contract, outages and recovery, what it says without migrations, the catalogue.
 
 use datastorage_client::types::{
-    AuditEventRequest, EventOutcome, NotificationAudit, WorkflowDisableRequest, WorkflowStatus,
-    WorkflowUpdateRequest,
+    EventOutcome, NotificationAudit, WorkflowDisableRequest, WorkflowStatus, WorkflowUpdateRequest,
 };
-use datastorage_client::{ListParkedEntries, ListWorkflows, QueryAuditEvents, Written};
-use serde_json::{Value, json};
+use datastorage_client::{ListParkedEntries, ListWorkflows, QueryAuditEvents};
+use serde_json::json;
 use testkit::catalogue::{notification, search};
-use testkit::events::{minimal, short, unique, with};
+use testkit::events::{short, unique, with};
 use testkit::wait;
 
 use crate::audit::{
-    self, STORED_WITHIN, assert_names_the_missing_table, check, check_complete, correlated, found,
-    request,
+    self, STORED_WITHIN, assert_names_the_missing_table, check, correlated, found, request,
 };
 use crate::catalogue::{register, searched};
 use crate::environment::{datastorage, unmigrated_datastorage};
 use crate::fault::{self, Component, during, kill};
-use crate::service::Emitted;
-
-/// A valid event with a key of its own.
-fn keyed(correlation_id: &str) -> Value {
-    let event = minimal("workflow.started", "workflow", "success", correlation_id);
-    with(event, json!({"event_id": uuid::Uuid::now_v7()}))
-}
+use crate::writer::{Writer, keyed};
 
 // The contract.
 
@@ -306,76 +298,6 @@ async fn without_migrations_every_write_names_its_table_and_readiness_lists_them
 }
 
 // Outage and recovery.
-
-/// How an event was taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Taken {
-    /// 201: it is in the database.
-    Committed,
-    /// 202: it is in Data Storage's queue.
-    Queued,
-}
-
-/// A client that writes one event after another and repeats each until it is taken.
-pub(crate) struct Writer {
-    correlation_id: String,
-    taken: Vec<Emitted>,
-}
-
-impl Writer {
-    pub(crate) fn new() -> Self {
-        Self {
-            correlation_id: unique("outage"),
-            taken: Vec::new(),
-        }
-    }
-
-    /// Writes one event; what is not known to be taken is sent again under the same key (D29).
-    pub(crate) async fn write(&mut self) -> Taken {
-        let event: AuditEventRequest = request(&keyed(&self.correlation_id));
-        let written = wait::until("Data Storage to take an event", STORED_WITHIN, async || {
-            datastorage().create_audit_event(&event).await
-        });
-        let taken = match written.await {
-            Written::Committed(_) => Taken::Committed,
-            Written::Queued(_) => Taken::Queued,
-        };
-        fault::is_over();
-        self.taken.push(Emitted {
-            event_id: event.event_id.unwrap().to_string(),
-            event_type: event.event_type,
-        });
-        taken
-    }
-
-    /// Writes until an event is taken in that way.
-    pub(crate) async fn write_until(&mut self, wanted: Taken) {
-        let what = format!("an event to be {wanted:?}");
-        wait::until(&what, STORED_WITHIN, async || match self.write().await {
-            taken if taken == wanted => Ok(()),
-            other => Err(format!("{other:?}")),
-        })
-        .await;
-    }
-
-    /// Waits until all that was taken is stored, and checks that it is so once and in order.
-    pub(crate) async fn check(self) {
-        let query = QueryAuditEvents {
-            limit: Some(1000),
-            ..correlated(&self.correlation_id)
-        };
-        let events = wait::until("the queue to be drained", STORED_WITHIN, async || {
-            let events = found(&query).await;
-            let (stored, taken) = (events.len(), self.taken.len());
-            if stored < taken {
-                Err(format!("{stored} of {taken}"))
-            } else {
-                Ok(events)
-            }
-        });
-        check_complete(&events.await, &self.taken);
-    }
-}
 
 #[tokio::test]
 async fn nothing_is_lost_when_data_storage_is_killed_in_the_middle() {

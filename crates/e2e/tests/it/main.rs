@@ -20,6 +20,7 @@ mod environment;
 mod fault;
 mod service;
 mod tool;
+mod writer;
 
 // The suites.
 mod aianalysis;

@@ -5,6 +5,7 @@
     reason = "a test that cannot go on says why by panicking"
 )]
 
+mod altering;
 mod events;
 mod fake_tool;
 mod postgres;

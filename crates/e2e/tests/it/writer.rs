@@ -1,0 +1,88 @@
+//! A client of Data Storage that goes on writing whatever happens, and then looks for what it wrote.
+
+use datastorage_client::types::AuditEventRequest;
+use datastorage_client::{QueryAuditEvents, Written};
+use serde_json::{Value, json};
+use testkit::events::{minimal, unique, with};
+use testkit::wait;
+
+use crate::audit::{STORED_WITHIN, check_complete, correlated, found, request};
+use crate::environment::datastorage;
+use crate::fault;
+use crate::service::Emitted;
+
+/// A valid event with a key of its own.
+pub(crate) fn keyed(correlation_id: &str) -> Value {
+    let event = minimal("workflow.started", "workflow", "success", correlation_id);
+    with(event, json!({"event_id": uuid::Uuid::now_v7()}))
+}
+
+/// How an event was taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Taken {
+    /// 201: it is in the database.
+    Committed,
+    /// 202: it is in Data Storage's queue.
+    Queued,
+}
+
+/// A client that writes one event after another and repeats each until it is taken.
+pub(crate) struct Writer {
+    correlation_id: String,
+    taken: Vec<Emitted>,
+}
+
+impl Writer {
+    pub(crate) fn new() -> Self {
+        Self {
+            correlation_id: unique("outage"),
+            taken: Vec::new(),
+        }
+    }
+
+    /// Writes one event; what is not known to be taken is sent again under the same key (D29).
+    pub(crate) async fn write(&mut self) -> Taken {
+        let event: AuditEventRequest = request(&keyed(&self.correlation_id));
+        let written = wait::until("Data Storage to take an event", STORED_WITHIN, async || {
+            datastorage().create_audit_event(&event).await
+        });
+        let taken = match written.await {
+            Written::Committed(_) => Taken::Committed,
+            Written::Queued(_) => Taken::Queued,
+        };
+        fault::is_over();
+        self.taken.push(Emitted {
+            event_id: event.event_id.unwrap().to_string(),
+            event_type: event.event_type,
+        });
+        taken
+    }
+
+    /// Writes until an event is taken in that way.
+    pub(crate) async fn write_until(&mut self, wanted: Taken) {
+        let what = format!("an event to be {wanted:?}");
+        wait::until(&what, STORED_WITHIN, async || match self.write().await {
+            taken if taken == wanted => Ok(()),
+            other => Err(format!("{other:?}")),
+        })
+        .await;
+    }
+
+    /// Waits until all that was taken is stored, and checks that it is so once and in order.
+    pub(crate) async fn check(self) {
+        let query = QueryAuditEvents {
+            limit: Some(1000),
+            ..correlated(&self.correlation_id)
+        };
+        let events = wait::until("the queue to be drained", STORED_WITHIN, async || {
+            let events = found(&query).await;
+            let (stored, taken) = (events.len(), self.taken.len());
+            if stored < taken {
+                Err(format!("{stored} of {taken}"))
+            } else {
+                Ok(events)
+            }
+        });
+        check_complete(&events.await, &self.taken);
+    }
+}
