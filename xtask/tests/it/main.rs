@@ -7,6 +7,7 @@ mod documents;
 mod lifecycle;
 mod local;
 mod migrate;
+mod negative;
 mod own;
 mod place;
 mod reports;
