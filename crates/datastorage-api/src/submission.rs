@@ -57,11 +57,19 @@ impl std::error::Error for SubmissionError {}
 
 /// Reads one event, valid at time `now`.
 pub fn parse_event(body: &[u8], now: Timestamp) -> Result<AuditEventRequest, SubmissionError> {
-    let raw: &RawValue = serde_json::from_slice(body).map_err(|error| not_json(&error))?;
-    parse_one(raw, now).map_err(|errors| SubmissionError::Fields {
+    let fields = |errors| SubmissionError::Fields {
         first: None,
         errors,
-    })
+    };
+    // What is wrong with a body as a whole takes a second look to tell.
+    if let Ok(text) = std::str::from_utf8(body)
+        && text.trim_ascii_start().starts_with('{')
+        && let Ok(members) = serde_json::from_str(text)
+    {
+        return parse_members(&members, now).map_err(fields);
+    }
+    let raw: &RawValue = serde_json::from_slice(body).map_err(|error| not_json(&error))?;
+    parse_one(raw, now).map_err(fields)
 }
 
 /// Reads a batch: at least one event, at most [`limits::BATCH_EVENTS`], all valid at time `now`.
@@ -205,15 +213,10 @@ impl Reader {
 }
 
 fn parse_one(raw: &RawValue, now: Timestamp) -> Result<AuditEventRequest, FieldErrors> {
-    let mut read = Reader {
-        errors: FieldErrors::default(),
-    };
-    let members: Members<'_> = match serde_json::from_str(raw.get()) {
-        Ok(members) if raw.get().starts_with('{') => members,
-        Ok(_) => {
-            read.errors.add("", "an event must be an object");
-            return Err(read.errors);
-        }
+    let mut errors = FieldErrors::default();
+    match serde_json::from_str(raw.get()) {
+        Ok(members) if raw.get().starts_with('{') => return parse_members(&members, now),
+        Ok(_) => errors.add("", "an event must be an object"),
         Err(error) => {
             let duplicate = error.to_string();
             let what = duplicate
@@ -221,9 +224,15 @@ fn parse_one(raw: &RawValue, now: Timestamp) -> Result<AuditEventRequest, FieldE
                 .next()
                 .filter(|text| text.starts_with("duplicate"))
                 .unwrap_or("an event must be an object");
-            read.errors.add("", what);
-            return Err(read.errors);
+            errors.add("", what);
         }
+    }
+    Err(errors)
+}
+
+fn parse_members(members: &Members<'_>, now: Timestamp) -> Result<AuditEventRequest, FieldErrors> {
+    let mut read = Reader {
+        errors: FieldErrors::default(),
     };
     let full = members.version.is_some() || members.event_type.is_some();
     let event_id = read.uuid("event_id", members.event_id);
@@ -263,8 +272,8 @@ fn parse_one(raw: &RawValue, now: Timestamp) -> Result<AuditEventRequest, FieldE
             short_form_type(event_category, &event_action),
         )
     };
-    let event_timestamp = read_timestamp(&mut read, &members, full, event_id, now);
-    let event_data = read_event_data(&mut read, &members, full);
+    let event_timestamp = read_timestamp(&mut read, members, full, event_id, now);
+    let event_data = read_event_data(&mut read, members, full);
 
     let event = AuditEventRequest {
         event_id,

@@ -47,6 +47,7 @@ fn run() -> anyhow::Result<()> {
     }
     let address_file = environment.get(ADDRESS_FILE).map(PathBuf::from);
     let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(config.server.workers)
         .enable_all()
         .build()
         .context("cannot start the runtime")?;

@@ -5,6 +5,7 @@
 //! | server.host, server.port | 0.0.0.0, 8080 | port 0 takes any free one |
 //! | `server.read_timeout`, `server.write_timeout` | 30s | for a request's body, for a request as a whole |
 //! | `server.body_limit` | 16777216 | bytes |
+//! | server.workers | as many as processors | threads that serve |
 //! | `server.drain_pause`, `server.shutdown_timeout` | 5s, 25s | after SIGTERM: still serving; in all |
 //! | logging.level, logging.format | info, json | |
 //! | database.host, .port, .name, .user | port 5432 | user also from the secret file |
@@ -63,6 +64,8 @@ pub struct ServerConfig {
     pub write_timeout: Duration,
     /// Bytes of a request's body.
     pub body_limit: usize,
+    /// Threads that serve.
+    pub workers: usize,
     /// How long requests are still served after SIGTERM, while the endpoint is being removed.
     pub drain_pause: Duration,
     /// How long a shutdown may take in all; keep it below the pod's grace period.
@@ -211,9 +214,16 @@ fn server(source: &mut Source<'_>) -> ServerConfig {
             1024..=1 << 30,
         ))
         .unwrap_or(16 << 20),
+        workers: usize::try_from(source.number("server", "workers", workers(), 1..=1024))
+            .unwrap_or(1),
         drain_pause: source.span("server", "drain_pause", Duration::from_secs(5)),
         shutdown_timeout: shutdown_timeout(source),
     }
+}
+
+/// As many as processors.
+fn workers() -> u64 {
+    std::thread::available_parallelism().map_or(1, |all| all.get() as u64)
 }
 
 /// `server.shutdown_timeout`, or the existing variable `SHUTDOWN_TIMEOUT`.

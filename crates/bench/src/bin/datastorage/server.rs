@@ -39,6 +39,17 @@ pub(crate) fn cpu(meant: impl Fn(&Process) -> bool) -> anyhow::Result<Duration> 
     Ok(Duration::from_millis(ticks * 10))
 }
 
+/// Processor time of everything that runs on this machine (`proc_stat(5)`).
+pub(crate) fn machine_cpu() -> anyhow::Result<Duration> {
+    let stat = std::fs::read_to_string("/proc/stat")?;
+    let fields = stat.lines().next().context("a first line in /proc/stat")?;
+    let fields = fields.split_whitespace().skip(1).map(str::parse::<u64>);
+    let ticks = fields.collect::<Result<Vec<_>, _>>()?;
+    // user nice system idle iowait irq softirq steal; the rest is within these.
+    let busy = ticks.iter().take(8).sum::<u64>() - ticks.iter().skip(3).take(2).sum::<u64>();
+    Ok(Duration::from_millis(busy * 10))
+}
+
 /// The server as a process of its own; dropped, it is killed.
 pub(crate) struct DataStorage {
     pub(crate) child: Child,
