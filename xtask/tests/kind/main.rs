@@ -1,4 +1,5 @@
-//! What only a real Kind cluster can show: a killed run is removed whole, and a dead pod is told at once.
+//! What only a real Kind cluster can show: a killed run is removed whole, `migrate` reaches a cluster's PostgreSQL, and a dead pod is
+//! told at once.
 //!
 //! Behind the feature `kind`, for machines that have Docker and kind: `cargo xtask test` turns it on there.
 
@@ -164,6 +165,35 @@ fn processes(run: &str) -> Vec<String> {
         .collect()
 }
 
+/// Exit code and words of `migrate`, which finds PostgreSQL and its password by kubeconfig and namespace alone.
+fn migrate_from_outside(machine: &Machine) -> Vec<(Option<i32>, String)> {
+    let kubeconfig = machine.0.path().join("e2e").join(machine.run());
+    let kubeconfig = kubeconfig.join("kubeconfig").display().to_string();
+    let place = [
+        "--kubeconfig",
+        &kubeconfig,
+        "--namespace",
+        "kubernaut-system",
+    ];
+    let verbs: [&[&str]; 4] = [
+        &["verify", "--profile", "gateway"],
+        &["verify", "--profile", "all"],
+        &["--profile", "all"],
+        &["verify", "--profile", "all"],
+    ];
+    let answer = |verb: &&[&str]| {
+        let mut command = machine.command(&[&["migrate"], *verb, &place].concat());
+        let output = command.env_remove("PGPASSWORD").output();
+        let output = output.expect("the tool starts");
+        let said = [output.stderr, output.stdout].concat();
+        (
+            output.status.code(),
+            String::from_utf8_lossy(&said).into_owned(),
+        )
+    };
+    verbs.iter().map(answer).collect()
+}
+
 #[test]
 fn a_run_killed_at_any_stage_is_removed_by_reap() {
     // Kind's own network is shared by all clusters and stays.
@@ -205,6 +235,8 @@ fn a_run_killed_at_any_stage_is_removed_by_reap() {
         .expect("the tool runs");
         child.wait().expect("the tool ends");
         let run = machine.run();
+        // Only the tool is dead: what it deployed is a cluster like anybody's.
+        let migrated = (stage == "wait for Data Storage").then(|| migrate_from_outside(&machine));
         let reaped = machine
             .command(&["reap"])
             .output()
@@ -222,6 +254,18 @@ fn a_run_killed_at_any_stage_is_removed_by_reap() {
             .filter(|volume| volumes.contains(volume))
             .collect();
         assert_eq!(left, Vec::<String>::new(), "{stage} left a volume");
+        if let Some(answers) = migrated {
+            let expected = [
+                (0, "verified: 3 tables"),
+                (10, "remediation_workflow_catalog was never applied"),
+                (0, "applied remediation_workflow_catalog in "),
+                (0, "verified: 19 tables"),
+            ];
+            for ((code, said), (wanted, words)) in answers.iter().zip(expected) {
+                assert_eq!(*code, Some(wanted), "{said}");
+                assert!(said.contains(words), "{said}");
+            }
+        }
     }
     assert_eq!(networks("after"), before);
 }
