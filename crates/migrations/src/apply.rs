@@ -138,8 +138,11 @@ impl Work<'_> {
         }
         let scope = self.scope(&self.view.ledger);
         let mut head = vec![
-            lock::take(self.view.deadlock_timeout),
-            self.view.unchanged(self.catalogue),
+            self.view.in_our_process(),
+            lock::take_if(
+                &self.view.unchanged(self.catalogue),
+                self.view.deadlock_timeout,
+            ),
         ];
         if !self.view.has_ledger {
             head.push(format!("BEGIN; {} COMMIT", ledger::make(self.has_role)));

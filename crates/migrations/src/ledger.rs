@@ -26,9 +26,11 @@ pub(crate) fn make(has_role: bool) -> String {
     format!("{LEDGER}\n{}", if has_role { &grant } else { "" })
 }
 
-/// What a run must know of the server; the first column's name tells the row from others.
+/// What a run must know of the server; the first column's name tells the row from others. The last two are the mark that a run
+/// left in this server process before, and this run's own: a session of the server begins without one.
 pub(crate) const FACTS: &str = "SELECT pg_backend_pid() AS facts, current_setting('deadlock_timeout'), \
-to_regrole('datastorage_app') IS NOT NULL";
+to_regrole('datastorage_app') IS NOT NULL, current_setting('migrations.run', true), \
+set_config('migrations.run', gen_random_uuid()::text, false)";
 
 /// An object that only the earlier library makes, which keeps no ledger; null without one.
 pub(crate) const FOREIGN: &str = "SELECT min(relname) FROM pg_class \

@@ -50,13 +50,9 @@ impl Key {
         )
     }
 
-    /// The statements that wait for the lock, for so long and no longer.
-    fn take(self, condition: &str, wait: Duration) -> String {
-        let Self(ours, which) = self;
-        let milliseconds = wait.as_millis().max(1);
-        format!(
-            "SET lock_timeout = {milliseconds}; SELECT pg_advisory_lock({ours}, {which}) {condition}"
-        )
+    /// The statement that waits for the lock, until the session's or the transaction's end.
+    fn take(self, until: &str) -> String {
+        format!("SELECT pg_advisory{until}_lock({}, {})", self.0, self.1)
     }
 
     /// The statement that gives the lock back; true if it was held.
@@ -74,20 +70,24 @@ fn longest_wait(deadlock_timeout: Duration) -> Duration {
         .max(Duration::from_millis(1))
 }
 
-/// The statements that wait once for the lock of the database's migrations.
-pub(crate) fn take(deadlock_timeout: Duration) -> String {
-    MIGRATIONS.take("", longest_wait(deadlock_timeout))
+/// The statements that wait once for the lock of the database's migrations, keep it if `only_if` succeeds, and are without it
+/// otherwise: a failing message leaves no lock behind, whoever gets its server process next.
+pub(crate) fn take_if(only_if: &str, deadlock_timeout: Duration) -> String {
+    let wait = longest_wait(deadlock_timeout).as_millis();
+    let (first, then) = (MIGRATIONS.take("_xact"), MIGRATIONS.take(""));
+    format!("SET lock_timeout = {wait}; {first}; {only_if}; {then}")
 }
 
-/// Takes the lock of the database's migrations, unless this session has it, and runs `then` in the same message, the moment it is had; returns how long
-/// others were waited for, and the rows. `deadlock_timeout` is the server's.
+/// Takes the lock of the database's migrations unless `only_if` fails, and runs `then` in the same message, the moment it is had;
+/// returns how long others were waited for, and the rows. `deadlock_timeout` is the server's.
 pub(crate) async fn acquire(
     run: &Run,
     session: &Session,
     deadlock_timeout: Duration,
+    only_if: &str,
     then: &str,
 ) -> Result<(Duration, Vec<Rows>), Error> {
-    acquire_key(run, session, MIGRATIONS, deadlock_timeout, then).await
+    acquire_key(run, session, MIGRATIONS, deadlock_timeout, only_if, then).await
 }
 
 pub(crate) async fn acquire_key(
@@ -95,6 +95,7 @@ pub(crate) async fn acquire_key(
     session: &Session,
     key: Key,
     deadlock_timeout: Duration,
+    only_if: &str,
     then: &str,
 ) -> Result<(Duration, Vec<Rows>), Error> {
     let started = Instant::now();
@@ -111,8 +112,9 @@ pub(crate) async fn acquire_key(
             });
         }
         let sql = format!(
-            "{}; {then}",
-            key.take(&format!("WHERE NOT {}", key.owned()), wait)
+            "{only_if}; SET lock_timeout = {}; {}; {then}",
+            wait.as_millis().max(1),
+            key.take("")
         );
         match session.try_query(&sql).await {
             Ok(sets) => return Ok((started.elapsed(), sets)),
@@ -152,9 +154,9 @@ async fn look_at_holder(session: &Session, key: Key) -> Result<Option<Holder>, E
         }))
 }
 
-/// Whether this session is seen to hold the lock, one row with its process id beside it.
+/// Whether this session is seen to hold the lock.
 pub(crate) fn own() -> String {
-    format!("SELECT pg_backend_pid() AS own, {}", MIGRATIONS.owned())
+    format!("SELECT {} AS own", MIGRATIONS.owned())
 }
 
 /// The statement that gives the lock of the migrations back; true if it was held.

@@ -5,6 +5,7 @@
 
 use std::future::Future;
 use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -110,6 +111,8 @@ pub(crate) struct Session {
     client: Option<Client>,
     driver: Option<JoinHandle<()>>,
     cancel: CancelToken,
+    /// Whether a statement may still run.
+    busy: AtomicBool,
     /// The server process that the login named; a pooler names one of its own making.
     pub(crate) named: i32,
 }
@@ -242,6 +245,7 @@ impl Session {
             client: Some(client),
             driver: Some(driver),
             cancel,
+            busy: AtomicBool::new(false),
             named,
         })
     }
@@ -271,6 +275,17 @@ impl Session {
         &self,
         sql: &str,
         mut each: impl FnMut(Rows),
+    ) -> Result<(), tokio_postgres::Error> {
+        self.busy.store(true, Ordering::Relaxed);
+        let outcome = self.receive(sql, &mut each).await;
+        self.busy.store(false, Ordering::Relaxed);
+        outcome
+    }
+
+    async fn receive(
+        &self,
+        sql: &str,
+        each: &mut impl FnMut(Rows),
     ) -> Result<(), tokio_postgres::Error> {
         let mut messages = pin!(self.client().simple_query_raw(sql).await?);
         let mut rows = Vec::new();
@@ -308,11 +323,14 @@ impl Drop for Session {
         if tokio::runtime::Handle::try_current().is_err() {
             return; // The socket closes with the runtime, and client_connection_check_interval does the rest.
         }
+        // A pooler may have given the process of an idle session to somebody else, who is not to be cancelled.
+        let busy = self.busy.load(Ordering::Relaxed);
         let (cancel, target) = (self.cancel.clone(), self.target.clone());
         self.run.cleanup.spawn(async move {
             let abort = driver.abort_handle();
             let ended = async {
-                if let Ok(stream) = dial(&target).await
+                if busy
+                    && let Ok(stream) = dial(&target).await
                     && let Err(error) = cancel.cancel_query_raw(stream, NoTls).await
                 {
                     tracing::debug!(target: "migrations", "cancel request: {}", chain(&error));

@@ -97,7 +97,7 @@ async fn build(
     name: &str,
 ) -> Result<String, Error> {
     let key = Key::of(name);
-    lock::acquire_key(run, session, key, Duration::from_secs(1), "").await?;
+    lock::acquire_key(run, session, key, Duration::from_secs(1), "", "").await?;
     if let Some(month) = find(session, name).await? {
         session
             .query("giving the template's lock back", &key.release())

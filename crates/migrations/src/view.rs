@@ -11,6 +11,7 @@ use crate::error::Error;
 use crate::ledger::{self, Ledger, text};
 use crate::lock;
 use crate::session::{Rows, Run, Session};
+use crate::sql::literal;
 
 /// What one query shows of a database.
 #[expect(
@@ -21,9 +22,13 @@ pub(crate) struct View {
     pub(crate) ledger: Ledger,
     pub(crate) partitions_missing: bool,
     /// The server process that answers.
-    pub(crate) pid: String,
+    pid: String,
     /// Whether the login named another process: what answers there is no server, but stands before one.
     pooled: bool,
+    /// Whether another run was in this server process before.
+    used: bool,
+    /// This run's mark in its server process.
+    mark: String,
     pub(crate) has_ledger: bool,
     pub(crate) has_role: bool,
     pub(crate) deadlock_timeout: Duration,
@@ -79,21 +84,31 @@ impl View {
                     .is_some_and(|row| row.get(0) == Some("t")),
             pid: text(facts, 0),
             pooled: facts.get(0) != Some(&session.named.to_string()),
+            used: facts.get(3).is_some_and(|mark| !mark.is_empty()),
+            mark: text(facts, 4),
             has_ledger,
             has_role: facts.get(2) == Some("t"),
             deadlock_timeout: parse_interval(&text(facts, 1)),
         })
     }
 
-    /// The statement, to be run under the lock, that fails unless everything a run counts on is as it was seen: ledger, server
-    /// process, and no table that another tool may have made (D19). Its answer is for [`View::waited`].
+    /// The statement that fails unless this is the server process of the first look, and nobody else's run was in it since. It stands
+    /// before the lock is taken: in another process nobody would give the lock back.
+    pub(crate) fn in_our_process(&self) -> String {
+        format!(
+            "SELECT 1 / (current_setting('migrations.run', true) IS NOT DISTINCT FROM {})::integer",
+            literal(&self.mark)
+        )
+    }
+
+    /// The statement, to be run under the lock, that fails unless the ledger is as it was seen and there is no table that another
+    /// tool may have made (D19). Its answer is for [`View::waited`].
     pub(crate) fn unchanged(&self, catalogue: &Catalogue) -> String {
-        let mut conditions = vec![format!("pg_backend_pid() = {}", self.pid)];
-        conditions.push(if self.has_ledger {
+        let mut conditions = vec![if self.has_ledger {
             self.ledger.unchanged(catalogue.source())
         } else {
             "to_regclass('public.schema_ledger') IS NULL".to_owned()
-        });
+        }];
         if ledger::is_own(catalogue.source()) && self.ledger.entries.is_empty() {
             conditions.push("to_regclass('public.audit_events') IS NULL".to_owned());
         }
@@ -172,35 +187,57 @@ pub(crate) async fn under_lock(
         ledger::prepare(),
         ledger::READ
     );
-    let (waited, sets) = lock::acquire(run, session, view.deadlock_timeout, &then).await?;
+    let ours = view.in_our_process();
+    let acquired = lock::acquire(run, session, view.deadlock_timeout, &ours, &then).await;
+    let (waited, sets) = acquired.map_err(|error| match error.sqlstate() {
+        Some("22012") => moved(run),
+        _ => error,
+    })?;
     let own = named(&sets, "own").and_then(<[_]>::first);
-    if own.is_none_or(|row| row.get(0) != Some(&view.pid) || row.get(1) != Some("t")) {
-        return Err(refused(
-            run,
-            "two statements of one session ran in different server processes",
-        ));
+    if own.is_none_or(|row| row.get(0) != Some("t")) {
+        return Err(moved(run));
     }
     let rows = sets.last().map(Vec::as_slice).unwrap_or_default();
     Ok((waited, Ledger::read(rows, catalogue.source())))
 }
 
-/// Refuses a pooler that gives the server process of our idle session to others: while a session lasts, one in session mode does
-/// not. A relay such as a port-forward passes on the process that the server named, so it is not asked.
+fn moved(run: &Run) -> Error {
+    refused(
+        run,
+        "statements of one session ran in different server processes, or others ran between them",
+    )
+}
+
+/// How long a second session is waited for: a pooler that has none left while ours is idle keeps ours for us.
+const SECOND: Duration = Duration::from_secs(2);
+
+/// Refuses a pooler that gives the server process of our idle session to others: one in session mode does not, and resets a process
+/// before the next session has it. A relay such as a port-forward passes on the process that the server named, so it is not asked.
 pub(crate) async fn refuse_shared_process(run: &Arc<Run>, view: &View) -> Result<(), Error> {
+    let shared = || refused(run, "two connections share one server process");
+    if view.used {
+        return Err(shared());
+    }
     if !view.pooled {
         return Ok(());
     }
-    let second = Session::open(run).await?;
-    let pid = second
-        .query("looking for a pooler", "SELECT pg_backend_pid()")
-        .await?;
-    second.close().await;
-    let pid = pid
-        .first()
-        .and_then(|rows| rows.first())
-        .and_then(|row| row.get(0));
-    if pid == Some(&view.pid) {
-        return Err(refused(run, "two connections share one server process"));
+    let looking = async {
+        let second = Session::open(run).await?;
+        // It leaves a mark as well, for the run whose process this may be.
+        let look = "SELECT pg_backend_pid(), current_setting('migrations.run', true), \
+                    set_config('migrations.run', 'a second connection', false)";
+        let seen = second.query("looking for a pooler", look).await?;
+        second.close().await;
+        Ok::<_, Error>(seen)
+    };
+    let Ok(seen) = tokio::time::timeout(SECOND, looking).await else {
+        return Ok(());
+    };
+    let seen = seen?;
+    let row = seen.first().and_then(|rows| rows.first());
+    let marked = row.is_none_or(|row| row.get(1).is_some_and(|mark| !mark.is_empty()));
+    if marked || row.is_some_and(|row| row.get(0) == Some(&view.pid)) {
+        return Err(shared());
     }
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! `cargo xtask test`: every test tier of this workspace, or one service's suite on the environment that `up` left.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::cli::{Target, Test};
@@ -229,6 +229,12 @@ fn plan(door: &Door, paths: &Paths, majors: &[u32]) -> anyhow::Result<Vec<Tier>>
             },
         });
     }
+    let migrations = ["test", "--package", "migrations", "--features", "pgbouncer"];
+    let pgbouncer = cargo(&migrations).args(["--test", "it", "--", "pgbouncer"]);
+    tiers.push(Tier {
+        missing: no_pgbouncer(),
+        ..Tier::new("pgbouncer", vec![pgbouncer])
+    });
     tiers.push(Tier::new("local", twice("local")));
     let args = crate::cli::PlaceArgs {
         target: Target::Auto,
@@ -256,6 +262,12 @@ fn plan(door: &Door, paths: &Paths, majors: &[u32]) -> anyhow::Result<Vec<Tier>>
         ..Tier::new("kind", kind)
     });
     Ok(tiers)
+}
+
+fn no_pgbouncer() -> Option<String> {
+    // Debian keeps it where only administrators look.
+    let there = which::which("pgbouncer").is_ok() || Path::new("/usr/sbin/pgbouncer").exists();
+    (!there).then(|| "no pgbouncer is installed; Debian's package has that name".to_owned())
 }
 
 fn postgres_bin(major: u32, default: &embedded_postgres::Installation) -> Result<PathBuf, String> {

@@ -16,6 +16,8 @@ mod errors;
 mod fingerprint;
 mod goose;
 mod partitions;
+#[cfg(feature = "pgbouncer")]
+mod pgbouncer;
 mod pooler;
 mod profiles;
 mod proofs;
