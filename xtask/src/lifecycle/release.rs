@@ -1,5 +1,6 @@
 //! Removes what a run made, from its state file alone: the run itself, `down` and `reap` all come here.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -140,45 +141,58 @@ pub fn mark(name: &str, value: &str) -> String {
     format!("{name}={value}")
 }
 
-/// Ends every process that carries a variable: SIGTERM, then SIGKILL to what is left after a grace.
+/// Ends every process that carries a variable: SIGTERM, then SIGKILL to what is left after a grace. Returns when they are gone.
 pub fn end_processes(mark: &str) -> Result<(), String> {
-    let began = Instant::now();
-    let mut signal = Signal::SIGTERM;
-    loop {
-        let pids = processes_with(mark);
-        if pids.is_empty() {
-            return Ok(());
+    let by_time = |elapsed| {
+        if elapsed > GRACE {
+            Signal::SIGKILL
+        } else {
+            Signal::SIGTERM
         }
-        if began.elapsed() > 2 * GRACE {
-            return Err(format!("processes {pids:?} do not end"));
-        }
-        if began.elapsed() > GRACE {
-            signal = Signal::SIGKILL;
-        }
-        for pid in pids {
-            // Gone already is what is wanted.
-            kill(Pid::from_raw(pid), signal).ok();
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    };
+    signal_until_gone(mark, by_time, 2 * GRACE)
 }
 
 /// Kills every process that carries a variable with SIGKILL, and returns when they are gone.
 pub fn kill_processes(mark: &str) -> Result<(), String> {
+    signal_until_gone(mark, |_| Signal::SIGKILL, GRACE)
+}
+
+fn signal_until_gone(
+    mark: &str,
+    signal: impl Fn(Duration) -> Signal,
+    deadline: Duration,
+) -> Result<(), String> {
     let began = Instant::now();
+    let mut signalled = BTreeSet::new();
     loop {
         let pids = processes_with(mark);
-        if pids.is_empty() {
+        signalled.extend(&pids);
+        // A process that ends loses its variables before its files: ports and locks are free when its last thread is gone.
+        signalled.retain(|pid| has_threads(*pid));
+        if signalled.is_empty() {
             return Ok(());
         }
-        if began.elapsed() > GRACE {
-            return Err(format!("processes {pids:?} do not end"));
+        if began.elapsed() > deadline {
+            return Err(format!("processes {signalled:?} do not end"));
         }
         for pid in pids {
-            kill(Pid::from_raw(pid), Signal::SIGKILL).ok();
+            // Gone already is what is wanted.
+            kill(Pid::from_raw(pid), signal(began.elapsed())).ok();
         }
         std::thread::sleep(Duration::from_millis(2));
     }
+}
+
+/// Whether a thread of the process is left that is not a zombie (proc(5), task and stat).
+fn has_threads(pid: i32) -> bool {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task"));
+    threads.into_iter().flatten().flatten().any(|thread| {
+        let stat = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+        // pid (name) state …; the name may hold spaces and parentheses.
+        let state = stat.rsplit_once(") ").map_or("", |(_, rest)| rest);
+        state.starts_with(|state| !matches!(state, 'Z' | 'X'))
+    })
 }
 
 /// The processes that carry a variable, grandchildren included (proc(5), environ).

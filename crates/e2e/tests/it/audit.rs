@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use datastorage_client::types::{AuditEvent, AuditEventRequest};
+use datastorage_client::types::{AuditEvent, AuditEventRequest, AuditEventsQueryResponse};
 use datastorage_client::{Client, Error, QueryAuditEvents, Written};
 use serde_json::{Value, json};
 use testkit::wait;
@@ -37,13 +37,35 @@ pub(crate) fn correlated_in(category: &str, correlation_id: &str) -> QueryAuditE
 
 /// Returns the events that `query` finds, oldest first.
 pub(crate) async fn found(query: &QueryAuditEvents) -> Vec<AuditEvent> {
-    let datastorage = datastorage();
-    let page = wait::until("a page of audit events", READ_WITHIN, async || {
-        datastorage.query_audit_events(query).await
-    });
-    let mut events = page.await.data;
+    let mut events = page(query).await.data;
     events.reverse();
     events
+}
+
+/// Returns all events of a correlation id, however many, oldest first.
+pub(crate) async fn found_all(correlation_id: &str) -> Vec<AuditEvent> {
+    let mut query = QueryAuditEvents {
+        limit: Some(1000),
+        ..correlated(correlation_id)
+    };
+    let mut events = Vec::new();
+    loop {
+        let page = page(&query).await;
+        events.extend(page.data);
+        query.cursor = page.pagination.next_cursor;
+        if query.cursor.is_none() {
+            events.reverse();
+            return events;
+        }
+    }
+}
+
+async fn page(query: &QueryAuditEvents) -> AuditEventsQueryResponse {
+    let datastorage = datastorage();
+    wait::until("a page of audit events", READ_WITHIN, async || {
+        datastorage.query_audit_events(query).await
+    })
+    .await
 }
 
 /// Sends events in one batch, as the services' client does, and returns when they are committed.

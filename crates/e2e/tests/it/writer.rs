@@ -1,15 +1,20 @@
 //! A client of Data Storage that goes on writing whatever happens, and then looks for what it wrote.
 
+use std::time::Duration;
+
+use datastorage_client::Written;
 use datastorage_client::types::AuditEventRequest;
-use datastorage_client::{QueryAuditEvents, Written};
 use serde_json::{Value, json};
 use testkit::events::{minimal, unique, with};
 use testkit::wait;
 
-use crate::audit::{STORED_WITHIN, check_complete, correlated, found, request};
+use crate::audit::{STORED_WITHIN, check_complete, found_all, request};
 use crate::environment::datastorage;
 use crate::fault;
 use crate::service::Emitted;
+
+/// Between two writes of one who waits for an outage: an embedded server is back in less than a tenth of a second.
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// A valid event with a key of its own.
 pub(crate) fn keyed(correlation_id: &str) -> Value {
@@ -58,24 +63,22 @@ impl Writer {
         taken
     }
 
-    /// Writes until an event is taken in that way.
+    /// Writes until an event is taken in that way, which may be so for a moment only.
     pub(crate) async fn write_until(&mut self, wanted: Taken) {
-        let what = format!("an event to be {wanted:?}");
-        wait::until(&what, STORED_WITHIN, async || match self.write().await {
-            taken if taken == wanted => Ok(()),
-            other => Err(format!("{other:?}")),
-        })
-        .await;
+        let writing = async {
+            while self.write().await != wanted {
+                tokio::time::sleep(PAUSE).await;
+            }
+        };
+        tokio::time::timeout(STORED_WITHIN, writing)
+            .await
+            .unwrap_or_else(|_| panic!("no event was {wanted:?} within {STORED_WITHIN:?}"));
     }
 
     /// Waits until all that was taken is stored, and checks that it is so once and in order.
     pub(crate) async fn check(self) {
-        let query = QueryAuditEvents {
-            limit: Some(1000),
-            ..correlated(&self.correlation_id)
-        };
         let events = wait::until("the queue to be drained", STORED_WITHIN, async || {
-            let events = found(&query).await;
+            let events = found_all(&self.correlation_id).await;
             let (stored, taken) = (events.len(), self.taken.len());
             if stored < taken {
                 Err(format!("{stored} of {taken}"))
