@@ -7,6 +7,7 @@ use crate::commands::doctor::Doctor;
 use crate::commands::migrate::flags::Migrate;
 use crate::exit::Exit;
 use crate::lifecycle::Keep;
+use crate::terminal::Progress;
 
 /// Runs the services' end-to-end suites
 #[derive(Debug, Parser)]
@@ -20,6 +21,17 @@ pub struct Cli {
         env = "E2E_SERVICES"
     )]
     pub table: Option<std::path::PathBuf>,
+    /// How progress is shown on standard error
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value_t,
+        env = "E2E_PROGRESS",
+        hide_possible_values = true,
+        value_name = "auto|tty|plain|json"
+    )]
+    pub progress: Progress,
     /// What to do
     #[command(subcommand)]
     pub command: Command,

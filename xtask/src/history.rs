@@ -25,20 +25,38 @@ impl History {
         self.0.get(&key(place, step.name())).copied()
     }
 
+    /// The least seconds that a stage ever took.
+    pub fn fastest(&self, place: Place, step: Step) -> Option<f64> {
+        self.0.get(&fastest_key(place, step.name())).copied()
+    }
+
     /// Learns from the stages of a run that did what they were to do, and writes it down.
     pub fn learn(mut self, place: Place, timings: &[Timing], path: &Path) {
-        for Timing { id, took, .. } in timings
+        for Timing { id, took, note, .. } in timings
             .iter()
             .filter(|timing| timing.outcome == Outcome::Ok)
         {
             let seconds = took.as_secs_f64();
             let usual = self.0.entry(key(place, id.step.name())).or_insert(seconds);
             *usual += WEIGHT * (seconds - *usual);
+            // What an earlier run had kept says nothing about how fast it can be made.
+            if note.contains("used again") || note.starts_with("emptied") {
+                continue;
+            }
+            let fastest = self
+                .0
+                .entry(fastest_key(place, id.step.name()))
+                .or_insert(seconds);
+            *fastest = fastest.min(seconds);
         }
         let text = serde_json::to_string_pretty(&self.0).unwrap_or_default();
         // Two runs at once may each lose the other's lesson; no run fails for it.
         drop(crate::state::write_private(path, text.as_bytes()));
     }
+}
+
+fn fastest_key(place: Place, stage: &str) -> String {
+    key(place, stage) + ", fastest"
 }
 
 fn key(place: Place, stage: &str) -> String {

@@ -24,6 +24,7 @@ mod reports;
 mod service;
 mod state;
 mod suite;
+mod terminal;
 mod tools;
 
 use std::process::ExitCode;
@@ -48,13 +49,14 @@ fn main() -> ExitCode {
     match dispatch(cli) {
         Ok(exit) => ExitCode::from(exit.code()),
         Err(error) => {
-            report::say(&format!("error: {error:#}"));
+            report::say(&terminal::on_one_screen(&format!("error: {error:#}")));
             ExitCode::from(exit::exit_of(&error).code())
         }
     }
 }
 
 fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
+    terminal::choose(cli.progress);
     let cancel = cancel::Cancel::on_signals()?;
     let door = process::Door::new(cancel);
     let table = service::Table::load(cli.table.as_deref())?;

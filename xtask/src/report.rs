@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use crate::lifecycle::plan::Id;
+pub use crate::terminal::{print, say};
 
 /// Something that happened in a run.
 #[derive(Clone, Debug, Serialize)]
@@ -22,6 +23,19 @@ pub enum Event<'a> {
         target: &'a str,
         /// Why that target.
         why: &'a str,
+    },
+    /// A stage that the run means to perform.
+    Planned {
+        /// The stage's name.
+        stage: &'a str,
+        /// The service it is done for, of several.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        service: Option<&'a str>,
+        /// The stages that come before it, with their services' names before theirs.
+        needs: &'a [String],
+        /// Least seconds that it ever took on this machine.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        fastest: Option<f64>,
     },
     /// A stage began.
     StageStarted {
@@ -65,7 +79,7 @@ pub enum Event<'a> {
         /// Whether it passed.
         outcome: Outcome,
         /// Its duration in seconds, where the suite tells it.
-        #[serde(skip_serializing_if = "Option::is_none")]
+        #[serde(rename = "took", skip_serializing_if = "Option::is_none")]
         seconds: Option<f64>,
         /// What it said, where it failed.
         text: &'a str,
@@ -74,6 +88,15 @@ pub enum Event<'a> {
     Note {
         /// The sentence.
         text: &'a str,
+    },
+    /// What failed, as people are told.
+    Failed {
+        /// The sentence.
+        what: &'a str,
+        /// The evidence.
+        seen: &'a str,
+        /// The next move.
+        next: &'a str,
     },
     /// The run is over.
     Ended {
@@ -164,29 +187,27 @@ impl Reporter {
 
     /// Records an event and shows it.
     pub fn emit(&self, event: &Event<'_>) {
+        #[derive(Serialize)]
+        struct Line<'a> {
+            seconds: f64,
+            at: jiff::Timestamp,
+            #[serde(flatten)]
+            event: &'a Event<'a>,
+        }
+        let line = serde_json::to_string(&Line {
+            seconds: self.began.elapsed().as_secs_f64(),
+            at: jiff::Timestamp::now(),
+            event,
+        })
+        .unwrap_or_default();
         if let Some(log) = &self.log
             && let Ok(path) = log.lock()
         {
-            #[derive(Serialize)]
-            struct Line<'a> {
-                seconds: f64,
-                at: jiff::Timestamp,
-                #[serde(flatten)]
-                event: &'a Event<'a>,
-            }
-            let line = serde_json::to_string(&Line {
-                seconds: self.began.elapsed().as_secs_f64(),
-                at: jiff::Timestamp::now(),
-                event,
-            })
-            .unwrap_or_default();
             // A full disk must not fail the run that the log only describes.
             drop(open(&path).and_then(|mut file| writeln!(file, "{line}")));
         }
-        if self.shown
-            && let Some(text) = render(event)
-        {
-            say(&text);
+        if self.shown {
+            crate::terminal::event(event, &line);
         }
     }
 
@@ -204,53 +225,9 @@ fn open(path: &Path) -> std::io::Result<std::fs::File> {
         .open(path)
 }
 
-fn render(event: &Event<'_>) -> Option<String> {
-    Some(match event {
-        Event::Run { run, target, why } => format!("run {run} on {target}: {why}"),
-        Event::StageStarted { stage, service } => format!("  … {}{stage}", whose(*service)),
-        Event::StageEnded {
-            stage,
-            service,
-            outcome,
-            seconds,
-            note,
-        } => {
-            let mark = if *outcome == Outcome::Ok {
-                "✓"
-            } else {
-                "✗"
-            };
-            let note = if note.is_empty() {
-                String::new()
-            } else {
-                format!(" · {note}")
-            };
-            format!(
-                "  {mark} {}{stage} {} ({seconds:.1} s){note}",
-                whose(*service),
-                outcome.word()
-            )
-        }
-        Event::Line { text, service, .. } => format!("    {}{text}", whose(*service)),
-        Event::Note { text } => format!("  · {text}"),
-        // The lines of the suite itself have told it.
-        Event::Test { .. } | Event::Ended { .. } => return None,
-    })
-}
-
-fn whose(service: Option<&str>) -> String {
+/// The service as a prefix, where a run has several.
+pub fn whose(service: Option<&str>) -> String {
     service.map(|name| format!("{name}: ")).unwrap_or_default()
-}
-
-/// Writes one line to standard error, whole.
-pub fn say(text: &str) {
-    // Nobody may be reading: that must not end a run that still has to clean up.
-    drop(writeln!(std::io::stderr().lock(), "{text}"));
-}
-
-/// Writes data to standard output.
-pub fn print(text: &str) {
-    drop(writeln!(std::io::stdout().lock(), "{}", text.trim_end()));
 }
 
 /// The closing table: when each stage began, how long it took, how it ended.
@@ -279,7 +256,7 @@ pub fn table(timings: &[Timing], total: Duration) -> String {
             id.name(),
             outcome.word()
         );
-        writeln!(text, "{}", row.trim_end()).unwrap_or_default();
+        writeln!(text, "{}", crate::terminal::row(row.trim_end())).unwrap_or_default();
     }
     let row = format!(
         "{:<width$} {:>8} {:>7.1} s",

@@ -144,7 +144,8 @@ fn bound(path: &Path, secrets: &[String]) {
     }
 }
 
-fn redact(text: &str, secrets: &[String]) -> String {
+/// Takes secrets out of a text.
+pub fn redact(text: &str, secrets: &[String]) -> String {
     secrets
         .iter()
         .filter(|secret| !secret.is_empty())

@@ -60,6 +60,7 @@ pub fn run(session: &Session, plan: &Plan, keep: Keep) -> Result<(), Failure> {
         .filter(|stage| !matches!(stage.id.step, Step::CollectEvidence | Step::TearDown))
         .cloned()
         .collect();
+    announce(session, plan);
     let cancel = session.door.cancel().clone();
     let walked = walk::walk(
         &work,
@@ -103,17 +104,44 @@ pub fn run(session: &Session, plan: &Plan, keep: Keep) -> Result<(), Failure> {
     let exit = failure
         .as_ref()
         .map_or(Exit::Passed, |failure| failure.exit);
+    tell(session, failure.as_ref());
     session.report.emit(&Event::Ended { exit: exit.code() });
-    if let Some(timeline) = crate::reports::conclude(session.run.dir()) {
-        crate::report::say(&format!("timeline: {}", timeline.display()));
-    }
     let history = session.paths.history();
     History::load(&history).learn(session.place, &timings, &history);
     crate::report::print(&table(&timings, session.report.elapsed()));
     if session.is_shared() {
         crate::report::print(&outcomes(session, &timings));
     }
+    if let Some(timeline) = crate::reports::conclude(session.run.dir()) {
+        crate::report::say(&format!("timeline: {}", timeline.display()));
+    }
     failure.map_or(Ok(()), Err)
+}
+
+/// Writes the plan into the log: what each stage waits for, and how fast it can be here.
+fn announce(session: &Session, plan: &Plan) {
+    let history = History::load(&session.paths.history());
+    for Stage { id, needs, .. } in &plan.stages {
+        let needs: Vec<String> = needs.iter().map(Id::name).collect();
+        session.report.emit(&Event::Planned {
+            stage: id.step.name(),
+            service: id.service.as_deref(),
+            needs: &needs,
+            fastest: history.fastest(session.place, id.step),
+        });
+    }
+}
+
+/// Writes into the log what the run's caller is told, without passwords.
+fn tell(session: &Session, failure: Option<&Failure>) {
+    let Some(failure) = failure else { return };
+    let secrets = [session.password.clone(), session.password()];
+    let clean = |text: Option<&str>| evidence::redact(text.unwrap_or_default(), &secrets);
+    session.report.emit(&Event::Failed {
+        what: &clean(Some(&failure.what)),
+        seen: &clean(failure.seen.as_deref()),
+        next: &clean(failure.next.as_deref()),
+    });
 }
 
 /// The failures of a run as one, whose exit code is the first one's.

@@ -261,7 +261,7 @@ impl Log {
                     text,
                 } => {
                     let service = entry.service.unwrap_or_default();
-                    log.test(service, name, outcome == "ok", took, plain(&text));
+                    log.test(service, name, outcome == "ok", took, &plain(&text));
                 }
                 Event::Note { text } => log.notes.push(plain(&text)),
                 Event::Failed(failure) => log.fails(&failure),
@@ -282,14 +282,7 @@ impl Log {
             .find(|stage| stage.name == name)
     }
 
-    fn test(
-        &mut self,
-        service: String,
-        name: String,
-        passed: bool,
-        took: Option<f64>,
-        said: String,
-    ) {
+    fn test(&mut self, service: String, name: String, passed: bool, took: Option<f64>, said: &str) {
         let known = self
             .tests
             .iter()
@@ -310,7 +303,7 @@ impl Log {
             .map(|took| took + test.seconds.unwrap_or_default())
             .or(test.seconds);
         if !passed {
-            test.said = said;
+            test.said = own_part(said, &test.name).to_owned();
         }
     }
 
@@ -344,6 +337,15 @@ impl Log {
     }
 }
 
+/// What libtest prints of one test among several: from its own heading to the next.
+fn own_part<'a>(said: &'a str, name: &str) -> &'a str {
+    let heading = format!("---- {name} stdout ----");
+    let Some((_, rest)) = said.split_once(&heading) else {
+        return said;
+    };
+    rest.split("\n---- ").next().unwrap_or(rest).trim()
+}
+
 impl Stage {
     /// What a failed stage tells of itself, where the run was killed before it told of the failure.
     fn failure(&self) -> Option<Failure> {
@@ -365,5 +367,33 @@ impl Stage {
     /// How many seconds it took, of a run that ended at `end`.
     pub fn took(&self, end: f64) -> f64 {
         (self.ended.unwrap_or(end) - self.began).max(0.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_test_keeps_only_its_own_words() {
+        let said = "---- a::one stdout ----\nfirst\n\n---- a::two stdout ----\nsecond\n";
+        assert_eq!(own_part(said, "a::one"), "first");
+        assert_eq!(own_part(said, "a::two"), "second");
+        assert_eq!(own_part("no heading", "a"), "no heading");
+    }
+
+    #[test]
+    fn the_last_run_of_a_kept_directory_counts() {
+        let run = |name: &str| {
+            format!(
+                "{{\"seconds\":0,\"event\":\"run\",\"run\":\"{name}\",\"target\":\"local\",\"why\":\"\"}}\n"
+            )
+        };
+        let ended = "{\"seconds\":1,\"event\":\"ended\",\"exit\":1}\n";
+        let log = Log::parse(&[&run("a"), ended, &run("a")].concat());
+        assert_eq!(
+            (log.exit, log.verdict().as_str()),
+            (None, "killed before its end")
+        );
     }
 }

@@ -81,7 +81,7 @@ fn escaped(text: &str) -> String {
 }
 
 /// Text without the sequences by which programs colour it (ECMA-48, CSI).
-fn plain(text: &str) -> String {
+pub fn plain(text: &str) -> String {
     let mut parts = text.split("\u{1b}[");
     let mut out = parts.next().unwrap_or_default().to_owned();
     for part in parts {

@@ -10,6 +10,7 @@ mod migrate;
 mod negative;
 mod own;
 mod place;
+mod progress;
 mod reports;
 mod usage;
 
