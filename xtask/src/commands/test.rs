@@ -19,7 +19,7 @@ pub fn run(door: &Door, table: &Table, args: &Test) -> anyhow::Result<Exit> {
     let paths = Paths::find(door)?;
     match &args.service {
         Some(name) => on_environment(door, &paths, table.find(name)?),
-        None => tiers(door, &paths, args),
+        None => tiers(door, table, &paths, args),
     }
 }
 
@@ -49,6 +49,9 @@ fn on_environment(door: &Door, paths: &Paths, service: &Service) -> anyhow::Resu
     Ok(Exit::Passed)
 }
 
+/// The service that the tiers run first, alone.
+const FIRST: &str = "workflowexecution";
+
 /// One kind of tests: a name, why this machine cannot run it (if so), and its commands.
 struct Tier {
     name: String,
@@ -66,8 +69,8 @@ impl Tier {
     }
 }
 
-fn tiers(door: &Door, paths: &Paths, args: &Test) -> anyhow::Result<Exit> {
-    let tiers = plan(door, paths, &args.postgres)?;
+fn tiers(door: &Door, table: &Table, paths: &Paths, args: &Test) -> anyhow::Result<Exit> {
+    let tiers = plan(door, table, paths, &args.postgres)?;
     for wanted in &args.require {
         if !tiers.iter().any(|tier| tier.name == *wanted) {
             let names = tiers
@@ -165,7 +168,7 @@ fn passes(command: &Cmd) -> bool {
     matches!(result, Ok(0))
 }
 
-fn plan(door: &Door, paths: &Paths, majors: &[u32]) -> anyhow::Result<Vec<Tier>> {
+fn plan(door: &Door, table: &Table, paths: &Paths, majors: &[u32]) -> anyhow::Result<Vec<Tier>> {
     let at_most = |minutes: u64| Duration::from_mins(minutes);
     let cargo = |args: &[&str]| {
         door.cmd(cargo())
@@ -175,16 +178,15 @@ fn plan(door: &Door, paths: &Paths, majors: &[u32]) -> anyhow::Result<Vec<Tier>>
     };
     let this = std::env::current_exe()?;
     let e2e = |target: &str, flags: &[&str]| {
-        let run = door
-            .cmd(&this)
-            .args(["e2e", "workflowexecution", "--target", target]);
+        let run = door.cmd(&this).args(["e2e", "--target", target]);
         run.args(flags).deadline(at_most(30))
     };
-    // Cold, then on what the first run kept; the second one removes it, whatever happened.
-    let twice = |target: &str| {
+    // One service alone, cold, then on what the first run kept; the second one removes it, whatever happened. Then all at once.
+    let runs = |target: &str| {
         vec![
-            e2e(target, &["--fresh", "--keep", "always"]),
-            e2e(target, &[]),
+            e2e(target, &[FIRST, "--fresh", "--keep", "always"]),
+            e2e(target, &[FIRST]),
+            e2e(target, &["--all", "--fresh"]),
         ]
     };
     let lint = vec![
@@ -235,7 +237,16 @@ fn plan(door: &Door, paths: &Paths, majors: &[u32]) -> anyhow::Result<Vec<Tier>>
         missing: no_pgbouncer(),
         ..Tier::new("pgbouncer", vec![pgbouncer])
     });
-    tiers.push(Tier::new("local", twice("local")));
+    // Alone, as the first one was, each suite also kills the PostgreSQL that it has to itself.
+    let alone = table
+        .all()
+        .iter()
+        .filter(|service| service.suite.is_some() && service.name != FIRST);
+    let alone = alone.map(|service| e2e("local", &[&service.name, "--fresh"]));
+    tiers.push(Tier::new(
+        "local",
+        runs("local").into_iter().chain(alone).collect(),
+    ));
     let args = crate::cli::PlaceArgs {
         target: Target::Auto,
         postgres_url: None,
@@ -256,7 +267,7 @@ fn plan(door: &Door, paths: &Paths, majors: &[u32]) -> anyhow::Result<Vec<Tier>>
         "--test-threads",
         "1",
     ];
-    let kind = [twice("kind"), vec![cargo(&alone)]].concat();
+    let kind = [runs("kind"), vec![cargo(&alone)]].concat();
     tiers.push(Tier {
         missing,
         ..Tier::new("kind", kind)
