@@ -2,9 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use serde::Deserialize;
 
+use crate::exit::{Exit, Failure};
 use crate::process::Door;
 
 /// Named locations, found once.
@@ -22,15 +23,13 @@ struct Metadata {
 }
 
 impl Paths {
-    /// The checkout this binary was built from, unless `E2E_SOURCE` names another (D4).
+    /// The checkout and its target directory. Where there is no checkout, what runs leave goes to a state directory of the user
+    /// (XDG Base Directory Specification), and only what is ready can be run.
     pub fn find(door: &Door) -> anyhow::Result<Self> {
         let source = checkout();
         if !source.join("kind/services.toml").is_file() {
-            bail!(
-                "no checkout of this project at {}; set {} to one",
-                source.display(),
-                e2e_env::SOURCE
-            );
+            let target = state_directory();
+            return Ok(Self { source, target });
         }
         let metadata = door
             .cmd(cargo())
@@ -50,6 +49,19 @@ impl Paths {
             source,
             target: metadata.target_directory,
         })
+    }
+
+    /// Fails where there is no checkout to build a program from, naming what replaces it.
+    pub fn can_build(&self, instead: &str) -> Result<(), Failure> {
+        if self.source.is_dir() {
+            return Ok(());
+        }
+        let what = format!(
+            "there is no checkout of this project at {} to build from",
+            self.source.display()
+        );
+        Err(Failure::new(Exit::Preflight, what)
+            .next(format!("set {} to one, or {instead}", e2e_env::SOURCE)))
     }
 
     /// The file that remembers how long stages take.
@@ -75,4 +87,13 @@ pub fn checkout() -> PathBuf {
 /// The cargo that started this process, so that nested calls use the same toolchain.
 pub fn cargo() -> std::ffi::OsString {
     std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
+}
+
+fn state_directory() -> PathBuf {
+    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/state"));
+    let base = std::env::var_os("XDG_STATE_HOME")
+        .map(PathBuf::from)
+        .or_else(home);
+    base.unwrap_or_else(std::env::temp_dir)
+        .join("kubernaut-e2e")
 }

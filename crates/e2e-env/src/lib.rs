@@ -35,6 +35,8 @@ pub const POSTGRES_BIN: &str = "E2E_POSTGRES_BIN";
 pub const CACHE_DIR: &str = "E2E_CACHE_DIR";
 /// Path of a ready Data Storage binary, instead of a build (D4).
 pub const DATASTORAGE_BIN: &str = "E2E_DATASTORAGE_BIN";
+/// A ready Data Storage image for a cluster, instead of a build (D4).
+pub const DATASTORAGE_IMAGE: &str = "DATASTORAGE_IMAGE";
 /// Path of a ready binary of the service double, instead of a build (D4).
 pub const DOUBLE_BIN: &str = "E2E_DOUBLE_BIN";
 /// Checkout that the tool builds from when it is not run inside one (D4).

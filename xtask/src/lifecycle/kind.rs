@@ -2,7 +2,7 @@
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -56,6 +56,13 @@ pub fn postgres_image() -> String {
         .ok()
         .filter(|image| !image.is_empty())
         .unwrap_or_else(|| "postgres:16-alpine".to_owned())
+}
+
+/// A Data Storage image to use instead of a build (D4).
+pub fn datastorage_image() -> Option<String> {
+    std::env::var(e2e_env::DATASTORAGE_IMAGE)
+        .ok()
+        .filter(|image| !image.is_empty())
 }
 
 /// The node image: kind's own default for its version unless the user names another.
@@ -296,23 +303,36 @@ fn host_port(session: &Session, node_port: u16) -> Result<u16, Failure> {
 
 /// Streams PostgreSQL's image into the node as soon as its container runtime answers.
 pub fn load_postgres(session: &Session, deadline: Duration) -> Result<String, Failure> {
-    let (door, node, image) = (
-        &session.door,
-        kind::node(&cluster(session)),
-        postgres_image(),
-    );
-    let id = docker::ensure_image(door, &image, "POSTGRES_IMAGE")?;
-    let present = await_runtime(door, &node, deadline)?;
+    load_from_host(session, &postgres_image(), "POSTGRES_IMAGE", deadline)
+}
+
+/// Streams an image that the host has or can pull into the node, unless the node has this very content.
+fn load_from_host(
+    session: &Session,
+    image: &str,
+    named_in: &str,
+    deadline: Duration,
+) -> Result<String, Failure> {
+    let (door, node) = (&session.door, kind::node(&cluster(session)));
+    let id = docker::ensure_image(door, image, named_in)?;
+    await_runtime(door, &node, deadline)?;
+    // One import after the other: two would share the same cores, and may be of the same image.
+    let _alone = session
+        .made
+        .importing
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner);
+    let failed = |error: crate::process::Error| error.into_failure(Exit::Setup, door.cancel());
+    let present = docker::node_images(door, &node).map_err(failed)?;
     // The name may stand for another image by now: only the content tells whether the node has this one.
     let content = docker::content_name(&id);
-    if present.contains(&content) && find(&present, &image).is_some() {
+    if present.contains(&content) && find(&present, image).is_some() {
         return Ok(format!("{image} is in the node already"));
     }
-    let failed = |error: crate::process::Error| error.into_failure(Exit::Setup, door.cancel());
-    docker::stream_into_node(door, &image, &node).map_err(failed)?;
-    let name = listed(door, &node, &image)?;
+    docker::stream_into_node(door, image, &node).map_err(failed)?;
+    let name = listed(door, &node, image)?;
     docker::tag_in_node(door, &node, &name, &content).map_err(failed)?;
-    Ok(image)
+    Ok(image.to_owned())
 }
 
 /// Waits until a node's container runtime answers, long before Kubernetes does, and returns the names of its images.
@@ -338,6 +358,11 @@ fn await_runtime(door: &Door, node: &str, deadline: Duration) -> Result<Vec<Stri
 
 /// Brings Data Storage's image into the node unless it is there.
 pub fn load_datastorage(session: &Session, deadline: Duration) -> Result<String, Failure> {
+    if let Some(image) = datastorage_image() {
+        let note = load_from_host(session, &image, e2e_env::DATASTORAGE_IMAGE, deadline)?;
+        session.made.image.get_or_init(|| image);
+        return Ok(note);
+    }
     load_program(
         session,
         "datastorage",
@@ -404,33 +429,24 @@ pub fn load_images(
     tenant: &Tenant,
     deadline: Duration,
 ) -> Result<String, Failure> {
-    let (door, node) = (&session.door, kind::node(&cluster(session)));
-    let failed = |error: crate::process::Error| error.into_failure(Exit::Setup, door.cancel());
+    let door = &session.door;
     let mut told = Vec::new();
     for image in &tenant.service.images {
         let at = |path: &Path| tenant.service.root.join(path);
         match (&image.build, &image.archive) {
-            (Some(dir), _) => docker::build_as(
-                door,
-                &at(dir),
-                &image.name,
-                deadline,
-                session.lines(&own::stage(session, tenant)),
-            )?,
+            (Some(dir), _) => {
+                let lines = session.lines(&own::stage(session, tenant));
+                docker::build_as(door, &at(dir), &image.name, deadline, lines)?;
+            }
             (None, Some(archive)) => docker::load(door, &at(archive), &image.name)?,
             (None, None) => {}
         }
-        let id = docker::ensure_image(door, &image.name, "the table of services")?;
-        let content = docker::content_name(&id);
-        let present = docker::node_images(door, &node).map_err(failed)?;
-        if present.contains(&content) && find(&present, &image.name).is_some() {
-            told.push(format!("{} is in the node already", image.name));
-            continue;
-        }
-        docker::stream_into_node(door, &image.name, &node).map_err(failed)?;
-        let name = listed(door, &node, &image.name)?;
-        docker::tag_in_node(door, &node, &name, &content).map_err(failed)?;
-        told.push(image.name.clone());
+        told.push(load_from_host(
+            session,
+            &image.name,
+            "the table of services",
+            deadline,
+        )?);
     }
     Ok(told.join(", "))
 }

@@ -47,6 +47,8 @@ pub struct Made {
     pub server: OnceLock<Database>,
     /// Processes that later stages watch.
     pub children: Mutex<Vec<Child>>,
+    /// Held while an image is imported into the node.
+    pub importing: Mutex<()>,
 }
 
 /// A runtime for the libraries that are asynchronous.
@@ -416,15 +418,21 @@ impl Session {
             Step::BuildDouble => ("service-double", e2e_env::DOUBLE_BIN),
             _ => ("datastorage", e2e_env::DATASTORAGE_BIN),
         };
+        let image = format!("{} to an image for Kind", e2e_env::DATASTORAGE_IMAGE);
         let binary = match std::env::var_os(variable) {
             Some(path) => PathBuf::from(path),
-            None => cargo::build_binary(
-                &self.door,
-                &self.paths,
-                package,
-                deadline,
-                self.lines(&step.into()),
-            )?,
+            None if step == Step::BuildDataStorage
+                && kind::datastorage_image().is_some()
+                && self.place == Place::Kind =>
+            {
+                return Ok(format!("not built: {} is used", e2e_env::DATASTORAGE_IMAGE));
+            }
+            None => {
+                self.paths
+                    .can_build(&format!("{variable} to a ready binary, or {image}"))?;
+                let lines = self.lines(&step.into());
+                cargo::build_binary(&self.door, &self.paths, package, deadline, lines)?
+            }
         };
         let file = std::fs::metadata(&binary).map_err(|error| {
             Failure::new(

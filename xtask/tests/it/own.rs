@@ -275,3 +275,48 @@ fn editors_check_a_table_by_the_published_schema_as_the_tool_does() {
         assert_eq!(Team::new(&[bad]).run(&["services"]).0, 2, "{to}");
     }
 }
+
+#[test]
+fn without_a_checkout_ready_programs_are_run_and_what_is_missing_is_named() {
+    let (nowhere, home) = (
+        "/nonexistent/checkout",
+        tempfile::tempdir().expect("a temporary directory"),
+    );
+    let team = Team::new(&[entry(
+        "widget",
+        STORAGE,
+        "",
+        &junit("widget", "<testcase name='passes'/>"),
+    )]);
+    let run = |remove: &str| {
+        let mut command = team.place.command(&["e2e", "widget", "--target", "local"]);
+        command
+            .env("E2E_SERVICES", team.dir.path().join("services.toml"))
+            .env("E2E_SOURCE", nowhere)
+            .env("XDG_STATE_HOME", home.path());
+        let output = command
+            .env_remove(remove)
+            .output()
+            .expect("the tool starts");
+        (
+            output.status.code(),
+            String::from_utf8_lossy(&output.stderr).into_owned(),
+        )
+    };
+    let (code, said) = run("E2E_NOTHING");
+    assert_eq!(code, Some(0), "{said}");
+    assert!(
+        home.path().join("kubernaut-e2e/e2e").is_dir(),
+        "its runs are in the state directory"
+    );
+    let (code, said) = run("E2E_DATASTORAGE_BIN");
+    assert_eq!(code, Some(3), "{said}");
+    for named in [
+        nowhere,
+        "E2E_SOURCE",
+        "E2E_DATASTORAGE_BIN",
+        "DATASTORAGE_IMAGE",
+    ] {
+        assert!(said.contains(named), "{named}: {said}");
+    }
+}

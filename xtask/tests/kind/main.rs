@@ -285,3 +285,70 @@ fn a_data_storage_that_cannot_start_is_told_by_its_pod_and_nothing_stays() {
     assert_eq!(containers(&machine.run()), Vec::<String>::new());
     assert_eq!(machine.states(), Vec::<Value>::new());
 }
+
+/// A team's own service: its image, a custom resource, a kustomization, and a suite that is a shell script.
+const TEAM: [(&str, &str); 4] = [
+    (
+        "services.toml",
+        "[[service]]\nname = \"widget\"\nprofile = \"gateway\"\nnamespace = \"widget-e2e\"\ncomponents = [\"postgres\", \"datastorage\", \"own\"]\n\
+         ports = {}\nimages = [{ name = \"IMAGE\" }]\nmanifests = [\"crd.yaml\", \"deploy\"]\nready = [\"app=widget\"]\n\
+         suite = { command = [\"sh\", \"suite.sh\"] }\n",
+    ),
+    (
+        "crd.yaml",
+        "apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nmetadata: {name: widgets.example.org}\nspec:\n  group: example.org\n  \
+         scope: Namespaced\n  names: {plural: widgets, singular: widget, kind: Widget}\n  versions:\n    - name: v1\n      served: true\n      \
+         storage: true\n      schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}\n",
+    ),
+    (
+        "deploy/widget.yaml",
+        "apiVersion: example.org/v1\nkind: Widget\nmetadata: {name: first}\n---\napiVersion: apps/v1\nkind: Deployment\nmetadata: {name: widget}\n\
+         spec:\n  selector: {matchLabels: {app: widget}}\n  template:\n    metadata: {labels: {app: widget}}\n    spec:\n      containers:\n        \
+         - name: widget\n          image: IMAGE\n          imagePullPolicy: Never\n          command: [sh, -c, \"sleep 3600\"]\n---\n\
+         apiVersion: v1\nkind: Service\nmetadata: {name: widget}\nspec:\n  selector: {app: widget}\n  ports: [{port: 80, targetPort: 80}]\n",
+    ),
+    (
+        "suite.sh",
+        "set -e\nkubectl --namespace \"$E2E_NAMESPACE\" get widget first\nkubectl --namespace \"$E2E_NAMESPACE\" get deployment widget --show-labels | grep team=ours\n\
+         test -n \"$SERVICE_URL\"\necho seen $E2E_NAMESPACE\n",
+    ),
+];
+
+#[test]
+fn a_teams_own_service_gets_its_image_its_custom_resources_and_its_kustomization() {
+    let place = tempfile::tempdir().expect("a temporary directory");
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let image = std::env::var("POSTGRES_IMAGE").unwrap_or_else(|_| "postgres:16-alpine".to_owned());
+    fs::create_dir(dir.path().join("deploy")).expect("a directory");
+    for (name, text) in TEAM {
+        fs::write(dir.path().join(name), text.replace("IMAGE", &image)).expect("a file");
+    }
+    let kustomization = "resources: [widget.yaml]\nlabels: [{pairs: {team: ours}}]\n";
+    fs::write(dir.path().join("deploy/kustomization.yaml"), kustomization).expect("a file");
+    // The real Data Storage: it is what the run waits for before it starts the team's service.
+    let output = Command::new(env!("CARGO_BIN_EXE_xtask"))
+        .args(["e2e", "widget", "--target", "kind", "--services"])
+        .arg(dir.path().join("services.toml"))
+        .env("E2E_DATASTORAGE_BIN", datastorage())
+        .env("CARGO_TARGET_DIR", place.path())
+        .output()
+        .expect("the tool starts");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains("seen widget-e2e"), "{said}");
+}
+
+/// The static binary that a run of this workspace builds; built by the tool's own tiers before these tests.
+fn datastorage() -> PathBuf {
+    let target = Path::new(env!("CARGO_BIN_EXE_xtask"))
+        .ancestors()
+        .nth(2)
+        .expect("the target directory");
+    let built = target.join("x86_64-unknown-linux-gnu/release/datastorage");
+    assert!(
+        built.is_file(),
+        "no {}: `cargo xtask e2e workflowexecution --target kind` builds it",
+        built.display()
+    );
+    built
+}
