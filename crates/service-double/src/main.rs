@@ -10,8 +10,11 @@ use clap::Parser as _;
 use service_double::{Double, router};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Notify;
 
-/// How long the end waits for what is not committed yet; the next start sends the rest.
+/// How long the end waits for answers that are under way.
+const ANSWERING: Duration = Duration::from_secs(2);
+/// How long it then waits for what is not committed yet; the next start sends the rest.
 const CLOSING: Duration = Duration::from_secs(5);
 
 /// A double of a service, for tests: it plays the service's audit scenarios on request
@@ -76,17 +79,31 @@ async fn run(options: &Options) -> anyhow::Result<()> {
         write_address(file, &listener)
             .with_context(|| format!("cannot write the address to {}", file.display()))?;
     }
-    let stop = async move {
+    let asked_to_stop = Arc::new(Notify::new());
+    let told = Arc::clone(&asked_to_stop);
+    let serving = axum::serve(listener, router(Arc::clone(&double)))
+        .with_graceful_shutdown(async move { told.notified().await });
+    let stop = async {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
+        asked_to_stop.notify_one();
+        // A flush that is under way may wait for longer than whoever stops this process does.
+        tokio::time::sleep(ANSWERING).await;
     };
-    axum::serve(listener, router(Arc::clone(&double)))
-        .with_graceful_shutdown(stop)
-        .await
-        .context("cannot serve")?;
-    double.close(CLOSING).await?;
+    tokio::select! {
+        served = serving => served.context("cannot serve")?,
+        () = stop => {}
+    }
+    let report = double.close(CLOSING).await?;
+    if report.journalled > 0 {
+        tracing::warn!(
+            events = report.journalled,
+            journal = %audit_journal_dir.display(),
+            "ends with events in the journal; the next double on it sends them"
+        );
+    }
     Ok(())
 }
 

@@ -70,6 +70,11 @@ fn each_crate_links_only_what_it_may_know() {
         );
     }
     assert!(!of_workspace("datastorage-client").contains(&&"datastorage".to_owned()));
+    assert_eq!(
+        of_workspace("service-double"),
+        ["audit-store", "datastorage-api", "e2e-env"],
+        "the double emits as a service does and knows neither database nor cluster"
+    );
     for name in of_workspace("xtask") {
         assert!(
             ["e2e-env", "embedded-postgres", "migrations"].contains(&name.as_str()),
@@ -98,7 +103,12 @@ fn each_crate_links_only_what_it_may_know() {
 #[test]
 fn the_suites_see_neither_the_tool_nor_the_service() {
     let manifest = include_str!("../../../crates/e2e/Cargo.toml");
-    for forbidden in ["xtask", "datastorage.workspace", "migrations"] {
+    for forbidden in [
+        "xtask",
+        "datastorage.workspace",
+        "migrations",
+        "service-double",
+    ] {
         let depends = manifest.lines().any(|line| {
             !line.starts_with('#')
                 && !line.starts_with("description")

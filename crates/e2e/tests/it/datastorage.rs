@@ -13,8 +13,9 @@ use crate::audit::{
     self, STORED_WITHIN, assert_names_the_missing_table, check, correlated, found, request,
 };
 use crate::catalogue::{register, searched};
-use crate::environment::{datastorage, unmigrated_datastorage};
+use crate::environment::{datastorage, unmigrated_datastorage, variable};
 use crate::fault::{self, Component, during, kill};
+use crate::tool;
 use crate::writer::{Writer, keyed};
 
 // The contract.
@@ -265,7 +266,24 @@ async fn a_version_is_read_changed_disabled_and_then_found_no_more() {
     assert_eq!(unknown.status(), Some(404), "{unknown}");
 }
 
-// Without migrations.
+// The schema.
+
+#[tokio::test]
+async fn the_migrations_made_from_nothing_all_that_the_profile_holds() {
+    let _undisturbed = fault::none().await;
+    let database = variable(e2e_env::DATABASE_URL);
+    let verify = [
+        "migrate",
+        "verify",
+        "--profile",
+        "datastorage",
+        "--database-url",
+        &database,
+    ];
+    let verified = tool::run(&verify).await;
+    let said = String::from_utf8_lossy(&verified.stderr);
+    assert!(verified.status.success(), "{said}");
+}
 
 #[tokio::test]
 async fn without_migrations_every_write_names_its_table_and_readiness_lists_them() {

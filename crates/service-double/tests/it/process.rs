@@ -83,3 +83,14 @@ async fn a_double_asked_to_end_stores_what_it_has_emitted() {
         emitted(&played)
     );
 }
+
+#[tokio::test]
+async fn a_double_asked_to_end_waits_neither_for_a_flush_nor_for_data_storage() {
+    let journal = tempfile::tempdir().unwrap();
+    let mut double = Process::start("aianalysis", NOWHERE, &journal).await;
+    double.play("completed", &json!({})).await;
+    let flush = double.posting("/flush?seconds=120").await;
+    assert!(double.terminate().await.success());
+    // Whether it was answered or cut off is not the caller's to know.
+    drop(flush.await);
+}

@@ -8,9 +8,11 @@ use datastorage_client::types::AuditEvent;
 use datastorage_client::{Client, QueryAuditEvents};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use reqwest::Response;
 use serde_json::Value;
 use tempfile::TempDir;
 use testkit::wait;
+use tokio::task::JoinHandle;
 
 /// Longest time for a process to start or to end.
 const SOON: Duration = Duration::from_secs(30);
@@ -63,6 +65,15 @@ impl Process {
             .post(format!("{}{path}", self.url))
             .json(body);
         answer(request.send().await).await
+    }
+
+    /// Posts to a path without waiting for the answer, and returns when the request is on its way.
+    pub(crate) async fn posting(&self, path: &str) -> JoinHandle<reqwest::Result<Response>> {
+        let request = reqwest::Client::new().post(format!("{}{path}", self.url));
+        let request = tokio::spawn(request.send());
+        // Connections are accepted in order: after this answer the double has that of the request.
+        self.get("/health").await;
+        request
     }
 
     /// Plays a scenario, or the steps of it that the path's query names, and returns the answer.
