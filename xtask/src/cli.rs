@@ -7,6 +7,7 @@ use crate::commands::doctor::Doctor;
 use crate::commands::migrate::flags::Migrate;
 use crate::exit::Exit;
 use crate::lifecycle::Keep;
+use crate::repeat::Repeat;
 use crate::terminal::Progress;
 
 /// Runs the services' end-to-end suites
@@ -95,6 +96,25 @@ pub enum Command {
     Report {
         /// A run's identity, or a directory with an events.jsonl; without it the run that ended last
         run: Option<String>,
+    },
+    /// Lists the tests that both passed and failed lately
+    Flakes {
+        /// How the answer is written
+        #[arg(long, value_enum, default_value_t = Format::Human)]
+        format: Format,
+    },
+    /// Prints the completions of a shell for the installed tool
+    #[command(
+        after_help = "Examples:\n  xtask completions bash > /etc/bash_completion.d/xtask\n  cargo xtask completions zsh"
+    )]
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Writes manual pages for the installed tool
+    Man {
+        /// The directory that they go to
+        dir: std::path::PathBuf,
     },
     /// Measures the project beside its alternatives, in one run
     #[command(
@@ -212,6 +232,8 @@ pub struct E2e {
     /// Print the plan and do nothing
     #[arg(long)]
     pub plan: bool,
+    #[command(flatten)]
+    pub repeat: Repeat,
 }
 
 /// Flags of `up`.
@@ -282,6 +304,8 @@ pub struct Test {
     /// PostgreSQL versions that the database tests run on, besides the default
     #[arg(long, value_name = "MAJOR", value_delimiter = ',')]
     pub postgres: Vec<u32>,
+    #[command(flatten)]
+    pub repeat: Repeat,
 }
 
 /// Flags of `down`.

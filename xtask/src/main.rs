@@ -11,6 +11,7 @@ mod commands;
 mod database;
 mod datastorage;
 mod exit;
+mod flakes;
 mod health;
 mod history;
 mod image;
@@ -19,6 +20,7 @@ mod lifecycle;
 mod manifest;
 mod paths;
 mod process;
+mod repeat;
 mod report;
 mod reports;
 mod service;
@@ -74,6 +76,9 @@ fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
             what: cli::Ci::Matrix,
         } => Ok(commands::ci::matrix(&table)),
         Command::Reap => commands::reap::run(&door),
+        Command::Flakes { format } => commands::flakes::run(&door, format == cli::Format::Json),
+        Command::Completions { shell } => commands::completions::completions(shell),
+        Command::Man { dir } => commands::completions::man(&dir),
         Command::Report { run } => commands::report::run(&door, run.as_deref()),
         Command::Bench { topic, args } => commands::programs::bench(&door, topic, &args),
         Command::Gen { args } => commands::programs::generate(&door, &args),

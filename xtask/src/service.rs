@@ -205,8 +205,14 @@ impl Table {
         let known = |service: &&Service| service.name == name;
         self.0.iter().find(known).ok_or_else(|| {
             let names: Vec<_> = self.0.iter().map(|service| &*service.name).collect();
-            Failure::new(Exit::Usage, format!("no service is named `{name}`"))
-                .next(format!("name one of: {}", names.join(", ")))
+            let failure = Failure::new(Exit::Usage, format!("no service is named `{name}`"));
+            match nearest(name, &names) {
+                Some(near) => failure.next(format!(
+                    "did you mean `{near}`? the services are: {}",
+                    names.join(", ")
+                )),
+                None => failure.next(format!("name one of: {}", names.join(", "))),
+            }
         })
     }
 
@@ -337,6 +343,18 @@ impl Service {
             _ => Err("a suite is `package` with `module`, or `command`".to_owned()),
         }
     }
+}
+
+/// The name that was probably meant, if one is near enough.
+pub fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
+    // clap's own threshold for its suggestions.
+    const ENOUGH: f64 = 0.7;
+    known
+        .iter()
+        .map(|near| (strsim::jaro_winkler(name, near), *near))
+        .filter(|(likeness, _)| *likeness > ENOUGH)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, near)| near)
 }
 
 #[cfg(test)]

@@ -107,7 +107,7 @@ pub fn run(session: &Session, tenant: &Tenant, deadline: Duration) -> Result<Str
     };
     let mut log = std::fs::File::create(tenant.dir.join("suite.log")).map_err(Failure::setup)?;
     let mut show = session.lines(&id);
-    let keep_and_show = |line: &str| {
+    let mut keep_and_show = |line: &str| {
         // The log is evidence: a full disk must not fail a suite that passes.
         drop(writeln!(log, "{line}"));
         show(line);
@@ -121,15 +121,19 @@ pub fn run(session: &Session, tenant: &Tenant, deadline: Duration) -> Result<Str
         let none = || Failure::new(Exit::Setup, "the plan has no stage that built the suite");
         suites.get(package).cloned().ok_or_else(none)
     };
-    run_on(
-        &session.door,
-        &session.report,
-        &tenant.service,
-        binary,
-        &environment,
-        deadline,
-        keep_and_show,
-    )
+    let once = || {
+        run_on(
+            &session.door,
+            &session.report,
+            &tenant.service,
+            binary,
+            &environment,
+            deadline,
+            &mut keep_and_show,
+        )
+    };
+    let note = |text: &str| session.report.note(text);
+    session.repeat.run(session.door.cancel(), note, once)
 }
 
 /// Runs a service's suite with an environment. A suite that ran no test has failed.

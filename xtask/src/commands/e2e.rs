@@ -26,7 +26,8 @@ pub fn run(door: &Door, table: &Table, args: E2e) -> anyhow::Result<Exit> {
         report::print(&decide::table(door, kept.as_ref(), place, &services));
         return Ok(Exit::Passed);
     }
-    let session = super::begin(door, services, (place, why), args.place, false, paths)?;
+    let mut session = super::begin(door, services, (place, why), args.place, false, paths)?;
+    session.repeat = args.repeat;
     lifecycle::run(&session, &plan, args.keep)?;
     if session.run.dir().join("state.json").exists() {
         super::up::tell(&session.run);

@@ -2,10 +2,12 @@
 
 pub mod attach;
 pub mod ci;
+pub mod completions;
 pub mod diagnose;
 pub mod doctor;
 pub mod down;
 pub mod e2e;
+pub mod flakes;
 pub mod kill;
 pub mod migrate;
 pub mod programs;

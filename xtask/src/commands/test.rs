@@ -5,11 +5,14 @@ use std::time::{Duration, Instant};
 
 use crate::cli::{Target, Test};
 use crate::exit::{Exit, Failure};
+use crate::flakes::Tests;
 use crate::lifecycle::local;
 use crate::lifecycle::plan::{Place, Step};
 use crate::paths::{Paths, cargo};
 use crate::process::{Cmd, Door};
+use crate::repeat::Repeat;
 use crate::report::{self, Outcome, Reporter};
+use crate::reports::Log;
 use crate::service::{Service, Table};
 use crate::suite;
 use crate::tools::cargo::build_tests;
@@ -18,12 +21,17 @@ use crate::tools::cargo::build_tests;
 pub fn run(door: &Door, table: &Table, args: &Test) -> anyhow::Result<Exit> {
     let paths = Paths::find(door)?;
     match &args.service {
-        Some(name) => on_environment(door, &paths, table.find(name)?),
+        Some(name) => on_environment(door, &paths, table.find(name)?, args.repeat),
         None => tiers(door, table, &paths, args),
     }
 }
 
-fn on_environment(door: &Door, paths: &Paths, service: &Service) -> anyhow::Result<Exit> {
+fn on_environment(
+    door: &Door,
+    paths: &Paths,
+    service: &Service,
+    repeat: Repeat,
+) -> anyhow::Result<Exit> {
     let suite = service.suite()?;
     let run = super::kept(paths, &service.name)?;
     let state = run.state();
@@ -32,15 +40,24 @@ fn on_environment(door: &Door, paths: &Paths, service: &Service) -> anyhow::Resu
     let show = |line: &str| report::say(&format!("    {line}"));
     let binary = |package: &str| build_tests(door, paths, package, Duration::from_mins(10), show);
     let events = Reporter::logging_to(&run.dir().join("events.jsonl"))?;
-    let passed = suite::run_on(
-        door,
-        &events,
-        service,
-        binary,
-        &environment,
-        suite.deadline(),
-        show,
-    )?;
+    let log = run.dir().join("events.jsonl");
+    let before = std::fs::read_to_string(&log).unwrap_or_default().len();
+    let outcome = repeat.run(door.cancel(), report::say, || {
+        suite::run_on(
+            door,
+            &events,
+            service,
+            binary,
+            &environment,
+            suite.deadline(),
+            show,
+        )
+    });
+    // What this command added to the run's log, and no earlier test once more.
+    let log = std::fs::read_to_string(&log).unwrap_or_default();
+    let added = Log::parse(log.get(before..).unwrap_or_default());
+    Tests::load(&paths.runs()).learn(&added, &paths.runs());
+    let passed = outcome?;
     report::say(&format!(
         "{} on {}: {passed}",
         Step::RunSuite.name(),

@@ -18,6 +18,7 @@ use crate::lifecycle::walk::Budget;
 use crate::lifecycle::{kind, local};
 use crate::paths::Paths;
 use crate::process::{Child, Door};
+use crate::repeat::Repeat;
 use crate::report::{Event, Reporter};
 use crate::service::{Component, Service, Tests};
 use crate::state::{Resource, Run};
@@ -134,6 +135,8 @@ pub struct Session {
     pub password: String,
     /// What the stages have made.
     pub made: Made,
+    /// How often the suites run.
+    pub repeat: Repeat,
 }
 
 impl Session {
@@ -192,6 +195,7 @@ impl Session {
             runtime: runtime()?,
             password,
             made: Made::default(),
+            repeat: Repeat::default(),
         })
     }
 

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 pub use log::Log;
 
+use crate::flakes::Tests;
 use crate::state::write_private;
 
 /// Makes every report of the run in `dir` from `events.jsonl` there, and returns their paths.
@@ -30,13 +31,16 @@ pub fn write(dir: &Path) -> anyhow::Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
-/// Makes the reports of a run that has ended, tells GitHub where it runs there, and returns the path of the timeline. A report
+/// Makes the reports of a run that has ended, tells GitHub where it runs there, remembers the tests, and returns the path of the timeline. A report
 /// that cannot be written fails no run.
 pub fn conclude(dir: &Path) -> Option<PathBuf> {
     match write(dir) {
         Ok(paths) => {
             if let Ok(log) = Log::read(&dir.join("events.jsonl")) {
                 github::tell(&log);
+                if let Some(runs) = dir.parent() {
+                    Tests::load(runs).learn(&log, runs);
+                }
             }
             paths.into_iter().next()
         }

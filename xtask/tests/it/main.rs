@@ -12,6 +12,7 @@ mod own;
 mod place;
 mod progress;
 mod reports;
+mod shell;
 mod usage;
 
 use std::process::{Command, Output};

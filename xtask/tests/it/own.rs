@@ -320,3 +320,34 @@ fn without_a_checkout_ready_programs_are_run_and_what_is_missing_is_named() {
         assert!(said.contains(named), "{named}: {said}");
     }
 }
+
+#[test]
+fn a_suite_that_is_repeated_shows_what_passes_only_at_times() {
+    // Every second time one of its tests fails.
+    let script = "n=$(cat count 2>/dev/null || echo 0); n=$((n + 1)); echo $n > count\n\
+                  if [ $((n % 2)) = 0 ]; then odd=\"<failure>stale lease</failure>\"; fi\n\
+                  echo \"<testsuite><testcase name='steady'/><testcase name='lease'>$odd</testcase></testsuite>\" > widget.xml\n\
+                  [ -z \"$odd\" ]";
+    let team = Team::new(&[entry("widget", STORAGE, "", script)]);
+    let e2e = ["e2e", "widget", "--target", "local", "--repeat", "5"];
+    let (code, _, stderr) = team.run(&e2e);
+    assert_eq!(code, 1, "{stderr}");
+    assert!(stderr.contains("2 of 5 times, at first: "), "{stderr}");
+    let runs = fs::read_dir(team.place.0.path().join("e2e")).expect("runs");
+    let junit = runs
+        .flatten()
+        .find_map(|run| fs::read_to_string(run.path().join("junit.xml")).ok())
+        .expect("a JUnit report");
+    assert!(
+        junit.contains("<flakyFailure type=\"test\" message=\"failed 2 of 5 times: stale lease\">"),
+        "{junit}"
+    );
+    let (_, flakes, _) = team.run(&["flakes"]);
+    assert_eq!(
+        flakes,
+        "widget lease\n    failed 2 of the last 5 times: .F.F.\n"
+    );
+
+    let (code, _, stderr) = team.run(&[&e2e[..], &["--until-fail"]].concat());
+    assert_eq!((code, team.read("count").as_str()), (1, "6\n"), "{stderr}");
+}

@@ -320,5 +320,15 @@ pub fn failure(error: &Error, cancel: &Cancel) -> Failure {
         Error::Cancelled { .. } => return cancel.failure(),
         _ => Exit::Migration,
     };
-    Failure::new(exit, error.to_string())
+    let failure = Failure::new(exit, error.to_string());
+    match error {
+        Error::UnknownProfile { name, known } | Error::UnknownTable { name, known } => {
+            let known: Vec<&str> = known.iter().map(String::as_str).collect();
+            match crate::service::nearest(name, &known) {
+                Some(near) => failure.next(format!("did you mean `{near}`?")),
+                None => failure,
+            }
+        }
+        _ => failure,
+    }
 }

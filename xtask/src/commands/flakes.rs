@@ -1,0 +1,41 @@
+//! `cargo xtask flakes`: the tests that both passed and failed lately on this machine.
+
+use std::fmt::Write as _;
+
+use serde_json::json;
+
+use crate::exit::Exit;
+use crate::flakes::Tests;
+use crate::paths::Paths;
+use crate::process::Door;
+use crate::report;
+
+/// Runs the verb.
+pub fn run(door: &Door, json: bool) -> anyhow::Result<Exit> {
+    let tests = Tests::load(&Paths::find(door)?.runs());
+    let flaky = tests.flaky();
+    if json {
+        let list: Vec<_> = flaky
+            .iter()
+            .map(|(name, record)| json!({"test": name, "record": record}))
+            .collect();
+        let document = json!({"version": 1, "verb": "flakes", "exit": 0, "result": {"known": tests.len(), "flaky": list}});
+        report::print(&serde_json::to_string_pretty(&document)?);
+        return Ok(Exit::Passed);
+    }
+    if flaky.is_empty() {
+        report::print(&format!("none of {} known tests is flaky", tests.len()));
+        return Ok(Exit::Passed);
+    }
+    let mut text = String::new();
+    for (name, record) in flaky {
+        let (failed, of) = (record.recent.matches('F').count(), record.recent.len());
+        writeln!(
+            text,
+            "{name}\n    failed {failed} of the last {of} times: {}",
+            record.recent
+        )?;
+    }
+    report::print(&text);
+    Ok(Exit::Passed)
+}
