@@ -10,11 +10,11 @@ fn an_unknown_service_is_told_the_names() {
     assert_eq!(code, 2);
     assert_data_eq!(
         stderr,
-        str![[r#"
+        str![[r"
 error: no service is named `workflows`
   next: did you mean `workflowexecution`? the services are: workflowexecution, datastorage, gateway, aianalysis, notification, remediationorchestrator, signalprocessing
 
-"#]]
+"]]
     );
 }
 
