@@ -192,19 +192,19 @@ impl Metrics {
         depth: Option<Depth>,
         limits: (u64, u64),
         now: Timestamp,
-        connections: (usize, usize),
+        pools: [(&'static str, usize, usize); 3],
         away: bool,
     ) -> String {
         with_local_recorder(&self.recorder, || {
             gauge!("datastorage_database_available").set(if away { 0.0 } else { 1.0 });
-            set(
-                &gauge!("datastorage_pool_connections", "state" => "in_use"),
-                connections.0 as u64,
-            );
-            set(
-                &gauge!("datastorage_pool_connections", "state" => "open"),
-                connections.1 as u64,
-            );
+            for (pool, in_use, open) in pools {
+                for (state, count) in [("in_use", in_use), ("open", open)] {
+                    set(
+                        &gauge!("datastorage_pool_connections", "pool" => pool, "state" => state),
+                        count as u64,
+                    );
+                }
+            }
             gauge!("datastorage_queue_available").set(if depth.is_some() { 1.0 } else { 0.0 });
             if let Some(depth) = depth {
                 set(

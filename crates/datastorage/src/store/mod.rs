@@ -76,8 +76,8 @@ impl Store {
         .await
     }
 
-    /// Connections in use and open, for metrics.
-    pub fn connections(&self) -> (usize, usize) {
+    /// Each pool's name, connections in use, and connections open, for metrics.
+    pub fn connections(&self) -> [(&'static str, usize, usize); 3] {
         self.pools.connections()
     }
 

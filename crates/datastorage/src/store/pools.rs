@@ -57,13 +57,18 @@ impl Pools {
         .await
     }
 
-    /// Connections in use and open.
-    pub(super) fn connections(&self) -> (usize, usize) {
-        self.all().into_iter().fold((0, 0), |(used, open), pool| {
+    /// Each pool's name, connections in use, and connections open.
+    pub(super) fn connections(&self) -> [(&'static str, usize, usize); 3] {
+        let count = |name, pool: &Pool| {
             let status = pool.status();
             let idle = status.available.min(status.size);
-            (used + status.size - idle, open + status.size)
-        })
+            (name, status.size - idle, status.size)
+        };
+        [
+            count("writes", &self.groups),
+            count("checks", &self.brief),
+            count("reads", &self.long),
+        ]
     }
 
     /// Closes idle connections.

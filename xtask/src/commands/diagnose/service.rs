@@ -10,7 +10,9 @@ const PATIENCE: Duration = Duration::from_secs(15);
 /// Longer than an answer takes that waits for nothing.
 const SLOW: Duration = Duration::from_millis(500);
 /// How the pool's gauges begin.
-const POOL: &str = "datastorage_pool_connections{state=";
+const POOL: &str = "datastorage_pool_connections";
+/// Data Storage's pools: for what may take long, for groups of events, for short checks.
+const POOLS: [&str; 3] = ["reads", "writes", "checks"];
 
 /// What was seen beside the checks.
 #[derive(Default)]
@@ -217,19 +219,28 @@ fn pool(client: &Client, seen: &mut Seen) -> Looked {
             .find_map(|line| line.strip_prefix(name)?.trim().parse::<f64>().ok())
     };
     let gauge = |name: &str| value(name).map_or("?".to_owned(), |value| value.to_string());
-    let (in_use, open) = (
-        gauge(&format!("{POOL}\"in_use\"}}")),
-        gauge(&format!("{POOL}\"open\"}}")),
-    );
+    let pools = POOLS.map(|pool| {
+        let count = |state| value(&format!("{POOL}{{pool=\"{pool}\",state=\"{state}\"}}"));
+        (
+            pool,
+            count("in_use").unwrap_or_default(),
+            count("open").unwrap_or_default(),
+        )
+    });
+    let (in_use, open) = pools.iter().fold((0.0, 0.0), |(used, open), pool| {
+        (used + pool.1, open + pool.2)
+    });
     let queued = gauge("datastorage_dlq_depth{stream=\"audit_events\"}");
     let parked = gauge("datastorage_queue_parked");
     let detail = format!(
         "{in_use} of {open} open connections in use, {queued} events queued, {parked} parked"
     );
-    let all_in_use = in_use == open && !["0", "?"].contains(&in_use.as_str());
-    if all_in_use && seen.slow {
+    let full = pools
+        .iter()
+        .find(|(_, in_use, open)| *open > 0.0 && in_use >= open);
+    if let Some((pool, in_use, open)) = full.filter(|_| seen.slow) {
         let finding = exhausted().seen(format!(
-            "{in_use} of {open} connections are in use, and a request had to wait"
+            "{in_use} of {open} connections for {pool} are in use, and a request had to wait"
         ));
         return (detail, Some(finding));
     }
