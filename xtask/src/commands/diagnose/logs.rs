@@ -17,7 +17,7 @@ pub fn read(log: &str, diagnosis: &mut Diagnosis) {
     let detail = match complaints.last() {
         None => format!("no complaint in the last {} lines", end.len()),
         Some(last) => format!(
-            "{} complaints in the last {} lines, the last: {last}",
+            "{} of the last {} lines complain, the last: {last}",
             complaints.len(),
             end.len()
         ),
@@ -32,9 +32,10 @@ fn complaint(line: &str) -> Option<String> {
     if !matches!(level, "WARN" | "ERROR") {
         return None;
     }
-    let fields = &parsed["fields"];
-    let message = fields["message"].as_str().unwrap_or_default();
-    let beside = fields["detail"].as_str().or(fields["error"].as_str());
+    let message = parsed["message"].as_str().unwrap_or_default();
+    let beside = parsed["detail"].as_str().or(parsed["error"].as_str());
+    // What follows is the next move, which a finding has of its own.
+    let beside = beside.and_then(|beside| beside.split("; ").next());
     Some(match beside {
         Some(beside) => format!("{message}: {beside}"),
         None => message.to_owned(),
@@ -48,16 +49,16 @@ mod tests {
     #[test]
     fn the_last_complaint_is_shown_with_what_it_says_beside() {
         let log = concat!(
-            r#"{"level":"INFO","fields":{"message":"started"}}"#,
+            r#"{"timestamp":"2026-01-15T10:00:00Z","level":"INFO","message":"started"}"#,
             "\n",
-            r#"{"level":"WARN","fields":{"message":"a request fails at the database","detail":"relation missing"}}"#,
+            r#"{"level":"WARN","message":"a request fails at the database","detail":"relation missing; migrate"}"#,
             "\nnot JSON\n"
         );
         let mut diagnosis = Diagnosis::default();
         read(log, &mut diagnosis);
         assert_eq!(
             diagnosis.checks[0].detail,
-            "1 complaints in the last 3 lines, the last: a request fails at the database: relation missing"
+            "1 of the last 3 lines complain, the last: a request fails at the database: relation missing"
         );
         assert!(diagnosis.is_healthy());
     }

@@ -125,7 +125,7 @@ impl Place {
     /// psql on the same database.
     pub fn psql(&self, rest: &str) -> String {
         match &self.cluster {
-            Some(cluster) => format!("{} -- {rest}", cluster.postgres),
+            Some(cluster) => format!("{} {rest}", cluster.postgres),
             None => format!(
                 "{}psql {} {rest}",
                 self.password_from,
