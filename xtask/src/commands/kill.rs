@@ -85,7 +85,7 @@ fn in_cluster(door: &Door, run: &Run, service: &str, part: Part) -> Result<(), F
     let kubeconfig: &Path = &run.dir().join("kubeconfig");
     let kubectl = kubectl::Kubectl::new(door.clone(), kubeconfig, &namespace);
     let failed = |error: crate::process::Error| error.into_failure(Exit::Setup, door.cancel());
-    let path = "jsonpath={.items[0].status.containerStatuses[0].containerID}";
+    let path = "jsonpath={.items[0].status.containerStatuses[0]['containerID','restartCount']}";
     let ask = [
         "get",
         "pods",
@@ -94,12 +94,14 @@ fn in_cluster(door: &Door, run: &Run, service: &str, part: Part) -> Result<(), F
         "--output",
         path,
     ];
-    let id = kubectl
+    let status = kubectl
         .cmd()
         .args(ask)
         .deadline(DEADLINE)
         .read()
         .map_err(failed)?;
+    // containerd://<id> <number>
+    let (id, restarts) = status.split_once(' ').unwrap_or((&status, "0"));
     let id = id.rsplit('/').next().unwrap_or_default();
     if id.is_empty() {
         return Err(Failure::new(
@@ -107,5 +109,10 @@ fn in_cluster(door: &Door, run: &Run, service: &str, part: Part) -> Result<(), F
             format!("no container of {app} runs in {namespace}"),
         ));
     }
-    docker::kill_in_node(door, &kind::node(&format!("e2e-{}", state.run)), id).map_err(failed)
+    let node = kind::node(&format!("e2e-{}", state.run));
+    if restarts.trim() != "0" {
+        // Else it waits 10 s before the second start of a container, then 20, 40 and so on: a suite would run a few times only.
+        docker::restart_kubelet(door, &node).map_err(failed)?;
+    }
+    docker::kill_in_node(door, &node, id).map_err(failed)
 }

@@ -203,6 +203,14 @@ pub fn kill_in_node(door: &Door, node: &str, container: &str) -> Result<(), Erro
         .map(drop)
 }
 
+/// Restarts the kubelet of a node, which forgets how often containers ended; they run on.
+pub fn restart_kubelet(door: &Door, node: &str) -> Result<(), Error> {
+    door.cmd("docker")
+        .args(["exec", node, "systemctl", "restart", "kubelet"])
+        .read()
+        .map(drop)
+}
+
 /// Streams an image of the host into a node's container runtime, without a file between.
 pub fn stream_into_node(door: &Door, image: &str, node: &str) -> Result<(), Error> {
     let save = door
