@@ -1,4 +1,5 @@
-//! Negative controls: a suite whose Data Storage answers with one event too few, one too many or another value fails, and says where.
+//! Negative controls: a suite whose Data Storage answers with one event too few, one too many, two in the wrong order or another value fails,
+//! and says where.
 //!
 //! The suites run as they are, against real environments; only what they read goes through a proxy. Each runs the test whose answers are altered.
 
@@ -49,6 +50,11 @@ impl Control {
         self.assert_red(run(drop), count(events - 1));
         let double: Fault = Box::new(|events| events.insert(0, events[0].clone()));
         self.assert_red(run(double), count(events + 1));
+        if events > 1 {
+            let swap: Fault = Box::new(|events| events.swap(0, 1));
+            let named = ("event_type: expected ".to_owned(), "found".to_owned());
+            self.assert_red(run(swap), named);
+        }
         for (pointer, value) in &self.altered {
             let field = pointer[1..].replace('/', ".");
             let named = (format!("{field}: expected "), format!("found {value}"));
