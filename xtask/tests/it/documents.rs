@@ -1,5 +1,7 @@
 //! What the README says is what the tool does.
 
+use crate::run;
+
 #[test]
 fn the_readme_lists_every_exit_code_with_its_meaning() {
     let readme = include_str!("../../../README.md");
@@ -22,4 +24,82 @@ fn the_readme_lists_every_exit_code_with_its_meaning() {
             "xtask/src/exit.rs has no code {code}"
         );
     }
+}
+
+/// Every command of this tool that the README shows, with a value in the place of each placeholder.
+fn shown() -> Vec<Vec<String>> {
+    let readme = include_str!("../../../README.md");
+    let spans = readme.split('`').skip(1).step_by(2);
+    let blocks = readme.lines().filter_map(|line| line.strip_prefix("$ "));
+    let mut shown: Vec<Vec<String>> = spans
+        .chain(blocks)
+        .filter_map(|text| text.trim().strip_prefix("cargo xtask "))
+        .map(|rest| {
+            let rest = rest.split(" #").next().unwrap_or_default();
+            let clean = rest.replace(['[', ']', '…'], "");
+            let value = |word: &str| match word {
+                "SERVICE" => "workflowexecution".to_owned(),
+                "PROFILE" => "gateway".to_owned(),
+                "PART" => "postgres".to_owned(),
+                "TOPIC" => "lifecycle".to_owned(),
+                "SHELL" => "bash".to_owned(),
+                "RUN" | "WHAT" | "DIR" => "name".to_owned(),
+                word => word.to_owned(),
+            };
+            clean.split_whitespace().map(value).collect()
+        })
+        .collect();
+    shown.sort();
+    shown.dedup();
+    shown
+}
+
+#[test]
+fn every_command_that_the_readme_shows_is_understood() {
+    let shown = shown();
+    assert!(shown.len() > 25, "the README shows only {shown:?}");
+    for words in shown {
+        let mut args: Vec<&str> = words.iter().map(String::as_str).collect();
+        if args[0] == "gen" {
+            // It hands everything after it to a program of its own.
+            args.truncate(1);
+        }
+        // What stands before it is read first: an unknown verb, flag or value is an error all the same.
+        args.push("--help");
+        let (code, _, stderr) = run(&args);
+        assert_eq!(code, 0, "cargo xtask {}: {stderr}", words.join(" "));
+    }
+}
+
+#[test]
+fn what_the_readme_shows_for_looking_around_runs_on_a_machine_where_nothing_is_up() {
+    let shown = shown();
+    for (command, wanted) in [
+        ("doctor", [0, 3]),
+        ("status", [0, 0]),
+        ("services", [0, 0]),
+        ("flakes", [0, 0]),
+        ("ci matrix", [0, 0]),
+        ("reap", [0, 0]),
+        ("diagnose workflowexecution", [3, 3]),
+        ("logs workflowexecution", [3, 3]),
+        ("test workflowexecution", [3, 3]),
+        ("completions bash", [0, 0]),
+        ("down workflowexecution", [0, 0]),
+    ] {
+        let words: Vec<&str> = command.split(' ').collect();
+        assert!(
+            shown.iter().any(|shown| *shown == words),
+            "the README no longer shows {command}"
+        );
+        let (code, _, stderr) = run(&words);
+        assert!(wanted.contains(&code), "{command}: {code} {stderr}");
+    }
+}
+
+#[test]
+fn the_readmes_picture_is_there_and_small() {
+    let picture = include_bytes!("../../docs/timeline.png");
+    assert!(picture.starts_with(b"\x89PNG"));
+    assert!(picture.len() < 150_000, "{} bytes", picture.len());
 }
