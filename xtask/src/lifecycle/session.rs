@@ -582,7 +582,7 @@ fn key(level: Level, whose: Option<&Tenant>) -> String {
 }
 
 /// Memory that can be had without swapping, in bytes, where the system tells it (proc(5), meminfo).
-fn available_memory() -> Option<u64> {
+pub fn available_memory() -> Option<u64> {
     let text = std::fs::read_to_string("/proc/meminfo").ok()?;
     let line = text
         .lines()

@@ -18,7 +18,6 @@ fn failing(progress: &[&str], no_color: &str) -> String {
         .env("PATH", tools.path())
         .env("CARGO_TARGET_DIR", target.path())
         .env("NO_COLOR", no_color)
-        .env_remove("E2E_PROGRESS")
         .output()
         .expect("the tool starts");
     assert_eq!(output.status.code(), Some(3));
@@ -85,4 +84,28 @@ fn a_terminal_gets_a_view_that_is_drawn_again_and_colour_only_repeats_what_words
     );
     // Up one line, erase to the end of the screen.
     assert!(plain.contains("\u{1b}[1A\u{1b}[J"), "{plain}");
+}
+
+#[test]
+fn github_gets_a_summary_and_an_annotation() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let summary = dir.path().join("summary");
+    let tools = FakeTools::new().tool("docker", "exit 1");
+    let output = xtask(&["up", "workflowexecution", "--target", "kind"])
+        .env("PATH", tools.path())
+        .env("CARGO_TARGET_DIR", dir.path())
+        .env("GITHUB_ACTIONS", "true")
+        .env("GITHUB_STEP_SUMMARY", &summary)
+        .output()
+        .expect("the tool starts");
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        stdout.contains("::error title=preflight%3A `docker version"),
+        "{stdout}"
+    );
+    let summary = std::fs::read_to_string(summary).expect("a summary");
+    assert!(
+        summary.starts_with("## ❌ workflowexecution-") && summary.contains("| **preflight** |"),
+        "{summary}"
+    );
 }

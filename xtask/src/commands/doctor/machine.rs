@@ -6,6 +6,7 @@ use nix::sys::statvfs::statvfs;
 
 use super::{Check, For, Level};
 use crate::lifecycle::kind::{owner_of, taken};
+use crate::lifecycle::session::available_memory;
 use crate::paths::Paths;
 use crate::process::Door;
 use crate::service::{Policy, Table};
@@ -44,16 +45,6 @@ pub fn checks(door: &Door, table: &Table) -> Vec<Check> {
 
 fn read_number(path: impl AsRef<Path>) -> Option<u64> {
     std::fs::read_to_string(path).ok()?.trim().parse().ok()
-}
-
-/// Bytes that a program can have without swapping (proc(5), `MemAvailable`).
-fn available_memory() -> Option<u64> {
-    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text
-        .lines()
-        .find_map(|line| line.strip_prefix("MemAvailable:"))?;
-    let kilobytes: u64 = line.split_whitespace().next()?.parse().ok()?;
-    Some(kilobytes * 1024)
 }
 
 fn level(value: u64, (least, enough): (u64, u64)) -> Level {
