@@ -1,5 +1,9 @@
 //! How a database is reached: by a suite without its password in the URL, by this process with it.
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::time::Duration;
+
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 use crate::exit::{Exit, Failure};
@@ -26,6 +30,22 @@ impl Database {
             "postgres://{}@{}:{}/{}",
             self.user, self.host, self.port, self.name
         )
+    }
+
+    /// Whether a PostgreSQL server is behind the address: it answers a request for TLS with one letter before anything else
+    /// (PostgreSQL manual, "SSL Session Encryption" of the message flow). What it says to a log-in is another matter.
+    pub fn answers(&self) -> bool {
+        const REQUEST: [u8; 8] = [0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f];
+        const PATIENCE: Duration = Duration::from_millis(100);
+        let ask = || -> std::io::Result<u8> {
+            let mut stream = TcpStream::connect((self.host.as_str(), self.port))?;
+            stream.set_read_timeout(Some(PATIENCE))?;
+            stream.write_all(&REQUEST)?;
+            let mut letter = [0];
+            stream.read_exact(&mut letter)?;
+            Ok(letter[0])
+        };
+        ask().is_ok_and(|letter| letter == b'S' || letter == b'N')
     }
 
     /// The URL with the password, for a driver in this process only.

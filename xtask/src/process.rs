@@ -270,20 +270,24 @@ impl Cmd {
             .to_owned())
     }
 
-    /// Runs to success with this command's standard output as `right`'s standard input, without a file between.
-    pub fn pipe(&self, right: &Self) -> Result<String, Error> {
-        let line = format!("{} | {}", self.line(), right.line());
-        let expression = self.with_input()?.pipe(right.expression()?);
-        let output = finish(
-            &self.door,
-            &line,
-            &expression,
-            self.deadline.max(right.deadline),
-        )?;
-        check(&line, &output)?;
-        Ok(String::from_utf8_lossy(&output.stdout)
-            .trim_end()
-            .to_owned())
+    /// Starts the command ahead of the one that will take its output: what it prepares before its first bytes, and those that a
+    /// pipe holds, cost no time later.
+    pub fn ahead(&self) -> Result<Feed, Error> {
+        let io = |source| Error::Io {
+            command: self.line(),
+            source,
+        };
+        let (output, input) = std::io::pipe().map_err(io)?;
+        let expression = self
+            .with_input()?
+            .stdout_file(input)
+            .stderr_capture()
+            .unchecked();
+        Ok(Feed {
+            left: self.clone(),
+            handle: expression.start().map_err(io)?,
+            output: Some(output),
+        })
     }
 
     /// Runs to the end, handing each line of both streams to `on_line` as it comes, and returns the exit code.
@@ -372,6 +376,49 @@ impl Cmd {
             handle,
             log: log.to_owned(),
         })
+    }
+}
+
+/// A command that runs ahead of the one that takes its output. Dropping the value ends it.
+#[derive(Debug)]
+pub struct Feed {
+    left: Cmd,
+    handle: duct::Handle,
+    output: Option<std::io::PipeReader>,
+}
+
+impl Feed {
+    /// Runs `right` to success with the output as its standard input, without a file between; both must succeed.
+    pub fn into(mut self, right: &Cmd) -> Result<String, Error> {
+        let line = format!("{} | {}", self.left.line(), right.line());
+        let mut expression = right.expression()?;
+        if let Some(output) = self.output.take() {
+            expression = expression.stdin_file(output);
+        }
+        let output = finish(
+            &self.left.door,
+            &line,
+            &expression,
+            self.left.deadline.max(right.deadline),
+        )?;
+        // Nobody reads any more: it has ended, or ends now.
+        let left = self.handle.wait().map_err(|source| Error::Io {
+            command: line.clone(),
+            source,
+        })?;
+        check(&line, &output)?;
+        check(&line, left)?;
+        Ok(String::from_utf8_lossy(&output.stdout)
+            .trim_end()
+            .to_owned())
+    }
+}
+
+impl Drop for Feed {
+    fn drop(&mut self) {
+        if !matches!(self.handle.try_wait(), Ok(Some(_))) {
+            end_group(&self.handle.pids());
+        }
     }
 }
 
@@ -598,8 +645,17 @@ mod tests {
     fn a_pipe_needs_no_file_and_fails_with_either_side() {
         let door = door();
         let upper = door.cmd("tr").args(["a-z", "A-Z"]);
-        assert_eq!(door.cmd("echo").arg("bytes").pipe(&upper).unwrap(), "BYTES");
-        assert!(door.cmd("sh").args(["-c", "exit 9"]).pipe(&upper).is_err());
+        assert_eq!(
+            door.cmd("echo")
+                .arg("bytes")
+                .ahead()
+                .unwrap()
+                .into(&upper)
+                .unwrap(),
+            "BYTES"
+        );
+        let fails = door.cmd("sh").args(["-c", "exit 9"]);
+        assert!(fails.ahead().unwrap().into(&upper).is_err());
     }
 
     #[test]

@@ -315,6 +315,12 @@ fn load_from_host(
 ) -> Result<String, Failure> {
     let (door, node) = (&session.door, kind::node(&cluster(session)));
     let id = docker::ensure_image(door, image, named_in)?;
+    let failed = |error: crate::process::Error| error.into_failure(Exit::Setup, door.cancel());
+    // A node in the making has no image yet: Docker may begin to read it while kind does the rest.
+    let ahead = match docker::node_images(door, &node) {
+        Ok(_) => None,
+        Err(_) => Some(docker::save(door, image).map_err(failed)?),
+    };
     await_runtime(door, &node, deadline)?;
     // One import after the other: two would share the same cores, and may be of the same image.
     let _alone = session
@@ -322,14 +328,17 @@ fn load_from_host(
         .importing
         .lock()
         .unwrap_or_else(PoisonError::into_inner);
-    let failed = |error: crate::process::Error| error.into_failure(Exit::Setup, door.cancel());
     let present = docker::node_images(door, &node).map_err(failed)?;
     // The name may stand for another image by now: only the content tells whether the node has this one.
     let content = docker::content_name(&id);
     if present.contains(&content) && find(&present, image).is_some() {
         return Ok(format!("{image} is in the node already"));
     }
-    docker::stream_into_node(door, image, &node).map_err(failed)?;
+    let saved = match ahead {
+        Some(saved) => saved,
+        None => docker::save(door, image).map_err(failed)?,
+    };
+    docker::stream_into_node(door, saved, &node).map_err(failed)?;
     let name = listed(door, &node, image)?;
     docker::tag_in_node(door, &node, &name, &content).map_err(failed)?;
     Ok(image.to_owned())
@@ -410,7 +419,8 @@ fn load_program(
         )
         .map_err(failed)?;
         if !present.contains(&reference) {
-            docker::stream_into_node(door, &reference, &node).map_err(failed)?;
+            let saved = docker::save(door, &reference).map_err(failed)?;
+            docker::stream_into_node(door, saved, &node).map_err(failed)?;
         }
         reference
     };
@@ -534,16 +544,8 @@ pub fn ensure(
     Ok(why)
 }
 
-/// Waits until PostgreSQL's pod is ready over TCP, and keeps its address as this machine sees it.
+/// Waits until PostgreSQL answers over TCP, as its pod's probe or this machine sees it first, and keeps its address.
 pub fn await_postgres(session: &Session, deadline: Duration) -> Result<String, Failure> {
-    await_pods(
-        session,
-        home(session),
-        "postgres",
-        session.run.dir(),
-        deadline,
-        || None,
-    )?;
     let server = Database {
         host: "127.0.0.1".to_owned(),
         port: host_port(session, POSTGRES)?,
@@ -551,6 +553,15 @@ pub fn await_postgres(session: &Session, deadline: Duration) -> Result<String, F
         name: DATABASE.to_owned(),
         password: session.password.clone(),
     };
+    let answers = || Ok(server.answers());
+    await_pods(
+        session,
+        home(session),
+        "postgres",
+        session.run.dir(),
+        deadline,
+        answers,
+    )?;
     Ok(session.made.server.get_or_init(|| server).url())
 }
 
@@ -626,7 +637,7 @@ pub fn await_datastorage(
         "datastorage",
         &tenant.dir,
         deadline,
-        || session.look(&mut health).err(),
+        || session.look(&mut health).map(|_| false),
     )?;
     session.await_health(tenant, deadline)
 }
@@ -679,12 +690,12 @@ pub fn await_service(
             &tenant.service.name,
             &tenant.dir,
             deadline,
-            || None,
+            || Ok(false),
         )?;
         return session.await_service(tenant, deadline);
     }
     for label in &tenant.service.ready {
-        kubectl(session, &tenant.namespace).await_ready(label, deadline, |_| {}, || None)?;
+        kubectl(session, &tenant.namespace).await_ready(label, deadline, |_| {}, || Ok(false))?;
     }
     Ok(tenant.service_url.get().cloned().unwrap_or_default())
 }
@@ -697,7 +708,7 @@ fn await_pods(
     app: &str,
     dir: &Path,
     deadline: Duration,
-    hopeless: impl FnMut() -> Option<Failure>,
+    look: impl FnMut() -> Result<bool, Failure>,
 ) -> Result<String, Failure> {
     let kubectl = kubectl(session, namespace);
     let log = dir.join(format!("{app}.log"));
@@ -709,7 +720,7 @@ fn await_pods(
         // Without a follower the log is still read when something fails.
         drop(logs.spawn(&log));
     };
-    kubectl.await_ready(&format!("app={app}"), deadline, follow, hopeless)
+    kubectl.await_ready(&format!("app={app}"), deadline, follow, look)
 }
 
 /// Keeps what the cluster knows of each of the run's namespaces: objects, events, logs. Secrets are left out.

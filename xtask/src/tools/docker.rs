@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::exit::{Exit, Failure};
-use crate::process::{Door, Error};
+use crate::process::{Door, Error, Feed};
 
 /// The version of the Docker daemon, if it answers.
 pub fn version(door: &Door) -> Result<String, Error> {
@@ -211,13 +211,15 @@ pub fn restart_kubelet(door: &Door, node: &str) -> Result<(), Error> {
         .map(drop)
 }
 
-/// Streams an image of the host into a node's container runtime, without a file between.
-pub fn stream_into_node(door: &Door, image: &str, node: &str) -> Result<(), Error> {
-    let save = door
-        .cmd("docker")
-        .args(["save", image])
-        .deadline(Duration::from_mins(5));
-    save.pipe(&import(door, node)).map(drop)
+/// Begins to read an image of the host: Docker takes seconds before it gives the first bytes.
+pub fn save(door: &Door, image: &str) -> Result<Feed, Error> {
+    let save = door.cmd("docker").args(["save", image]);
+    save.deadline(Duration::from_mins(5)).ahead()
+}
+
+/// Streams an image that is being read into a node's container runtime, without a file between.
+pub fn stream_into_node(door: &Door, saved: Feed, node: &str) -> Result<(), Error> {
+    saved.into(&import(door, node)).map(drop)
 }
 
 /// Streams an image archive from memory into a node's container runtime.

@@ -107,16 +107,16 @@ impl Kubectl {
     }
 
     /// Waits until every pod that carries the label is ready, by watching; ends early once one of them cannot get there, or once
-    /// `hopeless` knows so from elsewhere. Tells `started` once of each pod whose first container has started.
+    /// `look` knows from elsewhere that it serves already, or never will. Tells `started` once of each pod whose first container has started.
     pub fn await_ready(
         &self,
         label: &str,
         deadline: Duration,
         mut started: impl FnMut(&str),
-        mut hopeless: impl FnMut() -> Option<Failure>,
+        mut look: impl FnMut() -> Result<bool, Failure>,
     ) -> Result<String, Failure> {
         let mut watched = Watched::default();
-        let mut given_up = None;
+        let mut looked = Ok(false);
         let watch = self.cmd().args([
             "get",
             "pods",
@@ -136,22 +136,22 @@ impl Kubectl {
                         .newly_started()
                         .iter()
                         .for_each(|pod| started(pod));
-                    given_up = hopeless();
-                    given_up.is_some() || seen.borrow().decided()
+                    looked = look();
+                    !matches!(looked, Ok(false)) || seen.borrow().decided()
                 },
             )
         };
-        if let Some(failure) = given_up {
-            let log = watched
-                .pods
-                .keys()
-                .next()
-                .map(|pod| self.log_tail(pod))
-                .unwrap_or_default();
-            return Err(Failure {
-                seen: Some(format!("{}\n{log}", failure.seen.unwrap_or_default())),
-                ..failure
-            });
+        let first_log = || {
+            let pod = watched.pods.keys().next();
+            pod.map(|pod| self.log_tail(pod)).unwrap_or_default()
+        };
+        match looked {
+            Ok(true) => return Ok(watched.describe()),
+            Ok(false) => {}
+            Err(failure) => {
+                let seen = failure.seen.clone().unwrap_or_default();
+                return Err(failure.seen(format!("{seen}\n{}", first_log())));
+            }
         }
         let state = watched.describe();
         match (result, watched.dead()) {
@@ -175,13 +175,7 @@ impl Kubectl {
                     "pods with {label} were not ready after {} s",
                     deadline.as_secs()
                 );
-                let log = watched
-                    .pods
-                    .keys()
-                    .next()
-                    .map(|pod| self.log_tail(pod))
-                    .unwrap_or_default();
-                Err(Failure::new(Exit::Deadline, waited).seen(format!("{state}\n{log}")))
+                Err(Failure::new(Exit::Deadline, waited).seen(format!("{state}\n{}", first_log())))
             }
             (Err(error), None) => Err(self.failed(error)),
         }
