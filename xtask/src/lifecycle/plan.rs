@@ -117,9 +117,9 @@ impl Step {
             | Self::BuildDouble
             | Self::BuildSuite
             | Self::CreateCluster
-            | Self::LoadPostgres
             | Self::LoadService => Load::Heavy,
             Self::RunSuite => Load::Suite,
+            // PostgreSQL's image among them: everything waits for it, so it must not wait for a build.
             _ => Load::Light,
         }
     }
