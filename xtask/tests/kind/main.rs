@@ -352,3 +352,82 @@ fn datastorage() -> PathBuf {
     );
     built
 }
+
+#[test]
+fn a_cluster_is_diagnosed_by_its_kubeconfig_and_the_repair_that_is_printed_runs_there() {
+    let place = tempfile::tempdir().expect("a temporary directory");
+    let table = place.path().join("services.toml");
+    let entry = "[[service]]\nname = \"looked\"\nprofile = \"gateway\"\nnamespace = \"looked-e2e\"\n\
+                 components = [\"postgres\", \"datastorage\"]\nports = {}\n";
+    fs::write(&table, entry).expect("a table");
+    let _clean = Clean(place.path());
+    let tool = |args: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_xtask"))
+            .args(args)
+            .env("E2E_SERVICES", &table)
+            .env("E2E_DATASTORAGE_BIN", datastorage())
+            .env("CARGO_TARGET_DIR", place.path())
+            .output()
+            .expect("the tool starts");
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let said = text(&output.stderr);
+        (output.status.code(), text(&output.stdout), said)
+    };
+    let (code, stdout, said) = tool(&["up", "looked", "--target", "kind"]);
+    assert_eq!(code, Some(0), "{said}");
+    let kubeconfig = stdout
+        .lines()
+        .find_map(|line| line.strip_prefix("KUBECONFIG="))
+        .expect("the run's own kubeconfig");
+    let diagnose = || {
+        let place = ["--kubeconfig", kubeconfig, "--namespace", "looked-e2e"];
+        tool(&[&["diagnose", "--profile", "gateway"], &place[..]].concat())
+    };
+    let (code, page, said) = diagnose();
+    assert_eq!(code, Some(0), "{page}{said}");
+    let drop = "ALTER TABLE audit_events DROP COLUMN severity, DROP COLUMN namespace";
+    let exec = [
+        "exec",
+        "-i",
+        "service/postgres",
+        "--",
+        "psql",
+        "-U",
+        "slm_user",
+        "-d",
+    ];
+    let dropped = Command::new("kubectl")
+        .args(["--kubeconfig", kubeconfig, "--namespace", "looked-e2e"])
+        .args(exec)
+        .args(["action_history", "-c", drop])
+        .output()
+        .expect("kubectl starts");
+    assert!(dropped.status.success(), "{dropped:?}");
+    let (code, page, _) = diagnose();
+    assert_eq!(code, Some(10), "{page}");
+    let repairs: Vec<&str> = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("   repair: "))
+        .collect();
+    assert_eq!(repairs.len(), 2, "{page}");
+    for repair in repairs {
+        let done = Command::new("sh").args(["-c", repair]).output();
+        let done = done.expect("a shell starts");
+        assert!(done.status.success(), "{repair}: {done:?}");
+    }
+    let (code, page, _) = diagnose();
+    assert_eq!(code, Some(0), "{page}");
+}
+
+/// Removes what the runs below a target directory left up, however the test ends.
+struct Clean<'a>(&'a Path);
+
+impl Drop for Clean<'_> {
+    fn drop(&mut self) {
+        let down = Command::new(env!("CARGO_BIN_EXE_xtask"))
+            .arg("down")
+            .env("CARGO_TARGET_DIR", self.0)
+            .status();
+        drop(down);
+    }
+}
