@@ -1,4 +1,4 @@
-//! Data Storage's own answer on its readiness, and when it is certain that it will stay unready.
+//! What Data Storage, or a service, answers itself on its readiness, and when it is certain that it will stay unready.
 
 use std::time::{Duration, Instant};
 
@@ -16,6 +16,7 @@ const PAUSE: Duration = Duration::from_millis(25);
 /// What Data Storage said last, and since when it has said so.
 #[derive(Debug)]
 pub struct Health {
+    what: String,
     url: String,
     agent: ureq::Agent,
     asked: Option<Instant>,
@@ -43,14 +44,15 @@ struct Readiness {
 }
 
 impl Health {
-    /// Asks the Data Storage at this base URL.
-    pub fn of(base: &str) -> Self {
+    /// Asks what has this name and this base URL: Data Storage, or a service that answers as it does.
+    pub fn of(what: &str, base: &str) -> Self {
         let agent = ureq::Agent::config_builder()
             .timeout_global(Some(Duration::from_secs(2)))
             .http_status_as_error(false)
             .build();
         let (url, agent) = (format!("{base}/health/ready"), agent.into());
         Self {
+            what: what.to_owned(),
             url,
             agent,
             asked: None,
@@ -104,8 +106,8 @@ impl Health {
         if lasted > NOTEWORTHY && !self.told {
             self.told = true;
             return Verdict::Wait(Some(format!(
-                "Data Storage is not ready yet: {}",
-                self.answer
+                "{} is not ready yet: {}",
+                self.what, self.answer
             )));
         }
         Verdict::Wait(None)
@@ -121,7 +123,10 @@ mod tests {
 
     #[test]
     fn a_table_that_stays_missing_is_named_and_ends_the_wait() {
-        let (mut health, now) = (Health::of("http://127.0.0.1:1"), Instant::now());
+        let (mut health, now) = (
+            Health::of("Data Storage", "http://127.0.0.1:1"),
+            Instant::now(),
+        );
         assert!(matches!(
             health.judge(MISSING.to_owned(), now),
             Verdict::Wait(None)
@@ -136,7 +141,10 @@ mod tests {
 
     #[test]
     fn a_database_that_is_away_is_told_once_and_waited_for() {
-        let (mut health, now) = (Health::of("http://127.0.0.1:1"), Instant::now());
+        let (mut health, now) = (
+            Health::of("Data Storage", "http://127.0.0.1:1"),
+            Instant::now(),
+        );
         let away = r#"{"status":"not_ready","reason":"database_unreachable"}"#;
         assert!(matches!(
             health.judge(away.to_owned(), now),

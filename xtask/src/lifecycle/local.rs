@@ -1,25 +1,18 @@
 //! The stages of a run without Docker: embedded PostgreSQL, Data Storage and services as processes of this machine (D8).
 
-use std::collections::BTreeMap;
-use std::net::TcpListener;
-use std::path::{Path, PathBuf};
-use std::sync::PoisonError;
+use std::path::Path;
 use std::time::Duration;
 
 use embedded_postgres::{Installation, Options, Server as EmbeddedServer, Tcp, Wanted, locate};
 use tokio::runtime::Runtime;
 
 use crate::database::{Database, Server};
-use crate::datastorage::Config;
 use crate::exit::{Exit, Failure};
-use crate::image::{fingerprint, hex};
+use crate::image::fingerprint;
 use crate::lifecycle::KEPT_FOR;
-use crate::lifecycle::launch::{Address, Launch};
 use crate::lifecycle::session::{Level, Session};
-use crate::lifecycle::tenant::Tenant;
 use crate::paths::Paths;
 use crate::process::Door;
-use crate::service::Component;
 use crate::state::{Resource, Run, write_private};
 use crate::tools::cargo;
 
@@ -132,7 +125,7 @@ pub fn server_fingerprint(found: &Installation) -> String {
 }
 
 /// The ports of the integration tier, where they were asked for.
-fn integration(session: &Session) -> Option<crate::service::Integration> {
+pub fn integration(session: &Session) -> Option<crate::service::Integration> {
     session.tenants[0]
         .service
         .integration
@@ -298,223 +291,4 @@ pub fn drop_database(name: &str, url_file: &Path) -> Result<(), String> {
             name,
         ))
         .map_err(|error| error.to_string())
-}
-
-/// Starts Data Storage, and a second one on the empty database where the service wants it, each on a port that the system
-/// chooses; uses them again if an earlier run kept them and they are the same.
-pub fn deploy_datastorage(
-    session: &Session,
-    tenant: &Tenant,
-    deadline: Duration,
-) -> Result<String, Failure> {
-    let binary = Session::made(&session.made.datastorage, "the Data Storage binary")?;
-    let mut wanted = vec![("datastorage", session.database(tenant)?, &tenant.url)];
-    if tenant.service.has(Component::Unmigrated) {
-        wanted.push((
-            "datastorage-unmigrated",
-            session.unmigrated()?,
-            &tenant.unmigrated_url,
-        ));
-    }
-    let configs: Vec<_> = wanted
-        .iter()
-        .map(|(name, database, _)| config(session, tenant, name, database).yaml())
-        .collect();
-    let made_from = fingerprint(&[&content(binary)?, &configs.concat()]);
-    let kept: Option<Vec<_>> = wanted
-        .iter()
-        .map(|(name, ..)| Launch::answering(&tenant.dir.join(name)))
-        .collect();
-    if let Some(urls) = kept
-        && session.is_made_from(Level::DataStorage, Some(tenant), &made_from)
-    {
-        for ((.., slot), url) in wanted.iter().zip(urls) {
-            slot.get_or_init(|| url);
-        }
-        return Ok(format!(
-            "{} is used again: same binary and configuration",
-            Session::made(&tenant.url, "its address")?
-        ));
-    }
-    let why = session.why_made(Level::DataStorage, Some(tenant));
-    for (name, database, slot) in wanted {
-        let url = start_datastorage(session, tenant, name, &database, deadline)?;
-        slot.get_or_init(|| url);
-    }
-    session.made_from(Level::DataStorage, Some(tenant), &made_from)?;
-    Ok(format!(
-        "{}{why}",
-        Session::made(&tenant.url, "its address")?
-    ))
-}
-
-/// What a binary is, for a fingerprint.
-fn content(binary: &Path) -> Result<String, Failure> {
-    let bytes = std::fs::read(binary)
-        .map_err(|error| Failure::setup(format!("cannot read {}: {error}", binary.display())))?;
-    Ok(hex(&bytes))
-}
-
-fn config<'a>(
-    session: &'a Session,
-    tenant: &'a Tenant,
-    name: &str,
-    database: &'a Database,
-) -> Config<'a> {
-    let dir = tenant.dir.join(name);
-    // The tier's number is the first one's; the second is reached by its variable only.
-    let port = integration(session)
-        .filter(|_| name == "datastorage")
-        .map_or(0, |ports| ports.datastorage);
-    Config {
-        listen: ("127.0.0.1", port),
-        database: (
-            &database.host,
-            database.port,
-            &database.name,
-            &database.user,
-        ),
-        secrets: dir.join("db-secrets.yaml"),
-        queue: dir.join("queue"),
-        profile: &tenant.service.profile,
-    }
-}
-
-fn start_datastorage(
-    session: &Session,
-    tenant: &Tenant,
-    name: &str,
-    database: &Database,
-    deadline: Duration,
-) -> Result<String, Failure> {
-    let binary = Session::made(&session.made.datastorage, "the Data Storage binary")?;
-    let dir = own_directory(session, tenant, name)?;
-    let secrets = crate::datastorage::secrets(&database.user, &database.password);
-    write_private(&dir.join("db-secrets.yaml"), secrets.as_bytes()).map_err(Failure::setup)?;
-    let config_path = dir.join("config.yaml");
-    write_private(
-        &config_path,
-        config(session, tenant, name, database).yaml().as_bytes(),
-    )
-    .map_err(Failure::setup)?;
-    let launch = Launch {
-        name: name.to_owned(),
-        cwd: None,
-        log: tenant.dir.join(format!("{name}.log")),
-        command: vec![binary.display().to_string()],
-        env: BTreeMap::from([("CONFIG_PATH".to_owned(), config_path.display().to_string())]),
-        address: Address::Written {
-            file: "DATASTORAGE_ADDRESS_FILE".to_owned(),
-            again: "DATASTORAGE_SERVER_PORT".to_owned(),
-            whole: false,
-        },
-        dir,
-    };
-    start(session, &launch, deadline)
-}
-
-/// Starts the service itself, or its double, beside its Data Storage.
-pub fn deploy_service(
-    session: &Session,
-    tenant: &Tenant,
-    deadline: Duration,
-) -> Result<String, Failure> {
-    let service = &tenant.service;
-    if service.has(Component::Own) && service.process.is_empty() {
-        return Ok("the table names no process for it on this machine".to_owned());
-    }
-    let name = service.name.as_str();
-    // Data Storage's own directory has that name where it is the service.
-    let dir = own_directory(session, tenant, "service")?;
-    let log = tenant.dir.join(format!("{name}.log"));
-    let (made_from, launch) = if service.has(Component::Double) {
-        let binary = Session::made(&session.made.double, "the double's binary")?;
-        let datastorage = Session::made(&tenant.url, "Data Storage's address")?;
-        let text = |value: &str| value.to_owned();
-        let env = BTreeMap::from([
-            (text(e2e_env::double::SERVICE), text(name)),
-            (text(e2e_env::DATASTORAGE_URL), datastorage.clone()),
-            (text(e2e_env::double::LISTEN_ADDRESS), text("127.0.0.1:0")),
-            (
-                text(e2e_env::double::AUDIT_JOURNAL_DIR),
-                dir.join("journal").display().to_string(),
-            ),
-        ]);
-        let launch = Launch {
-            name: text(name),
-            cwd: None,
-            log,
-            command: vec![binary.display().to_string()],
-            env,
-            address: Address::Written {
-                file: text(e2e_env::double::ADDRESS_FILE),
-                again: text(e2e_env::double::LISTEN_ADDRESS),
-                whole: true,
-            },
-            dir: dir.clone(),
-        };
-        (fingerprint(&[&content(binary)?, datastorage]), launch)
-    } else {
-        let address = format!("127.0.0.1:{}", free_port(service.ports.service)?);
-        let mut env = session.environment(tenant);
-        env.insert(e2e_env::PGPASSWORD.to_owned(), session.password());
-        env.insert(e2e_env::double::LISTEN_ADDRESS.to_owned(), address.clone());
-        let launch = Launch {
-            name: name.to_owned(),
-            cwd: Some(service.root.clone()),
-            log,
-            command: service.process.clone(),
-            env,
-            address: Address::Given(address),
-            dir: dir.clone(),
-        };
-        // What a team's command runs is not known here: it is always started anew.
-        (String::new(), launch)
-    };
-    if let Some(url) = Launch::answering(&dir)
-        && session.is_made_from(Level::Service, Some(tenant), &made_from)
-        && service.has(Component::Double)
-    {
-        return Ok(format!(
-            "{} is used again: same binary and Data Storage",
-            tenant.service_url.get_or_init(|| url)
-        ));
-    }
-    let why = session.why_made(Level::Service, Some(tenant));
-    let url = start(session, &launch, deadline)?;
-    session.made_from(Level::Service, Some(tenant), &made_from)?;
-    Ok(format!("{}{why}", tenant.service_url.get_or_init(|| url)))
-}
-
-/// A port of this machine: the wanted one where it is free, else any.
-fn free_port(wanted: Option<u16>) -> Result<u16, Failure> {
-    let bound = wanted.and_then(|port| TcpListener::bind(("127.0.0.1", port)).ok());
-    let bound = bound.map_or_else(|| TcpListener::bind(("127.0.0.1", 0)), Ok);
-    Ok(bound
-        .and_then(|listener| listener.local_addr())
-        .map_err(Failure::setup)?
-        .port())
-}
-
-/// The directory of one of a service's programs, recorded before it is made.
-fn own_directory(session: &Session, tenant: &Tenant, name: &str) -> Result<PathBuf, Failure> {
-    let dir = tenant.dir.join(name);
-    session
-        .run
-        .will_make(Resource::Directory { path: dir.clone() })
-        .map_err(Failure::setup)?;
-    std::fs::create_dir_all(&dir)
-        .map_err(|error| Failure::setup(format!("cannot make {}: {error}", dir.display())))?;
-    Ok(dir)
-}
-
-fn start(session: &Session, launch: &Launch, deadline: Duration) -> Result<String, Failure> {
-    let (child, url) = launch.start(&session.door, deadline)?;
-    session
-        .made
-        .children
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .push(child);
-    Ok(url)
 }

@@ -2,11 +2,13 @@
 
 pub mod decide;
 pub mod evidence;
+pub mod images;
 pub mod kind;
 pub mod launch;
 pub mod local;
 pub mod own;
 pub mod plan;
+pub mod programs;
 pub mod release;
 pub mod session;
 pub mod tenant;

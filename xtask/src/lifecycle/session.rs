@@ -15,7 +15,7 @@ use crate::health::{Health, Verdict};
 use crate::lifecycle::plan::{Id, Place, Stage, Step};
 use crate::lifecycle::tenant::Tenant;
 use crate::lifecycle::walk::Budget;
-use crate::lifecycle::{kind, local};
+use crate::lifecycle::{images, kind, local, programs};
 use crate::paths::Paths;
 use crate::process::{Child, Door};
 use crate::repeat::Repeat;
@@ -287,10 +287,10 @@ impl Session {
             (Step::BuildDouble, _) => self.build(&self.made.double, Step::BuildDouble, deadline),
             (Step::BuildSuite, _) => self.build_suites(deadline),
             (Step::CreateCluster, _) => kind::create_cluster(self, deadline),
-            (Step::LoadPostgres, _) => kind::load_postgres(self, deadline),
-            (Step::LoadDataStorage, _) => kind::load_datastorage(self, deadline),
-            (Step::LoadDouble, _) => kind::load_double(self, deadline),
-            (Step::LoadService, _) => kind::load_images(self, tenant, deadline),
+            (Step::LoadPostgres, _) => images::load_postgres(self, deadline),
+            (Step::LoadDataStorage, _) => images::load_datastorage(self, deadline),
+            (Step::LoadDouble, _) => images::load_double(self, deadline),
+            (Step::LoadService, _) => images::load_images(self, tenant, deadline),
             (Step::DeployPostgres, Place::Kind) => kind::deploy_postgres(self),
             (Step::DeployPostgres, Place::Local) => local::deploy_postgres(self),
             (Step::AwaitPostgres, Place::Kind) => kind::await_postgres(self, deadline),
@@ -298,14 +298,14 @@ impl Session {
             (Step::Migrate, _) => self.migrate(tenant, deadline),
             (Step::DeployDataStorage, Place::Kind) => kind::deploy_datastorage(self, tenant),
             (Step::DeployDataStorage, Place::Local) => {
-                local::deploy_datastorage(self, tenant, deadline)
+                programs::deploy_datastorage(self, tenant, deadline)
             }
             (Step::AwaitDataStorage, Place::Kind) => {
                 kind::await_datastorage(self, tenant, deadline)
             }
             (Step::AwaitDataStorage, Place::Local) => self.await_health(tenant, deadline),
             (Step::DeployService, Place::Kind) => kind::deploy_service(self, tenant),
-            (Step::DeployService, Place::Local) => local::deploy_service(self, tenant, deadline),
+            (Step::DeployService, Place::Local) => programs::deploy_service(self, tenant, deadline),
             (Step::AwaitService, Place::Kind) => kind::await_service(self, tenant, deadline),
             (Step::AwaitService, Place::Local) => self.await_service(tenant, deadline),
             (Step::RunSuite, _) => crate::suite::run(self, tenant, deadline),
@@ -530,7 +530,7 @@ impl Session {
     }
 
     fn await_answer(&self, what: &str, base: &str, deadline: Duration) -> Result<String, Failure> {
-        let (began, mut health) = (Instant::now(), Health::of(base));
+        let (began, mut health) = (Instant::now(), Health::of(what, base));
         while !self.look(&mut health)? {
             self.door.cancel().check()?;
             self.check_children()?;
