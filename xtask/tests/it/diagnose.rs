@@ -151,7 +151,7 @@ fn an_undone_migration_a_lost_table_a_column_a_type_a_constraint_and_a_month_are
     let of_database = |more: &[&str]| {
         let url = database.url();
         let (code, stdout, _) = run(&[
-            &["diagnose", "--profile", "audit", "--database-url", &*url],
+            &["diagnose", "--profile", "audit", "--database-url", url],
             more,
         ]
         .concat());
