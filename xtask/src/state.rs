@@ -306,7 +306,8 @@ fn label(services: &[String]) -> String {
 
 /// Writes a file that only its owner can read, whole or not at all.
 pub fn write_private(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
-    let part = path.with_extension("part");
+    // Of this process alone: two runs may write the same history at once.
+    let part = path.with_extension(format!("{}.part", std::process::id()));
     let write = || -> std::io::Result<()> {
         // A part file left by a killed run may carry other permissions.
         drop(std::fs::remove_file(&part));
