@@ -1,7 +1,7 @@
 //! `cargo xtask kill`: SIGKILL to a part of an environment, which then comes back: the fault that a suite asks for.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::cli::{Kill, Part};
 use crate::exit::{Exit, Failure};
@@ -16,6 +16,8 @@ use crate::tools::{docker, kind, kubectl};
 
 /// How long finding and killing may take.
 const DEADLINE: Duration = Duration::from_secs(30);
+/// Between two looks at a container that is on its way back.
+const STEP: Duration = Duration::from_secs(2);
 
 /// Runs the verb; it ends when the part is dead, not when it is back.
 pub fn run(door: &Door, table: &Table, args: &Kill) -> anyhow::Result<Exit> {
@@ -94,25 +96,31 @@ fn in_cluster(door: &Door, run: &Run, service: &str, part: Part) -> Result<(), F
         "--output",
         path,
     ];
-    let status = kubectl
-        .cmd()
-        .args(ask)
-        .deadline(DEADLINE)
-        .read()
-        .map_err(failed)?;
-    // containerd://<id> <number>
-    let (id, restarts) = status.split_once(' ').unwrap_or((&status, "0"));
-    let id = id.rsplit('/').next().unwrap_or_default();
-    if id.is_empty() {
-        return Err(Failure::new(
-            Exit::Preflight,
-            format!("no container of {app} runs in {namespace}"),
-        ));
-    }
     let node = kind::node(&format!("e2e-{}", state.run));
-    if restarts.trim() != "0" {
-        // Else it waits 10 s before the second start of a container, then 20, 40 and so on: a suite would run a few times only.
-        docker::restart_kubelet(door, &node).map_err(failed)?;
+    let (began, mut forgotten) = (Instant::now(), false);
+    loop {
+        let status = kubectl
+            .cmd()
+            .args(ask)
+            .deadline(DEADLINE)
+            .read()
+            .map_err(failed)?;
+        // containerd://<id> <number>
+        let (id, restarts) = status.split_once(' ').unwrap_or((&status, "0"));
+        let id = id.rsplit('/').next().unwrap_or_default();
+        if id.is_empty() {
+            let what = format!("no container of {app} runs in {namespace}");
+            return Err(Failure::new(Exit::Preflight, what));
+        }
+        if restarts.trim() != "0" && !forgotten {
+            // Else it waits 10 s before the second start of a container, then 20, 40 and so on: a suite would run a few times only.
+            docker::restart_kubelet(door, &node).map_err(failed)?;
+            forgotten = true;
+        }
+        match docker::kill_in_node(door, &node, id) {
+            // For a moment the API server still tells of a container that an earlier fault killed.
+            Err(_) if began.elapsed() < DEADLINE => std::thread::sleep(STEP),
+            killed => return killed.map_err(failed),
+        }
     }
-    docker::kill_in_node(door, &node, id).map_err(failed)
 }

@@ -58,7 +58,6 @@ pub(crate) async fn kill(component: Component) {
             "postgres"
         }
     };
-    UNRECOVERED.store(true, Ordering::Relaxed);
     let killed = tool::run(&["kill", name]).await;
     assert!(
         killed.status.success(),
@@ -66,6 +65,7 @@ pub(crate) async fn kill(component: Component) {
         killed.status,
         String::from_utf8_lossy(&killed.stderr)
     );
+    UNRECOVERED.store(true, Ordering::Relaxed);
 }
 
 /// Runs `test` while no other test is disturbed by the faults that it makes.
