@@ -30,9 +30,15 @@ fn load_from_host(
     let (door, node) = (&session.door, kind::node(&cluster(session)));
     let id = docker::ensure_image(door, image, named_in)?;
     let failed = |error: crate::process::Error| error.into_failure(Exit::Setup, door.cancel());
-    // A node in the making has no image yet: Docker may begin to read it while kind does the rest.
+    // The name may stand for another image by now: only the content tells whether the node has this one.
+    let content = docker::content_name(&id);
+    let is_there =
+        |present: &[String]| present.contains(&content) && find(present, image).is_some();
+    let known = format!("{image} is in the node already");
     let ahead = match docker::node_images(door, &node) {
+        Ok(present) if is_there(&present) => return Ok(known),
         Ok(_) => None,
+        // A node in the making has no image yet: Docker may begin to read it while kind does the rest.
         Err(_) => Some(docker::save(door, image).map_err(failed)?),
     };
     await_runtime(door, &node, deadline)?;
@@ -42,11 +48,8 @@ fn load_from_host(
         .importing
         .lock()
         .unwrap_or_else(PoisonError::into_inner);
-    let present = docker::node_images(door, &node).map_err(failed)?;
-    // The name may stand for another image by now: only the content tells whether the node has this one.
-    let content = docker::content_name(&id);
-    if present.contains(&content) && find(&present, image).is_some() {
-        return Ok(format!("{image} is in the node already"));
+    if is_there(&docker::node_images(door, &node).map_err(failed)?) {
+        return Ok(known);
     }
     let saved = match ahead {
         Some(saved) => saved,
@@ -141,9 +144,9 @@ fn load_program(
     let known = if present.contains(&reference) {
         " is in the node already"
     } else {
+        listed(door, &node, &reference)?;
         ""
     };
-    listed(door, &node, &reference)?;
     Ok(format!("{}{known}", slot.get_or_init(|| reference)))
 }
 
