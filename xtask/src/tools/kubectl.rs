@@ -351,13 +351,22 @@ impl Pod {
                 return Some(told(waiting));
             }
         }
-        // A node that is not ready yet repels pods for a moment; any other refusal lasts.
-        let refused = self.status.conditions.iter().find(|condition| {
-            condition.r#type == "PodScheduled"
-                && condition.reason == "Unschedulable"
-                && !condition.message.contains("node.kubernetes.io/not-ready")
-        })?;
-        Some(format!("Unschedulable {}", refused.message))
+        // A node that is not ready yet repels pods for a moment, by a taint that newer schedulers do not name; any other refusal lasts.
+        let passes = |message: &str| {
+            message.contains("node.kubernetes.io/not-ready")
+                || message.contains("untolerated taint(s)")
+        };
+        let refused = self.unschedulable().filter(|message| !passes(message))?;
+        Some(format!("Unschedulable {refused}"))
+    }
+
+    /// Why no node takes it, if none does.
+    fn unschedulable(&self) -> Option<&str> {
+        let refusal = |condition: &&Condition| {
+            condition.r#type == "PodScheduled" && condition.reason == "Unschedulable"
+        };
+        let condition = self.status.conditions.iter().find(refusal)?;
+        Some(&condition.message)
     }
 
     fn describe(&self) -> String {
@@ -369,7 +378,10 @@ impl Pod {
         match waiting {
             _ if self.ready() => "ready".to_owned(),
             Some(cause) => format!("{} ({})", self.status.phase, cause.reason),
-            None => format!("{}, not ready", self.status.phase),
+            None => match self.unschedulable() {
+                Some(why) => format!("{} (Unschedulable: {why})", self.status.phase),
+                None => format!("{}, not ready", self.status.phase),
+            },
         }
     }
 }
@@ -446,6 +458,10 @@ mod tests {
             &json!({"phase": "Pending", "conditions": [scheduled("untolerated taint {node.kubernetes.io/not-ready: }")]}),
         );
         assert!(!early.decided());
+        let unnamed = watched(
+            &json!({"phase": "Pending", "conditions": [scheduled("0/1 nodes are available: 1 node(s) had untolerated taint(s)")]}),
+        );
+        assert!(!unnamed.decided() && unnamed.describe().contains("untolerated taint(s)"));
         let full = watched(
             &json!({"phase": "Pending", "conditions": [scheduled("0/1 nodes are available: 1 Insufficient memory")]}),
         );
