@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::exit::{Exit, Failure};
 use crate::junit;
-use crate::lifecycle::plan::{Id, Step};
+use crate::lifecycle::plan::Step;
 use crate::lifecycle::session::Session;
 use crate::lifecycle::tenant::Tenant;
 use crate::process::{Cmd, Door};
@@ -58,6 +58,7 @@ impl Tally {
             _ => {}
         }
     }
+
     /// Runs a test binary and takes what it says; returns its exit code.
     fn of(
         &mut self,
@@ -101,10 +102,7 @@ impl Tally {
 pub fn run(session: &Session, tenant: &Tenant, deadline: Duration) -> Result<String, Failure> {
     let mut environment = session.environment(tenant);
     environment.insert(e2e_env::PGPASSWORD.to_owned(), session.password());
-    let id = Id {
-        step: Step::RunSuite,
-        service: session.is_shared().then(|| tenant.service.name.clone()),
-    };
+    let id = session.stage(Step::RunSuite, tenant);
     let mut log = std::fs::File::create(tenant.dir.join("suite.log")).map_err(Failure::setup)?;
     let mut show = session.lines(&id);
     let mut keep_and_show = |line: &str| {

@@ -96,7 +96,7 @@ fn in_cluster(door: &Door, run: &Run, service: &str, part: Part) -> Result<(), F
         "--output",
         path,
     ];
-    let node = kind::node(&format!("e2e-{}", state.run));
+    let node = kind::node(&kind::cluster(&state.run));
     let (began, mut forgotten) = (Instant::now(), false);
     loop {
         let status = kubectl

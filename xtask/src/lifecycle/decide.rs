@@ -28,7 +28,7 @@ pub fn table(door: &Door, kept: Option<&Run>, place: Place, services: &[Service]
             Level::Cluster,
             kind::cluster_fingerprint(door).ok().as_ref(),
         );
-        stands = same && docker::is_running(door, &cluster::node(&format!("e2e-{}", state.run)));
+        stands = same && docker::is_running(door, &cluster::node(&cluster::cluster(&state.run)));
         line(
             "cluster",
             match (same, stands) {

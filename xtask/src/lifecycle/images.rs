@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use crate::exit::{Exit, Failure};
 use crate::image;
 use crate::lifecycle::kind::{cluster, datastorage_image, postgres_image};
-use crate::lifecycle::own;
+use crate::lifecycle::plan::Step;
 use crate::lifecycle::session::Session;
 use crate::lifecycle::tenant::Tenant;
 use crate::process::Door;
@@ -162,7 +162,7 @@ pub fn load_images(
         let at = |path: &Path| tenant.service.root.join(path);
         match (&image.build, &image.archive) {
             (Some(dir), _) => {
-                let lines = session.lines(&own::stage(session, tenant));
+                let lines = session.lines(&session.stage(Step::LoadService, tenant));
                 docker::build_as(door, &at(dir), &image.name, deadline, lines)?;
             }
             (None, Some(archive)) => docker::load(door, &at(archive), &image.name)?,

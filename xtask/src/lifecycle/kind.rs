@@ -73,7 +73,7 @@ pub fn node_image() -> Option<String> {
 
 /// The name of the run's cluster.
 pub fn cluster(session: &Session) -> String {
-    format!("e2e-{}", session.run.id())
+    kind::cluster(&session.run.id())
 }
 
 fn kubeconfig(session: &Session) -> PathBuf {

@@ -7,7 +7,6 @@ use serde_json::{Value, json};
 
 use crate::exit::{Exit, Failure};
 use crate::lifecycle::kind::kubectl;
-use crate::lifecycle::plan::{Id, Step};
 use crate::lifecycle::session::Session;
 use crate::lifecycle::tenant::Tenant;
 use crate::manifest::Manifest;
@@ -84,12 +83,4 @@ fn parse(text: &str, path: &Path) -> Result<Vec<Value>, Failure> {
         .into_iter()
         .filter(Value::is_object)
         .collect())
-}
-
-/// The stage that loads a service's images, for its lines.
-pub fn stage(session: &Session, tenant: &Tenant) -> Id {
-    Id {
-        step: Step::LoadService,
-        service: session.is_shared().then(|| tenant.service.name.clone()),
-    }
 }

@@ -37,13 +37,13 @@ pub fn deploy_datastorage(
         .iter()
         .map(|(name, database, _)| config(session, tenant, name, database).yaml())
         .collect();
-    let made_from = fingerprint(&[&content(binary)?, &configs.concat()]);
-    let kept: Option<Vec<_>> = wanted
-        .iter()
-        .map(|(name, ..)| Launch::answering(&tenant.dir.join(name)))
-        .collect();
-    if let Some(urls) = kept
-        && session.is_made_from(Level::DataStorage, Some(tenant), &made_from)
+    let made_from = fingerprint(&[&content(session, binary)?, &configs.concat()]);
+    let answering = |name: &str| Launch::answering(&tenant.dir.join(name));
+    if session.is_made_from(Level::DataStorage, Some(tenant), &made_from)
+        && let Some(urls) = wanted
+            .iter()
+            .map(|(name, ..)| answering(name))
+            .collect::<Option<Vec<_>>>()
     {
         for ((.., slot), url) in wanted.iter().zip(urls) {
             slot.get_or_init(|| url);
@@ -65,11 +65,18 @@ pub fn deploy_datastorage(
     ))
 }
 
-/// What a binary is, for a fingerprint.
-fn content(binary: &Path) -> Result<String, Failure> {
+/// What a binary is, for a fingerprint; services of one run share its reading.
+fn content(session: &Session, binary: &Path) -> Result<String, Failure> {
+    let contents = &session.made.contents;
+    let mut known = contents.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(content) = known.get(binary) {
+        return Ok(content.clone());
+    }
     let bytes = std::fs::read(binary)
         .map_err(|error| Failure::setup(format!("cannot read {}: {error}", binary.display())))?;
-    Ok(hex(&bytes))
+    let content = hex(&bytes);
+    known.insert(binary.to_owned(), content.clone());
+    Ok(content)
 }
 
 fn config<'a>(
@@ -170,7 +177,10 @@ pub fn deploy_service(
             },
             dir: dir.clone(),
         };
-        (fingerprint(&[&content(binary)?, datastorage]), launch)
+        (
+            fingerprint(&[&content(session, binary)?, datastorage]),
+            launch,
+        )
     } else {
         let address = format!("127.0.0.1:{}", free_port(service.ports.service)?);
         let mut env = session.environment(tenant);
@@ -188,9 +198,9 @@ pub fn deploy_service(
         // What a team's command runs is not known here: it is always started anew.
         (String::new(), launch)
     };
-    if let Some(url) = Launch::answering(&dir)
+    if service.has(Component::Double)
         && session.is_made_from(Level::Service, Some(tenant), &made_from)
-        && service.has(Component::Double)
+        && let Some(url) = Launch::answering(&dir)
     {
         return Ok(format!(
             "{} is used again: same binary and Data Storage",

@@ -48,6 +48,8 @@ pub struct Made {
     pub server: OnceLock<Database>,
     /// Processes that later stages watch.
     pub children: Mutex<Vec<Child>>,
+    /// What each program is, for fingerprints: read once, whoever asks.
+    pub contents: Mutex<BTreeMap<PathBuf, String>>,
     /// Held while an image is imported into the node.
     pub importing: Mutex<()>,
 }
@@ -212,6 +214,12 @@ impl Session {
                 .is_none_or(|name| *name == tenant.service.name)
         };
         self.tenants.iter().find(named).unwrap_or(&self.tenants[0])
+    }
+
+    /// A stage of a service; of one that is alone nothing has to say whose it is.
+    pub fn stage(&self, step: Step, tenant: &Tenant) -> Id {
+        let service = self.is_shared().then(|| tenant.service.name.clone());
+        Id { step, service }
     }
 
     /// The services that have a component.

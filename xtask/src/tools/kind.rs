@@ -77,6 +77,11 @@ pub fn delete(door: &Door, name: &str, kubeconfig: &Path) -> Result<(), Error> {
         .map(drop)
 }
 
+/// The name of a run's cluster.
+pub fn cluster(run: &str) -> String {
+    format!("e2e-{run}")
+}
+
 /// The name of a cluster's only node, which is its container's.
 pub fn node(cluster: &str) -> String {
     format!("{cluster}-control-plane")
