@@ -4,7 +4,10 @@ use std::path::{Path, PathBuf};
 use std::{env, fs, io};
 
 fn main() -> io::Result<()> {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../migrations");
+    // Asked when it runs, not when it was compiled: a target directory may serve several checkouts.
+    let package = env::var_os("CARGO_MANIFEST_DIR")
+        .ok_or_else(|| io::Error::other("cargo sets CARGO_MANIFEST_DIR for build scripts"))?;
+    let directory = Path::new(&package).join("../../migrations");
     println!("cargo::rerun-if-changed={}", directory.display());
     let mut names: Vec<String> = fs::read_dir(&directory)?
         .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
