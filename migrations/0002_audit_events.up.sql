@@ -37,8 +37,6 @@ CREATE TABLE IF NOT EXISTS audit_events (
 CREATE INDEX IF NOT EXISTS idx_audit_events_correlation ON audit_events (correlation_id, event_timestamp DESC);
 CREATE INDEX IF NOT EXISTS idx_audit_events_event_type ON audit_events (event_type, event_timestamp DESC);
 CREATE INDEX IF NOT EXISTS idx_audit_events_timestamp ON audit_events (event_timestamp DESC);
-CREATE INDEX IF NOT EXISTS idx_audit_events_resource ON audit_events (resource_type, resource_id, event_timestamp DESC);
-CREATE INDEX IF NOT EXISTS idx_audit_events_actor ON audit_events (actor_type, actor_id, event_timestamp DESC);
 
 -- Append-only for the application: no UPDATE, no DELETE.
 DO $grants$

@@ -58,7 +58,7 @@ async fn two_schemas_that_differ_are_told_apart() {
         "ALTER TABLE audit_events ALTER COLUMN severity SET DEFAULT 'info'",
         "ALTER TABLE audit_events ALTER COLUMN resource_name SET NOT NULL",
         "ALTER TABLE audit_events ADD COLUMN extra integer",
-        "DROP INDEX idx_audit_events_actor",
+        "DROP INDEX idx_audit_events_event_type",
         "CREATE INDEX another ON audit_events (namespace)",
         "ALTER TABLE notification_audit DROP CONSTRAINT notification_audit_status_check",
         "ALTER TABLE notification_audit DISABLE TRIGGER trg_notification_audit_updated_at",
