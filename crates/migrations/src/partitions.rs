@@ -84,5 +84,5 @@ pub(crate) fn missing_by_name(tables: &[&str]) -> String {
         )
     });
     let any: Vec<String> = std::iter::once("false".to_owned()).chain(tables).collect();
-    format!("SELECT {} AS unmade", any.join(" OR "))
+    format!("SELECT {}", any.join(" OR "))
 }

@@ -70,6 +70,11 @@ impl History {
 }
 
 impl Catalogue {
+    /// Whether any migration must leave a recorded shape.
+    pub(crate) fn has_shapes(&self) -> bool {
+        !self.history.0.is_empty()
+    }
+
     /// The shapes that `objects` have once the migrations for which `ran` holds did run; objects without a recorded shape are
     /// left out. Grants to the application's role count only where it exists.
     pub(crate) fn expected<'a>(

@@ -43,8 +43,8 @@ pub(crate) fn refused(run: &Run, evidence: &str) -> Error {
 }
 
 impl View {
-    /// One message. Where the ledger is missing the message ends with that; the settings, a transaction of their own, stay, and what
-    /// was said until then is what there is to know.
+    /// One message. Where the ledger is missing the message ends with that; the settings and the facts, a transaction of their own,
+    /// stay, and nobody asks for partitions.
     pub(crate) async fn first(
         session: &Session,
         catalogue: &Catalogue,
@@ -53,7 +53,7 @@ impl View {
         let stage = "reading the ledger";
         let months = crate::partitions::missing_by_name(tables);
         let message = format!(
-            "BEGIN; {}; {}; {months}; COMMIT; {}",
+            "BEGIN; {}; {}; COMMIT; {}; {months}",
             ledger::SETTINGS,
             ledger::FACTS,
             ledger::READ
@@ -71,17 +71,13 @@ impl View {
                 sqlstate: "XX000".to_owned(),
                 message: "no answer to a question about the server".to_owned(),
             })?;
-        let rows = if has_ledger {
-            sets.last().map(Vec::as_slice).unwrap_or_default()
-        } else {
-            &[]
+        let (rows, unmade) = match sets.as_slice() {
+            [.., rows, unmade] if has_ledger => (rows.as_slice(), unmade.first()),
+            _ => (<&[SimpleQueryRow]>::default(), None),
         };
         Ok(Self {
             ledger: Ledger::read(rows, catalogue.source()),
-            partitions_missing: has_ledger
-                && named(&sets, "unmade")
-                    .and_then(<[_]>::first)
-                    .is_some_and(|row| row.get(0) == Some("t")),
+            partitions_missing: unmade.is_some_and(|row| row.get(0) == Some("t")),
             pid: text(facts, 0),
             pooled: facts.get(0) != Some(&session.named.to_string()),
             used: facts.get(3).is_some_and(|mark| !mark.is_empty()),
@@ -167,7 +163,7 @@ fn parse_interval(setting: &str) -> Duration {
 }
 
 /// Takes the lock, makes the ledger if it is missing, checks that the lock is truly this session's, and reads the ledger again,
-/// all in one message; returns how long others were waited for, too.
+/// all in the message that waits; returns how long others were waited for, too.
 pub(crate) async fn under_lock(
     run: &Arc<Run>,
     session: &Session,
@@ -180,19 +176,25 @@ pub(crate) async fn under_lock(
     } else {
         ledger::make(has_role)
     };
+    let ours = view.in_our_process();
+    let elsewhere = |error: Error| match error.sqlstate() {
+        Some("22012") => moved(run),
+        _ => error,
+    };
+    if catalogue.has_shapes() {
+        // Before its turn, not in it: reading that query takes the server longer than all the rest here.
+        let ahead = format!("{ours}; {}", crate::shape::prepare());
+        let prepared = session.query("preparing to check shapes", &ahead).await;
+        prepared.map_err(elsewhere)?;
+    }
     let then = format!(
-        "{}; {bootstrap}\n; {}; {}; {}",
+        "{}; {bootstrap}\n; {}; {}",
         lock::own(),
-        crate::shape::prepare(),
         ledger::prepare(),
         ledger::READ
     );
-    let ours = view.in_our_process();
     let acquired = lock::acquire(run, session, view.deadlock_timeout, &ours, &then).await;
-    let (waited, sets) = acquired.map_err(|error| match error.sqlstate() {
-        Some("22012") => moved(run),
-        _ => error,
-    })?;
+    let (waited, sets) = acquired.map_err(elsewhere)?;
     let own = named(&sets, "own").and_then(<[_]>::first);
     if own.is_none_or(|row| row.get(0) != Some("t")) {
         return Err(moved(run));
