@@ -18,6 +18,7 @@ mod image;
 mod junit;
 mod lifecycle;
 mod manifest;
+mod pack;
 mod paths;
 mod process;
 mod repeat;

@@ -1,7 +1,7 @@
 //! The one door for processes: every command has a deadline, ends on a signal, and is written to the run's log.
 
 use std::ffi::{OsStr, OsString};
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{BufRead as _, BufReader, PipeReader, Write as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Output;
@@ -174,8 +174,15 @@ pub struct Cmd {
     args: Vec<OsString>,
     envs: Vec<(OsString, OsString)>,
     dir: Option<PathBuf>,
-    stdin: Option<Vec<u8>>,
+    stdin: Option<Input>,
     deadline: Duration,
+}
+
+/// What a command reads.
+#[derive(Clone, Debug)]
+enum Input {
+    Bytes(Vec<u8>),
+    File(PathBuf),
 }
 
 impl Cmd {
@@ -206,7 +213,13 @@ impl Cmd {
 
     /// Sets what the command reads.
     pub fn stdin(mut self, bytes: impl Into<Vec<u8>>) -> Self {
-        self.stdin = Some(bytes.into());
+        self.stdin = Some(Input::Bytes(bytes.into()));
+        self
+    }
+
+    /// Sets the file that the command reads.
+    pub fn stdin_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.stdin = Some(Input::File(path.into()));
         self
     }
 
@@ -251,14 +264,16 @@ impl Cmd {
     fn with_input(&self) -> Result<duct::Expression, Error> {
         let expression = self.expression()?;
         Ok(match &self.stdin {
-            Some(bytes) => expression.stdin_bytes(bytes.clone()),
+            Some(Input::Bytes(bytes)) => expression.stdin_bytes(bytes.clone()),
+            Some(Input::File(path)) => expression.stdin_path(path),
             None => expression.stdin_null(),
         })
     }
 
     /// Runs to the end and returns both streams and the status, whatever it is.
     pub fn output(&self) -> Result<Output, Error> {
-        finish(&self.door, &self.line(), &self.with_input()?, self.deadline)
+        let expression = self.with_input()?.stdout_capture();
+        finish(&self.door, &self.line(), &expression, self.deadline)
     }
 
     /// Runs to success and returns standard output without its last line break.
@@ -270,23 +285,32 @@ impl Cmd {
             .to_owned())
     }
 
-    /// Starts the command ahead of the one that will take its output: what it prepares before its first bytes, and those that a
-    /// pipe holds, cost no time later.
-    pub fn ahead(&self) -> Result<Feed, Error> {
+    /// Runs to success while `take` reads what it prints, without a file between; both must succeed. What `take` leaves is read
+    /// and dropped, so that the command ends by itself and its own failure is told before the one that follows from it.
+    pub fn taken_by<T: Send>(
+        &self,
+        take: impl FnOnce(&mut PipeReader) -> std::io::Result<T> + Send,
+    ) -> Result<T, Error> {
+        let line = self.line();
         let io = |source| Error::Io {
-            command: self.line(),
+            command: line.clone(),
             source,
         };
-        let (output, input) = std::io::pipe().map_err(io)?;
-        let expression = self
-            .with_input()?
-            .stdout_file(input)
-            .stderr_capture()
-            .unchecked();
-        Ok(Feed {
-            left: self.clone(),
-            handle: expression.start().map_err(io)?,
-            output: Some(output),
+        let (mut output, input) = std::io::pipe().map_err(io)?;
+        std::thread::scope(|scope| {
+            let expression = self.with_input()?.stdout_file(input);
+            let taking = scope.spawn(move || {
+                let taken = take(&mut output);
+                std::io::copy(&mut output, &mut std::io::sink()).and(taken)
+            });
+            let printed = finish(&self.door, &line, &expression, self.deadline);
+            // It holds the other end of the pipe, and the reader waits for that to close.
+            drop(expression);
+            check(&line, &printed?)?;
+            taking
+                .join()
+                .unwrap_or_else(|_| Err(std::io::Error::other("its reader panicked")))
+                .map_err(io)
         })
     }
 
@@ -379,49 +403,6 @@ impl Cmd {
     }
 }
 
-/// A command that runs ahead of the one that takes its output. Dropping the value ends it.
-#[derive(Debug)]
-pub struct Feed {
-    left: Cmd,
-    handle: duct::Handle,
-    output: Option<std::io::PipeReader>,
-}
-
-impl Feed {
-    /// Runs `right` to success with the output as its standard input, without a file between; both must succeed.
-    pub fn into(mut self, right: &Cmd) -> Result<String, Error> {
-        let line = format!("{} | {}", self.left.line(), right.line());
-        let mut expression = right.expression()?;
-        if let Some(output) = self.output.take() {
-            expression = expression.stdin_file(output);
-        }
-        let output = finish(
-            &self.left.door,
-            &line,
-            &expression,
-            self.left.deadline.max(right.deadline),
-        )?;
-        // Nobody reads any more: it has ended, or ends now.
-        let left = self.handle.wait().map_err(|source| Error::Io {
-            command: line.clone(),
-            source,
-        })?;
-        check(&line, &output)?;
-        check(&line, left)?;
-        Ok(String::from_utf8_lossy(&output.stdout)
-            .trim_end()
-            .to_owned())
-    }
-}
-
-impl Drop for Feed {
-    fn drop(&mut self) {
-        if !matches!(self.handle.try_wait(), Ok(Some(_))) {
-            end_group(&self.handle.pids());
-        }
-    }
-}
-
 /// A running process. Dropping the value leaves it running: what ends it is the run's state (D14).
 #[derive(Debug)]
 pub struct Child {
@@ -511,7 +492,6 @@ fn finish(
     };
     let began = Instant::now();
     let handle = expression
-        .stdout_capture()
         .stderr_capture()
         .unchecked()
         .start()
@@ -642,20 +622,38 @@ mod tests {
     }
 
     #[test]
-    fn a_pipe_needs_no_file_and_fails_with_either_side() {
+    fn what_a_command_prints_is_read_without_a_file_and_either_side_may_fail() {
+        use std::io::Read as _;
         let door = door();
-        let upper = door.cmd("tr").args(["a-z", "A-Z"]);
-        assert_eq!(
-            door.cmd("echo")
-                .arg("bytes")
-                .ahead()
-                .unwrap()
-                .into(&upper)
-                .unwrap(),
-            "BYTES"
-        );
-        let fails = door.cmd("sh").args(["-c", "exit 9"]);
-        assert!(fails.ahead().unwrap().into(&upper).is_err());
+        let all = |output: &mut PipeReader| {
+            let mut text = String::new();
+            output.read_to_string(&mut text).map(|_| text)
+        };
+        let echo = door.cmd("echo").arg("bytes");
+        assert_eq!(echo.taken_by(all).unwrap(), "bytes\n");
+
+        let fails = door
+            .cmd("sh")
+            .args(["-c", "echo bytes; echo why >&2; exit 9"]);
+        let error = fails.taken_by(all).unwrap_err();
+        assert!(error.to_string().contains("why"), "{error}");
+
+        // More than a pipe holds: the command must be able to end.
+        let much = door.cmd("head").args(["--bytes", "1000000", "/dev/zero"]);
+        let full = |_: &mut PipeReader| Err::<(), _>(std::io::Error::other("the disk is full"));
+        let error = much.taken_by(full).unwrap_err();
+        assert!(error.to_string().contains("the disk is full"), "{error}");
+    }
+
+    #[test]
+    fn a_command_reads_a_file() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(&file, "bytes").unwrap();
+        let command = door()
+            .cmd("tr")
+            .args(["a-z", "A-Z"])
+            .stdin_file(file.path());
+        assert_eq!(command.read().unwrap(), "BYTES");
     }
 
     #[test]

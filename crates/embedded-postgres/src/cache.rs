@@ -39,6 +39,15 @@ pub fn installation_directory(version: &str) -> PathBuf {
     cache_directory().join("postgres").join(version)
 }
 
+/// Returns a directory of the cache by its name, after making it where it is missing and checking that nobody else can write to it.
+pub fn own_cache_directory(name: &str) -> Result<PathBuf, Error> {
+    let cache = cache_directory();
+    ensure_own_directory(&cache)?;
+    let path = cache.join(name);
+    ensure_own_directory(&path)?;
+    Ok(path)
+}
+
 /// Makes `path` and its parents, and checks that it is ours and that nobody else can write to it.
 pub(crate) fn ensure_own_directory(path: &Path) -> Result<(), Error> {
     // Others may enter: the account that runs PostgreSQL for root has to. What is private inside is 0700.

@@ -30,7 +30,7 @@ mod postmaster;
 mod server;
 mod watcher;
 
-pub use cache::{cache_directory, installation_directory};
+pub use cache::{cache_directory, installation_directory, own_cache_directory};
 pub use detached::{Detached, detached};
 pub use error::Error;
 pub use instance::sweep;

@@ -8,19 +8,19 @@ use std::time::{Duration, Instant};
 
 use crate::exit::{Exit, Failure};
 use crate::image;
+use crate::lifecycle::archives;
 use crate::lifecycle::kind::{cluster, datastorage_image, postgres_image};
 use crate::lifecycle::plan::Step;
 use crate::lifecycle::session::Session;
 use crate::lifecycle::tenant::Tenant;
-use crate::process::Door;
 use crate::tools::{cargo, docker, kind};
 
-/// Streams PostgreSQL's image into the node as soon as its container runtime answers.
+/// Brings PostgreSQL's image into the node as soon as its container runtime answers.
 pub fn load_postgres(session: &Session, deadline: Duration) -> Result<String, Failure> {
     load_from_host(session, &postgres_image(), "POSTGRES_IMAGE", deadline)
 }
 
-/// Streams an image that the host has or can pull into the node, unless the node has this very content.
+/// Brings an image that the host has or can pull into the node, unless the node has this very content.
 fn load_from_host(
     session: &Session,
     image: &str,
@@ -29,44 +29,62 @@ fn load_from_host(
 ) -> Result<String, Failure> {
     let (door, node) = (&session.door, kind::node(&cluster(session)));
     let id = docker::ensure_image(door, image, named_in)?;
-    let failed = |error: crate::process::Error| error.into_failure(Exit::Setup, door.cancel());
     // The name may stand for another image by now: only the content tells whether the node has this one.
     let content = docker::content_name(&id);
-    let is_there =
-        |present: &[String]| present.contains(&content) && find(present, image).is_some();
-    let known = format!("{image} is in the node already");
-    let ahead = match docker::node_images(door, &node) {
-        Ok(present) if is_there(&present) => return Ok(known),
-        Ok(_) => None,
-        // A node in the making has no image yet: Docker may begin to read it while kind does the rest.
-        Err(_) => Some(docker::save(door, image).map_err(failed)?),
-    };
-    await_runtime(door, &node, deadline)?;
+    let known = Ok(format!("{image} is in the node already"));
+    // A node in the making has no image yet, and what must be packed can be packed meanwhile.
+    let there = docker::node_images(door, &node).unwrap_or_default();
+    if there.contains(&content) && find(&there, image).is_some() {
+        return known;
+    }
+    let archive = archives::of(door, image, &id)?;
+    await_runtime(session, &node, deadline)?;
     // One import after the other: two would share the same cores, and may be of the same image.
-    let _alone = session
+    let mut imported = session
         .made
-        .importing
+        .imported
         .lock()
         .unwrap_or_else(PoisonError::into_inner);
-    if is_there(&docker::node_images(door, &node).map_err(failed)?) {
-        return Ok(known);
+    if !imported.insert(content) {
+        return known;
     }
-    let saved = match ahead {
-        Some(saved) => saved,
-        None => docker::save(door, image).map_err(failed)?,
-    };
-    docker::stream_into_node(door, saved, &node).map_err(failed)?;
-    let name = listed(door, &node, image)?;
-    docker::tag_in_node(door, &node, &name, &content).map_err(failed)?;
-    Ok(image.to_owned())
+    let file = archive
+        .path
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy();
+    let inside = format!("{}/{file}", kind::ARCHIVES);
+    let names = docker::import(door, &node, &archive.path, &inside)
+        .map_err(|error| error.into_failure(Exit::Setup, door.cancel()))?;
+    listed(&names, &node, image)?;
+    Ok(archive.made_in.map_or_else(
+        || image.to_owned(),
+        |took| {
+            let seconds = took.as_secs_f64();
+            format!("{image}, packed for this and later runs in {seconds:.1} s")
+        },
+    ))
 }
 
-/// Waits until a node's container runtime answers, long before Kubernetes does, and returns the names of its images.
-fn await_runtime(door: &Door, node: &str, deadline: Duration) -> Result<Vec<String>, Failure> {
-    let began = Instant::now();
+/// Waits until a node's container runtime answers, long before Kubernetes does, and returns the names of its images. One stage
+/// asks, and others get the same answer: each look from outside costs the node's cores what kubeadm needs them for.
+fn await_runtime(
+    session: &Session,
+    node: &str,
+    deadline: Duration,
+) -> Result<Vec<String>, Failure> {
+    let mut present = session
+        .made
+        .present
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner);
+    if let Some(images) = &*present {
+        return Ok(images.clone());
+    }
+    let (door, began) = (&session.door, Instant::now());
     loop {
-        match docker::node_images(door, node) {
-            Ok(images) => return Ok(images),
+        match docker::node_images_when_ready(door, node) {
+            Ok(images) => return Ok(present.insert(images).clone()),
             Err(seen) => {
                 door.cancel().check()?;
                 if began.elapsed() > deadline {
@@ -117,17 +135,7 @@ fn load_program(
 ) -> Result<String, Failure> {
     let (door, node) = (&session.door, kind::node(&cluster(session)));
     let failed = |error: crate::process::Error| error.into_failure(Exit::Setup, door.cancel());
-    let present = await_runtime(door, &node, deadline)?;
-    let reference = if cargo::BUILDS_STATIC {
-        let binary = Session::made(binary, "the binary")?;
-        let image = std::fs::read(binary)
-            .and_then(|bytes| image::of_binary(package, &bytes))
-            .map_err(Failure::setup)?;
-        if !present.contains(&image.reference) {
-            docker::archive_into_node(door, image.archive, &node).map_err(failed)?;
-        }
-        image.reference
-    } else {
+    if !cargo::BUILDS_STATIC {
         let reference = docker::build(
             door,
             &session.paths.source,
@@ -135,19 +143,23 @@ fn load_program(
             package,
         )
         .map_err(failed)?;
-        if !present.contains(&reference) {
-            let saved = docker::save(door, &reference).map_err(failed)?;
-            docker::stream_into_node(door, saved, &node).map_err(failed)?;
-        }
-        reference
-    };
-    let known = if present.contains(&reference) {
+        let told = load_from_host(session, &reference, "the checkout", deadline)?;
+        slot.get_or_init(|| reference);
+        return Ok(told);
+    }
+    let binary = Session::made(binary, "the binary")?;
+    let image = std::fs::read(binary)
+        .and_then(|bytes| image::of_binary(package, &bytes))
+        .map_err(Failure::setup)?;
+    let present = await_runtime(session, &node, deadline)?;
+    let known = if present.contains(&image.reference) {
         " is in the node already"
     } else {
-        listed(door, &node, &reference)?;
+        let names = docker::import_bytes(door, &node, image.archive).map_err(failed)?;
+        listed(&names, &node, &image.reference)?;
         ""
     };
-    Ok(format!("{}{known}", slot.get_or_init(|| reference)))
+    Ok(format!("{}{known}", slot.get_or_init(|| image.reference)))
 }
 
 /// Brings the images that a service's manifests name into the node: built, read from an archive, or pulled by Docker.
@@ -178,27 +190,23 @@ pub fn load_images(
     Ok(told.join(", "))
 }
 
-/// An import's exit status is not proof: the node's container runtime itself must list the image. Returns its name there.
-fn listed(door: &Door, node: &str, image: &str) -> Result<String, Failure> {
-    let names = docker::node_images(door, node)
-        .map_err(|error| error.into_failure(Exit::Setup, door.cancel()))?;
-    find(&names, image).ok_or_else(|| {
-        Failure::new(
-            Exit::Setup,
-            format!("{image} was imported, yet the node's container runtime does not list it"),
-        )
-        .next(format!(
-            "`docker exec {node} crictl images` shows what it has"
-        ))
-    })
+/// An import's exit status is not proof: the node's container runtime itself must list the image.
+fn listed(names: &[String], node: &str, image: &str) -> Result<(), Failure> {
+    if find(names, image).is_some() {
+        return Ok(());
+    }
+    let what = format!("{image} was imported, yet the node's container runtime does not list it");
+    Err(Failure::new(Exit::Setup, what).next(format!(
+        "`docker exec {node} crictl images` shows what it has"
+    )))
 }
 
 /// An image among the node's, whose names are whole where people leave the registry out.
-fn find(names: &[String], image: &str) -> Option<String> {
+fn find<'a>(names: &'a [String], image: &str) -> Option<&'a String> {
     let whole = [
         image.to_owned(),
         format!("docker.io/{image}"),
         format!("docker.io/library/{image}"),
     ];
-    names.iter().find(|name| whole.contains(name)).cloned()
+    names.iter().find(|name| whole.contains(name))
 }

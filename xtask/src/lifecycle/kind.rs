@@ -10,9 +10,9 @@ use crate::database::Database;
 use crate::exit::{Exit, Failure};
 use crate::health::Health;
 use crate::image::fingerprint;
-use crate::lifecycle::own;
 use crate::lifecycle::session::{DATABASE, Level, Session};
 use crate::lifecycle::tenant::Tenant;
+use crate::lifecycle::{archives, own};
 use crate::manifest::{self, Manifest};
 use crate::process::Door;
 use crate::service::{Component, Policy};
@@ -32,6 +32,14 @@ const USER: &str = "slm_user";
 const SHARED: &str = "kubernaut-e2e";
 /// Where Data Storage and services listen inside the cluster.
 const LISTEN: u16 = 8080;
+
+/// The address of a service's Data Storage inside the cluster, and of its second one: the addresses after PostgreSQL's (`kind/manifests`).
+fn cluster_ip(tenant: &Tenant, unmigrated: bool) -> String {
+    format!(
+        "10.96.0.{}",
+        81 + 2 * tenant.position + u16::from(unmigrated)
+    )
+}
 
 /// The node ports of a service.
 struct NodePorts {
@@ -193,7 +201,7 @@ pub fn owner_of(door: &Door, port: u16) -> String {
 pub fn cluster_fingerprint(door: &Door) -> Result<String, Failure> {
     let image = node_image().map(|image| docker::image_id(door, &image).unwrap_or(image));
     Ok(fingerprint(&[
-        &kind::config(&[])?,
+        &kind::config(&[], &archives::directory()?)?,
         &image.unwrap_or_default(),
     ]))
 }
@@ -216,7 +224,7 @@ pub fn create_cluster(session: &Session, deadline: Duration) -> Result<String, F
         .run
         .will_make(Resource::Cluster { name: name.clone() })
         .map_err(Failure::setup)?;
-    let config = kind::config(&wanted(session)?)?;
+    let config = kind::config(&wanted(session)?, &archives::directory()?)?;
     kind::create(door, &name, &config, node_image().as_deref(), &kubeconfig(session), deadline).map_err(|error| {
         let failure = error.into_failure(Exit::Setup, door.cancel());
         let next = match node_image() {
@@ -342,18 +350,16 @@ pub fn ensure(
     let mut objects = objects.to_vec();
     manifest::label(&mut objects, &labels(session));
     let kubectl = kubectl(session, namespace);
-    for first in ["Namespace", "CustomResourceDefinition"] {
-        let (early, rest): (Vec<_>, Vec<_>) = objects
-            .into_iter()
-            .partition(|object| object["kind"] == first);
-        objects = rest;
-        if !early.is_empty() {
-            kubectl.apply(&early)?;
-            kubectl.await_definitions(&early)?;
-        }
+    let (definitions, mut rest): (Vec<_>, Vec<_>) = objects
+        .into_iter()
+        .partition(|object| object["kind"] == "CustomResourceDefinition");
+    if !definitions.is_empty() {
+        kubectl.apply(&definitions)?;
+        kubectl.await_definitions(&definitions)?;
     }
-    if !objects.is_empty() {
-        kubectl.apply(&objects)?;
+    rest.sort_by_key(|object| object["kind"] != "Namespace");
+    if !rest.is_empty() {
+        kubectl.apply(&rest)?;
     }
     session.made_from(level, whose, &made_from)?;
     Ok(why)
@@ -384,16 +390,22 @@ pub fn await_postgres(session: &Session, deadline: Duration) -> Result<String, F
 pub fn deploy_datastorage(session: &Session, tenant: &Tenant) -> Result<String, Failure> {
     let image = Session::made(&session.made.image, "the Data Storage image")?;
     let ports = node_ports(tenant);
-    let mut wanted = vec![("datastorage", tenant.database.clone(), ports.datastorage)];
+    let mut wanted = vec![(
+        "datastorage",
+        tenant.database.clone(),
+        ports.datastorage,
+        cluster_ip(tenant, false),
+    )];
     if tenant.service.has(Component::Unmigrated) {
         wanted.push((
             "datastorage-unmigrated",
             session.unmigrated_name(),
             ports.unmigrated,
+            cluster_ip(tenant, true),
         ));
     }
     let mut objects = namespace(&tenant.namespace)?;
-    for (name, database, node_port) in wanted {
+    for (name, database, node_port, address) in wanted {
         let server = format!("postgres.{}", home(session));
         let config = crate::datastorage::Config {
             listen: ("0.0.0.0", LISTEN),
@@ -415,6 +427,12 @@ pub fn deploy_datastorage(session: &Session, tenant: &Tenant) -> Result<String, 
                 "/spec/template/spec/containers/0/image",
                 image.clone(),
             )
+            .set(
+                "Deployment",
+                "/spec/template/spec/hostAliases/0/hostnames/0",
+                server.clone(),
+            )
+            .set("Service", "/spec/clusterIP", address)
             .set("Service", "/spec/ports/0/nodePort", node_port);
         objects.extend(deployment.objects());
     }
@@ -472,6 +490,11 @@ pub fn deploy_service(session: &Session, tenant: &Tenant) -> Result<String, Fail
                 "Deployment",
                 "/spec/template/spec/containers/0/image",
                 image.clone(),
+            )
+            .set(
+                "Deployment",
+                "/spec/template/spec/hostAliases/0/ip",
+                cluster_ip(tenant, false),
             )
             .set("Service", "/spec/ports/0/nodePort", node_port)
             .objects()

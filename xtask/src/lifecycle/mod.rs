@@ -1,5 +1,6 @@
 //! The life of a run: plan it, walk the plan, keep the evidence of a failure, remove what was made.
 
+pub mod archives;
 pub mod decide;
 pub mod evidence;
 pub mod images;

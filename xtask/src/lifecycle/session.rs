@@ -50,8 +50,10 @@ pub struct Made {
     pub children: Mutex<Vec<Child>>,
     /// What each program is, for fingerprints: read once, whoever asks.
     pub contents: Mutex<BTreeMap<PathBuf, String>>,
-    /// Held while an image is imported into the node.
-    pub importing: Mutex<()>,
+    /// What the node had when its container runtime first answered; one stage asks, the others wait for its answer.
+    pub present: Mutex<Option<Vec<String>>>,
+    /// The contents that this run has imported into the node; held while one is imported.
+    pub imported: Mutex<BTreeSet<String>>,
 }
 
 /// A runtime for the libraries that are asynchronous.

@@ -1,13 +1,14 @@
 //! docker: images of the host, and the containers that are Kind's nodes.
 
 use std::collections::BTreeMap;
+use std::io::PipeReader;
 use std::path::Path;
 use std::time::Duration;
 
 use serde::Deserialize;
 
 use crate::exit::{Exit, Failure};
-use crate::process::{Door, Error, Feed};
+use crate::process::{Cmd, Door, Error};
 
 /// The version of the Docker daemon, if it answers.
 pub fn version(door: &Door) -> Result<String, Error> {
@@ -57,24 +58,6 @@ pub fn content_name(id: &str) -> String {
         "localhost/kubernaut-loaded:{}",
         id.trim_start_matches("sha256:")
     )
-}
-
-/// Gives an image in the node a second name.
-pub fn tag_in_node(door: &Door, node: &str, image: &str, name: &str) -> Result<(), Error> {
-    door.cmd("docker")
-        .args([
-            "exec",
-            node,
-            "ctr",
-            "--namespace",
-            "k8s.io",
-            "images",
-            "tag",
-            image,
-            name,
-        ])
-        .read()
-        .map(drop)
 }
 
 /// Whether a container of that name runs.
@@ -211,56 +194,69 @@ pub fn restart_kubelet(door: &Door, node: &str) -> Result<(), Error> {
         .map(drop)
 }
 
-/// Begins to read an image of the host: Docker takes seconds before it gives the first bytes.
-pub fn save(door: &Door, image: &str) -> Result<Feed, Error> {
+/// Reads an image of the host as an archive.
+pub fn save<T: Send>(
+    door: &Door,
+    image: &str,
+    take: impl FnOnce(&mut PipeReader) -> std::io::Result<T> + Send,
+) -> Result<T, Error> {
     let save = door.cmd("docker").args(["save", image]);
-    save.deadline(Duration::from_mins(5)).ahead()
+    save.deadline(Duration::from_mins(5)).taken_by(take)
 }
 
-/// Streams an image that is being read into a node's container runtime, without a file between.
-pub fn stream_into_node(door: &Door, saved: Feed, node: &str) -> Result<(), Error> {
-    saved.into(&import(door, node)).map(drop)
+/// Imports `$1`, where the node has such a file, or else what it is sent, and lists what the node has then: an import's exit status
+/// is no proof.
+const IMPORT: &str = "archive=$1; [ -r \"$archive\" ] || archive=-; \
+    ctr --namespace k8s.io images import \"$archive\" >&2 && exec ctr --namespace k8s.io images list --quiet";
+
+/// Imports an archive that lies at `inside` in the node, or, where the daemon does not share this machine's files, at `path` here.
+/// Returns the names of the node's images.
+pub fn import(door: &Door, node: &str, path: &Path, inside: &str) -> Result<Vec<String>, Error> {
+    importer(door, node, inside)
+        .stdin_file(path)
+        .read()
+        .map(|listed| names(&listed))
 }
 
-/// Streams an image archive from memory into a node's container runtime.
-pub fn archive_into_node(door: &Door, archive: Vec<u8>, node: &str) -> Result<(), Error> {
-    import(door, node).stdin(archive).read().map(drop)
+/// Imports an archive that is in memory. Returns the names of the node's images.
+pub fn import_bytes(door: &Door, node: &str, archive: Vec<u8>) -> Result<Vec<String>, Error> {
+    importer(door, node, "-")
+        .stdin(archive)
+        .read()
+        .map(|listed| names(&listed))
 }
 
-fn import(door: &Door, node: &str) -> crate::process::Cmd {
-    // The node's own platform only: an archive of a multi-platform image may lack the others' layers.
-    let ctr = [
-        "exec",
-        "-i",
-        node,
-        "ctr",
-        "--namespace",
-        "k8s.io",
-        "images",
-        "import",
-        "-",
-    ];
+fn importer(door: &Door, node: &str, archive: &str) -> Cmd {
     door.cmd("docker")
-        .args(ctr)
+        .args(["exec", "-i", node, "sh", "-c", IMPORT, "import", archive])
         .deadline(Duration::from_mins(5))
+}
+
+/// Waits, within the node and not for ever, for the container runtime's socket.
+const LIST_WHEN_READY: &str = "for _ in $(seq 100); do [ -S /run/containerd/containerd.sock ] && break; sleep 0.1; done; \
+    exec ctr --namespace k8s.io images list --quiet";
+
+/// The names of the images in a node that may just be starting. Fails at once where there is no node, and after some 10 s where it
+/// has no container runtime yet: a look from outside costs tenths of a second of processor time, so there should be few.
+pub fn node_images_when_ready(door: &Door, node: &str) -> Result<Vec<String>, Error> {
+    door.cmd("docker")
+        .args(["exec", node, "sh", "-c", LIST_WHEN_READY])
+        .read()
+        .map(|listed| names(&listed))
 }
 
 /// The names of the images in a node, asked of its container runtime.
 pub fn node_images(door: &Door, node: &str) -> Result<Vec<String>, Error> {
-    let listed = door
-        .cmd("docker")
-        .args([
-            "exec",
-            node,
-            "ctr",
-            "--namespace",
-            "k8s.io",
-            "images",
-            "list",
-            "--quiet",
-        ])
-        .read()?;
-    Ok(listed.lines().map(str::to_owned).collect())
+    let list = ["ctr", "--namespace", "k8s.io", "images", "list", "--quiet"];
+    door.cmd("docker")
+        .args(["exec", node])
+        .args(list)
+        .read()
+        .map(|listed| names(&listed))
+}
+
+fn names(listed: &str) -> Vec<String> {
+    listed.lines().map(str::to_owned).collect()
 }
 
 /// Whether a container of that name exists, running or not.

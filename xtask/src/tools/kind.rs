@@ -25,8 +25,11 @@ pub fn version(door: &Door) -> Result<String, Error> {
         .read()
 }
 
-/// The cluster configuration: the block of node ports, with `wanted` host ports for some of them.
-pub fn config(wanted: &[(u16, u16)]) -> Result<String, Failure> {
+/// Where a node sees the archives of images.
+pub const ARCHIVES: &str = "/kubernaut/images";
+
+/// The cluster configuration: the block of node ports, with `wanted` host ports for some of them, and the directory of `archives`.
+pub fn config(wanted: &[(u16, u16)], archives: &Path) -> Result<String, Failure> {
     let mut config: Value = serde_saphyr::from_str(CONFIG).map_err(|error| {
         Failure::new(
             Exit::Usage,
@@ -38,6 +41,8 @@ pub fn config(wanted: &[(u16, u16)]) -> Result<String, Failure> {
         json!({"containerPort": node, "hostPort": host, "listenAddress": "127.0.0.1", "protocol": "TCP"})
     });
     config["nodes"][0]["extraPortMappings"] = mappings.collect();
+    config["nodes"][0]["extraMounts"] =
+        json!([{"hostPath": archives, "containerPath": ARCHIVES, "readOnly": true}]);
     Ok(config.to_string())
 }
 
@@ -93,7 +98,8 @@ mod tests {
 
     #[test]
     fn the_whole_block_is_mapped_and_wanted_host_ports_are_asked_for() {
-        let config: Value = serde_json::from_str(&config(&[(30081, 8081)]).unwrap()).unwrap();
+        let config = config(&[(30081, 8081)], Path::new("/archives")).unwrap();
+        let config: Value = serde_json::from_str(&config).unwrap();
         let mappings = config["nodes"][0]["extraPortMappings"].as_array().unwrap();
         assert_eq!(mappings.len(), 32);
         assert_eq!(

@@ -90,19 +90,14 @@ impl Kubectl {
     }
 
     /// Waits until the API serves what definitions of custom resources define; of other objects nothing is waited for.
-    pub fn await_definitions(&self, objects: &[Value]) -> Result<(), Failure> {
-        let names: Vec<_> = objects
+    pub fn await_definitions(&self, definitions: &[Value]) -> Result<(), Failure> {
+        let names = definitions
             .iter()
-            .filter(|object| object["kind"] == "CustomResourceDefinition")
-            .filter_map(|object| Some(format!("crd/{}", object["metadata"]["name"].as_str()?)))
-            .collect();
-        if names.is_empty() {
-            return Ok(());
-        }
+            .filter_map(|object| Some(format!("crd/{}", object["metadata"]["name"].as_str()?)));
         let wait = self
             .cmd()
             .args(["wait", "--for", "condition=Established", "--timeout", "30s"])
-            .args(&names);
+            .args(names);
         wait.read().map(drop).map_err(|error| self.failed(error))
     }
 

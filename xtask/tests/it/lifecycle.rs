@@ -70,6 +70,7 @@ impl Machine {
             .env("PATH", self.tools.path())
             .env("FAKE_STATE", self.dir.path())
             .env("CARGO_TARGET_DIR", self.dir.path().join("target"))
+            .env("E2E_CACHE_DIR", self.dir.path().join("cache"))
             .env("E2E_DATASTORAGE_BIN", self.dir.path().join("binary"))
             .env("E2E_DOUBLE_BIN", self.dir.path().join("binary"))
             .env_remove("KIND_NODE_IMAGE")
@@ -287,6 +288,24 @@ fn an_image_that_no_registry_has_is_told_with_the_variable_that_names_it() {
         "{stderr}"
     );
     machine.assert_clean();
+}
+
+#[test]
+fn an_image_is_packed_by_the_first_run_and_used_again_by_the_next() {
+    let machine = Machine::new();
+    for _ in 0..2 {
+        let mut child = machine.hanging_at("apply");
+        send(&child, Signal::SIGINT);
+        child.wait().expect("the tool ends");
+        fs::remove_file(machine.dir.path().join("hanging")).expect("it was held");
+        machine.assert_clean();
+    }
+    let calls = machine.tools.calls();
+    let saves = calls.iter().filter(|call| call[1] == "save").count();
+    assert_eq!(saves, 1, "Docker wrote it out once");
+    let images = machine.dir.path().join("cache/images");
+    let kept = fs::read_dir(images).expect("the cache").count();
+    assert_eq!(kept, 1, "one archive, and nothing half made");
 }
 
 #[test]
