@@ -19,9 +19,9 @@ use crate::store::{Inserted, Store, StoreError};
 
 /// Transactions at the same time.
 pub(crate) const LANES: usize = 2;
-/// Events that must wait for the second lane to take them. Fewer wait for the first: one larger transaction costs less than two
-/// small ones side by side.
-const WORTH_A_LANE: usize = 64;
+/// Events or requests of which one suffices, waiting, for the second lane to take them. Fewer wait for the first: one larger
+/// transaction costs less than two small ones side by side.
+const WORTH_A_LANE: (usize, usize) = (64, 8);
 /// A group takes no further request once it has this many events.
 const GROUP_EVENTS: usize = 2000;
 /// Requests that may wait for a lane.
@@ -99,7 +99,7 @@ impl Writer {
                 "{WAITING_REQUESTS} requests already wait to be written"
             ));
         }
-        if waiting >= WORTH_A_LANE {
+        if worth_a_lane(waiting, WAITING_REQUESTS - self.jobs.capacity()) {
             // A full channel: the second lane has been told already.
             self.second.try_send(()).ok();
         }
@@ -107,6 +107,10 @@ impl Writer {
             .await
             .unwrap_or_else(|_| Outcome::Full("the server is stopping".to_owned()))
     }
+}
+
+fn worth_a_lane(events: usize, requests: usize) -> bool {
+    events >= WORTH_A_LANE.0 || requests >= WORTH_A_LANE.1
 }
 
 #[derive(Clone)]
@@ -132,7 +136,7 @@ impl Lane {
     async fn run_when(self, mut wanted: mpsc::Receiver<()>) {
         while wanted.recv().await.is_some() {
             let mut jobs = self.jobs.lock().await;
-            if self.waiting.load(Ordering::Relaxed) < WORTH_A_LANE {
+            if !worth_a_lane(self.waiting.load(Ordering::Relaxed), jobs.len()) {
                 continue;
             }
             let group = self.take(Vec::new(), &mut jobs);
