@@ -2,6 +2,9 @@
 //!
 //! The load comes from this process over keep-alive connections with requests made beforehand, so that the machine's time goes to
 //! the server and PostgreSQL. `synchronous_commit` and `fsync` are on; where the data lies is an option and is printed.
+//!
+//! The goals are ten times the existing Go server, whose figures were taken elsewhere beside COPY into its own table. That COPY is
+//! repeated here, so that a goal can be read for this machine as well.
 
 #![expect(
     clippy::print_stdout,
@@ -63,6 +66,15 @@ struct Options {
 
 /// What the existing Go server did on such a machine, by events in a request, in events a second.
 const GO: [(usize, f64); 3] = [(1, 1917.0), (10, 6104.0), (100, 8214.0)];
+/// Rows a second of COPY into the Go server's own table, there and then.
+const GO_COPY: f64 = 36_000.0;
+/// That table: its indexes, trigger and partitions, for the month of the rows.
+const GO_TABLE: &str = include_str!("go_table.sql");
+/// Its name, and what its rows say. What they said in those figures is not on record: with little in them, each costs the fewest
+/// entries in the index of event data, and this machine looks as fast as it can.
+const GOS: (&str, &str) = ("go_audit_events", r#"{"phase":"Running"}"#);
+/// The same of the table that the load goes to.
+const OWN: (&str, &str) = ("audit_events", EVENT_DATA);
 /// Reads by correlation id are to be faster than this at the 99th percentile.
 const READ_GOAL: Duration = Duration::from_millis(5);
 /// The server's memory is to stay below this.
@@ -136,11 +148,21 @@ async fn writes(
     database: &tokio_postgres::Client,
     server: &DataStorage,
 ) -> anyhow::Result<()> {
+    database.batch_execute(GO_TABLE).await?;
+    let (go_copy, _) = copy_rate(database, GOS, postmaster).await?;
+    database
+        .batch_execute(&format!("DROP TABLE {}", GOS.0))
+        .await?;
+    // How fast this machine is, beside the one that the Go server's figures come from.
+    let machine = go_copy / GO_COPY;
     println!(
-        "\nevents in a request | events/s | requests p50 / p99 ms | COPY rows/s | of COPY | of Go | goal | "
+        "COPY into the Go server's table: {go_copy:.0} rows/s here, {GO_COPY:.0} where its figures were taken: {machine:.2} of that machine"
+    );
+    println!(
+        "\nevents in a request | events/s | requests p50 / p99 ms | COPY rows/s | of COPY | of Go | goal | goal on this machine"
     );
     for &size in &options.sizes {
-        let copy = copy_rate(database, postmaster).await?;
+        let copy = copy_rate(database, OWN, postmaster).await?;
         database.batch_execute("TRUNCATE audit_events").await?;
         let processors = || -> anyhow::Result<[Duration; 4]> {
             Ok([
@@ -172,16 +194,21 @@ async fn writes(
             .iter()
             .find(|(events, _)| *events == size)
             .map(|(_, rate)| *rate);
-        let goal = go.map_or(f64::INFINITY, |go| go * 10.0).min(copy.0 * 0.8);
+        let goal = |machine: f64| {
+            let ten_times = go.map_or(f64::INFINITY, |go| go * 10.0 * machine);
+            ten_times.min(copy.0 * 0.8)
+        };
+        let verdict = |goal: f64| format!("{goal:.0}: {}", met(load.rate() >= goal));
         println!(
-            "{size:>19} | {:>8.0} | {:>10.1} / {:>8.1} | {:>11.0} | {:>6.0}% | {:>4.1}x | {goal:>6.0}: {}",
+            "{size:>19} | {:>8.0} | {:>10.1} / {:>8.1} | {:>11.0} | {:>6.0}% | {:>4.1}x | {} | {}",
             load.rate(),
             load.latency.value_at_quantile(0.5) as f64 / 1000.0,
             load.latency.value_at_quantile(0.99) as f64 / 1000.0,
             copy.0,
             100.0 * load.rate() / copy.0,
             go.map_or(0.0, |go| load.rate() / go),
-            met(load.rate() >= goal),
+            verdict(goal(1.0)),
+            verdict(goal(machine)),
         );
         println!(
             "{:>19} | processor time of an event: server {server_time:.1} us, PostgreSQL {postgres_time:.1} us, clients {clients_time:.1} us; of a row of COPY: PostgreSQL {:.1} us; {others:.2} cores did something else",
@@ -205,13 +232,16 @@ fn met(met: bool) -> &'static str {
 /// Rows a second of COPY, binary, one connection, into the empty table with its indexes, and PostgreSQL's time for them.
 async fn copy_rate(
     database: &tokio_postgres::Client,
+    into: (&str, &str),
     postmaster: u32,
 ) -> anyhow::Result<(f64, Duration)> {
-    database.batch_execute("TRUNCATE audit_events").await?;
+    database
+        .batch_execute(&format!("TRUNCATE {}", into.0))
+        .await?;
     database.batch_execute("CHECKPOINT").await?;
     let before = cpu(|process| process.parent == postmaster)?;
     let started = Instant::now();
-    copy(database, COPY_ROWS as u64, 1_000_000).await?;
+    copy(database, into, COPY_ROWS as u64, 1_000_000).await?;
     let rate = COPY_ROWS as f64 / started.elapsed().as_secs_f64();
     Ok((
         rate,
@@ -219,12 +249,17 @@ async fn copy_rate(
     ))
 }
 
-/// Copies rows like those of the load; `salt` keeps correlation ids apart.
-async fn copy(database: &tokio_postgres::Client, rows: u64, salt: u64) -> anyhow::Result<()> {
+/// Copies rows like those of the load into a table; `salt` keeps correlation ids apart.
+async fn copy(
+    database: &tokio_postgres::Client,
+    (table, event_data): (&str, &str),
+    rows: u64,
+    salt: u64,
+) -> anyhow::Result<()> {
     let columns = "event_id, event_version, event_timestamp, event_date, event_type, event_category, event_action, event_outcome, actor_type,
         actor_id, resource_type, resource_id, correlation_id, event_data, severity, namespace";
     let sink = database
-        .copy_in(&format!("COPY audit_events ({columns}) FROM STDIN BINARY"))
+        .copy_in(&format!("COPY {table} ({columns}) FROM STDIN BINARY"))
         .await?;
     let text = Type::TEXT;
     let mut types = vec![Type::UUID, text.clone(), Type::TIMESTAMPTZ, Type::DATE];
@@ -232,7 +267,7 @@ async fn copy(database: &tokio_postgres::Client, rows: u64, salt: u64) -> anyhow
     types.extend([Type::JSONB, text.clone(), text]);
     let mut writer = pin!(BinaryCopyInWriter::new(sink, &types));
     let payload: Box<serde_json::value::RawValue> =
-        serde_json::value::RawValue::from_string(EVENT_DATA.to_owned())?;
+        serde_json::value::RawValue::from_string(event_data.to_owned())?;
     for row in 0..rows {
         let now = Timestamp::now();
         let date = datastorage_api::time::utc_date(now);
@@ -319,7 +354,7 @@ async fn reads(
     database.batch_execute("TRUNCATE audit_events").await?;
     let mut filled = 0;
     for &rows in &options.rows {
-        copy(database, rows - filled, filled).await?;
+        copy(database, OWN, rows - filled, filled).await?;
         filled = rows;
         database
             .batch_execute("VACUUM ANALYZE audit_events")
