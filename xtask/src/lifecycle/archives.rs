@@ -12,6 +12,8 @@ use crate::pack;
 use crate::process::Door;
 use crate::tools::docker;
 
+/// The archives' directory in the cache.
+const NAME: &str = "images";
 /// How long an archive that nobody uses is kept.
 const UNUSED: Duration = Duration::from_hours(7 * 24);
 /// What a file is called while it is being written.
@@ -25,9 +27,14 @@ pub struct Archive {
     pub made_in: Option<Duration>,
 }
 
-/// The directory of the archives, which nodes see as [`crate::tools::kind::ARCHIVES`]. Nobody else can write to it.
+/// The directory of the archives, which nodes see as [`crate::tools::kind::ARCHIVES`]; it need not exist.
+pub fn location() -> PathBuf {
+    embedded_postgres::cache_directory().join(NAME)
+}
+
+/// As [`location`], made where it is missing; nobody else can write to it.
 pub fn directory() -> Result<PathBuf, Failure> {
-    embedded_postgres::own_cache_directory("images").map_err(Failure::setup)
+    embedded_postgres::own_cache_directory(NAME).map_err(Failure::setup)
 }
 
 /// The archive of an image that the host has under this id, by that name and by the one of its content.

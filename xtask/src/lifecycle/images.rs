@@ -13,6 +13,7 @@ use crate::lifecycle::kind::{cluster, datastorage_image, postgres_image};
 use crate::lifecycle::plan::Step;
 use crate::lifecycle::session::Session;
 use crate::lifecycle::tenant::Tenant;
+use crate::process::Error;
 use crate::tools::{cargo, docker, kind};
 
 /// Brings PostgreSQL's image into the node as soon as its container runtime answers.
@@ -45,7 +46,7 @@ fn load_from_host(
         .imported
         .lock()
         .unwrap_or_else(PoisonError::into_inner);
-    if !imported.insert(content) {
+    if !imported.insert(archive.path.clone()) {
         return known;
     }
     let file = archive
@@ -54,8 +55,13 @@ fn load_from_host(
         .unwrap_or_default()
         .to_string_lossy();
     let inside = format!("{}/{file}", kind::ARCHIVES);
-    let names = docker::import(door, &node, &archive.path, &inside)
-        .map_err(|error| error.into_failure(Exit::Setup, door.cancel()))?;
+    let names = docker::import(door, &node, &archive.path, &inside).map_err(|error| {
+        if matches!(error, Error::Failed { .. }) {
+            // If it is the archive that is broken, the next run makes another.
+            drop(std::fs::remove_file(&archive.path));
+        }
+        error.into_failure(Exit::Setup, door.cancel())
+    })?;
     listed(&names, &node, image)?;
     Ok(archive.made_in.map_or_else(
         || image.to_owned(),

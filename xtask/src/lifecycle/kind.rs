@@ -201,7 +201,7 @@ pub fn owner_of(door: &Door, port: u16) -> String {
 pub fn cluster_fingerprint(door: &Door) -> Result<String, Failure> {
     let image = node_image().map(|image| docker::image_id(door, &image).unwrap_or(image));
     Ok(fingerprint(&[
-        &kind::config(&[], &archives::directory()?)?,
+        &kind::config(&[], &archives::location())?,
         &image.unwrap_or_default(),
     ]))
 }

@@ -52,8 +52,8 @@ pub struct Made {
     pub contents: Mutex<BTreeMap<PathBuf, String>>,
     /// What the node had when its container runtime first answered; one stage asks, the others wait for its answer.
     pub present: Mutex<Option<Vec<String>>>,
-    /// The contents that this run has imported into the node; held while one is imported.
-    pub imported: Mutex<BTreeSet<String>>,
+    /// The archives that this run has imported into the node; held while one is imported.
+    pub imported: Mutex<BTreeSet<PathBuf>>,
 }
 
 /// A runtime for the libraries that are asynchronous.

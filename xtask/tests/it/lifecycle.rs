@@ -64,6 +64,12 @@ impl Machine {
         self.dir.path().join(name).exists()
     }
 
+    /// The files that packing images has left.
+    fn archives(&self) -> usize {
+        let images = self.dir.path().join("cache/images");
+        fs::read_dir(images).expect("the cache").count()
+    }
+
     fn command(&self, args: &[&str]) -> Command {
         let mut command = xtask(args);
         command
@@ -303,9 +309,21 @@ fn an_image_is_packed_by_the_first_run_and_used_again_by_the_next() {
     let calls = machine.tools.calls();
     let saves = calls.iter().filter(|call| call[1] == "save").count();
     assert_eq!(saves, 1, "Docker wrote it out once");
-    let images = machine.dir.path().join("cache/images");
-    let kept = fs::read_dir(images).expect("the cache").count();
-    assert_eq!(kept, 1, "one archive, and nothing half made");
+    assert_eq!(machine.archives(), 1, "one archive, and nothing half made");
+}
+
+#[test]
+fn an_archive_that_the_node_refuses_is_made_anew_by_the_next_run() {
+    let machine = Machine::new();
+    machine.write("torn", "");
+    let (code, stderr) = machine.run(&["up", "workflowexecution", "--target", "kind"]);
+    assert_eq!(code, 4);
+    assert!(
+        stderr.contains("load PostgreSQL image") && stderr.contains("unexpected EOF"),
+        "{stderr}"
+    );
+    assert_eq!(machine.archives(), 0);
+    machine.assert_clean();
 }
 
 #[test]
