@@ -169,18 +169,13 @@ fn within(path: &Path) -> PathBuf {
     plain
 }
 
-/// Time and owner zero: the same image gives the same bytes.
 fn append(
     archive: &mut tar::Builder<impl Write>,
     path: &Path,
     length: u64,
     bytes: impl Read,
 ) -> io::Result<()> {
-    let mut header = tar::Header::new_ustar();
-    header.set_size(length);
-    header.set_mode(0o644);
-    header.set_mtime(0);
-    archive.append_data(&mut header, path, bytes)
+    crate::image::append(archive, path, 0o644, length, bytes)
 }
 
 fn invalid(why: &str) -> io::Error {

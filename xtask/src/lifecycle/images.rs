@@ -140,7 +140,7 @@ fn load_program(
     deadline: Duration,
 ) -> Result<String, Failure> {
     let (door, node) = (&session.door, kind::node(&cluster(session)));
-    let failed = |error: crate::process::Error| error.into_failure(Exit::Setup, door.cancel());
+    let failed = |error: Error| error.into_failure(Exit::Setup, door.cancel());
     if !cargo::BUILDS_STATIC {
         let reference = docker::build(
             door,

@@ -212,18 +212,12 @@ const IMPORT: &str = "archive=$1; [ -r \"$archive\" ] || archive=-; \
 /// Imports an archive that lies at `inside` in the node, or, where the daemon does not share this machine's files, at `path` here.
 /// Returns the names of the node's images.
 pub fn import(door: &Door, node: &str, path: &Path, inside: &str) -> Result<Vec<String>, Error> {
-    importer(door, node, inside)
-        .stdin_file(path)
-        .read()
-        .map(|listed| names(&listed))
+    names(&importer(door, node, inside).stdin_file(path))
 }
 
 /// Imports an archive that is in memory. Returns the names of the node's images.
 pub fn import_bytes(door: &Door, node: &str, archive: Vec<u8>) -> Result<Vec<String>, Error> {
-    importer(door, node, "-")
-        .stdin(archive)
-        .read()
-        .map(|listed| names(&listed))
+    names(&importer(door, node, "-").stdin(archive))
 }
 
 fn importer(door: &Door, node: &str, archive: &str) -> Cmd {
@@ -239,24 +233,19 @@ const LIST_WHEN_READY: &str = "for _ in $(seq 100); do [ -S /run/containerd/cont
 /// The names of the images in a node that may just be starting. Fails at once where there is no node, and after some 10 s where it
 /// has no container runtime yet: a look from outside costs tenths of a second of processor time, so there should be few.
 pub fn node_images_when_ready(door: &Door, node: &str) -> Result<Vec<String>, Error> {
-    door.cmd("docker")
-        .args(["exec", node, "sh", "-c", LIST_WHEN_READY])
-        .read()
-        .map(|listed| names(&listed))
+    let look = door.cmd("docker");
+    names(&look.args(["exec", node, "sh", "-c", LIST_WHEN_READY]))
 }
 
 /// The names of the images in a node, asked of its container runtime.
 pub fn node_images(door: &Door, node: &str) -> Result<Vec<String>, Error> {
     let list = ["ctr", "--namespace", "k8s.io", "images", "list", "--quiet"];
-    door.cmd("docker")
-        .args(["exec", node])
-        .args(list)
-        .read()
-        .map(|listed| names(&listed))
+    names(&door.cmd("docker").args(["exec", node]).args(list))
 }
 
-fn names(listed: &str) -> Vec<String> {
-    listed.lines().map(str::to_owned).collect()
+/// What a command that lists images prints.
+fn names(list: &Cmd) -> Result<Vec<String>, Error> {
+    Ok(list.read()?.lines().map(str::to_owned).collect())
 }
 
 /// Whether a container of that name exists, running or not.

@@ -89,7 +89,7 @@ impl Kubectl {
         }
     }
 
-    /// Waits until the API serves what definitions of custom resources define; of other objects nothing is waited for.
+    /// Waits until the API serves what these definitions of custom resources define.
     pub fn await_definitions(&self, definitions: &[Value]) -> Result<(), Failure> {
         let names = definitions
             .iter()
