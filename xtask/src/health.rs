@@ -10,6 +10,9 @@ use crate::exit::{Exit, Failure};
 const HOPELESS: Duration = Duration::from_secs(3);
 /// After how long an answer that is no failure yet is told.
 const NOTEWORTHY: Duration = Duration::from_secs(3);
+/// How long an answer may take. In a cluster a question that comes between two pods is lost, and its connection tries again for
+/// seconds, where a new one gets through at once.
+const PATIENCE: Duration = Duration::from_millis(500);
 /// Least time between two questions.
 const PAUSE: Duration = Duration::from_millis(25);
 
@@ -47,7 +50,7 @@ impl Health {
     /// Asks what has this name and this base URL: Data Storage, or a service that answers as it does.
     pub fn of(what: &str, base: &str) -> Self {
         let agent = ureq::Agent::config_builder()
-            .timeout_global(Some(Duration::from_secs(2)))
+            .timeout_global(Some(PATIENCE))
             .http_status_as_error(false)
             .build();
         let (url, agent) = (format!("{base}/health/ready"), agent.into());

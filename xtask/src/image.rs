@@ -1,7 +1,6 @@
 //! The Data Storage image: no base, one static binary, named by its content.
 
 use std::io;
-use std::path::Path;
 
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
@@ -40,33 +39,17 @@ pub fn of_binary(name: &str, binary: &[u8]) -> io::Result<Image> {
     Ok(Image { reference, archive })
 }
 
+/// With owner root and time zero: only content may change a digest.
 fn tar(files: &[(&str, &[u8], u32)]) -> io::Result<Vec<u8>> {
     let mut builder = tar::Builder::new(Vec::new());
     for (path, bytes, mode) in files {
-        append(
-            &mut builder,
-            Path::new(path),
-            *mode,
-            bytes.len() as u64,
-            *bytes,
-        )?;
+        let mut header = tar::Header::new_ustar();
+        header.set_size(bytes.len() as u64);
+        header.set_mode(*mode);
+        header.set_mtime(0);
+        builder.append_data(&mut header, path, *bytes)?;
     }
     builder.into_inner()
-}
-
-/// Adds a file to an archive, with owner root and time zero: only content may change a digest.
-pub fn append(
-    archive: &mut tar::Builder<impl io::Write>,
-    path: &Path,
-    mode: u32,
-    length: u64,
-    bytes: impl io::Read,
-) -> io::Result<()> {
-    let mut header = tar::Header::new_ustar();
-    header.set_size(length);
-    header.set_mode(mode);
-    header.set_mtime(0);
-    archive.append_data(&mut header, path, bytes)
 }
 
 /// A name for what something was made from: equal texts, equal name.

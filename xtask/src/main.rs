@@ -18,7 +18,6 @@ mod image;
 mod junit;
 mod lifecycle;
 mod manifest;
-mod pack;
 mod paths;
 mod process;
 mod repeat;

@@ -66,6 +66,15 @@ pub fn label(objects: &mut [Value], labels: &[(&str, String)]) {
     }
 }
 
+/// Labels the pods that workloads make. With another value a workload replaces its pods, whatever else of it has changed.
+pub fn label_pods(objects: &mut [Value], name: &str, value: &str) {
+    for object in objects {
+        if let Some(pod) = object.pointer_mut("/spec/template/metadata") {
+            pod["labels"][name] = json!(value);
+        }
+    }
+}
+
 fn rename(value: &mut Value, from: &str, to: &str) {
     match value {
         // The container and its image keep their names: only references between objects differ.
@@ -102,9 +111,16 @@ mod tests {
             .set("Namespace", "/metadata/name", "other")
             .objects();
         label(&mut objects, &[("kubernaut.io/e2e-run", "r".to_owned())]);
+        label_pods(&mut objects, "no", "pods");
         assert_eq!(
-            objects[0]["metadata"],
-            json!({"name": "other", "labels": {"kubernaut.io/e2e-run": "r"}})
+            objects[0],
+            json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "other", "labels": {"kubernaut.io/e2e-run": "r"}}})
+        );
+        let mut objects = Manifest::parse(DATASTORAGE).unwrap().objects();
+        label_pods(&mut objects, "of", "this");
+        assert_eq!(
+            objects[1]["spec"]["template"]["metadata"]["labels"],
+            json!({"app": "datastorage", "of": "this"})
         );
     }
 

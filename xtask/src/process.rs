@@ -1,7 +1,7 @@
 //! The one door for processes: every command has a deadline, ends on a signal, and is written to the run's log.
 
 use std::ffi::{OsStr, OsString};
-use std::io::{BufRead as _, BufReader, PipeReader, Write as _};
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Output;
@@ -174,15 +174,8 @@ pub struct Cmd {
     args: Vec<OsString>,
     envs: Vec<(OsString, OsString)>,
     dir: Option<PathBuf>,
-    stdin: Option<Input>,
+    stdin: Option<Vec<u8>>,
     deadline: Duration,
-}
-
-/// What a command reads.
-#[derive(Clone, Debug)]
-enum Input {
-    Bytes(Vec<u8>),
-    File(PathBuf),
 }
 
 impl Cmd {
@@ -213,19 +206,21 @@ impl Cmd {
 
     /// Sets what the command reads.
     pub fn stdin(mut self, bytes: impl Into<Vec<u8>>) -> Self {
-        self.stdin = Some(Input::Bytes(bytes.into()));
-        self
-    }
-
-    /// Sets the file that the command reads.
-    pub fn stdin_file(mut self, path: impl Into<PathBuf>) -> Self {
-        self.stdin = Some(Input::File(path.into()));
+        self.stdin = Some(bytes.into());
         self
     }
 
     /// Sets how long the command may run.
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.deadline = deadline;
+        self
+    }
+
+    /// The command as the arguments of a script, `"$@"`.
+    pub fn in_shell(mut self, script: &str) -> Self {
+        let program = std::mem::replace(&mut self.program, "sh".into());
+        let before = ["-c".into(), script.into(), "sh".into(), program];
+        self.args.splice(0..0, before);
         self
     }
 
@@ -264,54 +259,28 @@ impl Cmd {
     fn with_input(&self) -> Result<duct::Expression, Error> {
         let expression = self.expression()?;
         Ok(match &self.stdin {
-            Some(Input::Bytes(bytes)) => expression.stdin_bytes(bytes.clone()),
-            Some(Input::File(path)) => expression.stdin_path(path),
+            Some(bytes) => expression.stdin_bytes(bytes.clone()),
             None => expression.stdin_null(),
         })
     }
 
     /// Runs to the end and returns both streams and the status, whatever it is.
     pub fn output(&self) -> Result<Output, Error> {
-        let expression = self.with_input()?.stdout_capture();
-        finish(&self.door, &self.line(), &expression, self.deadline)
+        finish(&self.door, &self.line(), &self.with_input()?, self.deadline)
     }
 
     /// Runs to success and returns standard output without its last line break.
     pub fn read(&self) -> Result<String, Error> {
-        let output = self.output()?;
-        check(&self.line(), &output)?;
-        Ok(String::from_utf8_lossy(&output.stdout)
-            .trim_end()
-            .to_owned())
+        text(&self.line(), &self.output()?)
     }
 
-    /// Runs to success while `take` reads what it prints, without a file between; both must succeed. What `take` leaves is read
-    /// and dropped, so that the command ends by itself and its own failure is told before the one that follows from it.
-    pub fn taken_by<T: Send>(
-        &self,
-        take: impl FnOnce(&mut PipeReader) -> std::io::Result<T> + Send,
-    ) -> Result<T, Error> {
-        let line = self.line();
-        let io = |source| Error::Io {
-            command: line.clone(),
-            source,
-        };
-        let (mut output, input) = std::io::pipe().map_err(io)?;
-        std::thread::scope(|scope| {
-            let expression = self.with_input()?.stdout_file(input);
-            let taking = scope.spawn(move || {
-                let taken = take(&mut output);
-                std::io::copy(&mut output, &mut std::io::sink()).and(taken)
-            });
-            let printed = finish(&self.door, &line, &expression, self.deadline);
-            // It holds the other end of the pipe, and the reader waits for that to close.
-            drop(expression);
-            check(&line, &printed?)?;
-            taking
-                .join()
-                .unwrap_or_else(|_| Err(std::io::Error::other("its reader panicked")))
-                .map_err(io)
-        })
+    /// Runs to success with what `left` prints as its standard input, without a file between, and returns as [`Cmd::read`] does;
+    /// both must succeed, within the longer of their deadlines.
+    pub fn read_from(&self, left: &Self) -> Result<String, Error> {
+        let line = format!("{} | {}", left.line(), self.line());
+        let pipe = left.with_input()?.pipe(self.expression()?);
+        let deadline = self.deadline.max(left.deadline);
+        text(&line, &finish(&self.door, &line, &pipe, deadline)?)
     }
 
     /// Runs to the end, handing each line of both streams to `on_line` as it comes, and returns the exit code.
@@ -492,6 +461,7 @@ fn finish(
     };
     let began = Instant::now();
     let handle = expression
+        .stdout_capture()
         .stderr_capture()
         .unchecked()
         .start()
@@ -533,9 +503,12 @@ fn overdue(
     })
 }
 
-fn check(line: &str, output: &Output) -> Result<(), Error> {
+/// What a command printed, without its last line break, if it succeeded.
+fn text(line: &str, output: &Output) -> Result<String, Error> {
     if output.status.success() {
-        return Ok(());
+        return Ok(String::from_utf8_lossy(&output.stdout)
+            .trim_end()
+            .to_owned());
     }
     let said = if output.stderr.is_empty() {
         &output.stdout
@@ -622,38 +595,25 @@ mod tests {
     }
 
     #[test]
-    fn what_a_command_prints_is_read_without_a_file_and_either_side_may_fail() {
-        use std::io::Read as _;
+    fn a_pipe_needs_no_file_and_fails_with_either_side() {
         let door = door();
-        let all = |output: &mut PipeReader| {
-            let mut text = String::new();
-            output.read_to_string(&mut text).map(|_| text)
-        };
+        let upper = door.cmd("tr").args(["a-z", "A-Z"]);
         let echo = door.cmd("echo").arg("bytes");
-        assert_eq!(echo.taken_by(all).unwrap(), "bytes\n");
+        assert_eq!(upper.read_from(&echo).unwrap(), "BYTES");
 
         let fails = door
             .cmd("sh")
             .args(["-c", "echo bytes; echo why >&2; exit 9"]);
-        let error = fails.taken_by(all).unwrap_err();
+        let error = upper.read_from(&fails).unwrap_err();
         assert!(error.to_string().contains("why"), "{error}");
 
-        // More than a pipe holds: the command must be able to end.
+        // More than a pipe holds, to a command that reads none of it.
         let much = door.cmd("head").args(["--bytes", "1000000", "/dev/zero"]);
-        let full = |_: &mut PipeReader| Err::<(), _>(std::io::Error::other("the disk is full"));
-        let error = much.taken_by(full).unwrap_err();
+        let full = door
+            .cmd("sh")
+            .args(["-c", "echo the disk is full >&2; exit 1"]);
+        let error = full.read_from(&much).unwrap_err();
         assert!(error.to_string().contains("the disk is full"), "{error}");
-    }
-
-    #[test]
-    fn a_command_reads_a_file() {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(&file, "bytes").unwrap();
-        let command = door()
-            .cmd("tr")
-            .args(["a-z", "A-Z"])
-            .stdin_file(file.path());
-        assert_eq!(command.read().unwrap(), "BYTES");
     }
 
     #[test]

@@ -22,6 +22,11 @@ pub enum Resource {
         /// The cluster's name, which carries the run.
         name: String,
     },
+    /// A prepared node in the making; a finished one is no run's.
+    Node {
+        /// What it is made from.
+        key: String,
+    },
     /// An embedded PostgreSQL server.
     Postgres {
         /// The directory that holds its data and its state.

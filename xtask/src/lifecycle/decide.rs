@@ -6,16 +6,19 @@ use embedded_postgres::{Wanted, locate};
 
 use crate::lifecycle::plan::Place;
 use crate::lifecycle::session::Level;
-use crate::lifecycle::{kind, local};
+use crate::lifecycle::{kind, local, nodes};
 use crate::process::Door;
-use crate::service::Service;
+use crate::service::{Component, Service};
 use crate::state::{Run, State};
 use crate::tools::{docker, kind as cluster};
 
 /// The decision on each level, as the lines behind a plan.
 pub fn table(door: &Door, kept: Option<&Run>, place: Place, services: &[Service]) -> String {
     let Some(run) = kept.filter(|run| run.state().target == place.word()) else {
-        return "nothing is kept for it: everything is made".to_owned();
+        return format!(
+            "nothing is kept for it: everything is made{}",
+            node(door, place, services)
+        );
     };
     let (state, mut stands) = (run.state(), true);
     let mut text = format!("{} is kept:\n", run.id());
@@ -82,7 +85,22 @@ pub fn table(door: &Door, kept: Option<&Run>, place: Place, services: &[Service]
             "made anew, with the cluster"
         },
     );
+    if !stands {
+        text.push_str(node(door, place, services).trim_start());
+    }
     text
+}
+
+/// The decision on the node image of a cluster that is made.
+fn node(door: &Door, place: Place, services: &[Service]) -> String {
+    let wants = services
+        .iter()
+        .any(|service| service.has(Component::Postgres));
+    if place == Place::Kind && wants {
+        format!("\nnode image: {}", nodes::decide(door).describe())
+    } else {
+        String::new()
+    }
 }
 
 fn same(state: &State, level: Level, made_from: Option<&String>) -> bool {

@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 
 use crate::exit::{Exit, Failure};
 use crate::image;
-use crate::lifecycle::archives;
 use crate::lifecycle::kind::{cluster, datastorage_image, postgres_image};
 use crate::lifecycle::plan::Step;
 use crate::lifecycle::session::Session;
@@ -33,43 +32,23 @@ fn load_from_host(
     // The name may stand for another image by now: only the content tells whether the node has this one.
     let content = docker::content_name(&id);
     let known = Ok(format!("{image} is in the node already"));
-    // A node in the making has no image yet, and what must be packed can be packed meanwhile.
-    let there = docker::node_images(door, &node).unwrap_or_default();
+    let there = await_runtime(session, &node, deadline)?;
     if there.contains(&content) && find(&there, image).is_some() {
         return known;
     }
-    let archive = archives::of(door, image, &id)?;
-    await_runtime(session, &node, deadline)?;
-    // One import after the other: two would share the same cores, and may be of the same image.
-    let mut imported = session
+    // One after the other: two would share the same cores, and may be of the same image.
+    let mut streamed = session
         .made
-        .imported
+        .streamed
         .lock()
         .unwrap_or_else(PoisonError::into_inner);
-    if !imported.insert(archive.path.clone()) {
+    if !streamed.insert(format!("{image} {content}")) {
         return known;
     }
-    let file = archive
-        .path
-        .file_name()
-        .unwrap_or_default()
-        .to_string_lossy();
-    let inside = format!("{}/{file}", kind::ARCHIVES);
-    let names = docker::import(door, &node, &archive.path, &inside).map_err(|error| {
-        if matches!(error, Error::Failed { .. }) {
-            // If it is the archive that is broken, the next run makes another.
-            drop(std::fs::remove_file(&archive.path));
-        }
-        error.into_failure(Exit::Setup, door.cancel())
-    })?;
+    let names = docker::load_into(door, &node, image, &content)
+        .map_err(|error| error.into_failure(Exit::Setup, door.cancel()))?;
     listed(&names, &node, image)?;
-    Ok(archive.made_in.map_or_else(
-        || image.to_owned(),
-        |took| {
-            let seconds = took.as_secs_f64();
-            format!("{image}, packed for this and later runs in {seconds:.1} s")
-        },
-    ))
+    Ok(image.to_owned())
 }
 
 /// Waits until a node's container runtime answers, long before Kubernetes does, and returns the names of its images. One stage

@@ -12,7 +12,7 @@ use crate::health::Health;
 use crate::image::fingerprint;
 use crate::lifecycle::session::{DATABASE, Level, Session};
 use crate::lifecycle::tenant::Tenant;
-use crate::lifecycle::{archives, own};
+use crate::lifecycle::{nodes, own};
 use crate::manifest::{self, Manifest};
 use crate::process::Door;
 use crate::service::{Component, Policy};
@@ -197,22 +197,31 @@ pub fn owner_of(door: &Door, port: u16) -> String {
     listed.unwrap_or_else(|_| format!("something listens on 127.0.0.1:{port}"))
 }
 
-/// What a cluster is made from: its configuration without the host ports, which a running one keeps, and the node image.
+/// What a cluster is made from: its configuration without the host ports, which a running one keeps, and the node image. Whether
+/// that was prepared makes no difference to what it is.
 pub fn cluster_fingerprint(door: &Door) -> Result<String, Failure> {
     let image = node_image().map(|image| docker::image_id(door, &image).unwrap_or(image));
     Ok(fingerprint(&[
-        &kind::config(&[], &archives::location())?,
+        &kind::config(&[], None)?,
         &image.unwrap_or_default(),
     ]))
+}
+
+/// Whether an earlier run has kept a cluster that this one uses again.
+pub fn stands(session: &Session) -> Result<bool, Failure> {
+    if let Some(stands) = session.made.stands.get() {
+        return Ok(*stands);
+    }
+    let made_from = cluster_fingerprint(&session.door)?;
+    let stands = session.is_made_from(Level::Cluster, None, &made_from)
+        && docker::is_running(&session.door, &kind::node(&cluster(session)));
+    Ok(*session.made.stands.get_or_init(|| stands))
 }
 
 /// Creates the cluster with the block of node ports mapped; host ports are the services' own where they are free.
 pub fn create_cluster(session: &Session, deadline: Duration) -> Result<String, Failure> {
     let (door, name) = (&session.door, cluster(session));
-    let made_from = cluster_fingerprint(door)?;
-    if session.is_made_from(Level::Cluster, None, &made_from)
-        && docker::is_running(door, &kind::node(&name))
-    {
+    if stands(session)? {
         publish(session, &name)?;
         return Ok(format!(
             "{name} is used again: same configuration and node image"
@@ -224,8 +233,11 @@ pub fn create_cluster(session: &Session, deadline: Duration) -> Result<String, F
         .run
         .will_make(Resource::Cluster { name: name.clone() })
         .map_err(Failure::setup)?;
-    let config = kind::config(&wanted(session)?, &archives::directory()?)?;
-    kind::create(door, &name, &config, node_image().as_deref(), &kubeconfig(session), deadline).map_err(|error| {
+    let prepared = session.made.node.get();
+    let shared = prepared.map(|node| node.directory.as_path());
+    let config = kind::config(&wanted(session)?, shared)?;
+    let image = prepared.map(|node| node.image.clone()).or_else(node_image);
+    kind::create(door, &name, &config, image.as_deref(), &kubeconfig(session), deadline).map_err(|error| {
         let failure = error.into_failure(Exit::Setup, door.cancel());
         let next = match node_image() {
             Some(image) => format!("KIND_NODE_IMAGE is {image}: `docker image inspect {image}` says whether it is there"),
@@ -233,9 +245,12 @@ pub fn create_cluster(session: &Session, deadline: Duration) -> Result<String, F
         };
         failure.next(next)
     })?;
-    session.made_from(Level::Cluster, None, &made_from)?;
+    session.made_from(Level::Cluster, None, &cluster_fingerprint(door)?)?;
     publish(session, &name)?;
     watch_cluster(session)?;
+    if image.is_none() {
+        nodes::remember(door, &name);
+    }
     Ok(format!("{name}{}{why}", leased(session)?))
 }
 
@@ -330,8 +345,19 @@ fn postgres_objects(home: &str, password: &str) -> Result<Vec<Value>, Failure> {
 
 /// What PostgreSQL in a cluster is made from.
 pub fn postgres_fingerprint(only: Option<&str>, password: &str) -> Result<String, Failure> {
-    let objects = postgres_objects(only.unwrap_or(SHARED), password)?;
-    Ok(fingerprint(&[&Value::from(objects).to_string()]))
+    Ok(content(&postgres_objects(
+        only.unwrap_or(SHARED),
+        password,
+    )?))
+}
+
+/// The label by which pods tell what they were made from.
+const MADE_FROM: &str = "kubernaut.io/e2e-made-from";
+
+/// What objects are, as their pods' label tells it.
+fn content(objects: &[Value]) -> String {
+    let objects = Value::from(objects.to_vec()).to_string();
+    fingerprint(&[MADE_FROM, &objects])[..32].to_owned()
 }
 
 /// Applies objects unless an earlier run has applied the very same; says which. What others need to exist comes first: namespaces,
@@ -342,13 +368,14 @@ pub fn ensure(
     (level, whose): (Level, Option<&Tenant>),
     objects: &[Value],
 ) -> Result<&'static str, Failure> {
-    let made_from = fingerprint(&[&Value::from(objects.to_vec()).to_string()]);
+    let made_from = content(objects);
     if session.is_made_from(level, whose, &made_from) {
         return Ok(" is used again: same objects");
     }
     let why = session.why_made(level, whose);
     let mut objects = objects.to_vec();
     manifest::label(&mut objects, &labels(session));
+    manifest::label_pods(&mut objects, MADE_FROM, &made_from);
     let kubectl = kubectl(session, namespace);
     let (definitions, mut rest): (Vec<_>, Vec<_>) = objects
         .into_iter()
@@ -375,14 +402,13 @@ pub fn await_postgres(session: &Session, deadline: Duration) -> Result<String, F
         password: session.password.clone(),
     };
     let answers = || Ok(server.answers());
-    await_pods(
-        session,
-        home(session),
-        "postgres",
-        session.run.dir(),
-        deadline,
-        answers,
-    )?;
+    let pods = Pods {
+        namespace: home(session),
+        app: "postgres",
+        level: (Level::Postgres, None),
+        dir: session.run.dir(),
+    };
+    await_pods(session, &pods, deadline, answers)?;
     Ok(session.made.server.get_or_init(|| server).url())
 }
 
@@ -457,7 +483,7 @@ fn url(session: &Session, node_port: u16) -> Result<String, Failure> {
     ))
 }
 
-/// Waits for the pod's Ready condition, then for Data Storage itself on the path that the suite takes.
+/// Waits until Data Storage says that it is ready, on the path that the suite takes.
 pub fn await_datastorage(
     session: &Session,
     tenant: &Tenant,
@@ -467,14 +493,13 @@ pub fn await_datastorage(
         "Data Storage",
         Session::made(&tenant.url, "Data Storage's address")?,
     );
-    await_pods(
-        session,
-        &tenant.namespace,
-        "datastorage",
-        &tenant.dir,
-        deadline,
-        || session.look(&mut health).map(|_| false),
-    )?;
+    let pods = Pods {
+        namespace: &tenant.namespace,
+        app: "datastorage",
+        level: (Level::DataStorage, Some(tenant)),
+        dir: &tenant.dir,
+    };
+    await_pods(session, &pods, deadline, || session.look(&mut health))?;
     session.await_health(tenant, deadline)
 }
 
@@ -525,14 +550,15 @@ pub fn await_service(
     deadline: Duration,
 ) -> Result<String, Failure> {
     if tenant.service.has(Component::Double) {
-        await_pods(
-            session,
-            &tenant.namespace,
-            &tenant.service.name,
-            &tenant.dir,
-            deadline,
-            || Ok(false),
-        )?;
+        let url = Session::made(&tenant.service_url, "the service's address")?;
+        let mut health = Health::of(&tenant.service.name, url);
+        let pods = Pods {
+            namespace: &tenant.namespace,
+            app: &tenant.service.name,
+            level: (Level::Service, Some(tenant)),
+            dir: &tenant.dir,
+        };
+        await_pods(session, &pods, deadline, || session.look(&mut health))?;
         return session.await_service(tenant, deadline);
     }
     for label in &tenant.service.ready {
@@ -541,27 +567,38 @@ pub fn await_service(
     Ok(tenant.service_url.get().cloned().unwrap_or_default())
 }
 
-/// Waits until an application's pods are ready, and follows the log of each from its container's start into a file, so that a pod
-/// which is gone when something fails has still spoken.
+/// An application's pods.
+struct Pods<'a> {
+    namespace: &'a str,
+    app: &'a str,
+    /// What applied them, and for whom.
+    level: (Level, Option<&'a Tenant>),
+    /// Where their logs go.
+    dir: &'a Path,
+}
+
+/// Follows a pod's log. The kubelet gives none before it has seen the container run, up to a second after it does.
+const FOLLOW: &str =
+    "for _ in $(seq 50); do \"$@\" 2>/dev/null && exit; sleep 0.1; done; exec \"$@\"";
+
+/// Waits until the pods of what was applied last are ready, or until `look`, asked once there is such a pod, says that they serve.
+/// Each one's log is followed from its start into a file, so that a pod which is gone when something fails has still spoken.
 fn await_pods(
     session: &Session,
-    namespace: &str,
-    app: &str,
-    dir: &Path,
+    pods: &Pods<'_>,
     deadline: Duration,
     look: impl FnMut() -> Result<bool, Failure>,
 ) -> Result<String, Failure> {
-    let kubectl = kubectl(session, namespace);
-    let log = dir.join(format!("{app}.log"));
+    let kubectl = kubectl(session, pods.namespace);
+    let log = pods.dir.join(format!("{}.log", pods.app));
     let follow = |pod: &str| {
-        let logs =
-            kubectl
-                .cmd()
-                .args(["logs", "--follow", "--all-containers", "--tail", "-1", pod]);
+        let logs = ["logs", "--follow", "--all-containers", "--tail", "-1", pod];
         // Without a follower the log is still read when something fails.
-        drop(logs.spawn(&log));
+        drop(kubectl.cmd().args(logs).in_shell(FOLLOW).spawn(&log));
     };
-    kubectl.await_ready(&format!("app={app}"), deadline, follow, look)
+    let made_from = session.content(pods.level.0, pods.level.1);
+    let selector = format!("app={},{MADE_FROM}={made_from}", pods.app);
+    kubectl.await_ready(&selector, deadline, follow, look)
 }
 
 /// Keeps what the cluster knows of each of the run's namespaces: objects, events, logs. Secrets are left out.

@@ -1,12 +1,12 @@
 //! The life of a run: plan it, walk the plan, keep the evidence of a failure, remove what was made.
 
-pub mod archives;
 pub mod decide;
 pub mod evidence;
 pub mod images;
 pub mod kind;
 pub mod launch;
 pub mod local;
+pub mod nodes;
 pub mod own;
 pub mod plan;
 pub mod programs;

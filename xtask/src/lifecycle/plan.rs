@@ -41,9 +41,11 @@ pub enum Step {
     BuildDouble,
     /// Builds the suites' test binary.
     BuildSuite,
+    /// Makes a node image that holds PostgreSQL's, once for each pair of images.
+    PrepareNode,
     /// Creates the Kind cluster.
     CreateCluster,
-    /// Streams PostgreSQL's image into the node, beside kubeadm's work there.
+    /// Streams PostgreSQL's image into a node that is not prepared, beside kubeadm's work there.
     LoadPostgres,
     /// Streams Data Storage's image into the node.
     LoadDataStorage,
@@ -92,6 +94,7 @@ impl Step {
             Self::BuildDataStorage => "build Data Storage",
             Self::BuildDouble => "build double",
             Self::BuildSuite => "build suite",
+            Self::PrepareNode => "prepare node image",
             Self::CreateCluster => "create cluster",
             Self::LoadPostgres => "load PostgreSQL image",
             Self::LoadDataStorage => "load Data Storage image",
@@ -116,6 +119,7 @@ impl Step {
             Self::BuildDataStorage
             | Self::BuildDouble
             | Self::BuildSuite
+            | Self::PrepareNode
             | Self::CreateCluster
             | Self::LoadService => Load::Heavy,
             Self::RunSuite => Load::Suite,
@@ -221,10 +225,15 @@ pub fn plan(services: &[Service], place: Place, until: Until) -> Plan {
         }
     }
     if kind {
-        layout.shared(Step::CreateCluster, &[Step::Preflight], 300);
+        let mut before = Step::Preflight;
+        if any(Component::Postgres) {
+            layout.shared(Step::PrepareNode, &[before], 300);
+            before = Step::PrepareNode;
+        }
+        layout.shared(Step::CreateCluster, &[before], 300);
         // Images need only the node's container runtime, which answers long before kubeadm is done; they wait for that themselves.
         for (step, component, built) in [
-            (Step::LoadPostgres, Component::Postgres, Step::Preflight),
+            (Step::LoadPostgres, Component::Postgres, before),
             (
                 Step::LoadDataStorage,
                 Component::Datastorage,
@@ -233,7 +242,12 @@ pub fn plan(services: &[Service], place: Place, until: Until) -> Plan {
             (Step::LoadDouble, Component::Double, Step::BuildDouble),
         ] {
             if any(component) {
-                layout.shared(step, &[built], 300);
+                let needs = if built == before {
+                    vec![built]
+                } else {
+                    vec![built, before]
+                };
+                layout.shared(step, &needs, 300);
             }
         }
     }

@@ -8,15 +8,16 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::exit::{Exit, Failure};
+use crate::lifecycle::nodes;
 use crate::lifecycle::session::Level;
-use crate::process::Door;
+use crate::process::{Door, Error};
 use crate::state::{Resource, Run};
 use crate::tools::{docker, kind};
 
 /// How long a process may take to end by itself before it is killed.
 const GRACE: Duration = Duration::from_secs(8);
 /// How long a container must stay away after a creation that was cut short; one takes Docker one to three seconds to make.
-const SETTLED: Duration = Duration::from_secs(4);
+pub const SETTLED: Duration = Duration::from_secs(4);
 /// How long deleting a cluster may take on a busy machine.
 const DELETED: Duration = Duration::from_secs(90);
 
@@ -69,6 +70,7 @@ pub fn release(run: &Run, door: &Door) -> Result<String, Failure> {
 pub fn describe(resource: &Resource) -> String {
     match resource {
         Resource::Cluster { name } => format!("cluster {name}"),
+        Resource::Node { key } => format!("half-made node image {key}"),
         Resource::Postgres { dir } => format!("PostgreSQL in {}", dir.display()),
         Resource::Database { name, .. } => format!("database {name}"),
         Resource::Processes => "processes".to_owned(),
@@ -82,6 +84,7 @@ fn remove(run: &Run, resource: &Resource, door: &Door) -> Result<(), String> {
             let whole = run.state().fingerprints.contains_key(Level::Cluster.word());
             remove_cluster(door, name, &run.dir().join("kubeconfig"), !whole)
         }
+        Resource::Node { key } => nodes::discard(door, key),
         Resource::Postgres { dir } => crate::lifecycle::local::stop_postgres(dir),
         Resource::Database { name, url_file } => {
             crate::lifecycle::local::drop_database(name, url_file)
@@ -94,8 +97,7 @@ fn remove(run: &Run, resource: &Resource, door: &Door) -> Result<(), String> {
     }
 }
 
-/// Deletes a cluster, and looks whether it is gone. After a creation that was cut short it looks for a while longer: Docker goes on
-/// making a container whose client is dead, and shows it only when it is done.
+/// Deletes a cluster, and looks whether it is gone; after a creation that was cut short, for a while longer.
 fn remove_cluster(
     door: &Door,
     name: &str,
@@ -104,31 +106,46 @@ fn remove_cluster(
 ) -> Result<(), String> {
     let node = kind::node(name);
     let settled = if half_made { SETTLED } else { Duration::ZERO };
+    until_gone(door, &node, settled, || {
+        let volumes = docker::volumes_of(door, &node);
+        kind::delete(door, name, kubeconfig).inspect_err(|error| {
+            // Docker gives up after ten seconds on a container that does not die ("did not receive an exit event").
+            if !matches!(error, Error::Cancelled { .. }) {
+                docker::thaw(door, &node);
+            }
+        })?;
+        // `kind delete` leaves the anonymous volume of a node whose creation was cut short.
+        docker::remove_volumes(door, &volumes);
+        Ok(())
+    })?;
+    drop(std::fs::remove_file(kubeconfig));
+    Ok(())
+}
+
+/// Removes a container until it has been away for `settled`: Docker goes on making one whose client is dead, and shows it only when
+/// it is done.
+pub fn until_gone(
+    door: &Door,
+    container: &str,
+    settled: Duration,
+    mut remove: impl FnMut() -> Result<(), Error>,
+) -> Result<(), String> {
     let (began, mut absent) = (Instant::now(), None);
     let mut refused = String::new();
     loop {
-        if docker::container_exists(door, &node).map_err(|error| error.to_string())? {
+        if docker::container_exists(door, container).map_err(|error| error.to_string())? {
             absent = None;
-            let volumes = docker::volumes_of(door, &node);
-            match kind::delete(door, name, kubeconfig) {
-                // `kind delete` leaves the anonymous volume of a node whose creation was cut short.
-                Ok(()) => docker::remove_volumes(door, &volumes),
-                Err(error @ crate::process::Error::Cancelled { .. }) => {
-                    return Err(error.to_string());
-                }
-                // Docker gives up after ten seconds on a container that does not die ("did not receive an exit event").
-                Err(error) => {
-                    refused = format!(": {error}");
-                    docker::thaw(door, &node);
-                }
+            match remove() {
+                Ok(()) => {}
+                Err(error @ Error::Cancelled { .. }) => return Err(error.to_string()),
+                Err(error) => refused = format!(": {error}"),
             }
         } else if absent.get_or_insert_with(Instant::now).elapsed() >= settled {
-            drop(std::fs::remove_file(kubeconfig));
             return Ok(());
         }
         if began.elapsed() > DELETED {
             return Err(format!(
-                "the container {node} is still there after {} s{refused}",
+                "the container {container} is still there after {} s{refused}",
                 DELETED.as_secs()
             ));
         }

@@ -12,10 +12,11 @@ use crate::commands::migrate;
 use crate::database::Database;
 use crate::exit::{Exit, Failure};
 use crate::health::{Health, Verdict};
+use crate::lifecycle::nodes::Node;
 use crate::lifecycle::plan::{Id, Place, Stage, Step};
 use crate::lifecycle::tenant::Tenant;
 use crate::lifecycle::walk::Budget;
-use crate::lifecycle::{images, kind, local, programs};
+use crate::lifecycle::{images, kind, local, nodes, programs};
 use crate::paths::Paths;
 use crate::process::{Child, Door};
 use crate::repeat::Repeat;
@@ -52,8 +53,12 @@ pub struct Made {
     pub contents: Mutex<BTreeMap<PathBuf, String>>,
     /// What the node had when its container runtime first answered; one stage asks, the others wait for its answer.
     pub present: Mutex<Option<Vec<String>>>,
-    /// The archives that this run has imported into the node; held while one is imported.
-    pub imported: Mutex<BTreeSet<PathBuf>>,
+    /// The contents of the images that this run has streamed into the node; held while one is.
+    pub streamed: Mutex<BTreeSet<String>>,
+    /// Whether a kept cluster is used again.
+    pub stands: OnceLock<bool>,
+    /// The prepared node image that the cluster is made from, if there is one.
+    pub node: OnceLock<Node>,
 }
 
 /// A runtime for the libraries that are asynchronous.
@@ -240,6 +245,12 @@ impl Session {
             .is_some_and(|made_from| made_from == fingerprint)
     }
 
+    /// What a level has been made from last.
+    pub fn content(&self, level: Level, whose: Option<&Tenant>) -> String {
+        let known = self.run.state().fingerprints;
+        known.get(&key(level, whose)).cloned().unwrap_or_default()
+    }
+
     /// Why a level has to be made although an environment was kept; empty in a run that began with nothing.
     pub fn why_made(&self, level: Level, whose: Option<&Tenant>) -> &'static str {
         if self
@@ -296,6 +307,7 @@ impl Session {
             }
             (Step::BuildDouble, _) => self.build(&self.made.double, Step::BuildDouble, deadline),
             (Step::BuildSuite, _) => self.build_suites(deadline),
+            (Step::PrepareNode, _) => nodes::prepare(self, deadline),
             (Step::CreateCluster, _) => kind::create_cluster(self, deadline),
             (Step::LoadPostgres, _) => images::load_postgres(self, deadline),
             (Step::LoadDataStorage, _) => images::load_datastorage(self, deadline),

@@ -1,10 +1,10 @@
 //! docker: images of the host, and the containers that are Kind's nodes.
 
 use std::collections::BTreeMap;
-use std::io::PipeReader;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde::Deserialize;
 
 use crate::exit::{Exit, Failure};
@@ -120,7 +120,7 @@ pub fn build(door: &Door, source: &Path, dockerfile: &str, package: &str) -> Res
         "localhost/kubernaut-{package}:{}",
         content.get(..12).unwrap_or(content)
     );
-    door.cmd("docker").args(["tag", &id, &reference]).read()?;
+    tag(door, &id, &reference)?;
     Ok(reference)
 }
 
@@ -194,35 +194,47 @@ pub fn restart_kubelet(door: &Door, node: &str) -> Result<(), Error> {
         .map(drop)
 }
 
-/// Reads an image of the host as an archive.
-pub fn save<T: Send>(
-    door: &Door,
-    image: &str,
-    take: impl FnOnce(&mut PipeReader) -> std::io::Result<T> + Send,
-) -> Result<T, Error> {
+/// An image of the host as an archive, to be piped.
+pub fn save(door: &Door, image: &str) -> Cmd {
     let save = door.cmd("docker").args(["save", image]);
-    save.deadline(Duration::from_mins(5)).taken_by(take)
+    save.deadline(Duration::from_mins(5))
 }
 
-/// Imports `$1`, where the node has such a file, or else what it is sent, and lists what the node has then: an import's exit status
-/// is no proof.
-const IMPORT: &str = "archive=$1; [ -r \"$archive\" ] || archive=-; \
-    ctr --namespace k8s.io images import \"$archive\" >&2 && exec ctr --namespace k8s.io images list --quiet";
+/// The shell function `import NAME CONTENT`: imports an archive from standard input into containerd, and gives the image of that
+/// name, which people write with or without its registry, a further one.
+pub const IMPORT: &str = "\
+images() { ctr --namespace k8s.io images \"$@\"; }
+import() {
+    images import - >&2 || return
+    for name in \"$1\" \"docker.io/$1\" \"docker.io/library/$1\"; do
+        if images tag --force \"$name\" \"$2\" 2>/dev/null >&2; then return; fi
+    done
+}
+";
 
-/// Imports an archive that lies at `inside` in the node, or, where the daemon does not share this machine's files, at `path` here.
-/// Returns the names of the node's images.
-pub fn import(door: &Door, node: &str, path: &Path, inside: &str) -> Result<Vec<String>, Error> {
-    names(&importer(door, node, inside).stdin_file(path))
+/// Streams an image of the host into a node under its own name and the one of its content, and returns the names of the node's
+/// images: an import's exit status is no proof.
+pub fn load_into(
+    door: &Door,
+    node: &str,
+    image: &str,
+    content: &str,
+) -> Result<Vec<String>, Error> {
+    let script = format!("{IMPORT} import \"$@\"; exec ctr --namespace k8s.io images list --quiet");
+    let import = exec(door, node, &script).args([image, content]);
+    names(import.read_from(&save(door, image)))
 }
 
-/// Imports an archive that is in memory. Returns the names of the node's images.
+/// Imports an archive that is in memory, and returns the names of the node's images.
 pub fn import_bytes(door: &Door, node: &str, archive: Vec<u8>) -> Result<Vec<String>, Error> {
-    names(&importer(door, node, "-").stdin(archive))
+    let script = "ctr --namespace k8s.io images import - >&2 && exec ctr --namespace k8s.io images list --quiet";
+    names(exec(door, node, script).stdin(archive).read())
 }
 
-fn importer(door: &Door, node: &str, archive: &str) -> Cmd {
+/// A script in a node that reads its standard input; its arguments follow.
+fn exec(door: &Door, node: &str, script: &str) -> Cmd {
     door.cmd("docker")
-        .args(["exec", "-i", node, "sh", "-c", IMPORT, "import", archive])
+        .args(["exec", "--interactive", node, "sh", "-c", script, "import"])
         .deadline(Duration::from_mins(5))
 }
 
@@ -234,18 +246,87 @@ const LIST_WHEN_READY: &str = "for _ in $(seq 100); do [ -S /run/containerd/cont
 /// has no container runtime yet: a look from outside costs tenths of a second of processor time, so there should be few.
 pub fn node_images_when_ready(door: &Door, node: &str) -> Result<Vec<String>, Error> {
     let look = door.cmd("docker");
-    names(&look.args(["exec", node, "sh", "-c", LIST_WHEN_READY]))
+    names(
+        look.args(["exec", node, "sh", "-c", LIST_WHEN_READY])
+            .read(),
+    )
 }
 
-/// The names of the images in a node, asked of its container runtime.
-pub fn node_images(door: &Door, node: &str) -> Result<Vec<String>, Error> {
-    let list = ["ctr", "--namespace", "k8s.io", "images", "list", "--quiet"];
-    names(&door.cmd("docker").args(["exec", node]).args(list))
+/// What a command that lists images printed.
+fn names(list: Result<String, Error>) -> Result<Vec<String>, Error> {
+    Ok(list?.lines().map(str::to_owned).collect())
 }
 
-/// What a command that lists images prints.
-fn names(list: &Cmd) -> Result<Vec<String>, Error> {
-    Ok(list.read()?.lines().map(str::to_owned).collect())
+/// A script in a container of an image, with arguments, without a network.
+pub fn run(door: &Door, options: &[&str], image: &str, script: &str, args: &[&str]) -> Cmd {
+    door.cmd("docker")
+        .args(["run", "--network", "none", "--entrypoint", "sh"])
+        .args(options)
+        .args([image, "-c", script, "sh"])
+        .args(args)
+}
+
+/// Makes an image of what a container has changed, which starts as the image `like` does, and returns its id.
+pub fn commit(door: &Door, container: &str, like: &str) -> Result<String, Error> {
+    let starts = |part: &str| {
+        let format = format!("{{{{json .Config.{part}}}}}");
+        let inspect = ["image", "inspect", "--format", &format, like];
+        let value = door.cmd("docker").args(inspect).read()?;
+        let value = if value == "null" { "[]" } else { &value };
+        Ok(format!("{} {value}", part.to_uppercase()))
+    };
+    let (entrypoint, command) = (starts("Entrypoint")?, starts("Cmd")?);
+    let changes = ["--change", &entrypoint, "--change", &command];
+    let commit = door.cmd("docker").arg("commit").args(changes);
+    commit.arg(container).read()
+}
+
+/// Names an image.
+pub fn tag(door: &Door, image: &str, name: &str) -> Result<(), Error> {
+    let tag = door.cmd("docker").args(["tag", image, name]);
+    tag.read().map(drop)
+}
+
+/// The tags that the host has of a repository.
+pub fn tags(door: &Door, repository: &str) -> Vec<String> {
+    let list = ["image", "ls", "--format", "{{.Tag}}", repository];
+    let tags = door.cmd("docker").args(list).read().unwrap_or_default();
+    tags.lines().map(str::to_owned).collect()
+}
+
+/// When an image was made, if the host has it.
+pub fn created(door: &Door, image: &str) -> Option<Timestamp> {
+    let inspect = ["image", "inspect", "--format", "{{.Created}}", image];
+    let created = door.cmd("docker").args(inspect).read().ok()?;
+    created.parse().ok()
+}
+
+/// Removes an image unless a container is made from it.
+pub fn remove_unused_image(door: &Door, image: &str) -> bool {
+    let remove = door.cmd("docker").args(["image", "rm", image]);
+    remove.read().is_ok()
+}
+
+/// The name of the image that a container was made from.
+pub fn image_of(door: &Door, container: &str) -> Option<String> {
+    let inspect = ["inspect", "--format", "{{.Config.Image}}", container];
+    door.cmd("docker").args(inspect).read().ok()
+}
+
+/// Where a volume lies for the daemon.
+pub fn volume_directory(door: &Door, volume: &str) -> Result<PathBuf, Error> {
+    let inspect = ["volume", "inspect", "--format", "{{.Mountpoint}}", volume];
+    let directory = door.cmd("docker").args(inspect).read()?;
+    Ok(PathBuf::from(directory))
+}
+
+/// Removes a container, running or not; one that does not exist is no error.
+pub fn remove_container(door: &Door, name: &str) -> Result<(), Error> {
+    if container_exists(door, name)? {
+        let remove = ["rm", "--force", "--volumes", name];
+        door.cmd("docker").args(remove).read()?;
+    }
+    Ok(())
 }
 
 /// Whether a container of that name exists, running or not.

@@ -25,11 +25,12 @@ pub fn version(door: &Door) -> Result<String, Error> {
         .read()
 }
 
-/// Where a node sees the archives of images.
-pub const ARCHIVES: &str = "/kubernaut/images";
+/// Where prepared nodes see what they share.
+pub const SHARED: &str = "/kubernaut/node";
 
-/// The cluster configuration: the block of node ports, with `wanted` host ports for some of them, and the directory of `archives`.
-pub fn config(wanted: &[(u16, u16)], archives: &Path) -> Result<String, Failure> {
+/// The cluster configuration: the block of node ports, with `wanted` host ports for some of them, and a directory of the daemon's
+/// that the node sees at [`SHARED`].
+pub fn config(wanted: &[(u16, u16)], shared: Option<&Path>) -> Result<String, Failure> {
     let mut config: Value = serde_saphyr::from_str(CONFIG).map_err(|error| {
         Failure::new(
             Exit::Usage,
@@ -41,8 +42,10 @@ pub fn config(wanted: &[(u16, u16)], archives: &Path) -> Result<String, Failure>
         json!({"containerPort": node, "hostPort": host, "listenAddress": "127.0.0.1", "protocol": "TCP"})
     });
     config["nodes"][0]["extraPortMappings"] = mappings.collect();
-    config["nodes"][0]["extraMounts"] =
-        json!([{"hostPath": archives, "containerPath": ARCHIVES, "readOnly": true}]);
+    if let Some(shared) = shared {
+        let mount = json!({"hostPath": shared, "containerPath": SHARED, "readOnly": true});
+        config["nodes"][0]["extraMounts"] = json!([mount]);
+    }
     Ok(config.to_string())
 }
 
@@ -98,8 +101,12 @@ mod tests {
 
     #[test]
     fn the_whole_block_is_mapped_and_wanted_host_ports_are_asked_for() {
-        let config = config(&[(30081, 8081)], Path::new("/archives")).unwrap();
+        let config = config(&[(30081, 8081)], Some(Path::new("/volume"))).unwrap();
         let config: Value = serde_json::from_str(&config).unwrap();
+        assert_eq!(
+            config["nodes"][0]["extraMounts"],
+            json!([{"hostPath": "/volume", "containerPath": "/kubernaut/node", "readOnly": true}])
+        );
         let mappings = config["nodes"][0]["extraPortMappings"].as_array().unwrap();
         assert_eq!(mappings.len(), 32);
         assert_eq!(

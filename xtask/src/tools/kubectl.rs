@@ -102,7 +102,8 @@ impl Kubectl {
     }
 
     /// Waits until every pod that carries the label is ready, by watching; ends early once one of them cannot get there, or once
-    /// `look` knows from elsewhere that it serves already, or never will. Tells `started` once of each pod whose first container has started.
+    /// `look`, asked while there is such a pod, knows from elsewhere that it serves already, or never will. Tells `started` once of each
+    /// pod whose first container has started.
     pub fn await_ready(
         &self,
         label: &str,
@@ -127,12 +128,15 @@ impl Kubectl {
             watch.deadline(deadline).follow(
                 |line| seen.borrow_mut().line(line),
                 || {
-                    seen.borrow_mut()
-                        .newly_started()
+                    let mut seen = seen.borrow_mut();
+                    if !seen.pods.is_empty() {
+                        looked = look();
+                    }
+                    let serves = matches!(looked, Ok(true));
+                    seen.newly_started(serves)
                         .iter()
                         .for_each(|pod| started(pod));
-                    looked = look();
-                    !matches!(looked, Ok(false)) || seen.borrow().decided()
+                    !matches!(looked, Ok(false)) || seen.decided()
                 },
             )
         };
@@ -268,13 +272,12 @@ impl Watched {
         }
     }
 
-    /// The pods of which a container has started since this was asked last.
-    fn newly_started(&mut self) -> Vec<String> {
+    /// The pods of which a container has started since this was asked last; all of them where they are known to serve.
+    fn newly_started(&mut self, serves: bool) -> Vec<String> {
         let started = |pod: &Pod| {
-            pod.status
-                .container_statuses
-                .iter()
-                .any(|container| container.state.waiting.is_none())
+            let containers = &pod.status.container_statuses;
+            let started = |container: &Container| container.state.waiting.is_none();
+            serves || containers.iter().any(started)
         };
         let pods = self.pods.iter().filter(|(_, pod)| started(pod));
         let new: Vec<_> = pods

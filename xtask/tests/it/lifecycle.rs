@@ -64,12 +64,6 @@ impl Machine {
         self.dir.path().join(name).exists()
     }
 
-    /// The files that packing images has left.
-    fn archives(&self) -> usize {
-        let images = self.dir.path().join("cache/images");
-        fs::read_dir(images).expect("the cache").count()
-    }
-
     fn command(&self, args: &[&str]) -> Command {
         let mut command = xtask(args);
         command
@@ -81,6 +75,12 @@ impl Machine {
             .env("E2E_DOUBLE_BIN", self.dir.path().join("binary"))
             .env_remove("KIND_NODE_IMAGE")
             .env_remove("POSTGRES_IMAGE");
+        if self.has("prepares") {
+            command.env("E2E_PREPARED_NODE", "always");
+        }
+        if self.has("names-its-node") {
+            command.env("KIND_NODE_IMAGE", "node:1");
+        }
         command
     }
 
@@ -103,6 +103,29 @@ impl Machine {
             .expect("the tool starts");
         within("the run comes to the step", || self.has("hanging"));
         child
+    }
+
+    /// The image that each cluster was made from; none for kind's own.
+    fn nodes(&self) -> Vec<Option<String>> {
+        let calls = self.tools.calls();
+        let creates = calls
+            .iter()
+            .filter(|call| call[1..3] == ["create", "cluster"]);
+        creates
+            .map(|call| {
+                let at = call.iter().position(|word| word == "--image")?;
+                call.get(at + 1).cloned()
+            })
+            .collect()
+    }
+
+    /// A run until its objects are applied, ended there by a person.
+    fn run_to_apply(&self) {
+        let mut child = self.hanging_at("apply");
+        send(&child, Signal::SIGINT);
+        child.wait().expect("the tool ends");
+        fs::remove_file(self.dir.path().join("hanging")).expect("it was held");
+        self.assert_clean();
     }
 
     /// The processes that this machine's tools started and that still run.
@@ -133,6 +156,11 @@ impl Machine {
     fn assert_clean(&self) {
         assert!(!self.has("node"), "the cluster is still there");
         assert!(!self.has("volume"), "the cluster's volume is still there");
+        assert!(!self.has("filler"), "a container is still there");
+        assert!(
+            self.has("prepared") || !self.has("shared"),
+            "the volume of a half-made node is still there"
+        );
         assert_eq!(self.processes(), Vec::<String>::new());
         let states: Vec<_> = left_states(&self.dir.path().join("target/e2e"));
         assert_eq!(
@@ -297,33 +325,71 @@ fn an_image_that_no_registry_has_is_told_with_the_variable_that_names_it() {
 }
 
 #[test]
-fn an_image_is_packed_by_the_first_run_and_used_again_by_the_next() {
+fn a_node_image_is_prepared_by_the_first_run_and_used_again_by_the_next() {
     let machine = Machine::new();
-    for _ in 0..2 {
-        let mut child = machine.hanging_at("apply");
-        send(&child, Signal::SIGINT);
-        child.wait().expect("the tool ends");
-        fs::remove_file(machine.dir.path().join("hanging")).expect("it was held");
-        machine.assert_clean();
-    }
+    machine.write("prepares", "");
+    machine.write("names-its-node", "");
+    machine.run_to_apply();
+    machine.run_to_apply();
+    let nodes = machine.nodes();
+    assert!(
+        matches!(&nodes[..], [Some(first), Some(second)] if first == second && first.starts_with("localhost/kubernaut-node:")),
+        "{nodes:?}"
+    );
     let calls = machine.tools.calls();
-    let saves = calls.iter().filter(|call| call[1] == "save").count();
-    assert_eq!(saves, 1, "Docker wrote it out once");
-    assert_eq!(machine.archives(), 1, "one archive, and nothing half made");
+    let commits = calls.iter().filter(|call| call[1] == "commit").count();
+    assert_eq!(commits, 1);
+    let config = fs::read_to_string(machine.dir.path().join("config")).expect("kind was given one");
+    let shared = machine.dir.path().join("shared");
+    assert!(config.contains(&shared.display().to_string()), "{config}");
 }
 
 #[test]
-fn an_archive_that_the_node_refuses_is_made_anew_by_the_next_run() {
+fn kinds_own_node_image_is_prepared_once_a_cluster_has_shown_which_it_is() {
     let machine = Machine::new();
-    machine.write("torn", "");
-    let (code, stderr) = machine.run(&["up", "workflowexecution", "--target", "kind"]);
-    assert_eq!(code, 4);
+    machine.write("prepares", "");
+    machine.run_to_apply();
+    machine.run_to_apply();
+    let nodes = machine.nodes();
+    assert!(matches!(&nodes[..], [None, Some(_)]), "{nodes:?}");
+    let calls = machine.tools.calls();
+    let filled =
+        |call: &&Vec<String>| call[1] == "run" && call.contains(&"kindest/node:v9".to_owned());
+    assert!(calls.iter().any(|call| filled(&call)), "{calls:?}");
+}
+
+#[test]
+fn a_run_whose_node_cannot_be_prepared_goes_on_with_kinds_own_and_says_why() {
+    let machine = Machine::new();
+    machine.write("prepares", "");
+    machine.write("names-its-node", "");
+    machine.write("unfit", "");
+    machine.write("broken", "");
+    let (_, stderr) = machine.run(&["up", "workflowexecution", "--target", "kind"]);
     assert!(
-        stderr.contains("load PostgreSQL image") && stderr.contains("unexpected EOF"),
+        stderr.contains("no overlayfs here") && stderr.contains("E2E_PREPARED_NODE=never"),
         "{stderr}"
     );
-    assert_eq!(machine.archives(), 0);
+    assert_eq!(machine.nodes(), [Some("node:1".to_owned())]);
     machine.assert_clean();
+}
+
+#[test]
+fn a_node_that_was_half_made_when_its_run_ended_is_removed() {
+    for signal in [Signal::SIGINT, Signal::SIGKILL] {
+        let machine = Machine::new();
+        machine.write("prepares", "");
+        machine.write("names-its-node", "");
+        let mut child = machine.hanging_at("fill");
+        assert!(machine.has("filler") && machine.has("shared"));
+        send(&child, signal);
+        child.wait().expect("the tool ends");
+        if signal == Signal::SIGKILL {
+            let (code, stderr) = machine.run(&["reap"]);
+            assert_eq!(code, 0, "{stderr}");
+        }
+        machine.assert_clean();
+    }
 }
 
 #[test]

@@ -12,7 +12,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
-/// A target directory of its own with one run in it.
+/// A target directory of its own with one run in it, whose node is kind's own unless it says otherwise.
 struct Machine(tempfile::TempDir);
 
 impl Machine {
@@ -32,7 +32,8 @@ impl Machine {
         command
             .args(args)
             .env("CARGO_TARGET_DIR", self.0.path())
-            .env("E2E_DATASTORAGE_BIN", self.binary());
+            .env("E2E_DATASTORAGE_BIN", self.binary())
+            .env("E2E_PREPARED_NODE", "never");
         command
     }
 
@@ -42,8 +43,14 @@ impl Machine {
 
     /// Starts a run and returns it once the stage has begun.
     fn run_until(&self, stage: &str) -> Child {
+        self.until(
+            stage,
+            self.command(&["up", "workflowexecution", "--target", "kind"]),
+        )
+    }
+
+    fn until(&self, stage: &str, mut command: Command) -> Child {
         let log = fs::File::create(self.0.path().join("log")).expect("a log");
-        let mut command = self.command(&["up", "workflowexecution", "--target", "kind"]);
         let mut child = command
             .stdout(Stdio::null())
             .stderr(log)
@@ -268,6 +275,115 @@ fn a_run_killed_at_any_stage_is_removed_by_reap() {
         }
     }
     assert_eq!(networks("after"), before);
+}
+
+/// An image of PostgreSQL's content under a name of its own, so that no node was prepared for it; dropped, all that was is removed.
+struct Unprepared(String);
+
+impl Unprepared {
+    fn new() -> Self {
+        let known = std::env::var("POSTGRES_IMAGE");
+        let known = known.unwrap_or_else(|_| "postgres:16-alpine".to_owned());
+        let name = format!("localhost/postgres-of-a-test:{}", std::process::id());
+        docker(&["tag", &known, &name]);
+        Self(name)
+    }
+
+    /// Volumes and images of prepared nodes, and containers that make one.
+    fn nodes() -> [Vec<String>; 3] {
+        [
+            docker(&[
+                "volume",
+                "ls",
+                "--quiet",
+                "--filter",
+                "name=kubernaut-node-",
+            ]),
+            docker(&["image", "ls", "--quiet", "localhost/kubernaut-node"]),
+            docker(&["ps", "--all", "--quiet", "--filter", "name=kubernaut-node-"]),
+        ]
+    }
+
+    /// A run of this image that prepares a node.
+    fn run_until(&self, machine: &Machine, stage: &str) -> Child {
+        let mut command = machine.command(&["up", "workflowexecution", "--target", "kind"]);
+        command
+            .env("POSTGRES_IMAGE", &self.0)
+            .env("E2E_PREPARED_NODE", "always");
+        machine.until(stage, command)
+    }
+
+    /// Kills a run, and has what it left removed.
+    fn kill_and_reap(machine: &Machine, mut child: Child) {
+        child.kill().expect("the tool runs");
+        child.wait().expect("the tool ends");
+        let reaped = machine.command(&["reap"]).output();
+        assert!(reaped.expect("the tool starts").status.success());
+        assert_eq!(processes(&machine.run()), Vec::<String>::new());
+        assert_eq!(machine.states(), Vec::<Value>::new());
+    }
+}
+
+impl Drop for Unprepared {
+    fn drop(&mut self) {
+        drop(
+            Command::new("docker")
+                .args(["image", "rm", &self.0])
+                .output(),
+        );
+    }
+}
+
+#[test]
+fn a_node_is_prepared_once_and_one_whose_run_was_killed_is_removed() {
+    let image = Unprepared::new();
+    let before = Unprepared::nodes();
+
+    let machine = Machine::new();
+    let child = image.run_until(&machine, "prepare node image");
+    let began = Instant::now();
+    while Unprepared::nodes()[2] == before[2] {
+        assert!(
+            began.elapsed() < Duration::from_mins(1),
+            "no container makes it: {}",
+            machine.log()
+        );
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    Unprepared::kill_and_reap(&machine, child);
+    assert_eq!(Unprepared::nodes(), before, "a half-made node is removed");
+
+    let machine = Machine::new();
+    let child = image.run_until(&machine, "migrate");
+    let said = machine.log();
+    assert!(
+        said.contains("for this and later runs") && said.contains("is in the node already"),
+        "{said}"
+    );
+    Unprepared::kill_and_reap(&machine, child);
+    let [volumes, images, fillers] = Unprepared::nodes();
+    assert_eq!(fillers, before[2]);
+    let new = |now: &[String], before: &[String]| -> Vec<String> {
+        now.iter()
+            .filter(|one| !before.contains(one))
+            .cloned()
+            .collect()
+    };
+    let (volume, made) = (new(&volumes, &before[0]), new(&images, &before[1]));
+    assert_eq!((volume.len(), made.len()), (1, 1), "it outlives its run");
+
+    let machine = Machine::new();
+    let child = image.run_until(&machine, "create cluster");
+    assert!(machine.log().contains("is there"), "{}", machine.log());
+    Unprepared::kill_and_reap(&machine, child);
+
+    // Its volume is named as its image is tagged; other tests may be using others.
+    docker(&[
+        "image",
+        "rm",
+        &volume[0].replace("kubernaut-node-", "localhost/kubernaut-node:"),
+    ]);
+    docker(&["volume", "rm", &volume[0]]);
 }
 
 #[test]

@@ -6,20 +6,35 @@ case "$*" in
   info*) [ ! -e "$FAKE_STATE/dead" ] || { echo "Cannot connect to the Docker daemon" >&2; exit 1; }
     cat "$FAKE_STATE/info.json" 2>/dev/null || echo '{"ServerVersion":"99.0","Driver":"overlay2","CgroupVersion":"2"}' ;;
   "image ls"*) ;;
+  # A prepared node: the file "filler" is the container that makes it, "shared" its volume, "prepared" its image.
+  "image inspect"*localhost/kubernaut-node*) [ -e "$FAKE_STATE/prepared" ] && echo sha256:feedfeedfeed ;;
+  "volume inspect"*) [ -e "$FAKE_STATE/shared" ] && echo "$FAKE_STATE/shared" ;;
+  run*--interactive*)
+    touch "$FAKE_STATE/filler" "$FAKE_STATE/shared"; pause fill
+    cat > "$FAKE_STATE/filled"; [ ! -e "$FAKE_STATE/unfit" ] || { echo "containerd: no overlayfs here" >&2; exit 1; } ;;
+  run*) ;;
+  commit*) echo sha256:feedfeedfeed ;;
+  tag*) touch "$FAKE_STATE/prepared" ;;
+  "rm --force"*) rm -f "$FAKE_STATE/filler" ;;
+  "volume rm"*kubernaut-node*) rm -f "$FAKE_STATE/shared" ;;
+  ps*kubernaut-node*) [ ! -e "$FAKE_STATE/filler" ] || echo 0123456789ab ;;
+  "image inspect"*Config.Entrypoint*) echo '["/usr/local/bin/entrypoint","/sbin/init"]' ;;
+  "image inspect"*Config.Cmd*) echo null ;;
+  inspect*Config.Image*) echo kindest/node:v9 ;;
   "image inspect"*missing*) echo "no such image" >&2; exit 1 ;;
   "image inspect"*) echo sha256:0123456789ab ;;
   pull*) echo "manifest unknown" >&2; exit 1 ;;
   save*)
     pause save
-    mkdir -p "$FAKE_STATE/saved"; cd "$FAKE_STATE/saved"; echo layer > layer.tar; echo '{}' > config.json
-    echo '[{"Config":"config.json","RepoTags":["postgres:16-alpine"],"Layers":["layer.tar"]}]' > manifest.json
-    tar cf - layer.tar config.json manifest.json ;;
-  *"images import"*)
+    mkdir -p "$FAKE_STATE/saved"; cd "$FAKE_STATE/saved"
+    echo '[{"RepoTags":["postgres:16-alpine"]}]' > manifest.json
+    tar cf - manifest.json ;;
+  *"images import"* | *"import \"$@\""*)
     node || exit 1
-    case "$*" in */kubernaut/images/*) [ ! -e "$FAKE_STATE/torn" ] || { echo "unexpected EOF" >&2; exit 1; } ;; esac
-    # A file of this machine stands for what the node sees of it; a run's own image comes as bytes. Both name themselves.
-    { tar xOf - manifest.json; echo; } | sed -n 's/.*"RepoTags":\["\([^]]*\)"\].*/\1/p' | sed 's/","/\n/g' |
+    # An archive names its image; an image of the host gets a second name, the last argument.
+    { tar xOf - manifest.json; echo; } | sed -n 's/.*"RepoTags":\["\([^"]*\)"\].*/\1/p' |
       sed 's#^postgres:#docker.io/library/&#' >> "$FAKE_STATE/images"
+    for name in "$@"; do :; done; echo "$name" >> "$FAKE_STATE/images"
     [ -e "$FAKE_STATE/deaf" ] || cat "$FAKE_STATE/images" ;;
   *"images list --quiet") node || exit 1; [ -e "$FAKE_STATE/deaf" ] || cat "$FAKE_STATE/images" 2>/dev/null || true ;;
   inspect*Ports*) cat "$FAKE_STATE/ports.json" ;;

@@ -4,7 +4,7 @@ case "$*" in
   *"version --client"*) echo '{"clientVersion":{"gitVersion":"v1.34.1"}}' ;;
   *apply*) cat > /dev/null; pause apply ;;
   *--all-namespaces*) sleep 600 ;;
-  *"app=postgres --watch "*) pause watch; cat "$FAKE_STATE/watch"; sleep 600 ;;
+  *"app=postgres,"*"--watch "*) pause watch; cat "$FAKE_STATE/watch"; sleep 600 ;;
   *"--watch "*) sleep 600 ;;
   *logs*--previous*) exit 1 ;;
   *logs*) echo "FATAL: configuration file is broken" ;;
