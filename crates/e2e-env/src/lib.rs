@@ -33,7 +33,7 @@ pub const EVIDENCE_DIR: &str = "E2E_EVIDENCE_DIR";
 pub const POSTGRES_BIN: &str = "E2E_POSTGRES_BIN";
 /// Directory for downloads and prepared data that outlive a run.
 pub const CACHE_DIR: &str = "E2E_CACHE_DIR";
-/// Whether a node image that holds PostgreSQL's is made where there is none: `always`, `never`, or, without it, where `CI` is not set.
+/// `never`: clusters are made from kind's own node image, and not from one that holds PostgreSQL's.
 pub const PREPARED_NODE: &str = "E2E_PREPARED_NODE";
 /// Path of a ready Data Storage binary, instead of a build (D4).
 pub const DATASTORAGE_BIN: &str = "E2E_DATASTORAGE_BIN";

@@ -12,7 +12,7 @@ use crate::health::Health;
 use crate::image::fingerprint;
 use crate::lifecycle::session::{DATABASE, Level, Session};
 use crate::lifecycle::tenant::Tenant;
-use crate::lifecycle::{nodes, own};
+use crate::lifecycle::{own, release};
 use crate::manifest::{self, Manifest};
 use crate::process::Door;
 use crate::service::{Component, Policy};
@@ -248,9 +248,6 @@ pub fn create_cluster(session: &Session, deadline: Duration) -> Result<String, F
     session.made_from(Level::Cluster, None, &cluster_fingerprint(door)?)?;
     publish(session, &name)?;
     watch_cluster(session)?;
-    if image.is_none() {
-        nodes::remember(door, &name);
-    }
     Ok(format!("{name}{}{why}", leased(session)?))
 }
 
@@ -581,20 +578,33 @@ struct Pods<'a> {
 const FOLLOW: &str =
     "for _ in $(seq 50); do \"$@\" 2>/dev/null && exit; sleep 0.1; done; exec \"$@\"";
 
+/// The variable that a follower carries: whose log it follows.
+const FOLLOWS: &str = "E2E_FOLLOWS";
+
 /// Waits until the pods of what was applied last are ready, or until `look`, asked once there is such a pod, says that they serve.
-/// Each one's log is followed from its start into a file, so that a pod which is gone when something fails has still spoken.
+/// Each one's log is followed from its start into a file, so that a pod which is gone when something fails has still spoken; what an
+/// earlier run left is not followed twice.
 fn await_pods(
     session: &Session,
     pods: &Pods<'_>,
     deadline: Duration,
-    look: impl FnMut() -> Result<bool, Failure>,
+    mut look: impl FnMut() -> Result<bool, Failure>,
 ) -> Result<String, Failure> {
+    let whose = format!("{}/{}/{}", session.run.id(), pods.namespace, pods.app);
+    let followed = session.uses_again(pods.level.0, pods.level.1)
+        && !release::processes_with(&release::mark(FOLLOWS, &whose)).is_empty();
+    if followed && look()? {
+        return Ok(pods.app.to_owned());
+    }
     let kubectl = kubectl(session, pods.namespace);
     let log = pods.dir.join(format!("{}.log", pods.app));
     let follow = |pod: &str| {
         let logs = ["logs", "--follow", "--all-containers", "--tail", "-1", pod];
-        // Without a follower the log is still read when something fails.
-        drop(kubectl.cmd().args(logs).in_shell(FOLLOW).spawn(&log));
+        if !followed {
+            let process = kubectl.cmd().args(logs).in_shell(FOLLOW);
+            // Without it the log is still read when something fails.
+            drop(process.env(FOLLOWS, &whose).spawn(&log));
+        }
     };
     let made_from = session.content(pods.level.0, pods.level.1);
     let selector = format!("app={},{MADE_FROM}={made_from}", pods.app);

@@ -22,7 +22,7 @@ use crate::tools::{docker, kind};
 
 /// The name of the images, without their tag, which is the key.
 const REPOSITORY: &str = "localhost/kubernaut-node";
-/// The directory of the user's cache that holds locks, and what was learnt about kind.
+/// The directory of the user's cache that holds the locks.
 const DIRECTORY: &str = "nodes";
 /// How long one that no cluster uses is kept once another pair of images is used.
 const UNUSED: Duration = Duration::from_hours(7 * 24);
@@ -49,24 +49,18 @@ pub enum Decision {
     Plain(&'static str),
 }
 
-/// Decides without changing anything. One that is there is used, also where none would be made.
+/// Decides without changing anything.
 pub fn decide(door: &Door) -> Decision {
-    let wanted = std::env::var(e2e_env::PREPARED_NODE).unwrap_or_default();
-    if wanted == "never" {
+    if std::env::var(e2e_env::PREPARED_NODE).is_ok_and(|wanted| wanted == "never") {
         return Decision::Plain("E2E_PREPARED_NODE is never");
     }
-    let Some(base) = node_image().or_else(|| remembered(door)) else {
-        return Decision::Plain("kind's own is not known before its first cluster");
+    let Some(base) = node_image().or_else(|| kind::default_image(door)) else {
+        return Decision::Plain("it does not say which, and KIND_NODE_IMAGE names none");
     };
-    if let Some(node) = key(door, &base).and_then(|key| find(door, &key)) {
-        return Decision::Ready(node);
+    match key(door, &base).and_then(|key| find(door, &key)) {
+        Some(node) => Decision::Ready(node),
+        None => Decision::Make(base),
     }
-    // A machine that is thrown away does not get back what making one costs.
-    let ci = std::env::var_os("CI").is_some_and(|ci| !ci.is_empty());
-    if ci && wanted != "always" {
-        return Decision::Plain("CI is set and E2E_PREPARED_NODE is not always");
-    }
-    Decision::Make(base)
 }
 
 impl Decision {
@@ -292,26 +286,4 @@ fn evict(door: &Door, keep: &str) {
             docker::remove_volumes(door, &[name(&key)]);
         }
     }
-}
-
-/// The node image that this version of kind takes by itself, once a cluster has shown it.
-fn remembered(door: &Door) -> Option<String> {
-    std::fs::read_to_string(memory(door)?).ok()
-}
-
-/// Keeps the node image that kind has taken by itself for this cluster.
-pub fn remember(door: &Door, cluster: &str) {
-    let image = docker::image_of(door, &kind::node(cluster));
-    // Without it the next run is as this one.
-    if let (Some(image), Some(path)) = (image, memory(door))
-        && embedded_postgres::own_cache_directory(DIRECTORY).is_ok()
-    {
-        drop(crate::state::write_private(&path, image.as_bytes()));
-    }
-}
-
-fn memory(door: &Door) -> Option<PathBuf> {
-    let version = kind::version(door).ok()?;
-    let directory = embedded_postgres::cache_directory().join(DIRECTORY);
-    Some(directory.join(format!("kind-{version}")))
 }

@@ -213,7 +213,7 @@ fn has_threads(pid: i32) -> bool {
 }
 
 /// The processes that carry a variable, grandchildren included (proc(5), environ).
-fn processes_with(mark: &str) -> Vec<i32> {
+pub fn processes_with(mark: &str) -> Vec<i32> {
     let own = i32::try_from(std::process::id()).unwrap_or_default();
     let pids = std::fs::read_dir("/proc").into_iter().flatten().flatten();
     pids.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok())

@@ -57,6 +57,8 @@ pub struct Made {
     pub streamed: Mutex<BTreeSet<String>>,
     /// Whether a kept cluster is used again.
     pub stands: OnceLock<bool>,
+    /// The levels that this run has made, by their names in the state file.
+    pub levels: Mutex<BTreeSet<String>>,
     /// The prepared node image that the cluster is made from, if there is one.
     pub node: OnceLock<Node>,
 }
@@ -245,6 +247,13 @@ impl Session {
             .is_some_and(|made_from| made_from == fingerprint)
     }
 
+    /// Whether this run uses a level as an earlier one has left it.
+    pub fn uses_again(&self, level: Level, whose: Option<&Tenant>) -> bool {
+        let made = self.made.levels.lock();
+        let made = made.unwrap_or_else(PoisonError::into_inner);
+        !made.contains(&key(level, whose))
+    }
+
     /// What a level has been made from last.
     pub fn content(&self, level: Level, whose: Option<&Tenant>) -> String {
         let known = self.run.state().fingerprints;
@@ -272,10 +281,15 @@ impl Session {
         whose: Option<&Tenant>,
         fingerprint: &str,
     ) -> Result<(), Failure> {
+        let key = key(level, whose);
+        let mut made = self
+            .made
+            .levels
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        made.insert(key.clone());
         let record = |state: &mut crate::state::State| {
-            state
-                .fingerprints
-                .insert(key(level, whose), fingerprint.to_owned());
+            state.fingerprints.insert(key, fingerprint.to_owned());
         };
         self.run.update(record).map_err(Failure::setup)
     }

@@ -307,12 +307,6 @@ pub fn remove_unused_image(door: &Door, image: &str) -> bool {
     remove.read().is_ok()
 }
 
-/// The name of the image that a container was made from.
-pub fn image_of(door: &Door, container: &str) -> Option<String> {
-    let inspect = ["inspect", "--format", "{{.Config.Image}}", container];
-    door.cmd("docker").args(inspect).read().ok()
-}
-
 /// Where a volume lies for the daemon.
 pub fn volume_directory(door: &Door, volume: &str) -> Result<PathBuf, Error> {
     let inspect = ["volume", "inspect", "--format", "{{.Mountpoint}}", volume];

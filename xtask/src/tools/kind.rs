@@ -25,6 +25,15 @@ pub fn version(door: &Door) -> Result<String, Error> {
         .read()
 }
 
+/// The node image that this kind takes by itself. No command of it tells; its program holds the name, by digest.
+pub fn default_image(door: &Door) -> Option<String> {
+    let name = "kindest/node:v[0-9.]+@sha256:[0-9a-f]{64}";
+    let search = ["--text", "--only-matching", "--extended-regexp", name];
+    let program = which::which("kind").ok()?;
+    let found = door.cmd("grep").args(search).arg(program).read().ok()?;
+    found.lines().next().map(str::to_owned)
+}
+
 /// Where prepared nodes see what they share.
 pub const SHARED: &str = "/kubernaut/node";
 

@@ -309,7 +309,7 @@ impl Unprepared {
         let mut command = machine.command(&["up", "workflowexecution", "--target", "kind"]);
         command
             .env("POSTGRES_IMAGE", &self.0)
-            .env("E2E_PREPARED_NODE", "always");
+            .env_remove("E2E_PREPARED_NODE");
         machine.until(stage, command)
     }
 
@@ -491,6 +491,24 @@ fn a_cluster_is_diagnosed_by_its_kubeconfig_and_the_repair_that_is_printed_runs_
     };
     let (code, stdout, said) = tool(&["up", "looked", "--target", "kind"]);
     assert_eq!(code, Some(0), "{said}");
+    let run = stdout
+        .lines()
+        .find_map(|line| line.strip_prefix("E2E_RUN="));
+    let followed = || {
+        let mut all = processes(run.expect("the run's identity"));
+        all.retain(|line| line.starts_with("kubectl") && line.contains("logs --follow"));
+        all.sort();
+        all
+    };
+    let first = followed();
+    assert_eq!(first.len(), 2, "PostgreSQL's and Data Storage's: {first:?}");
+    let (code, _, said) = tool(&["up", "looked", "--target", "kind"]);
+    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(
+        followed(),
+        first,
+        "what is used again is not followed twice"
+    );
     let kubeconfig = stdout
         .lines()
         .find_map(|line| line.strip_prefix("KUBECONFIG="))

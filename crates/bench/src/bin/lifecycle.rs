@@ -105,11 +105,6 @@ fn kind(tool: &Path, runs: usize, rows: &mut Vec<Row>) -> anyhow::Result<()> {
     settle();
     let first = up(tool, "kind", &["--fresh"], None)?;
     run(Command::new(tool).arg("down"))?;
-    if std::env::var_os("KIND_NODE_IMAGE").is_none() {
-        // Kind's own node image was not known before that cluster.
-        up(tool, "kind", &["--fresh"], None)?;
-        run(Command::new(tool).arg("down"))?;
-    }
     rows.push(Row {
         what: "kind: this tool, first of all",
         seconds: first,
@@ -184,8 +179,7 @@ fn up(
     let mut command = Command::new(tool);
     command
         .args(["up", "workflowexecution", "--target", target])
-        .args(flags)
-        .env("E2E_PREPARED_NODE", "always");
+        .args(flags);
     if let Some(path) = datastorage {
         command.env("E2E_DATASTORAGE_BIN", path);
     }

@@ -20,7 +20,6 @@ case "$*" in
   ps*kubernaut-node*) [ ! -e "$FAKE_STATE/filler" ] || echo 0123456789ab ;;
   "image inspect"*Config.Entrypoint*) echo '["/usr/local/bin/entrypoint","/sbin/init"]' ;;
   "image inspect"*Config.Cmd*) echo null ;;
-  inspect*Config.Image*) echo kindest/node:v9 ;;
   "image inspect"*missing*) echo "no such image" >&2; exit 1 ;;
   "image inspect"*) echo sha256:0123456789ab ;;
   pull*) echo "manifest unknown" >&2; exit 1 ;;

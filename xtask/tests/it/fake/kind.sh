@@ -1,3 +1,4 @@
+# Its own node image is kindest/node:v9.0.0@sha256:0123456789012345678901234567890123456789012345678901234567890123
 # kind as far as the tool uses it: a cluster is the file "node", its volume the file "volume".
 pause() { [ "$(cat "$FAKE_STATE/hang" 2>/dev/null)" = "$1" ] || return 0; touch "$FAKE_STATE/hanging"; sleep 600; }
 case "$1 $2" in
