@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use nix::unistd::getuid;
 
 use crate::exit::{Exit, Failure};
 use crate::image::fingerprint;
@@ -118,8 +119,10 @@ fn key(door: &Door, base: &str) -> Option<String> {
     Some(key_of(&node, &docker::image_id(door, &postgres_image())?))
 }
 
+/// Two users of one daemon have their own: the lock is in the cache of one.
 fn key_of(node: &str, postgres: &str) -> String {
-    let parts = [node, postgres, &postgres_image(), &script()];
+    let user = getuid().to_string();
+    let parts = [node, postgres, &postgres_image(), &script(), &user];
     fingerprint(&parts)[..12].to_owned()
 }
 
@@ -130,6 +133,11 @@ fn name(key: &str) -> String {
 
 fn image_of(key: &str) -> String {
     format!("{REPOSITORY}:{key}")
+}
+
+/// What the image is called before it is known to be whole.
+fn part_of(key: &str) -> String {
+    format!("{REPOSITORY}:{key}.part")
 }
 
 /// What is whole has its image's name, which it gets last.
@@ -252,13 +260,15 @@ fn build(
     docker::run(door, &options, base, &script(), &[&image, &content])
         .deadline(deadline)
         .read_from(&docker::save(door, &image))?;
-    let id = docker::commit(door, &name, base)?;
+    let (part, image) = (part_of(key), image_of(key));
+    docker::commit(door, &name, base, &part)?;
     docker::remove_container(door, &name)?;
     let directory = docker::volume_directory(door, &name)?;
     let mount = format!("{}:{SHARED}:ro", directory.display());
-    docker::run(door, &["--rm", "--volume", &mount], &id, CHECK, &[]).read()?;
-    let image = image_of(key);
-    docker::tag(door, &id, &image)?;
+    let options = ["--rm", "--privileged", "--volume", &mount];
+    docker::run(door, &options, &part, CHECK, &[]).read()?;
+    docker::tag(door, &part, &image)?;
+    docker::remove_unused_image(door, &part);
     Ok(Node { image, directory })
 }
 
@@ -272,6 +282,7 @@ pub fn discard(door: &Door, key: &str) -> Result<(), String> {
     release::until_gone(door, &name, release::SETTLED, || {
         docker::remove_container(door, &name)
     })?;
+    docker::remove_unused_image(door, &part_of(key));
     docker::remove_volumes(door, &[name]);
     Ok(())
 }

@@ -266,8 +266,8 @@ pub fn run(door: &Door, options: &[&str], image: &str, script: &str, args: &[&st
         .args(args)
 }
 
-/// Makes an image of what a container has changed, which starts as the image `like` does, and returns its id.
-pub fn commit(door: &Door, container: &str, like: &str) -> Result<String, Error> {
+/// Makes an image of what a container has changed, which starts as the image `like` does.
+pub fn commit(door: &Door, container: &str, like: &str, name: &str) -> Result<(), Error> {
     let starts = |part: &str| {
         let format = format!("{{{{json .Config.{part}}}}}");
         let inspect = ["image", "inspect", "--format", &format, like];
@@ -278,7 +278,7 @@ pub fn commit(door: &Door, container: &str, like: &str) -> Result<String, Error>
     let (entrypoint, command) = (starts("Entrypoint")?, starts("Cmd")?);
     let changes = ["--change", &entrypoint, "--change", &command];
     let commit = door.cmd("docker").arg("commit").args(changes);
-    commit.arg(container).read()
+    commit.args([container, name]).read().map(drop)
 }
 
 /// Names an image.
@@ -301,7 +301,7 @@ pub fn created(door: &Door, image: &str) -> Option<Timestamp> {
     created.parse().ok()
 }
 
-/// Removes an image unless a container is made from it.
+/// Removes an image's name, and the image with its last one, unless a container is made from it.
 pub fn remove_unused_image(door: &Door, image: &str) -> bool {
     let remove = door.cmd("docker").args(["image", "rm", image]);
     remove.read().is_ok()

@@ -15,6 +15,7 @@ case "$*" in
   run*) ;;
   commit*) echo sha256:feedfeedfeed ;;
   tag*) touch "$FAKE_STATE/prepared" ;;
+  "image rm"*) ;;
   "rm --force"*) rm -f "$FAKE_STATE/filler" ;;
   "volume rm"*kubernaut-node*) rm -f "$FAKE_STATE/shared" ;;
   ps*kubernaut-node*) [ ! -e "$FAKE_STATE/filler" ] || echo 0123456789ab ;;
