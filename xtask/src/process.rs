@@ -239,6 +239,9 @@ impl Cmd {
             program: self.program.to_string_lossy().into_owned(),
         })?;
         let mut expression = duct::cmd(program, &self.args);
+        for (name, _) in std::env::vars_os().filter(|(name, _)| is_of_our_package(name)) {
+            expression = expression.env_remove(name);
+        }
         for (name, value) in &self.envs {
             expression = expression.env(name, value);
         }
@@ -503,6 +506,13 @@ fn overdue(
     })
 }
 
+/// What `cargo run` tells this tool of its own package. A cargo that it starts would take a change of it for one of what it builds
+/// (build scripts name such variables), and compile for minutes whenever the tool is started the other way.
+fn is_of_our_package(name: &OsStr) -> bool {
+    let name = name.to_string_lossy();
+    name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")
+}
+
 /// What a command printed, without its last line break, if it succeeded.
 fn text(line: &str, output: &Output) -> Result<String, Error> {
     if output.status.success() {
@@ -558,6 +568,15 @@ mod tests {
             error.to_string(),
             "`sh -c echo why >&2; exit 3` ended with exit 3\n    why"
         );
+    }
+
+    #[test]
+    fn a_command_is_not_told_of_the_package_that_this_tool_is() {
+        // `cargo test` sets them for this very test.
+        assert!(std::env::var_os("CARGO_MANIFEST_DIR").is_some());
+        let told = door().cmd("env").read().unwrap();
+        assert!(!told.contains("CARGO_MANIFEST_DIR") && !told.contains("CARGO_PKG_NAME"));
+        assert!(told.contains("PATH="), "{told}");
     }
 
     #[test]
