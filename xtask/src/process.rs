@@ -151,6 +151,13 @@ impl Door {
         }
     }
 
+    /// Where a program lies.
+    pub fn find(program: impl AsRef<OsStr>) -> Result<PathBuf, Error> {
+        which::which(&program).map_err(|_| Error::NotFound {
+            program: program.as_ref().to_string_lossy().into_owned(),
+        })
+    }
+
     fn note(&self, command: &str, outcome: &str, took: Duration) {
         if let Some(log) = &self.log
             && let Ok(mut file) = log.lock()
@@ -235,10 +242,7 @@ impl Cmd {
 
     /// The command with its variables and its directory.
     fn plain(&self) -> Result<duct::Expression, Error> {
-        let program = which::which(&self.program).map_err(|_| Error::NotFound {
-            program: self.program.to_string_lossy().into_owned(),
-        })?;
-        let mut expression = duct::cmd(program, &self.args);
+        let mut expression = duct::cmd(Door::find(&self.program)?, &self.args);
         for (name, _) in std::env::vars_os().filter(|(name, _)| is_of_our_package(name)) {
             expression = expression.env_remove(name);
         }

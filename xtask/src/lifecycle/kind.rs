@@ -1,6 +1,7 @@
 //! The stages of a run in a Kind cluster.
 
 use std::net::TcpListener;
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -124,7 +125,7 @@ fn labels(session: &Session) -> [(&'static str, String); 3] {
     ]
 }
 
-/// Docker, kind and kubectl answer, and the service's ports are free where it insists on them.
+/// Docker and kind answer, kubectl is there, and the service's ports are free where it insists on them.
 pub fn preflight(session: &Session) -> Result<String, Failure> {
     let door = &session.door;
     let missing = |error: crate::process::Error, next: &str| {
@@ -139,13 +140,19 @@ pub fn preflight(session: &Session) -> Result<String, Failure> {
         }
         .next(next)
     };
-    let docker = docker::version(door)
-        .map_err(|error| missing(error, "start Docker, or run with --target local"))?;
-    let kind = kind::version(door)
-        .map_err(|error| missing(error, "install kind, or run with --target local"))?;
-    door.cmd("kubectl")
-        .args(["version", "--client", "--output", "json"])
-        .read()
+    let (docker, kind) = std::thread::scope(|scope| {
+        let docker = scope.spawn(|| docker::version(door));
+        let kind = kind::version(door);
+        (
+            docker.join().unwrap_or_else(|panic| resume_unwind(panic)),
+            kind,
+        )
+    });
+    let docker =
+        docker.map_err(|error| missing(error, "start Docker, or run with --target local"))?;
+    let kind = kind.map_err(|error| missing(error, "install kind, or run with --target local"))?;
+    // Only looked for: it takes as long to start as the other two together, and has no daemon that may be away.
+    Door::find("kubectl")
         .map_err(|error| missing(error, "install kubectl, or run with --target local"))?;
     wanted(session)?;
     Ok(format!("docker {docker}, kind {kind}"))

@@ -29,7 +29,7 @@ pub fn version(door: &Door) -> Result<String, Error> {
 pub fn default_image(door: &Door) -> Option<String> {
     let name = "kindest/node:v[0-9.]+@sha256:[0-9a-f]{64}";
     let search = ["--text", "--only-matching", "--extended-regexp", name];
-    let program = which::which("kind").ok()?;
+    let program = Door::find("kind").ok()?;
     let found = door.cmd("grep").args(search).arg(program).read().ok()?;
     found.lines().next().map(str::to_owned)
 }
