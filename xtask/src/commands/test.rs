@@ -294,7 +294,7 @@ fn plan(door: &Door, table: &Table, paths: &Paths, majors: &[u32]) -> anyhow::Re
 
 fn no_pgbouncer() -> Option<String> {
     // Debian keeps it where only administrators look.
-    let there = which::which("pgbouncer").is_ok() || Path::new("/usr/sbin/pgbouncer").exists();
+    let there = Door::find("pgbouncer").is_ok() || Path::new("/usr/sbin/pgbouncer").exists();
     (!there).then(|| "no pgbouncer is installed; Debian's package has that name".to_owned())
 }
 

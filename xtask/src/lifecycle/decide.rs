@@ -15,10 +15,12 @@ use crate::tools::{docker, kind as cluster};
 /// The decision on each level, as the lines behind a plan.
 pub fn table(door: &Door, kept: Option<&Run>, place: Place, services: &[Service]) -> String {
     let Some(run) = kept.filter(|run| run.state().target == place.word()) else {
-        return format!(
-            "nothing is kept for it: everything is made{}",
-            node(door, place, services)
-        );
+        let made = "nothing is kept for it: everything is made".to_owned();
+        let lines: Vec<_> = [made]
+            .into_iter()
+            .chain(node(door, place, services))
+            .collect();
+        return lines.join("\n");
     };
     let (state, mut stands) = (run.state(), true);
     let mut text = format!("{} is kept:\n", run.id());
@@ -86,21 +88,18 @@ pub fn table(door: &Door, kept: Option<&Run>, place: Place, services: &[Service]
         },
     );
     if !stands {
-        text.push_str(node(door, place, services).trim_start());
+        text.extend(node(door, place, services));
     }
     text
 }
 
 /// The decision on the node image of a cluster that is made.
-fn node(door: &Door, place: Place, services: &[Service]) -> String {
+fn node(door: &Door, place: Place, services: &[Service]) -> Option<String> {
     let wants = services
         .iter()
         .any(|service| service.has(Component::Postgres));
-    if place == Place::Kind && wants {
-        format!("\nnode image: {}", nodes::decide(door).describe())
-    } else {
-        String::new()
-    }
+    (place == Place::Kind && wants)
+        .then(|| format!("node image: {}", nodes::decide(door).describe()))
 }
 
 fn same(state: &State, level: Level, made_from: Option<&String>) -> bool {

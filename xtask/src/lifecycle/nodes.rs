@@ -13,7 +13,7 @@ use nix::unistd::getuid;
 
 use crate::exit::{Exit, Failure};
 use crate::image::fingerprint;
-use crate::lifecycle::kind::{self as cluster, node_image, postgres_image};
+use crate::lifecycle::kind::{node_image, postgres_image, stands};
 use crate::lifecycle::release;
 use crate::lifecycle::session::Session;
 use crate::process::{Door, Error};
@@ -77,17 +77,18 @@ impl Decision {
 
 /// Makes the node image that this run's cluster is to have, unless it is there. Where that does not work, the run goes on without.
 pub fn prepare(session: &Session, deadline: Duration) -> Result<String, Failure> {
-    if cluster::stands(session)? {
+    if stands(session)? {
         return Ok("none is needed: the cluster is used again".to_owned());
     }
-    let base = match decide(&session.door) {
+    let decision = decide(&session.door);
+    let told = decision.describe();
+    let base = match decision {
         Decision::Make(base) => base,
         Decision::Ready(node) => {
-            let told = format!("{} is there", node.image);
             session.made.node.get_or_init(|| node);
             return Ok(told);
         }
-        plain @ Decision::Plain(_) => return Ok(plain.describe()),
+        Decision::Plain(_) => return Ok(told),
     };
     let began = Instant::now();
     let (node, postgres) = (

@@ -200,14 +200,15 @@ pub fn save(door: &Door, image: &str) -> Cmd {
     save.deadline(Duration::from_mins(5))
 }
 
-/// The shell function `import NAME CONTENT`: imports an archive from standard input into containerd, and gives the image of that
-/// name, which people write with or without its registry, a further one.
+/// The shell function `import`: imports an archive from standard input into containerd. With `NAME CONTENT` it gives the image of
+/// that name, which people write with or without its registry, a further one.
 pub const IMPORT: &str = "\
 images() { ctr --namespace k8s.io images \"$@\"; }
 import() {
     images import - >&2 || return
+    [ $# -gt 0 ] || return 0
     for name in \"$1\" \"docker.io/$1\" \"docker.io/library/$1\"; do
-        if images tag --force \"$name\" \"$2\" 2>/dev/null >&2; then return; fi
+        if images tag --force \"$name\" \"$2\" >/dev/null 2>&1; then return; fi
     done
 }
 ";
@@ -220,21 +221,21 @@ pub fn load_into(
     image: &str,
     content: &str,
 ) -> Result<Vec<String>, Error> {
-    let script = format!("{IMPORT} import \"$@\"; exec ctr --namespace k8s.io images list --quiet");
-    let import = exec(door, node, &script).args([image, content]);
+    let import = importer(door, node).args([image, content]);
     names(import.read_from(&save(door, image)))
 }
 
 /// Imports an archive that is in memory, and returns the names of the node's images.
 pub fn import_bytes(door: &Door, node: &str, archive: Vec<u8>) -> Result<Vec<String>, Error> {
-    let script = "ctr --namespace k8s.io images import - >&2 && exec ctr --namespace k8s.io images list --quiet";
-    names(exec(door, node, script).stdin(archive).read())
+    names(importer(door, node).stdin(archive).read())
 }
 
-/// A script in a node that reads its standard input; its arguments follow.
-fn exec(door: &Door, node: &str, script: &str) -> Cmd {
+/// Imports what it reads into a node and lists what that has then; [`IMPORT`]'s arguments follow.
+fn importer(door: &Door, node: &str) -> Cmd {
+    let script = format!("{IMPORT}import \"$@\" && images list --quiet");
+    let exec = ["exec", "--interactive", node, "sh", "-c", &script, "sh"];
     door.cmd("docker")
-        .args(["exec", "--interactive", node, "sh", "-c", script, "import"])
+        .args(exec)
         .deadline(Duration::from_mins(5))
 }
 

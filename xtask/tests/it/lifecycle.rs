@@ -399,6 +399,19 @@ fn a_node_that_was_half_made_when_its_run_ended_is_removed() {
 }
 
 #[test]
+fn an_image_that_the_node_refuses_is_told_in_the_nodes_own_words() {
+    let machine = Machine::new();
+    machine.write("torn", "");
+    let (code, stderr) = machine.run(&["up", "workflowexecution", "--target", "kind"]);
+    assert_eq!(code, 4);
+    assert!(
+        stderr.contains("load PostgreSQL image") && stderr.contains("unexpected EOF"),
+        "{stderr}"
+    );
+    machine.assert_clean();
+}
+
+#[test]
 fn an_import_that_the_runtime_does_not_know_of_is_a_failure() {
     let machine = Machine::new();
     machine.write("deaf", "");
