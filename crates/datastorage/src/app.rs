@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use datastorage_api::DatabaseErrorKind;
+use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use uuid::Uuid;
@@ -26,13 +27,12 @@ const FOLD_EVERY: Duration = Duration::from_secs(2);
 /// How often partitions are made ahead (D25).
 const PARTITIONS_EVERY: Duration = Duration::from_hours(24);
 
-/// One instance: its settings, the store, the queue, the writer.
+/// One instance: its settings, the store, the queue.
 #[derive(Debug)]
 pub struct App {
     pub(crate) clock: Clock,
     pub(crate) store: Store,
     pub(crate) queue: Queue,
-    pub(crate) writer: Writer,
     pub(crate) availability: Availability,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) requirements: Requirements,
@@ -59,19 +59,17 @@ pub struct Tasks {
 impl App {
     /// Builds the instance and starts its tasks on the current runtime. Needs no database to be there.
     pub fn start(config: &Config, clock: Clock) -> anyhow::Result<(Arc<Self>, Tasks)> {
-        let store = Store::new(&config.database)?;
+        let store = Store::new(&config.database, config.server.workers)?;
         let queue = Queue::open(config.queue.clone());
         if let Some(unavailable) = queue.unavailable() {
             tracing::warn!(%unavailable, "writes get a 503 instead of a 202 while the database is away; make the directory writable");
         }
         let availability = Availability::default();
         let metrics = Arc::new(Metrics::new());
-        let (writer, lanes) = Writer::start(&store, &queue, &availability, &clock, &metrics);
         let app = Arc::new(Self {
             clock: clock.clone(),
             store: store.clone(),
             queue: queue.clone(),
-            writer,
             availability: availability.clone(),
             metrics,
             requirements: Requirements::of_profile(&config.profile)?,
@@ -101,7 +99,7 @@ impl App {
         Ok((
             app,
             Tasks {
-                lanes,
+                lanes: JoinSet::new(),
                 background,
                 stop,
             },
@@ -149,13 +147,20 @@ impl App {
 }
 
 impl Tasks {
+    /// Starts the lane of the worker with that number, from 0, on its runtime.
+    pub(crate) fn start_lane(&mut self, app: &App, worker: usize, runtime: &Handle) -> Writer {
+        let (writer, lane) = Writer::new(app, worker);
+        self.lanes.spawn_on(lane, runtime);
+        writer
+    }
+
     /// Ends the tasks after the last request was answered: lanes, then the drain, then queue and pool.
     pub async fn finish(mut self, app: Arc<App>) {
         let (store, queue) = (app.store.clone(), app.queue.clone());
         self.stop.send_replace(true);
-        // The lanes end when the app's writer, the last one, is gone.
         while self.background.join_next().await.is_some() {}
         drop(app);
+        // A lane ends when its last writer is gone.
         while self.lanes.join_next().await.is_some() {}
         queue.close();
         store.close();

@@ -1,17 +1,14 @@
 //! Request and response bodies: JSON, of bounded size and arrival time.
 
-use std::sync::Arc;
-
 use axum::body::{Body, Bytes, HttpBody};
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::http::HeaderValue;
 use axum::http::header::CONTENT_TYPE;
-use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use datastorage_api::ProblemType;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::Serialize;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::app::App;
 use crate::problem::Problem;
@@ -31,25 +28,18 @@ impl Budget {
     }
 }
 
-/// Middleware: holds the body's share of the [`Budget`] until the request is answered. A body that does not tell its length
-/// counts as the longest that is taken.
-pub(crate) async fn within_budget(
-    State(app): State<Arc<App>>,
-    request: Request,
-    next: Next,
-) -> Response {
-    let length = match request.body().size_hint().upper() {
-        Some(0) => return next.run(request).await,
+/// The body's share of the [`Budget`], to be held until the request is answered. A body that does not tell its length counts as
+/// the longest that is taken.
+pub(crate) async fn share<'a>(app: &'a App, body: &impl HttpBody) -> Option<SemaphorePermit<'a>> {
+    let length = match body.size_hint().upper() {
+        Some(0) => return None,
         Some(length) => usize::try_from(length)
             .unwrap_or(app.body_limit)
             .min(app.body_limit),
         None => app.body_limit,
     };
     // The request's own timeout bounds the wait; the semaphore is never closed.
-    let share = app.body_budget.0.acquire_many(kib(length)).await;
-    let response = next.run(request).await;
-    drop(share);
-    response
+    app.body_budget.0.acquire_many(kib(length)).await.ok()
 }
 
 /// Bytes in KiB, rounded up.

@@ -21,6 +21,5 @@ pub mod queue;
 mod router;
 pub mod server;
 pub mod store;
+mod workers;
 mod workflows;
-
-pub use router::router;

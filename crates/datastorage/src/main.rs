@@ -46,8 +46,8 @@ fn run() -> anyhow::Result<()> {
         );
     }
     let address_file = environment.get(ADDRESS_FILE).map(PathBuf::from);
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(config.server.workers)
+    // What serves has threads of its own; this one accepts connections and keeps house.
+    let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("cannot start the runtime")?;

@@ -1,11 +1,7 @@
 //! Turns problem details into responses.
 
-use std::sync::Arc;
-
-use axum::extract::{Request, State};
-use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
-use axum::http::{HeaderValue, StatusCode};
-use axum::middleware::Next;
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
+use axum::http::{HeaderValue, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use datastorage_api::{
     DEFAULT_PROBLEM_BASE, DatabaseErrorKind, FieldErrors, ProblemDetails, ProblemType,
@@ -141,13 +137,8 @@ impl IntoResponse for Problem {
     }
 }
 
-/// Middleware: writes the body of a problem, whose type and instance depend on settings and path.
-pub(crate) async fn finish(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
-    let uri = request.uri().clone();
-    let answer = tokio::time::timeout(app.request_timeout, next.run(request)).await;
-    let mut response = answer.unwrap_or_else(|_| {
-        Problem::unavailable("the request took too long; send it again").into_response()
-    });
+/// Writes the body of a problem, whose type and instance depend on settings and path.
+pub(crate) fn finish(app: &App, uri: &Uri, mut response: Response) -> Response {
     let Some(Problem(mut details)) = response.extensions_mut().remove::<Problem>() else {
         return response;
     };
@@ -156,6 +147,8 @@ pub(crate) async fn finish(State(app): State<Arc<App>>, request: Request, next: 
     }
     details.instance = Some(uri.path().to_owned());
     let (mut parts, _) = response.into_parts();
+    // The router's, of the body that was empty until now.
+    parts.headers.remove(CONTENT_LENGTH);
     parts.headers.insert(
         CONTENT_TYPE,
         HeaderValue::from_static(ProblemDetails::CONTENT_TYPE),

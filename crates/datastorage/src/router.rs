@@ -1,39 +1,100 @@
 //! The routes: every operation of the contract, and nothing else.
 
-use std::any::Any;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{FromRef, State};
 use axum::http::header::CONTENT_TYPE;
-use axum::http::{HeaderValue, Method, Uri};
-use axum::middleware::from_fn_with_state;
+use axum::http::{HeaderValue, Method, Request, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, patch, post};
 use datastorage_api::{ProblemType, paths};
-use tower_http::catch_panic::CatchPanicLayer;
+use futures_util::FutureExt as _;
+use hyper::body::Incoming;
+use tower::Service as _;
 
 use crate::app::App;
+use crate::audit::Writer;
 use crate::problem::{self, Problem};
 use crate::{audit, body, health, notifications, queue, workflows};
 
-/// The service as one router; binary and tests use the same.
-pub fn router(app: Arc<App>) -> Router {
-    routes()
-        .into_iter()
-        .fold(Router::new(), |router, (path, methods)| {
-            router.route(path, methods)
-        })
-        .fallback(not_found)
-        .method_not_allowed_fallback(method_not_allowed)
-        .layer(CatchPanicLayer::custom(panicked))
-        .layer(from_fn_with_state(Arc::clone(&app), body::within_budget))
-        .layer(from_fn_with_state(Arc::clone(&app), problem::finish))
-        .with_state(app)
+/// What answers a worker's requests.
+#[derive(Debug, Clone)]
+pub(crate) struct Service {
+    app: Arc<App>,
+    router: Router,
+}
+
+impl Service {
+    /// Audit events go to `writer`, the lane of the worker.
+    pub(crate) fn new(app: &Arc<App>, writer: Writer) -> Self {
+        let router = routes()
+            .into_iter()
+            .fold(Router::new(), |router, (path, methods)| {
+                router.route(path, methods)
+            })
+            .fallback(not_found)
+            .method_not_allowed_fallback(method_not_allowed)
+            .with_state(Shared {
+                app: Arc::clone(app),
+                writer,
+            });
+        Self {
+            app: Arc::clone(app),
+            router,
+        }
+    }
+
+    /// Answers a request, within the time for one. What every route needs stands around the router: its own layers are cloned
+    /// and boxed anew for each request, which cost as much as reading and checking an event.
+    pub(crate) async fn answer(self, request: Request<Incoming>) -> Response {
+        let uri = request.uri().clone();
+        let app = Arc::clone(&self.app);
+        let answer = tokio::time::timeout(app.request_timeout, self.route(request)).await;
+        let response = answer.unwrap_or_else(|_| {
+            Problem::unavailable("the request took too long; send it again").into_response()
+        });
+        problem::finish(&app, &uri, response)
+    }
+
+    /// Holds the body's share of memory until the request is answered.
+    async fn route(mut self, request: Request<Incoming>) -> Response {
+        let _share = body::share(&self.app, request.body()).await;
+        let answer = AssertUnwindSafe(self.router.call(request)).catch_unwind();
+        match answer.await {
+            Ok(Ok(response)) => response,
+            // The panic's own message went to stderr with its place; it may hold data, so the client gets none of it.
+            Err(_) => Problem::new(
+                ProblemType::InternalError,
+                "the server has a defect; its log says more",
+            )
+            .into_response(),
+        }
+    }
+}
+
+/// What handlers take their parts from.
+#[derive(Debug, Clone)]
+pub(crate) struct Shared {
+    app: Arc<App>,
+    writer: Writer,
+}
+
+impl FromRef<Shared> for Arc<App> {
+    fn from_ref(shared: &Shared) -> Self {
+        Self::clone(&shared.app)
+    }
+}
+
+impl FromRef<Shared> for Writer {
+    fn from_ref(shared: &Shared) -> Self {
+        shared.writer.clone()
+    }
 }
 
 /// Each path of the contract with its methods.
-fn routes() -> [(&'static str, MethodRouter<Arc<App>>); 14] {
+fn routes() -> [(&'static str, MethodRouter<Shared>); 14] {
     [
         (paths::AUDIT_EVENTS, post(audit::single).get(audit::query)),
         (paths::AUDIT_EVENTS_BATCH, post(audit::batch)),
@@ -67,15 +128,6 @@ async fn method_not_allowed(method: Method, uri: Uri) -> Problem {
         ProblemType::MethodNotAllowed,
         format!("{} has no {method}", uri.path()),
     )
-}
-
-fn panicked(_: Box<dyn Any + Send>) -> Response {
-    // The panic's own message went to stderr with its place; it may hold data, so the client gets none of it.
-    Problem::new(
-        ProblemType::InternalError,
-        "the server has a defect; its log says more",
-    )
-    .into_response()
 }
 
 /// `GET /metrics`.

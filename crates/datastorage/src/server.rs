@@ -1,23 +1,25 @@
 //! Listens, serves, and stops in order: unready, pause, requests in flight, tasks, queue, pool.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use axum::Router;
 use hyper::server::conn::http1;
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
-use hyper_util::service::TowerToHyperService;
-use tokio::net::TcpListener;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Handle;
 use tokio::time::Instant;
 
 use crate::app::App;
 use crate::clock::Clock;
 use crate::config::{Config, ServerConfig};
-use crate::router::router;
+use crate::router::Service;
+use crate::workers::Workers;
 
 /// Bytes of a request's head.
 const HEAD_BYTES: usize = 64 << 10;
@@ -43,7 +45,18 @@ pub async fn serve(
     let address = listener
         .local_addr()
         .context("the listener has no address")?;
-    let (app, tasks) = App::start(config, clock)?;
+    let workers =
+        Workers::start(config.server.workers).context("cannot start the threads that serve")?;
+    let (app, mut tasks) = App::start(config, clock)?;
+    let served: Vec<_> = workers
+        .runtimes()
+        .enumerate()
+        .map(|(number, runtime)| Served {
+            service: Service::new(&app, tasks.start_lane(&app, number, runtime)),
+            runtime: runtime.clone(),
+            connections: Arc::default(),
+        })
+        .collect();
     tracing::info!(%address, profile = config.profile, "listening");
     if let Some(path) = address_file {
         write_address(path, address)
@@ -51,8 +64,7 @@ pub async fn serve(
     }
 
     let connections = GracefulShutdown::new();
-    let router = router(Arc::clone(&app));
-    accept_until(&listener, &router, &connections, stop).await;
+    accept_until(&listener, &served, &connections, stop).await;
 
     let deadline = Instant::now() + config.server.shutdown_timeout;
     app.stop_being_ready();
@@ -64,12 +76,12 @@ pub async fn serve(
     tracing::info!(?drain_pause, "stopping: not ready any more, still serving");
     accept_until(
         &listener,
-        &router,
+        &served,
         &connections,
         tokio::time::sleep(drain_pause.min(shutdown_timeout)),
     )
     .await;
-    drop((listener, router));
+    drop((listener, served));
     if tokio::time::timeout_at(deadline, connections.shutdown())
         .await
         .is_err()
@@ -82,14 +94,23 @@ pub async fn serve(
     {
         tracing::warn!("writes were still under way when the shutdown's time was over");
     }
+    drop(workers);
     tracing::info!("stopped");
     Ok(())
 }
 
-/// Accepts connections until `end` completes.
+/// A worker, as far as it takes connections.
+struct Served {
+    runtime: Handle,
+    service: Service,
+    /// Shared by as many as it has open.
+    connections: Arc<()>,
+}
+
+/// Accepts connections until `end` completes; the worker that has the fewest gets the next.
 async fn accept_until(
     listener: &TcpListener,
-    router: &Router,
+    served: &[Served],
     connections: &GracefulShutdown,
     end: impl Future<Output = ()>,
 ) {
@@ -97,33 +118,54 @@ async fn accept_until(
     loop {
         let stream = tokio::select! {
             () = &mut end => return,
-            accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => stream,
-                Err(error) => {
-                    tracing::warn!(%error, "a connection cannot be accepted");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                    continue;
-                }
-            },
+            accepted = listener.accept() => accepted.and_then(|(stream, _)| stream.into_std()),
         };
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "a connection went at once");
+        match stream {
+            Ok(stream) => {
+                let open = |worker: &&Served| Arc::strong_count(&worker.connections);
+                if let Some(worker) = served.iter().min_by_key(open) {
+                    worker.take(stream, connections.watcher());
+                }
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a connection cannot be accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
         }
-        let mut http = http1::Builder::new();
-        http.timer(TokioTimer::new())
-            .header_read_timeout(HEAD_TIMEOUT)
-            .max_buf_size(HEAD_BYTES);
-        let connection = http.serve_connection(
-            TokioIo::new(stream),
-            TowerToHyperService::new(router.clone()),
-        );
-        let connection = connections.watch(connection);
-        tokio::spawn(async move {
-            if let Err(error) = connection.await {
+    }
+}
+
+impl Served {
+    /// Serves the connection until it ends or is told to.
+    fn take(&self, stream: std::net::TcpStream, watcher: Watcher) {
+        let (service, counted) = (self.service.clone(), Arc::clone(&self.connections));
+        self.runtime.spawn(async move {
+            let served = serve_connection(stream, service, watcher).await;
+            if let Err(error) = served {
                 tracing::debug!(%error, "a connection ended with an error");
             }
+            drop(counted);
         });
     }
+}
+
+async fn serve_connection(
+    stream: std::net::TcpStream,
+    service: Service,
+    watcher: Watcher,
+) -> anyhow::Result<()> {
+    let stream = TcpStream::from_std(stream)?;
+    stream.set_nodelay(true)?;
+    let answer = service_fn(move |request| {
+        let service = service.clone();
+        async { Ok::<_, Infallible>(service.answer(request).await) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(HEAD_BYTES)
+        .serve_connection(TokioIo::new(stream), answer);
+    Ok(watcher.watch(connection).await?)
 }
 
 /// Writes the address so that a reader sees it whole or not at all.

@@ -11,7 +11,7 @@ use datastorage_api::{
 };
 use uuid::Uuid;
 
-use super::Outcome;
+use super::{Outcome, Writer};
 use crate::app::App;
 use crate::body::{Json, read_json};
 use crate::problem::Problem;
@@ -22,6 +22,7 @@ const LONG_BATCH: usize = 200;
 /// `POST /api/v1/audit/events`.
 pub(crate) async fn single(
     State(app): State<Arc<App>>,
+    State(writer): State<Writer>,
     request: Request,
 ) -> Result<Response, Problem> {
     app.require_table("audit_events")?;
@@ -34,7 +35,7 @@ pub(crate) async fn single(
     let event = event.into_stored(App::new_id);
     let (event_id, event_timestamp, category) =
         (event.event_id, event.event_timestamp, event.event_category);
-    let outcome = app.writer.write(vec![event]).await;
+    let outcome = writer.write(vec![event]).await;
     app.metrics
         .events_written(category, event_timestamp, app.clock.now(), &outcome);
     settle(outcome, "audit event queued for async processing", || {
@@ -51,6 +52,7 @@ pub(crate) async fn single(
 /// `POST /api/v1/audit/events/batch`.
 pub(crate) async fn batch(
     State(app): State<Arc<App>>,
+    State(writer): State<Writer>,
     request: Request,
 ) -> Result<Response, Problem> {
     app.require_table("audit_events")?;
@@ -70,7 +72,7 @@ pub(crate) async fn batch(
         .iter()
         .map(|event| (event.event_category, event.event_timestamp))
         .collect();
-    let outcome = app.writer.write(events).await;
+    let outcome = writer.write(events).await;
     for (category, time) in lags {
         app.metrics
             .events_written(category, time, app.clock.now(), &outcome);

@@ -7,5 +7,4 @@ mod writer;
 
 pub(crate) use self::create::{batch, single};
 pub(crate) use self::query::query;
-pub(crate) use self::writer::LANES;
 pub use self::writer::{Outcome, Writer};

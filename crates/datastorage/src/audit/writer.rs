@@ -4,24 +4,18 @@
 //! [`Outcome`] only after the commit, or after the queue's sync.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use datastorage_api::{DatabaseErrorKind, NewEvent};
-use tokio::sync::{Mutex, mpsc, oneshot};
-use tokio::task::JoinSet;
+use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
+use crate::app::App;
 use crate::availability::Availability;
 use crate::clock::Clock;
 use crate::metrics::Metrics;
 use crate::queue::{Pushed, Queue, Write};
-use crate::store::{Inserted, Store, StoreError};
+use crate::store::{self, Inserted, Store, StoreError};
 
-/// Transactions at the same time.
-pub(crate) const LANES: usize = 2;
-/// Events or requests of which one suffices, waiting, for the second lane to take them. Fewer wait for the first: one larger
-/// transaction costs less than two small ones side by side.
-const WORTH_A_LANE: (usize, usize) = (64, 8);
 /// A group takes no further request once it has this many events.
 const GROUP_EVENTS: usize = 2000;
 /// Requests that may wait for a lane.
@@ -42,13 +36,9 @@ pub enum Outcome {
     Full(String),
 }
 
-/// Hands events to the lanes; clones share them.
+/// Hands events to a lane; clones share it.
 #[derive(Debug, Clone)]
-pub struct Writer {
-    jobs: mpsc::Sender<Job>,
-    waiting: Arc<AtomicUsize>,
-    second: mpsc::Sender<()>,
-}
+pub struct Writer(mpsc::Sender<Job>);
 
 #[derive(Debug)]
 struct Job {
@@ -57,51 +47,28 @@ struct Job {
 }
 
 impl Writer {
-    /// Starts the lanes; they end when the last writer is dropped and all jobs are answered.
-    pub fn start(
-        store: &Store,
-        queue: &Queue,
-        availability: &Availability,
-        clock: &Clock,
-        metrics: &Arc<Metrics>,
-    ) -> (Self, JoinSet<()>) {
+    /// The writer of the worker with that number, and what does its work: it ends when the last writer is dropped and all jobs
+    /// are answered.
+    pub(crate) fn new(app: &App, worker: usize) -> (Self, impl Future<Output = ()> + use<>) {
         let (jobs, receiver) = mpsc::channel(WAITING_REQUESTS);
-        let (second, wanted) = mpsc::channel(1);
-        let waiting = Arc::new(AtomicUsize::new(0));
         let lane = Lane {
-            jobs: Arc::new(Mutex::new(receiver)),
-            waiting: Arc::clone(&waiting),
-            store: store.clone(),
-            queue: queue.clone(),
-            availability: availability.clone(),
-            clock: clock.clone(),
-            metrics: Arc::clone(metrics),
+            worker,
+            store: app.store.clone(),
+            queue: app.queue.clone(),
+            availability: app.availability.clone(),
+            clock: app.clock.clone(),
+            metrics: Arc::clone(&app.metrics),
         };
-        let mut lanes = JoinSet::new();
-        lanes.spawn(lane.clone().run());
-        lanes.spawn(lane.run_when(wanted));
-        let writer = Self {
-            jobs,
-            waiting,
-            second,
-        };
-        (writer, lanes)
+        (Self(jobs), lane.run(receiver))
     }
 
     /// Stores or queues the events, all or none. Bounded by the store's and the queue's own bounds.
     pub async fn write(&self, events: Vec<NewEvent>) -> Outcome {
         let (reply, answer) = oneshot::channel();
-        let own = events.len();
-        let waiting = self.waiting.fetch_add(own, Ordering::Relaxed) + own;
-        if self.jobs.try_send(Job { events, reply }).is_err() {
-            self.waiting.fetch_sub(own, Ordering::Relaxed);
+        if self.0.try_send(Job { events, reply }).is_err() {
             return Outcome::Full(format!(
                 "{WAITING_REQUESTS} requests already wait to be written"
             ));
-        }
-        if worth_a_lane(waiting, WAITING_REQUESTS - self.jobs.capacity()) {
-            // A full channel: the second lane has been told already.
-            self.second.try_send(()).ok();
         }
         answer
             .await
@@ -109,15 +76,9 @@ impl Writer {
     }
 }
 
-fn worth_a_lane(events: usize, requests: usize) -> bool {
-    events >= WORTH_A_LANE.0 || requests >= WORTH_A_LANE.1
-}
-
-#[derive(Clone)]
+/// Writes one group after the other. While one is under way the next gathers.
 struct Lane {
-    jobs: Arc<Mutex<mpsc::Receiver<Job>>>,
-    /// Events among the jobs that no lane has taken.
-    waiting: Arc<AtomicUsize>,
+    worker: usize,
     store: Store,
     queue: Queue,
     availability: Availability,
@@ -126,45 +87,13 @@ struct Lane {
 }
 
 impl Lane {
-    async fn run(self) {
-        while let Some(group) = self.next_group().await {
+    async fn run(self, mut jobs: mpsc::Receiver<Job>) {
+        while let Some(first) = jobs.recv().await {
+            // Whoever is about to hand in a job gets to run first: fewer and larger transactions for no waiting.
+            tokio::task::yield_now().await;
+            let group = gather(first, &mut jobs);
             self.write(group).await;
         }
-    }
-
-    /// Takes a group whenever it is told to and enough waits.
-    async fn run_when(self, mut wanted: mpsc::Receiver<()>) {
-        while wanted.recv().await.is_some() {
-            let mut jobs = self.jobs.lock().await;
-            if !worth_a_lane(self.waiting.load(Ordering::Relaxed), jobs.len()) {
-                continue;
-            }
-            let group = self.take(Vec::new(), &mut jobs);
-            drop(jobs);
-            if !group.is_empty() {
-                self.write(group).await;
-            }
-        }
-    }
-
-    /// Waits for a job and takes with it what else is there.
-    async fn next_group(&self) -> Option<Vec<Job>> {
-        let mut jobs = self.jobs.lock().await;
-        let first = jobs.recv().await?;
-        // Whoever is about to hand in a job gets to run first: fewer and larger transactions for no waiting.
-        tokio::task::yield_now().await;
-        Some(self.take(vec![first], &mut jobs))
-    }
-
-    fn take(&self, mut group: Vec<Job>, jobs: &mut mpsc::Receiver<Job>) -> Vec<Job> {
-        let mut events = group.iter().map(|job| job.events.len()).sum();
-        while events < GROUP_EVENTS {
-            let Ok(job) = jobs.try_recv() else { break };
-            events += job.events.len();
-            group.push(job);
-        }
-        self.waiting.fetch_sub(events, Ordering::Relaxed);
-        group
     }
 
     async fn write(&self, group: Vec<Job>) {
@@ -203,7 +132,10 @@ impl Lane {
         let events: Vec<_> = group.iter().flat_map(|job| &job.events).collect();
         self.metrics.group(group.len(), events.len());
         let timer = self.metrics.write_timer();
-        let result = self.store.insert_events(&events).await;
+        let result = self
+            .store
+            .insert_events(store::Lane::Worker(self.worker), &events)
+            .await;
         timer.done(result.is_ok());
         result
     }
@@ -247,6 +179,19 @@ impl Lane {
             }
         }
     }
+}
+
+/// The first job and what else is there.
+fn gather(first: Job, jobs: &mut mpsc::Receiver<Job>) -> Vec<Job> {
+    let mut events = first.events.len();
+    let mut group = vec![first];
+    while events < GROUP_EVENTS
+        && let Ok(job) = jobs.try_recv()
+    {
+        events += job.events.len();
+        group.push(job);
+    }
+    group
 }
 
 fn outcome(result: Result<Inserted, StoreError>) -> Outcome {

@@ -5,12 +5,12 @@
 //! | server.host, server.port | 0.0.0.0, 8080 | port 0 takes any free one |
 //! | `server.read_timeout`, `server.write_timeout` | 30s | for a request's body, for a request as a whole |
 //! | `server.body_limit` | 16777216 | bytes |
-//! | server.workers | as many as processors | threads that serve |
+//! | server.workers | as many as processors, at most 4 | threads that serve, each with a connection to write by |
 //! | `server.drain_pause`, `server.shutdown_timeout` | 5s, 25s | after SIGTERM: still serving; in all |
 //! | logging.level, logging.format | info, json | |
 //! | database.host, .port, .name, .user | port 5432 | user also from the secret file |
 //! | database.secretsFile, .usernameKey, .passwordKey | | or `DATASTORAGE_DATABASE_PASSWORD` |
-//! | `database.max_open_conns` | 16 | of these 6 are for writes and probes alone; reads have at least one more |
+//! | `database.max_open_conns` | 16 | of these one for each worker and 4 more are for writes and probes alone; reads have at least one more |
 //! | `database.connect_timeout`, `database.statement_timeout` | 2s, 10s | |
 //! | `database.ssl_mode`, `database.ssl_root_cert` | disable | as libpq's sslmode and sslrootcert; a PEM file |
 //! | schema.profile | audit | a profile or groups of migrations/profiles.toml, separated by commas |
@@ -31,6 +31,9 @@ use serde_json::Value;
 
 use self::source::Source;
 pub use self::tls::Tls;
+
+/// Threads that serve unless a setting says otherwise.
+const MOST_WORKERS: usize = 4;
 
 /// The settings of one instance, checked.
 #[derive(Debug, Clone)]
@@ -64,7 +67,7 @@ pub struct ServerConfig {
     pub write_timeout: Duration,
     /// Bytes of a request's body.
     pub body_limit: usize,
-    /// Threads that serve.
+    /// Threads that serve, each with a connection of its own to write by.
     pub workers: usize,
     /// How long requests are still served after SIGTERM, while the endpoint is being removed.
     pub drain_pause: Duration,
@@ -221,9 +224,9 @@ fn server(source: &mut Source<'_>) -> ServerConfig {
     }
 }
 
-/// As many as processors.
+/// As many as processors. A few keep PostgreSQL busy, and more would only commit smaller groups.
 fn workers() -> u64 {
-    std::thread::available_parallelism().map_or(1, |all| all.get() as u64)
+    std::thread::available_parallelism().map_or(1, |all| all.get().min(MOST_WORKERS) as u64)
 }
 
 /// `server.shutdown_timeout`, or the existing variable `SHUTDOWN_TIMEOUT`.

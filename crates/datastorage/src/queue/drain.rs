@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use super::{Queue, QueueUnavailable, Write};
 use crate::availability::Availability;
 use crate::clock::Clock;
-use crate::store::{Inserted, Recorded, Store, StoreError};
+use crate::store::{Inserted, Lane, Recorded, Store, StoreError};
 
 /// Entries in one transaction.
 const GROUP: usize = 500;
@@ -147,12 +147,12 @@ impl Drain {
 
     /// Inserts; a missing partition is made once where it may be.
     async fn insert(&self, events: &[&NewEvent]) -> Result<Inserted, StoreError> {
-        match self.store.insert_events(events).await {
+        match self.store.insert_events(Lane::Drain, events).await {
             Err(error) if error.kind == DatabaseErrorKind::PartitionMissing => {
                 if let Err(error) = self.store.ensure_partitions(self.clock.now()).await {
                     tracing::warn!(%error, "partitions cannot be made");
                 }
-                self.store.insert_events(events).await
+                self.store.insert_events(Lane::Drain, events).await
             }
             result => result,
         }

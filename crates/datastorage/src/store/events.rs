@@ -16,7 +16,7 @@ use tokio_postgres::types::{Json, ToSql};
 use uuid::Uuid;
 
 use super::copy::Rows;
-use super::{Store, StoreError, Use};
+use super::{Lane, Store, StoreError, Use};
 
 const RELATION: &str = "audit_events";
 
@@ -73,20 +73,24 @@ pub enum Inserted {
 
 impl Store {
     /// Stores all events in one transaction, or none. An event that is there already counts as stored.
-    pub async fn insert_events(&self, events: &[&NewEvent]) -> Result<Inserted, StoreError> {
+    pub async fn insert_events(
+        &self,
+        lane: Lane,
+        events: &[&NewEvent],
+    ) -> Result<Inserted, StoreError> {
         for _ in 1..MOMENTARY_TRIES {
-            match self.try_insert(events).await {
+            match self.try_insert(lane, events).await {
                 Err(error) if error.is_momentary() => {
                     tracing::debug!(%error, "group of events is tried again");
                 }
                 result => return result,
             }
         }
-        self.try_insert(events).await
+        self.try_insert(lane, events).await
     }
 
-    async fn try_insert(&self, events: &[&NewEvent]) -> Result<Inserted, StoreError> {
-        self.run(Use::Group, RELATION, async |client| {
+    async fn try_insert(&self, lane: Lane, events: &[&NewEvent]) -> Result<Inserted, StoreError> {
+        self.run(Use::Group(lane), RELATION, async |client| {
             let expected = self.repeats_expected.load(Ordering::Relaxed);
             if expected > 0 {
                 self.repeats_expected.store(expected - 1, Ordering::Relaxed);

@@ -26,6 +26,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 pub use self::error::StoreError;
 pub use self::events::Inserted;
 pub use self::notifications::Recorded;
+pub use self::pools::Lane;
 use self::pools::{Pools, Use};
 pub use self::query::{EventFilter, Page, Position};
 pub use self::schema::{Requirements, UnknownProfile};
@@ -57,11 +58,11 @@ pub enum SetUpError {
 }
 
 impl Store {
-    /// Access to the database. Connects when first used, so it starts whether or not the database is there.
-    pub fn new(config: &DatabaseConfig) -> Result<Self, SetUpError> {
+    /// Access to the database for the drain and the lanes of so many workers. Connects when first used, so it starts whether or not the database is there.
+    pub fn new(config: &DatabaseConfig, workers: usize) -> Result<Self, SetUpError> {
         let tls = tls::connector(&config.tls)?;
         Ok(Self {
-            pools: Pools::new(config, &tls)?,
+            pools: Pools::new(config, workers, &tls)?,
             tls,
             statement_timeout: config.statement_timeout,
             repeats_expected: Arc::default(),

@@ -1,4 +1,7 @@
-//! Connections in three pools, so that no kind of work waits for another kind's connections.
+//! Connections in pools of their own, so that no kind of work waits for another kind's connections.
+
+use std::iter;
+use std::sync::Arc;
 
 use deadpool_postgres::{
     BuildError, Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime, Timeouts,
@@ -12,36 +15,53 @@ use crate::config::DatabaseConfig;
 /// What a connection is wanted for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Use {
-    /// A group of events: the lanes' and the drain's, one each, so nobody waits.
-    Group,
+    /// A group of events.
+    Group(Lane),
     /// A short statement that a write or a probe waits for.
     Brief,
     /// Anything that may take long: reads and the catalogue.
     Long,
 }
 
-/// Lanes of the writer and the drain.
-const GROUPS: usize = crate::audit::LANES + 1;
+/// Who writes groups of events, over a connection of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lane {
+    /// What empties the queue.
+    Drain,
+    /// The worker of that number, from 0. Its connection is made and read on its own thread.
+    Worker(usize),
+}
+
+/// The drain writes one group after the other.
+const DRAIN: usize = 1;
 /// Enough for one statement that waits for a lock beside others that do not.
 const BRIEF: usize = 3;
 
 /// The pools; clones share them.
 #[derive(Debug, Clone)]
 pub(super) struct Pools {
-    groups: Pool,
+    drain: Pool,
+    /// By the worker's number.
+    workers: Arc<[Pool]>,
     brief: Pool,
     long: Pool,
 }
 
 impl Pools {
-    /// For at most `config.max_connections` connections, but at least one for everything that may take long.
+    /// For at most `config.max_connections` connections, but one for each worker and at least one for everything that may take
+    /// long.
     pub(super) fn new(
         config: &DatabaseConfig,
+        workers: usize,
         tls: &MakeRustlsConnect,
     ) -> Result<Self, BuildError> {
-        let long = config.max_connections.saturating_sub(GROUPS + BRIEF).max(1);
+        let others = workers + DRAIN + BRIEF;
+        let long = config.max_connections.saturating_sub(others).max(1);
         Ok(Self {
-            groups: pool(config, tls, GROUPS)?,
+            drain: pool(config, tls, DRAIN)?,
+            workers: (0..workers)
+                .map(|_| pool(config, tls, 1))
+                .collect::<Result<_, _>>()?,
             brief: pool(config, tls, BRIEF)?,
             long: pool(config, tls, long)?,
         })
@@ -49,7 +69,8 @@ impl Pools {
 
     pub(super) async fn get(&self, wanted: Use) -> Result<Object, PoolError> {
         match wanted {
-            Use::Group => &self.groups,
+            Use::Group(Lane::Drain) => &self.drain,
+            Use::Group(Lane::Worker(number)) => &self.workers[number],
             Use::Brief => &self.brief,
             Use::Long => &self.long,
         }
@@ -59,32 +80,38 @@ impl Pools {
 
     /// Each pool's name, connections in use, and connections open.
     pub(super) fn connections(&self) -> [(&'static str, usize, usize); 3] {
-        let count = |name, pool: &Pool| {
-            let status = pool.status();
-            let idle = status.available.min(status.size);
-            (name, status.size - idle, status.size)
+        let count = |name, pools: &mut dyn Iterator<Item = &Pool>| {
+            pools.fold((name, 0, 0), |(name, in_use, open), pool| {
+                let status = pool.status();
+                let idle = status.available.min(status.size);
+                (name, in_use + status.size - idle, open + status.size)
+            })
         };
         [
-            count("writes", &self.groups),
-            count("checks", &self.brief),
-            count("reads", &self.long),
+            count("writes", &mut self.writing()),
+            count("checks", &mut iter::once(&self.brief)),
+            count("reads", &mut iter::once(&self.long)),
         ]
     }
 
     /// Closes idle connections.
     pub(super) fn renew(&self) {
-        for pool in self.all() {
+        self.all().for_each(|pool| {
             pool.retain(|_, _| false);
-        }
+        });
     }
 
     /// Closes all connections; calls in flight fail.
     pub(super) fn close(&self) {
-        self.all().into_iter().for_each(Pool::close);
+        self.all().for_each(Pool::close);
     }
 
-    fn all(&self) -> [&Pool; 3] {
-        [&self.groups, &self.brief, &self.long]
+    fn writing(&self) -> impl Iterator<Item = &Pool> {
+        iter::once(&self.drain).chain(self.workers.iter())
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Pool> {
+        self.writing().chain([&self.brief, &self.long])
     }
 }
 

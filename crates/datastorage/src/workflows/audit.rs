@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::app::App;
-use crate::audit::Outcome;
+use crate::audit::{Outcome, Writer};
 use crate::store::ChangedWorkflow;
 
 /// A version was registered.
@@ -56,6 +56,7 @@ pub(super) fn updated(app: &App, changed: &ChangedWorkflow, change: &Value) -> O
 /// Writes that a search was answered; the answer does not wait for it.
 pub(super) fn searched(
     app: &Arc<App>,
+    writer: Writer,
     request: &WorkflowSearchRequest,
     response: &WorkflowSearchResponse,
     took: Duration,
@@ -100,7 +101,7 @@ pub(super) fn searched(
     let app = Arc::clone(app);
     tokio::spawn(async move {
         let (category, time) = (event.event_category, event.event_timestamp);
-        let outcome = app.writer.write(vec![event]).await;
+        let outcome = writer.write(vec![event]).await;
         app.metrics
             .events_written(category, time, app.clock.now(), &outcome);
         if !matches!(outcome, Outcome::Stored | Outcome::Queued) {

@@ -11,6 +11,7 @@ use datastorage_api::{
 use super::score::Score;
 use super::{TABLE, audit, timed};
 use crate::app::App;
+use crate::audit::Writer;
 use crate::body::{Json, read_json};
 use crate::problem::Problem;
 use crate::store::Candidate;
@@ -18,6 +19,7 @@ use crate::store::Candidate;
 /// `POST /api/v1/workflows/search`.
 pub(crate) async fn search(
     State(app): State<Arc<App>>,
+    State(writer): State<Writer>,
     request: Request,
 ) -> Result<Json<WorkflowSearchResponse>, Problem> {
     app.require_table(TABLE)?;
@@ -30,7 +32,7 @@ pub(crate) async fn search(
         .search_candidates(&request.filters, statuses.as_deref());
     let candidates = timed(&app, "workflow_search", candidates).await?;
     let response = rank(&request, candidates);
-    audit::searched(&app, &request, &response, started.elapsed());
+    audit::searched(&app, writer, &request, &response, started.elapsed());
     Ok(Json(response))
 }
 

@@ -208,10 +208,11 @@ async fn logs_are_json_lines_and_hold_no_password() {
         "hunter2".to_owned(),
     );
     settings.insert("DATASTORAGE_LOGGING_LEVEL".to_owned(), "debug".to_owned());
-    let mut child = Command::new(env!("CARGO_BIN_EXE_datastorage"))
+    let child = tokio::process::Command::new(env!("CARGO_BIN_EXE_datastorage"))
         .env_clear()
         .envs(&settings)
         .stdout(std::process::Stdio::piped())
+        .kill_on_drop(true)
         .spawn()
         .expect("it starts");
     let file = directory.path().join("address");
@@ -225,18 +226,16 @@ async fn logs_are_json_lines_and_hold_no_password() {
     send(secret).await.expect(503);
     assert!(
         Command::new("kill")
-            .args(["-TERM", &child.id().to_string()])
+            .args(["-TERM", &child.id().expect("it runs").to_string()])
             .status()
             .expect("kill runs")
             .success()
     );
-    until("the server to end", SOON, async || {
-        child.try_wait().expect("a child").ok_or("it runs")
-    })
-    .await;
-    let mut log = String::new();
-    std::io::Read::read_to_string(&mut child.stdout.take().expect("piped"), &mut log)
-        .expect("read");
+    let output = tokio::time::timeout(SOON, child.wait_with_output())
+        .await
+        .expect("the server to end")
+        .expect("what it wrote");
+    let log = String::from_utf8(output.stdout).expect("UTF-8");
     assert!(log.lines().count() >= 3, "{log}");
     for line in log.lines() {
         let line: serde_json::Value = serde_json::from_str(line).expect("a JSON line");
