@@ -76,7 +76,7 @@ impl Writer {
     }
 }
 
-/// Writes one group after the other. While one is under way the next gathers.
+/// Writes one group after the other. While one is under way the next arrives.
 struct Lane {
     worker: usize,
     store: Store,
@@ -89,18 +89,20 @@ struct Lane {
 impl Lane {
     async fn run(self, mut jobs: mpsc::Receiver<Job>) {
         while let Some(first) = jobs.recv().await {
-            // Whoever is about to hand in a job gets to run first: fewer and larger transactions for no waiting.
-            tokio::task::yield_now().await;
-            let group = gather(first, &mut jobs);
+            let mut group = Gathering::from(first);
+            group.arriving = Some(&mut jobs);
             self.write(group).await;
         }
     }
 
-    async fn write(&self, group: Vec<Job>) {
+    async fn write(&self, mut group: Gathering<'_>) {
         if self.availability.is_away() {
-            return self.enqueue(group).await;
+            group.gather();
+            return self.enqueue(group.jobs).await;
         }
-        match self.insert(&group).await {
+        let inserted = self.insert(&mut group).await;
+        let group = group.jobs;
+        match inserted {
             Ok(Inserted::All) => answer(group, &Outcome::Stored),
             Err(error) if error.is_away() => {
                 self.availability.is_gone(&error);
@@ -120,23 +122,20 @@ impl Lane {
 
     async fn write_one_by_one(&self, group: Vec<Job>) {
         for job in group {
-            let job = vec![job];
-            match self.insert(&job).await {
-                Err(error) if error.is_away() => self.enqueue(job).await,
-                result => answer(job, &outcome(result)),
+            let mut alone = Gathering::from(job);
+            match self.insert(&mut alone).await {
+                Err(error) if error.is_away() => self.enqueue(alone.jobs).await,
+                result => answer(alone.jobs, &outcome(result)),
             }
         }
     }
 
-    async fn insert(&self, group: &[Job]) -> Result<Inserted, StoreError> {
-        let events: Vec<_> = group.iter().flat_map(|job| &job.events).collect();
-        self.metrics.group(group.len(), events.len());
+    async fn insert(&self, group: &mut Gathering<'_>) -> Result<Inserted, StoreError> {
         let timer = self.metrics.write_timer();
-        let result = self
-            .store
-            .insert_events(store::Lane::Worker(self.worker), &events)
-            .await;
+        let lane = store::Lane::Worker(self.worker);
+        let result = self.store.insert_events(lane, group).await;
         timer.done(result.is_ok());
+        self.metrics.group(group.jobs.len(), group.events());
         result
     }
 
@@ -181,17 +180,47 @@ impl Lane {
     }
 }
 
-/// The first job and what else is there.
-fn gather(first: Job, jobs: &mut mpsc::Receiver<Job>) -> Vec<Job> {
-    let mut events = first.events.len();
-    let mut group = vec![first];
-    while events < GROUP_EVENTS
-        && let Ok(job) = jobs.try_recv()
-    {
-        events += job.events.len();
-        group.push(job);
+/// Requests that share a transaction.
+struct Gathering<'a> {
+    jobs: Vec<Job>,
+    /// Where more come from until the transaction takes its rows; none for a request that is written alone.
+    arriving: Option<&'a mut mpsc::Receiver<Job>>,
+}
+
+impl From<Job> for Gathering<'_> {
+    fn from(job: Job) -> Self {
+        Self {
+            jobs: vec![job],
+            arriving: None,
+        }
     }
-    group
+}
+
+impl Gathering<'_> {
+    fn events(&self) -> usize {
+        self.jobs.iter().map(|job| job.events.len()).sum()
+    }
+
+    /// Takes in what has arrived; nothing after that.
+    fn gather(&mut self) {
+        let Some(arriving) = self.arriving.take() else {
+            return;
+        };
+        let mut events = self.events();
+        while events < GROUP_EVENTS
+            && let Ok(job) = arriving.try_recv()
+        {
+            events += job.events.len();
+            self.jobs.push(job);
+        }
+    }
+}
+
+impl store::Group for Gathering<'_> {
+    fn close(&mut self) -> Vec<&NewEvent> {
+        self.gather();
+        self.jobs.iter().flat_map(|job| &job.events).collect()
+    }
 }
 
 fn outcome(result: Result<Inserted, StoreError>) -> Outcome {

@@ -146,13 +146,13 @@ impl Drain {
     }
 
     /// Inserts; a missing partition is made once where it may be.
-    async fn insert(&self, events: &[&NewEvent]) -> Result<Inserted, StoreError> {
-        match self.store.insert_events(Lane::Drain, events).await {
+    async fn insert(&self, mut events: &[&NewEvent]) -> Result<Inserted, StoreError> {
+        match self.store.insert_events(Lane::Drain, &mut events).await {
             Err(error) if error.kind == DatabaseErrorKind::PartitionMissing => {
                 if let Err(error) = self.store.ensure_partitions(self.clock.now()).await {
                     tracing::warn!(%error, "partitions cannot be made");
                 }
-                self.store.insert_events(Lane::Drain, events).await
+                self.store.insert_events(Lane::Drain, &mut events).await
             }
             result => result,
         }

@@ -6,11 +6,13 @@
 use std::pin::pin;
 use std::sync::atomic::Ordering;
 
+use bytes::Bytes;
 use datastorage_api::NewEvent;
 use deadpool_postgres::Object;
 use futures_util::SinkExt;
 use jiff::Timestamp;
 use serde_json::value::RawValue;
+use tokio_postgres::CopyInSink;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{Json, ToSql};
 use uuid::Uuid;
@@ -62,6 +64,19 @@ const GROUPS_AFTER_A_REPEAT: u32 = 50;
 /// Bytes after which a message of COPY goes out, so that a large group is in memory once and not twice.
 const MESSAGE_BYTES: usize = 64 << 10;
 
+/// Events that are stored in one transaction, or not at all.
+pub trait Group {
+    /// The events. Asked for only when PostgreSQL waits for them, so that whatever arrives until then can still join: larger
+    /// groups for no waiting. Once asked for they stay the same.
+    fn close(&mut self) -> Vec<&NewEvent>;
+}
+
+impl Group for &[&NewEvent] {
+    fn close(&mut self) -> Vec<&NewEvent> {
+        self.to_vec()
+    }
+}
+
 /// What became of a group.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Inserted {
@@ -76,32 +91,35 @@ impl Store {
     pub async fn insert_events(
         &self,
         lane: Lane,
-        events: &[&NewEvent],
+        group: &mut impl Group,
     ) -> Result<Inserted, StoreError> {
         for _ in 1..MOMENTARY_TRIES {
-            match self.try_insert(lane, events).await {
+            match self.try_insert(lane, group).await {
                 Err(error) if error.is_momentary() => {
                     tracing::debug!(%error, "group of events is tried again");
                 }
                 result => return result,
             }
         }
-        self.try_insert(lane, events).await
+        self.try_insert(lane, group).await
     }
 
-    async fn try_insert(&self, lane: Lane, events: &[&NewEvent]) -> Result<Inserted, StoreError> {
+    async fn try_insert(&self, lane: Lane, group: &mut impl Group) -> Result<Inserted, StoreError> {
         self.run(Use::Group(lane), RELATION, async |client| {
             let expected = self.repeats_expected.load(Ordering::Relaxed);
             if expected > 0 {
                 self.repeats_expected.store(expected - 1, Ordering::Relaxed);
-                return insert(client, events).await;
+                return insert(client, &group.close()).await;
             }
-            match copy(client, events).await {
+            let statement = client.prepare_cached(COPY).await?;
+            let sink = client.copy_in(&statement).await?;
+            let events = group.close();
+            match copy(sink, &events).await {
                 Ok(()) => Ok(Inserted::All),
                 Err(error) if error.code() == Some(&SqlState::UNIQUE_VIOLATION) => {
                     self.repeats_expected
                         .store(GROUPS_AFTER_A_REPEAT, Ordering::Relaxed);
-                    insert(client, events).await
+                    insert(client, &events).await
                 }
                 Err(error) => Err(error),
             }
@@ -134,9 +152,8 @@ pub(super) async fn insert_within(
 }
 
 /// Copies the events, which commits by itself.
-async fn copy(client: &Object, events: &[&NewEvent]) -> Result<(), tokio_postgres::Error> {
-    let statement = client.prepare_cached(COPY).await?;
-    let mut sink = pin!(client.copy_in(&statement).await?);
+async fn copy(sink: CopyInSink<Bytes>, events: &[&NewEvent]) -> Result<(), tokio_postgres::Error> {
+    let mut sink = pin!(sink);
     let mut rows = Rows::default();
     for event in events {
         rows.push(event);

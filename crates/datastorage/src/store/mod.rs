@@ -24,7 +24,7 @@ use deadpool_postgres::{BuildError, Object};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 pub use self::error::StoreError;
-pub use self::events::Inserted;
+pub use self::events::{Group, Inserted};
 pub use self::notifications::Recorded;
 pub use self::pools::Lane;
 use self::pools::{Pools, Use};

@@ -151,7 +151,9 @@ async fn a_column_that_is_too_narrow_is_the_servers_failure_and_told_as_a_type()
 #[tokio::test(flavor = "multi_thread")]
 async fn the_audit_trail_is_append_only_for_the_service() {
     let database = audit_database().await;
-    let service = Service::start(database.url()).await;
+    // One session for both writes: another one would begin after the role has lost its right, and work as the login.
+    let settings = [("DATASTORAGE_SERVER_WORKERS", "1")];
+    let service = Service::with(database.url(), Clock::system(), &settings).await;
     service.get("/health/ready").await.expect(200);
     service.post(EVENTS, &event("a")).await.expect(201);
     let client = database.connect().await;
