@@ -1,7 +1,8 @@
 //! `cargo xtask bench migrations`: the engine beside psql and beside the bare server, all in one run on one private PostgreSQL.
 //!
 //! PostgreSQL's data is in memory with fsync off (D9); durability is not what is measured, and every row has the same. Each figure
-//! is the median of the rounds; the ratio is to the floor above it.
+//! is the median of the rounds; the ratio is to the floor above it, and where the two take turns the median of each round's ratio:
+//! a machine that is slow for a while is slow for both.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -145,12 +146,14 @@ impl Bench {
             .map(|(_, text)| text.as_str())
     }
 
-    /// Medians of the variants, each round on an empty database of its own and the variants in turn, so that what else the machine
-    /// does meets all of them; `slow` goes through the proxy.
-    async fn compare(&self, slow: bool, variants: &[Variant]) -> anyhow::Result<Vec<f64>> {
+    /// Medians of the variants and of their ratios to the first, each round on an empty database of its own and the variants in
+    /// turn, another one first each time; `slow` goes through the proxy.
+    async fn compare(&self, slow: bool, variants: &[Variant]) -> anyhow::Result<Vec<Compared>> {
         let mut taken = vec![Vec::new(); variants.len()];
         for round in 0..=self.rounds {
-            for (variant, taken) in variants.iter().zip(&mut taken) {
+            for turn in 0..variants.len() {
+                let which = (round + turn) % variants.len();
+                let variant = &variants[which];
                 let database = empty_database_on(&self.server).await;
                 let proxy = Proxy::start(host(database.url())?).await;
                 proxy.delay(ROUND_TRIP / 2);
@@ -163,11 +166,16 @@ impl Bench {
                 variant.run(&url).await?;
                 // The first round warms the server up.
                 if round > 0 {
-                    taken.push(started.elapsed().as_secs_f64() * 1e3);
+                    taken[which].push(started.elapsed().as_secs_f64() * 1e3);
                 }
             }
         }
-        Ok(taken.iter_mut().map(|taken| middle(taken)).collect())
+        let first = taken[0].clone();
+        let compared = taken.iter_mut().map(|taken| Compared {
+            ratio: middle(&mut ratios(taken, &first)),
+            milliseconds: middle(taken),
+        });
+        Ok(compared.collect())
     }
 
     async fn full_profile(&self) -> anyhow::Result<()> {
@@ -196,9 +204,9 @@ impl Bench {
             (false, "whole schema"),
             (true, "whole schema, 2.6 ms round trip"),
         ] {
-            let medians = self.compare(slow, &variants).await?;
-            for (name, median) in names.iter().zip(&medians) {
-                row(what, name, *median, medians[0]);
+            let compared = self.compare(slow, &variants).await?;
+            for (name, compared) in names.iter().zip(&compared) {
+                compared.row(what, name);
             }
         }
         Ok(())
@@ -231,9 +239,11 @@ impl Bench {
                 apply(&Config::new(&url)).await?;
                 ours.push(started.elapsed().as_secs_f64() * 1e3);
             }
-            let floor = middle(&mut floor);
-            row(what, "connect and one query (floor)", floor, floor);
-            row(what, "this engine", middle(&mut ours), floor);
+            pair(
+                what,
+                ("connect and one query (floor)", &mut floor),
+                ("this engine", &mut ours),
+            );
         }
         Ok(())
     }
@@ -266,14 +276,11 @@ impl Bench {
             (false, "100 migrations"),
             (true, "100 migrations, 2.6 ms round trip"),
         ] {
-            let medians = self.compare(slow, &variants).await?;
-            row(
-                what,
-                "the same SQL as one message (floor)",
-                medians[0],
-                medians[0],
-            );
-            row(what, "this engine", medians[1], medians[0]);
+            let [floor, ours] = self.compare(slow, &variants).await?[..] else {
+                anyhow::bail!("two variants have two figures");
+            };
+            floor.row(what, "the same SQL as one message (floor)");
+            ours.row(what, "this engine");
         }
         Ok(())
     }
@@ -347,42 +354,39 @@ impl Bench {
                 ours.push(started.elapsed().as_secs_f64() * 1e3);
                 template.drop_clone(&name).await?;
             }
-            let floor = middle(&mut floor);
-            row(
-                &format!("clone, {what}"),
-                "CREATE DATABASE alone (floor)",
-                floor,
-                floor,
+            let what = format!("clone, {what}");
+            pair(
+                &what,
+                ("CREATE DATABASE alone (floor)", &mut floor),
+                ("this engine", &mut ours),
             );
             row(
-                &format!("clone, {what}"),
-                "this engine",
-                middle(&mut ours),
-                floor,
-            );
-            row(
-                &format!("clone, {what}"),
+                &what,
                 "building the template, once",
                 built,
-                floor,
+                middle(&mut floor),
             );
         }
         Ok(())
     }
 
-    /// From the holder's unlock to the next run's first statement, by the server's clock: reading the ledger again included.
+    /// From the holder's unlock to the next run's first statement, by the server's clock: reading the ledger again included. A
+    /// run before them made the ledger, as the holder would have.
     async fn hand_off(&self) -> anyhow::Result<()> {
+        let file = |name: &str, sql: &str| (name.to_owned(), format!("-- +goose Up\n{sql};\n"));
+        let before = file("1_at.sql", "CREATE TABLE at (moment timestamptz)");
+        let after = file("2_now.sql", "INSERT INTO at VALUES (clock_timestamp())");
+        let made = Arc::new(Catalogue::from_goose_files("bench", [before.clone()])?);
+        let next = Arc::new(Catalogue::from_goose_files("bench", [before, after])?);
         let mut taken = Vec::new();
         for round in 0..self.rounds * 2 {
             let database = empty_database_on(&self.server).await;
+            apply(&Config::new(database.url()).catalogue(Arc::clone(&made))).await?;
             let holder = database.connect().await;
-            holder.batch_execute("CREATE TABLE at (moment timestamptz); SELECT pg_advisory_lock(1263878725, 1296648018)").await?;
-            let file = (
-                "1_at.sql".to_owned(),
-                "-- +goose Up\nINSERT INTO at VALUES (clock_timestamp());\n".to_owned(),
-            );
-            let config = Config::new(database.url())
-                .catalogue(Catalogue::from_goose_files("bench", [file])?);
+            holder
+                .batch_execute("SELECT pg_advisory_lock(1263878725, 1296648018)")
+                .await?;
+            let config = Config::new(database.url()).catalogue(Arc::clone(&next));
             let waiter = tokio::spawn(async move { apply(&config).await });
             // Somewhere within a waiter's turns, another place each round.
             tokio::time::sleep(Duration::from_millis(400 + 37 * (round as u64 % 9))).await;
@@ -408,11 +412,53 @@ impl Bench {
     }
 }
 
+/// A variant beside the first one.
+#[derive(Clone, Copy)]
+struct Compared {
+    milliseconds: f64,
+    ratio: f64,
+}
+
+impl Compared {
+    fn row(self, what: &str, how: &str) {
+        let Self {
+            milliseconds,
+            ratio,
+        } = self;
+        say(&format!(
+            "| {what} | {how} | {milliseconds:.1} | {ratio:.2} |"
+        ));
+    }
+}
+
 fn row(what: &str, how: &str, milliseconds: f64, floor: f64) {
-    say(&format!(
-        "| {what} | {how} | {milliseconds:.1} | {:.2} |",
-        milliseconds / floor
-    ));
+    let ratio = milliseconds / floor;
+    Compared {
+        milliseconds,
+        ratio,
+    }
+    .row(what, how);
+}
+
+/// Two that took turns.
+fn pair(what: &str, (floor, base): (&str, &mut [f64]), (name, taken): (&str, &mut [f64])) {
+    let ratio = middle(&mut ratios(taken, base));
+    let median = middle(base);
+    row(what, floor, median, median);
+    Compared {
+        milliseconds: middle(taken),
+        ratio,
+    }
+    .row(what, name);
+}
+
+/// Round by round.
+fn ratios(taken: &[f64], floor: &[f64]) -> Vec<f64> {
+    taken
+        .iter()
+        .zip(floor)
+        .map(|(taken, floor)| taken / floor)
+        .collect()
 }
 
 /// Sorts, and returns the median.
