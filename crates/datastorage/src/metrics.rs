@@ -88,7 +88,7 @@ impl Metrics {
         self.handle.run_upkeep();
     }
 
-    /// A group goes to the database.
+    /// A group was sent to the database.
     pub fn group(&self, requests: usize, events: usize) {
         #[expect(clippy::cast_precision_loss, reason = "counts far below 2^52")]
         let (requests, events) = (requests as f64, events as f64);

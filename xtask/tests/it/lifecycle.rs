@@ -292,17 +292,23 @@ fn a_wait_for_a_server_that_never_answers_is_ended_by_a_signal() {
     machine.assert_clean();
 }
 
+/// What a run on Kind says that a `fault` of the programs stops; it leaves nothing behind.
+fn stopped_by(fault: &str) -> String {
+    let machine = Machine::new();
+    machine.write(fault, "");
+    let (code, stderr) = machine.run(&["up", "workflowexecution", "--target", "kind"]);
+    assert_eq!(code, 4, "{stderr}");
+    machine.assert_clean();
+    stderr
+}
+
 #[test]
 fn a_cluster_that_cannot_be_created_is_told_with_kinds_own_words() {
-    let machine = Machine::new();
-    machine.write("broken", "");
-    let (code, stderr) = machine.run(&["up", "workflowexecution", "--target", "kind"]);
-    assert_eq!(code, 4);
+    let stderr = stopped_by("broken");
     assert!(
         stderr.contains("error: create cluster:") && stderr.contains("no space left on device"),
         "{stderr}"
     );
-    machine.assert_clean();
 }
 
 #[test]
@@ -400,28 +406,20 @@ fn a_node_that_was_half_made_when_its_run_ended_is_removed() {
 
 #[test]
 fn an_image_that_the_node_refuses_is_told_in_the_nodes_own_words() {
-    let machine = Machine::new();
-    machine.write("torn", "");
-    let (code, stderr) = machine.run(&["up", "workflowexecution", "--target", "kind"]);
-    assert_eq!(code, 4);
+    let stderr = stopped_by("torn");
     assert!(
         stderr.contains("load PostgreSQL image") && stderr.contains("unexpected EOF"),
         "{stderr}"
     );
-    machine.assert_clean();
 }
 
 #[test]
 fn an_import_that_the_runtime_does_not_know_of_is_a_failure() {
-    let machine = Machine::new();
-    machine.write("deaf", "");
-    let (code, stderr) = machine.run(&["up", "workflowexecution", "--target", "kind"]);
-    assert_eq!(code, 4);
+    let stderr = stopped_by("deaf");
     assert!(
         stderr.contains("was imported, yet the node's container runtime does not list it"),
         "{stderr}"
     );
-    machine.assert_clean();
 }
 
 #[test]

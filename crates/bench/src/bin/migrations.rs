@@ -170,11 +170,7 @@ impl Bench {
                 }
             }
         }
-        let first = taken[0].clone();
-        let compared = taken.iter_mut().map(|taken| Compared {
-            ratio: middle(&mut ratios(taken, &first)),
-            milliseconds: middle(taken),
-        });
+        let compared = taken.iter().map(|each| Compared::of(each, &taken[0]));
         Ok(compared.collect())
     }
 
@@ -239,11 +235,8 @@ impl Bench {
                 apply(&Config::new(&url)).await?;
                 ours.push(started.elapsed().as_secs_f64() * 1e3);
             }
-            pair(
-                what,
-                ("connect and one query (floor)", &mut floor),
-                ("this engine", &mut ours),
-            );
+            Compared::of(&floor, &floor).row(what, "connect and one query (floor)");
+            Compared::of(&ours, &floor).row(what, "this engine");
         }
         Ok(())
     }
@@ -272,15 +265,15 @@ impl Bench {
             Variant::Message(transactions.concat()),
             Variant::Engine(Some(Arc::new(catalogue))),
         ];
+        let names = ["the same SQL as one message (floor)", "this engine"];
         for (slow, what) in [
             (false, "100 migrations"),
             (true, "100 migrations, 2.6 ms round trip"),
         ] {
-            let [floor, ours] = self.compare(slow, &variants).await?[..] else {
-                anyhow::bail!("two variants have two figures");
-            };
-            floor.row(what, "the same SQL as one message (floor)");
-            ours.row(what, "this engine");
+            let compared = self.compare(slow, &variants).await?;
+            for (name, compared) in names.iter().zip(&compared) {
+                compared.row(what, name);
+            }
         }
         Ok(())
     }
@@ -355,16 +348,14 @@ impl Bench {
                 template.drop_clone(&name).await?;
             }
             let what = format!("clone, {what}");
-            pair(
-                &what,
-                ("CREATE DATABASE alone (floor)", &mut floor),
-                ("this engine", &mut ours),
-            );
+            let alone = Compared::of(&floor, &floor);
+            alone.row(&what, "CREATE DATABASE alone (floor)");
+            Compared::of(&ours, &floor).row(&what, "this engine");
             row(
                 &what,
                 "building the template, once",
                 built,
-                middle(&mut floor),
+                alone.milliseconds,
             );
         }
         Ok(())
@@ -412,21 +403,25 @@ impl Bench {
     }
 }
 
-/// A variant beside the first one.
-#[derive(Clone, Copy)]
+/// The median of what was taken, and of its ratio to a floor that took turns with it.
 struct Compared {
     milliseconds: f64,
     ratio: f64,
 }
 
 impl Compared {
-    fn row(self, what: &str, how: &str) {
-        let Self {
-            milliseconds,
-            ratio,
-        } = self;
+    fn of(taken: &[f64], floor: &[f64]) -> Self {
+        let ratios = taken.iter().zip(floor).map(|(taken, floor)| taken / floor);
+        Self {
+            milliseconds: middle(&mut taken.to_vec()),
+            ratio: middle(&mut ratios.collect::<Vec<_>>()),
+        }
+    }
+
+    fn row(&self, what: &str, how: &str) {
         say(&format!(
-            "| {what} | {how} | {milliseconds:.1} | {ratio:.2} |"
+            "| {what} | {how} | {:.1} | {:.2} |",
+            self.milliseconds, self.ratio
         ));
     }
 }
@@ -438,27 +433,6 @@ fn row(what: &str, how: &str, milliseconds: f64, floor: f64) {
         ratio,
     }
     .row(what, how);
-}
-
-/// Two that took turns.
-fn pair(what: &str, (floor, base): (&str, &mut [f64]), (name, taken): (&str, &mut [f64])) {
-    let ratio = middle(&mut ratios(taken, base));
-    let median = middle(base);
-    row(what, floor, median, median);
-    Compared {
-        milliseconds: middle(taken),
-        ratio,
-    }
-    .row(what, name);
-}
-
-/// Round by round.
-fn ratios(taken: &[f64], floor: &[f64]) -> Vec<f64> {
-    taken
-        .iter()
-        .zip(floor)
-        .map(|(taken, floor)| taken / floor)
-        .collect()
 }
 
 /// Sorts, and returns the median.

@@ -58,7 +58,8 @@ pub enum SetUpError {
 }
 
 impl Store {
-    /// Access to the database for the drain and the lanes of so many workers. Connects when first used, so it starts whether or not the database is there.
+    /// Access to the database for the drain and the lanes of so many workers. Connects when first used, so it starts whether or
+    /// not the database is there.
     pub fn new(config: &DatabaseConfig, workers: usize) -> Result<Self, SetUpError> {
         let tls = tls::connector(&config.tls)?;
         Ok(Self {

@@ -80,17 +80,10 @@ impl Pools {
 
     /// Each pool's name, connections in use, and connections open.
     pub(super) fn connections(&self) -> [(&'static str, usize, usize); 3] {
-        let count = |name, pools: &mut dyn Iterator<Item = &Pool>| {
-            pools.fold((name, 0, 0), |(name, in_use, open), pool| {
-                let status = pool.status();
-                let idle = status.available.min(status.size);
-                (name, in_use + status.size - idle, open + status.size)
-            })
-        };
         [
-            count("writes", &mut self.writing()),
-            count("checks", &mut iter::once(&self.brief)),
-            count("reads", &mut iter::once(&self.long)),
+            count("writes", self.writing()),
+            count("checks", [&self.brief]),
+            count("reads", [&self.long]),
         ]
     }
 
@@ -113,6 +106,19 @@ impl Pools {
     fn all(&self) -> impl Iterator<Item = &Pool> {
         self.writing().chain([&self.brief, &self.long])
     }
+}
+
+fn count<'a>(
+    name: &'static str,
+    pools: impl IntoIterator<Item = &'a Pool>,
+) -> (&'static str, usize, usize) {
+    pools
+        .into_iter()
+        .fold((name, 0, 0), |(name, in_use, open), pool| {
+            let status = pool.status();
+            let idle = status.available.min(status.size);
+            (name, in_use + status.size - idle, open + status.size)
+        })
 }
 
 fn pool(config: &DatabaseConfig, tls: &MakeRustlsConnect, size: usize) -> Result<Pool, BuildError> {
