@@ -55,7 +55,7 @@ pub async fn template(config: &Config) -> Result<Template, Error> {
         };
         let month = match find(&session, &name).await? {
             Some(month) => month,
-            None => build(&run, &session, &config, &name).await?,
+            None => build(&run, &session, &config, &name, strategy).await?,
         };
         Ok(Template {
             config,
@@ -95,6 +95,7 @@ async fn build(
     session: &Session,
     config: &Config,
     name: &str,
+    strategy: &str,
 ) -> Result<String, Error> {
     let key = Key::of(name);
     lock::acquire_key(run, session, key, Duration::from_secs(1), "", "").await?;
@@ -114,7 +115,7 @@ async fn build(
     session
         .query(
             "creating the template",
-            &format!("CREATE DATABASE {quoted}"),
+            &format!("CREATE DATABASE {quoted} STRATEGY {strategy}"),
         )
         .await?;
     let own = config.on_database(name);
