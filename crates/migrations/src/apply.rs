@@ -14,6 +14,7 @@ use crate::message::{Message, Scope, Sent};
 use crate::plan::Plan;
 use crate::report::{Event, Report};
 use crate::session::{Rows, Run, Session};
+use crate::sql;
 use crate::view::{View, refuse_shared_process, refused, under_lock};
 
 /// How often a run that lost its connection half-way begins again; the ledger says where to go on.
@@ -148,9 +149,11 @@ impl Work<'_> {
             head.push(format!("BEGIN; {} COMMIT", ledger::make(self.has_role)));
         }
         if Message::checks_shapes(&scope, &pending) {
-            head.push(crate::shape::prepare());
+            head.push(sql::apart(&crate::shape::prepare()));
         }
-        head.push(ledger::prepare());
+        let known = &self.view.ledger.entries;
+        let fresh = !pending.iter().any(|step| known.contains_key(&step.id));
+        head.push(sql::apart(&ledger::prepare(fresh)));
         let message = Message::between(
             &format!("{};\n", head.join(";\n")),
             &scope,

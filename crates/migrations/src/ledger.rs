@@ -10,15 +10,12 @@ use crate::catalogue::{LEDGER, Migration, SOURCE};
 use crate::roles::ROLE;
 use crate::sql::literal;
 
-/// The session settings that every statement here counts on.
-///
-/// `client_connection_check_interval` lets the server notice a killed client in the middle of a statement; it exists where
-/// the system can tell (Linux among others).
+/// The session settings that every statement here counts on. Plain SETs: a function's first call in a session costs the server more
+/// than all of them.
 pub(crate) const SETTINGS: &str = "\
 SET search_path = public; SET timezone = 'UTC'; SET datestyle = 'ISO, YMD'; SET intervalstyle = 'postgres'; \
 SET standard_conforming_strings = on; SET client_min_messages = warning; SET statement_timeout = 0; \
-SET check_function_bodies = on; SET idle_in_transaction_session_timeout = '60s'; \
-SELECT set_config('client_connection_check_interval', '500ms', false) WHERE version() LIKE '%linux%'";
+SET check_function_bodies = on; SET idle_in_transaction_session_timeout = '60s'";
 
 /// Makes the ledger, and lets the application read it where its role is.
 pub(crate) fn make(has_role: bool) -> String {
@@ -28,7 +25,7 @@ pub(crate) fn make(has_role: bool) -> String {
 
 /// What a run must know of the server; the first column's name tells the row from others. The last two are the mark that a run
 /// left in this server process before, and this run's own: a session of the server begins without one.
-pub(crate) const FACTS: &str = "SELECT pg_backend_pid() AS facts, current_setting('deadlock_timeout'), \
+pub(crate) const FACTS: &str = "SELECT pg_backend_pid() AS facts, version(), current_setting('deadlock_timeout', true), \
 to_regrole('datastorage_app') IS NOT NULL, current_setting('migrations.run', true), \
 set_config('migrations.run', gen_random_uuid()::text, false)";
 
@@ -36,9 +33,9 @@ set_config('migrations.run', gen_random_uuid()::text, false)";
 pub(crate) const FOREIGN: &str = "SELECT min(relname) FROM pg_class \
 WHERE relnamespace = 'public'::regnamespace AND relname ~ '^audit_events_20[0-9][0-9]_[0-9][0-9]$'";
 
-/// Every row, oldest change first.
-pub(crate) const READ: &str = "SELECT source, id, checksum, applied_at IS NOT NULL, reverted_at, steps_done, down_sql, \
-array_to_string(requires, ','), applied_at, extract(epoch FROM duration) * 1000, sequence FROM public.schema_ledger ORDER BY sequence";
+/// Every row.
+pub(crate) const READ: &str = "SELECT source, id, checksum, applied_at, reverted_at, steps_done, down_sql, \
+array_to_string(requires, ','), sequence FROM public.schema_ledger";
 
 /// Name of the column by which a recorded migration is told from what its own statements return.
 pub(crate) const RECORDED: &str = "schema_ledger_recorded_id";
@@ -113,7 +110,7 @@ impl Entry {
     fn read(row: &SimpleQueryRow) -> Self {
         let state = match (row.get(3), row.get(4)) {
             (_, Some(reverted_at)) => State::Reverted(reverted_at.to_owned()),
-            (Some("t"), None) => State::Applied,
+            (Some(_), None) => State::Applied,
             _ => State::Under(text(row, 5).parse().unwrap_or(0)),
         };
         Self {
@@ -125,8 +122,8 @@ impl Entry {
                 .filter(|id| !id.is_empty())
                 .map(str::to_owned)
                 .collect(),
-            applied_at: row.get(8).map(str::to_owned),
-            sequence: text(row, 10).parse().unwrap_or(0),
+            applied_at: row.get(3).map(str::to_owned),
+            sequence: text(row, 8).parse().unwrap_or(0),
         }
     }
 }
@@ -135,19 +132,21 @@ pub(crate) fn text(row: &SimpleQueryRow, column: usize) -> String {
     row.get(column).unwrap_or_default().to_owned()
 }
 
-/// Prepares [`record`] for a session: it is planned once, not once for each migration.
+/// Prepares [`record`] for a session: it is planned once, not once for each migration. `fresh` if none of the migrations to be
+/// recorded has a row.
 ///
 /// The transaction's own clock stands still for a whole message, so the start is kept in a setting.
-pub(crate) fn prepare() -> String {
+pub(crate) fn prepare(fresh: bool) -> String {
+    let insert = insert(
+        "$1, $2, $3, $4, $5",
+        "clock_timestamp()",
+        "clock_timestamp() - current_setting('migrations.started')::timestamptz",
+        0,
+    );
     format!(
-        "PREPARE schema_record(text, text, text, text[], text) AS {} RETURNING id AS {RECORDED}, extract(epoch FROM duration) * 1000, \
-         set_config('migrations.started', clock_timestamp()::text, false)",
-        upsert(
-            "$1, $2, $3, $4, $5",
-            "clock_timestamp()",
-            "clock_timestamp() - current_setting('migrations.started')::timestamptz",
-            0
-        )
+        "PREPARE schema_record(text, text, text, text[], text) AS {insert}{or} RETURNING id AS {RECORDED}, \
+         extract(epoch FROM duration) * 1000, set_config('migrations.started', clock_timestamp()::text, false)",
+        or = if fresh { "" } else { OR_UPDATE }
     )
 }
 
@@ -158,7 +157,7 @@ pub(crate) fn record(migration: &Migration, source: &str) -> String {
 
 /// The statement that records how many steps of a migration outside a transaction are done.
 pub(crate) fn record_steps(migration: &Migration, source: &str, steps: usize) -> String {
-    upsert(&values(migration, source), "NULL", "NULL", steps)
+    insert(&values(migration, source), "NULL", "NULL", steps) + OR_UPDATE
 }
 
 fn values(migration: &Migration, source: &str) -> String {
@@ -185,16 +184,18 @@ fn down(migration: &Migration) -> String {
 }
 
 /// `values` are source, identity, checksum, requires and down SQL.
-fn upsert(values: &str, applied_at: &str, duration: &str, steps: usize) -> String {
+fn insert(values: &str, applied_at: &str, duration: &str, steps: usize) -> String {
     format!(
         "INSERT INTO public.schema_ledger (source, id, checksum, requires, down_sql, applied_at, duration, steps_done, tool_version) \
-         VALUES ({values}, {applied_at}, {duration}, {steps}, {version}) \
-         ON CONFLICT (source, id) DO UPDATE SET checksum = excluded.checksum, applied_at = excluded.applied_at, \
-         duration = excluded.duration, steps_done = excluded.steps_done, tool_version = excluded.tool_version, \
-         requires = excluded.requires, down_sql = excluded.down_sql, sequence = DEFAULT, reverted_at = NULL",
+         VALUES ({values}, {applied_at}, {duration}, {steps}, {version})",
         version = literal(env!("CARGO_PKG_VERSION")),
     )
 }
+
+/// What [`insert`] does where the migration has a row: undone, or under way in steps.
+const OR_UPDATE: &str = " ON CONFLICT (source, id) DO UPDATE SET checksum = excluded.checksum, applied_at = excluded.applied_at, \
+duration = excluded.duration, steps_done = excluded.steps_done, tool_version = excluded.tool_version, \
+requires = excluded.requires, down_sql = excluded.down_sql, sequence = DEFAULT, reverted_at = NULL";
 
 /// The session that holds the lock, as other sessions see it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

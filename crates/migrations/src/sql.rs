@@ -264,5 +264,12 @@ pub(crate) fn identifier(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
+/// The statement as a message of its own inside a longer one. A prepared statement keeps the text of the message that it came in,
+/// and EXECUTE copies that text each time: a hundred migrations would copy all of themselves a hundred times.
+pub(crate) fn apart(statement: &str) -> String {
+    let block = format!("BEGIN EXECUTE {}; END", literal(statement));
+    format!("DO {}", literal(&block))
+}
+
 #[cfg(test)]
 mod tests;

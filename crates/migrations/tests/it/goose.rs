@@ -4,7 +4,7 @@ use std::path::Path;
 
 use migrations::{Catalogue, Error, Undo, apply, down};
 
-use crate::{fresh, goose, value};
+use crate::{fresh, goose, run, value};
 
 #[tokio::test]
 async fn what_trips_other_runners_is_applied() {
@@ -101,4 +101,32 @@ async fn the_schema_and_a_teams_files_share_a_ledger() {
 fn a_directory_that_is_not_there_is_named() {
     let error = Catalogue::from_goose_dir("team", Path::new("/nowhere/migrations")).unwrap_err();
     assert!(error.to_string().contains("/nowhere/migrations"), "{error}");
+}
+
+#[tokio::test]
+async fn the_statement_that_records_a_migration_does_not_carry_the_other_ones_text() {
+    let (database, config) = fresh().await;
+    let catalogue = goose(&[
+        ("001_t.sql", "-- +goose Up\nCREATE TABLE t (a int);\n"),
+        (
+            "002_kept.sql",
+            "-- +goose Up\nCREATE TABLE kept AS SELECT statement FROM pg_prepared_statements WHERE name = 'schema_record';\n",
+        ),
+    ]);
+    apply(&config.catalogue(catalogue)).await.unwrap();
+    let kept = value(&database, "SELECT statement FROM kept").await;
+    assert!(kept.starts_with("PREPARE schema_record"), "{kept}");
+    assert!(!kept.contains("CREATE TABLE"), "{kept}");
+}
+
+#[tokio::test]
+async fn a_database_without_plpgsql_is_migrated_all_the_same() {
+    let (database, config) = fresh().await;
+    run(&database, "DROP EXTENSION plpgsql").await;
+    let catalogue = goose(&[
+        ("001_t.sql", "-- +goose Up\nCREATE TABLE t (a int);\n"),
+        ("002_u.sql", "-- +goose Up\nCREATE TABLE u (a int);\n"),
+    ]);
+    let report = apply(&config.catalogue(catalogue)).await.unwrap();
+    assert_eq!(report.applied.len(), 2);
 }
