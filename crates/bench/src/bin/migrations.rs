@@ -2,7 +2,8 @@
 //!
 //! PostgreSQL's data is in memory with fsync off (D9); durability is not what is measured, and every row has the same. Each figure
 //! is the median of the rounds; the ratio is to the floor above it, and where the two take turns the median of each round's ratio:
-//! a machine that is slow for a while is slow for both.
+//! a machine that is slow for a while is slow for both. A round is the best of three, where that takes less than a second: what
+//! else the machine does only ever adds.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -18,6 +19,9 @@ use testkit::proxy::Proxy;
 
 /// Round trip added by the proxy, as measured through a port-forward.
 const ROUND_TRIP: Duration = Duration::from_micros(2600);
+
+/// How often a figure of one round is tried.
+const TRIES: usize = 3;
 
 /// Measures the migration engine
 #[derive(Debug, Parser)]
@@ -146,32 +150,41 @@ impl Bench {
             .map(|(_, text)| text.as_str())
     }
 
-    /// Medians of the variants and of their ratios to the first, each round on an empty database of its own and the variants in
-    /// turn, another one first each time; `slow` goes through the proxy.
+    /// Medians of the variants and of their ratios to the first, the variants in turn, another one first each time; `slow` goes
+    /// through the proxy.
     async fn compare(&self, slow: bool, variants: &[Variant]) -> anyhow::Result<Vec<Compared>> {
         let mut taken = vec![Vec::new(); variants.len()];
         for round in 0..=self.rounds {
-            for turn in 0..variants.len() {
+            let mut best = vec![f64::INFINITY; variants.len()];
+            for turn in 0..variants.len() * TRIES {
                 let which = (round + turn) % variants.len();
-                let variant = &variants[which];
-                let database = empty_database_on(&self.server).await;
-                let proxy = Proxy::start(host(database.url())?).await;
-                proxy.delay(ROUND_TRIP / 2);
-                let url = if slow {
-                    proxy.url(database.url())
-                } else {
-                    database.url().to_owned()
-                };
-                let started = Instant::now();
-                variant.run(&url).await?;
-                // The first round warms the server up.
-                if round > 0 {
-                    taken[which].push(started.elapsed().as_secs_f64() * 1e3);
+                if turn < variants.len() || !matches!(variants[which], Variant::Psql(..)) {
+                    let tried = self.once(slow, &variants[which]).await?;
+                    best[which] = best[which].min(tried);
                 }
+            }
+            // The first round warms the server up.
+            for (taken, best) in taken.iter_mut().zip(best).filter(|_| round > 0) {
+                taken.push(best);
             }
         }
         let compared = taken.iter().map(|each| Compared::of(each, &taken[0]));
         Ok(compared.collect())
+    }
+
+    /// Milliseconds that a variant takes on an empty database of its own.
+    async fn once(&self, slow: bool, variant: &Variant) -> anyhow::Result<f64> {
+        let database = empty_database_on(&self.server).await;
+        let proxy = Proxy::start(host(database.url())?).await;
+        proxy.delay(ROUND_TRIP / 2);
+        let url = if slow {
+            proxy.url(database.url())
+        } else {
+            database.url().to_owned()
+        };
+        let started = Instant::now();
+        variant.run(&url).await?;
+        Ok(started.elapsed().as_secs_f64() * 1e3)
     }
 
     async fn full_profile(&self) -> anyhow::Result<()> {

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use migrations::{Error, Selection, apply, apply_all, apply_audit, drift, plan, status, verify};
 
-use crate::{files, fresh, run, value};
+use crate::{files, fresh, goose, run, value};
 
 #[tokio::test]
 async fn the_audit_profile_makes_the_table_its_partitions_and_its_indexes() {
@@ -256,4 +256,18 @@ async fn a_hundred_migrations_in_one_message_are_a_hundred_transactions() {
         .await,
         "100"
     );
+}
+
+#[tokio::test]
+async fn indexes_of_an_empty_database_are_built_by_one_process_and_large_tables_keep_theirs() {
+    let (empty, config) = fresh().await;
+    let (adopted, theirs) = fresh().await;
+    run(&adopted, "CREATE TABLE large (a int)").await;
+    let file = "-- +goose Up\nCREATE TABLE seen AS SELECT current_setting('max_parallel_maintenance_workers') AS workers;\n";
+    for (database, config, workers) in [(empty, config, "0"), (adopted, theirs, "2")] {
+        apply(&config.catalogue(goose(&[("1_seen.sql", file)])))
+            .await
+            .unwrap();
+        assert_eq!(value(&database, "SELECT workers FROM seen").await, workers);
+    }
 }
