@@ -20,11 +20,14 @@ use crate::view::{View, refuse_shared_process, refused, under_lock};
 /// How often a run that lost its connection half-way begins again; the ledger says where to go on.
 const RECONNECTS: u32 = 3;
 
-/// In a database without a table of its own (those have OIDs from 16384 on,
-/// <https://www.postgresql.org/docs/current/system-catalog-initial-data.html>) no index is worth a second process; that the planner
-/// need not think of one makes CREATE INDEX, and so the whole run, a twentieth quicker.
-const ONE_PROCESS: &str = "SELECT set_config('max_parallel_maintenance_workers', '0', false) \
-WHERE NOT EXISTS (SELECT FROM pg_class WHERE oid >= 16384 AND relkind IN ('r', 'm'))";
+/// No index of a table that is new is worth a second process, and that the planner need not think of one makes CREATE INDEX, and so
+/// a first run, a twentieth quicker.
+const ONE_PROCESS: &str = "SET max_parallel_maintenance_workers = 0";
+
+/// The same, in a database without a relation of its own: those have OIDs from 16384 on
+/// (<https://www.postgresql.org/docs/current/system-catalog-initial-data.html>). A team's own files may find large tables.
+const ONE_PROCESS_IF_EMPTY: &str = "SELECT CASE WHEN (SELECT true FROM pg_class WHERE oid >= '16384'::oid LIMIT 1) THEN NULL \
+ELSE set_config('max_parallel_maintenance_workers', '0', false) END";
 
 /// Applies what the selection lacks and makes the partitions around today.
 ///
@@ -153,7 +156,15 @@ impl Work<'_> {
             ),
         ];
         if !self.view.has_ledger {
-            head.push(ONE_PROCESS.to_owned());
+            let own = ledger::is_own(self.catalogue.source());
+            head.push(
+                if own {
+                    ONE_PROCESS
+                } else {
+                    ONE_PROCESS_IF_EMPTY
+                }
+                .to_owned(),
+            );
             head.push(format!("BEGIN; {} COMMIT", ledger::make(self.has_role)));
         }
         if Message::checks_shapes(&scope, &pending) {
