@@ -88,15 +88,24 @@ impl Ledger {
                 State::Under(steps) => steps.to_string(),
                 State::Reverted(_) => "reverted".to_owned(),
             };
-            literal(&format!("{id} {} {state}", entry.checksum))
+            literal(&format!(
+                "{id} {} {state} {}",
+                entry.checksum, entry.sequence
+            ))
         });
         format!(
             "ARRAY[{}]::text[] = (SELECT coalesce(array_agg(concat_ws(' ', id, checksum, CASE WHEN reverted_at IS NOT NULL THEN 'reverted' \
-             WHEN applied_at IS NOT NULL THEN 'applied' ELSE steps_done::text END) ORDER BY id COLLATE \"C\"), '{{}}') \
+             WHEN applied_at IS NOT NULL THEN 'applied' ELSE steps_done::text END, sequence) ORDER BY id COLLATE \"C\"), '{{}}') \
              FROM public.schema_ledger WHERE source = {})",
             rows.collect::<Vec<_>>().join(", "),
             literal(source)
         )
+    }
+
+    /// The sequence behind every row's.
+    pub(crate) fn next(&self) -> u64 {
+        let last = self.entries.values().map(|entry| entry.sequence).max();
+        last.unwrap_or(0) + 1
     }
 
     pub(crate) fn is_applied(&self, id: &str) -> bool {
@@ -132,43 +141,58 @@ pub(crate) fn text(row: &SimpleQueryRow, column: usize) -> String {
     row.get(column).unwrap_or_default().to_owned()
 }
 
-/// Prepares [`record`] for a session: it is planned once, not once for each migration. `fresh` if none of the migrations to be
+/// Prepares [`Row::record`] for a session: it is planned once, not once for each migration. `fresh` if none of the migrations to be
 /// recorded has a row.
 ///
 /// The transaction's own clock stands still for a whole message, so the start is kept in a setting.
 pub(crate) fn prepare(fresh: bool) -> String {
     let insert = insert(
-        "$1, $2, $3, $4, $5",
+        "$1, $2, $3, $4, $5, $6",
         "clock_timestamp()",
         "clock_timestamp() - current_setting('migrations.started')::timestamptz",
         0,
     );
     format!(
-        "PREPARE schema_record(text, text, text, text[], text) AS {insert}{or} RETURNING id AS {RECORDED}, \
+        "PREPARE schema_record(text, text, text, bigint, text[], text) AS {insert}{or} RETURNING id AS {RECORDED}, \
          extract(epoch FROM duration) * 1000, set_config('migrations.started', clock_timestamp()::text, false)",
         or = if fresh { "" } else { OR_UPDATE }
     )
 }
 
-/// The statement that records a migration as applied; returns its identity and duration in milliseconds.
-pub(crate) fn record(migration: &Migration, source: &str) -> String {
-    format!("EXECUTE schema_record({})", values(migration, source))
+/// A migration's row to be.
+pub(crate) struct Row<'a> {
+    pub(crate) source: &'a str,
+    pub(crate) migration: &'a Migration,
+    pub(crate) sequence: u64,
 }
 
-/// The statement that records how many steps of a migration outside a transaction are done.
-pub(crate) fn record_steps(migration: &Migration, source: &str, steps: usize) -> String {
-    insert(&values(migration, source), "NULL", "NULL", steps) + OR_UPDATE
-}
+impl Row<'_> {
+    /// The statement that records the migration as applied; returns its identity and duration in milliseconds.
+    pub(crate) fn record(&self) -> String {
+        format!("EXECUTE schema_record({})", self.values())
+    }
 
-fn values(migration: &Migration, source: &str) -> String {
-    [
-        literal(source),
-        literal(&migration.id),
-        literal(&migration.checksum),
-        requires(migration),
-        down(migration),
-    ]
-    .join(", ")
+    /// The statement that records how many steps of a migration outside a transaction are done.
+    pub(crate) fn record_steps(&self, steps: usize) -> String {
+        insert(&self.values(), "NULL", "NULL", steps) + OR_UPDATE
+    }
+
+    fn values(&self) -> String {
+        let Self {
+            source,
+            migration,
+            sequence,
+        } = self;
+        [
+            literal(source),
+            literal(&migration.id),
+            literal(&migration.checksum),
+            sequence.to_string(),
+            requires(migration),
+            down(migration),
+        ]
+        .join(", ")
+    }
 }
 
 fn requires(migration: &Migration) -> String {
@@ -183,10 +207,10 @@ fn down(migration: &Migration) -> String {
         .map_or_else(|| "NULL".to_owned(), literal)
 }
 
-/// `values` are source, identity, checksum, requires and down SQL.
+/// `values` are source, identity, checksum, sequence, requires and down SQL.
 fn insert(values: &str, applied_at: &str, duration: &str, steps: usize) -> String {
     format!(
-        "INSERT INTO public.schema_ledger (source, id, checksum, requires, down_sql, applied_at, duration, steps_done, tool_version) \
+        "INSERT INTO public.schema_ledger (source, id, checksum, sequence, requires, down_sql, applied_at, duration, steps_done, tool_version) \
          VALUES ({values}, {applied_at}, {duration}, {steps}, {version})",
         version = literal(env!("CARGO_PKG_VERSION")),
     )
@@ -195,7 +219,7 @@ fn insert(values: &str, applied_at: &str, duration: &str, steps: usize) -> Strin
 /// What [`insert`] does where the migration has a row: undone, or under way in steps.
 const OR_UPDATE: &str = " ON CONFLICT (source, id) DO UPDATE SET checksum = excluded.checksum, applied_at = excluded.applied_at, \
 duration = excluded.duration, steps_done = excluded.steps_done, tool_version = excluded.tool_version, \
-requires = excluded.requires, down_sql = excluded.down_sql, sequence = DEFAULT, reverted_at = NULL";
+requires = excluded.requires, down_sql = excluded.down_sql, sequence = excluded.sequence, reverted_at = NULL";
 
 /// The session that holds the lock, as other sessions see it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

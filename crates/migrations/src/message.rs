@@ -33,6 +33,17 @@ impl Scope<'_> {
         (!expected.is_empty()).then(|| crate::shape::check(&expected))
     }
 
+    /// The row of `migration`: behind all others, and among those of one run as the catalogue has them.
+    pub(crate) fn row<'a>(&'a self, migration: &'a Migration) -> ledger::Row<'a> {
+        let all = self.catalogue.migrations().iter();
+        let before = all.take_while(|other| other.id != migration.id);
+        ledger::Row {
+            source: self.catalogue.source(),
+            migration,
+            sequence: self.ledger.next() + before.count() as u64,
+        }
+    }
+
     fn expected(&self, migration: &Migration) -> crate::shape::Shapes {
         // In catalogue order, everything pending before this one has run by now.
         let order: Vec<&str> = self
@@ -150,8 +161,7 @@ impl<'a> Message<'a> {
             self.text.push_str(&check);
             self.text.push_str(";\n");
         }
-        self.text
-            .push_str(&ledger::record(migration, scope.catalogue.source()));
+        self.text.push_str(&scope.row(migration).record());
         self.text.push_str(";\nCOMMIT;\n");
     }
 

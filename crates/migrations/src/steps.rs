@@ -5,7 +5,7 @@
 
 use crate::catalogue::Migration;
 use crate::error::{self, Error};
-use crate::ledger::{self, State};
+use crate::ledger::State;
 use crate::message::{Scope, applied, failure};
 use crate::report::{Event, Report};
 use crate::session::{Run, Session};
@@ -28,7 +28,7 @@ pub(crate) async fn run(
         Some(State::Under(steps)) => *steps,
         _ => 0,
     };
-    let source = scope.catalogue.source();
+    let row = scope.row(migration);
     run.enter(format!("applying {} in steps", migration.id));
     // CREATE INDEX CONCURRENTLY waits for older transactions under the same limit: it must not be cut by it.
     let begin = "SET search_path = public; SET lock_timeout = 0; SELECT set_config('migrations.started', clock_timestamp()::text, false)";
@@ -36,16 +36,13 @@ pub(crate) async fn run(
         .query("beginning a migration in steps", begin)
         .await?;
     for (number, unit) in units(&migration.up).into_iter().enumerate().skip(done) {
-        let progress = ledger::record_steps(migration, source, number + 1);
+        let progress = row.record_steps(number + 1);
         if let Err(error) = step(run, session, &unit, &progress).await {
             return Err(explain(session, migration, &unit, &error));
         }
     }
     let sets = session
-        .query(
-            "recording a migration in steps",
-            &ledger::record(migration, source),
-        )
+        .query("recording a migration in steps", &row.record())
         .await?;
     let recorded = applied(
         migration,

@@ -35,6 +35,27 @@ async fn what_requires_a_migration_is_undone_before_it() {
 }
 
 #[tokio::test]
+async fn what_was_applied_last_is_undone_first_whatever_the_files_say() {
+    let (_database, config) = fresh().await;
+    let profile = |name: &str| config.clone().profile(name);
+    let last = async || {
+        let undone = down(&config, &Undo::Last(1)).await.unwrap();
+        undone.reverted.into_iter().next().unwrap().id
+    };
+    // The files have it the other way round.
+    apply(&profile("notification-audit")).await.unwrap();
+    apply(&profile("audit")).await.unwrap();
+    assert_eq!(last().await, "audit_events_partitions");
+    // What is applied again is the last again.
+    apply(&profile("audit")).await.unwrap();
+    assert_eq!(last().await, "audit_events_partitions");
+    let notification = Undo::Ids(vec!["notification_audit".to_owned()]);
+    down(&config, &notification).await.unwrap();
+    apply(&profile("notification-audit")).await.unwrap();
+    assert_eq!(last().await, "notification_audit");
+}
+
+#[tokio::test]
 async fn undone_is_told_from_never_applied() {
     let (_database, config) = fresh().await;
     apply(&config.clone().profile("audit")).await.unwrap();
