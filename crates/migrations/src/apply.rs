@@ -156,15 +156,12 @@ impl Work<'_> {
             ),
         ];
         if !self.view.has_ledger {
-            let own = ledger::is_own(self.catalogue.source());
-            head.push(
-                if own {
-                    ONE_PROCESS
-                } else {
-                    ONE_PROCESS_IF_EMPTY
-                }
-                .to_owned(),
-            );
+            let one_process = if ledger::is_own(self.catalogue.source()) {
+                ONE_PROCESS
+            } else {
+                ONE_PROCESS_IF_EMPTY
+            };
+            head.push(one_process.to_owned());
             head.push(format!("BEGIN; {} COMMIT", ledger::make(self.has_role)));
         }
         if Message::checks_shapes(&scope, &pending) {

@@ -17,6 +17,10 @@ SET search_path = public; SET timezone = 'UTC'; SET datestyle = 'ISO, YMD'; SET 
 SET standard_conforming_strings = on; SET client_min_messages = warning; SET statement_timeout = 0; \
 SET check_function_bodies = on; SET idle_in_transaction_session_timeout = '60s'";
 
+/// Lets the server notice a killed client in the middle of a statement, where the system can tell (Linux among others). For sessions
+/// that change something: it costs as much as all of [`SETTINGS`].
+pub(crate) const NOTICE_GONE_CLIENT: &str = "SELECT set_config('client_connection_check_interval', '500ms', false) WHERE version() LIKE '%linux%'";
+
 /// Makes the ledger, and lets the application read it where its role is.
 pub(crate) fn make(has_role: bool) -> String {
     let grant = format!("GRANT SELECT ON schema_ledger TO {ROLE};");
@@ -25,7 +29,7 @@ pub(crate) fn make(has_role: bool) -> String {
 
 /// What a run must know of the server; the first column's name tells the row from others. The last two are the mark that a run
 /// left in this server process before, and this run's own: a session of the server begins without one.
-pub(crate) const FACTS: &str = "SELECT pg_backend_pid() AS facts, version(), current_setting('deadlock_timeout', true), \
+pub(crate) const FACTS: &str = "SELECT pg_backend_pid() AS facts, current_setting('deadlock_timeout', true), \
 to_regrole('datastorage_app') IS NOT NULL, current_setting('migrations.run', true), \
 set_config('migrations.run', gen_random_uuid()::text, false)";
 

@@ -29,8 +29,6 @@ pub(crate) struct View {
     used: bool,
     /// This run's mark in its server process.
     mark: String,
-    /// Whether the server can tell that a client is gone while a statement runs (`client_connection_check_interval`).
-    sees_gone_client: bool,
     pub(crate) has_ledger: bool,
     pub(crate) has_role: bool,
     pub(crate) deadlock_timeout: Duration,
@@ -82,12 +80,11 @@ impl View {
             partitions_missing: unmade.is_some_and(|row| row.get(0) == Some("t")),
             pid: text(facts, 0),
             pooled: facts.get(0) != Some(&session.named.to_string()),
-            used: facts.get(4).is_some_and(|mark| !mark.is_empty()),
-            mark: text(facts, 5),
-            sees_gone_client: text(facts, 1).contains("linux"),
+            used: facts.get(3).is_some_and(|mark| !mark.is_empty()),
+            mark: text(facts, 4),
             has_ledger,
-            has_role: facts.get(3) == Some("t"),
-            deadlock_timeout: parse_interval(&text(facts, 2)),
+            has_role: facts.get(2) == Some("t"),
+            deadlock_timeout: parse_interval(&text(facts, 1)),
         })
     }
 
@@ -95,15 +92,11 @@ impl View {
     /// stand before the lock is taken: in another process nobody would give the lock back. From there on the server looks whether
     /// the client is still there, where it can, so that a killed one frees the lock in the middle of a statement.
     pub(crate) fn in_our_process(&self) -> String {
-        let check = format!(
-            "SELECT 1 / (current_setting('migrations.run', true) IS NOT DISTINCT FROM {})::integer",
-            literal(&self.mark)
-        );
-        if self.sees_gone_client {
-            check + "; SET client_connection_check_interval = '500ms'"
-        } else {
-            check
-        }
+        format!(
+            "SELECT 1 / (current_setting('migrations.run', true) IS NOT DISTINCT FROM {})::integer; {}",
+            literal(&self.mark),
+            ledger::NOTICE_GONE_CLIENT
+        )
     }
 
     /// The statement, to be run under the lock, that fails unless the ledger is as it was seen and there is no table that another

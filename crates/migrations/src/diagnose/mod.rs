@@ -19,6 +19,7 @@ pub use cause::{Cause, Finding, Repair};
 use crate::catalogue::Catalogue;
 use crate::config::Config;
 use crate::error::Error;
+use crate::ledger;
 use crate::report::milliseconds;
 use crate::session::{Run, Session};
 use crate::view::View;
@@ -225,7 +226,11 @@ pub async fn repair(config: &Config, steps: &[Repair]) -> Result<(), Error> {
         };
         Run::bounded(config, |run| async move {
             let session = Session::open(&run).await?;
-            let message = format!("{}; BEGIN; {sql}\n; COMMIT", crate::ledger::SETTINGS);
+            let message = format!(
+                "{}; {}; BEGIN; {sql}\n; COMMIT",
+                ledger::SETTINGS,
+                ledger::NOTICE_GONE_CLIENT
+            );
             let done = session.query("repairing", &message).await.map(drop);
             session.close().await;
             done

@@ -4,7 +4,7 @@ use migrations::Config;
 use migrations::diagnose::{Cause, Diagnosis, Repair, Verdict, diagnose, repair};
 use testkit::postgres::{Database, database, empty_database, empty_database_on, own_server};
 
-use crate::run;
+use crate::{run, value};
 
 fn config(database: &Database) -> Config {
     Config::new(database.url()).profile("audit")
@@ -292,4 +292,18 @@ async fn a_probe_that_is_not_here_was_written_elsewhere() {
     let written = ["diagnose-0".to_owned()];
     let diagnosis = diagnose(&config(&database), &written).await.unwrap();
     assert_eq!(causes(&diagnosis), [Cause::OtherDatabase]);
+}
+
+#[tokio::test]
+async fn the_server_looks_whether_whoever_repairs_is_still_there() {
+    let database = empty_database().await;
+    let sql = "CREATE TABLE seen AS SELECT current_setting('client_connection_check_interval')";
+    let step = Repair::Sql(sql.to_owned());
+    repair(&config(&database), &[step]).await.unwrap();
+    let expected = if cfg!(target_os = "linux") {
+        "500ms"
+    } else {
+        "0"
+    };
+    assert_eq!(value(&database, "TABLE seen").await, expected);
 }
