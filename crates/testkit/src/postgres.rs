@@ -160,10 +160,7 @@ async fn template(server: &Server, profile: &str) -> String {
             .batch_execute(&format!("DROP DATABASE IF EXISTS \"{name}\" WITH (FORCE)"))
             .await;
         made.unwrap_or_else(|error| panic!("{}", describe(&error)));
-        let made = client
-            .batch_execute(&format!("CREATE DATABASE \"{name}\""))
-            .await;
-        made.unwrap_or_else(|error| panic!("{}", describe(&error)));
+        create_named(&client, &name, "").await;
         migrate(&server.url(&name), profile).await;
         // A template must have no connections, and the migrations' own may take a moment to be gone.
         let unused = async || {
@@ -201,17 +198,21 @@ async fn create(server: &Server, clause: &str) -> Database {
     let name = format!("test_{:016x}", rand::random::<u64>());
     let maintenance_url = server.url("postgres");
     let client = connect(&maintenance_url).await;
+    create_named(&client, &name, clause).await;
+    Database {
+        url: server.url(&name),
+        name,
+        maintenance_url,
+    }
+}
+
+async fn create_named(client: &tokio_postgres::Client, name: &str, clause: &str) {
     // A copy of files is the quicker way where fsync is off, and leaves no changed pages for the test to write.
     let statement = format!("CREATE DATABASE \"{name}\" {clause} STRATEGY file_copy");
     client
         .batch_execute(&statement)
         .await
         .unwrap_or_else(|error| panic!("{statement}: {}", describe(&error)));
-    Database {
-        url: server.url(&name),
-        name,
-        maintenance_url,
-    }
 }
 
 /// Connects to a URL; the connection runs on the current runtime until the client is dropped.

@@ -14,7 +14,7 @@ use anyhow::Context as _;
 use clap::Parser;
 use embedded_postgres::Server;
 use migrations::{Catalogue, Config, apply, ensure_partitions, template};
-use testkit::postgres::{connect, empty_database_on, own_server};
+use testkit::postgres::{Database, connect, empty_database_on, own_server};
 use testkit::proxy::Proxy;
 
 /// Round trip added by the proxy, as measured through a port-forward.
@@ -121,6 +121,23 @@ struct Bench {
     files: Vec<(String, String)>,
 }
 
+fn titled(what: &str, slow: bool) -> String {
+    let suffix = if slow { ", 2.6 ms round trip" } else { "" };
+    format!("{what}{suffix}")
+}
+
+/// The database's URL, through the proxy if `slow`, for as long as that is kept.
+async fn reach(database: &Database, slow: bool) -> anyhow::Result<(Proxy, String)> {
+    let proxy = Proxy::start(host(database.url())?).await;
+    proxy.delay(ROUND_TRIP / 2);
+    let url = if slow {
+        proxy.url(database.url())
+    } else {
+        database.url().to_owned()
+    };
+    Ok((proxy, url))
+}
+
 fn host(url: &str) -> anyhow::Result<String> {
     let after = url.rsplit_once('@').context("the URL names a user")?.1;
     Ok(after.split('/').next().unwrap_or_default().to_owned())
@@ -150,6 +167,18 @@ impl Bench {
             .map(|(_, text)| text.as_str())
     }
 
+    /// Prints the variants by their names, directly and through the proxy.
+    async fn rows(&self, what: &str, names: &[&str], variants: &[Variant]) -> anyhow::Result<()> {
+        for slow in [false, true] {
+            let what = titled(what, slow);
+            let compared = self.compare(slow, variants).await?;
+            for (name, compared) in names.iter().zip(&compared) {
+                compared.row(&what, name);
+            }
+        }
+        Ok(())
+    }
+
     /// Medians of the variants and of their ratios to the first, the variants in turn, another one first each time; `slow` goes
     /// through the proxy.
     async fn compare(&self, slow: bool, variants: &[Variant]) -> anyhow::Result<Vec<Compared>> {
@@ -175,13 +204,7 @@ impl Bench {
     /// Milliseconds that a variant takes on an empty database of its own.
     async fn once(&self, slow: bool, variant: &Variant) -> anyhow::Result<f64> {
         let database = empty_database_on(&self.server).await;
-        let proxy = Proxy::start(host(database.url())?).await;
-        proxy.delay(ROUND_TRIP / 2);
-        let url = if slow {
-            proxy.url(database.url())
-        } else {
-            database.url().to_owned()
-        };
+        let (_proxy, url) = reach(&database, slow).await?;
         let started = Instant::now();
         variant.run(&url).await?;
         Ok(started.elapsed().as_secs_f64() * 1e3)
@@ -209,33 +232,14 @@ impl Bench {
         } else {
             say("| whole schema | psql | not installed here | |");
         }
-        for (slow, what) in [
-            (false, "whole schema"),
-            (true, "whole schema, 2.6 ms round trip"),
-        ] {
-            let compared = self.compare(slow, &variants).await?;
-            for (name, compared) in names.iter().zip(&compared) {
-                compared.row(what, name);
-            }
-        }
-        Ok(())
+        self.rows("whole schema", &names, &variants).await
     }
 
     async fn nothing_to_do(&self) -> anyhow::Result<()> {
         for slow in [false, true] {
-            let what = if slow {
-                "nothing to do, 2.6 ms round trip"
-            } else {
-                "nothing to do"
-            };
+            let what = titled("nothing to do", slow);
             let database = testkit::postgres::database_on(&self.server, "all").await;
-            let proxy = Proxy::start(host(database.url())?).await;
-            proxy.delay(ROUND_TRIP / 2);
-            let url = if slow {
-                proxy.url(database.url())
-            } else {
-                database.url().to_owned()
-            };
+            let (_proxy, url) = reach(&database, slow).await?;
             let (mut floor, mut ours) = (Vec::new(), Vec::new());
             // Ten a round: they are quick, and what else the machine does is a large part of so little.
             for _ in 0..self.rounds * 10 {
@@ -249,8 +253,8 @@ impl Bench {
                 apply(&Config::new(&url)).await?;
                 ours.push(started.elapsed().as_secs_f64() * 1e3);
             }
-            Compared::of(&floor, &floor).row(what, "connect and one query (floor)");
-            Compared::of(&ours, &floor).row(what, "this engine");
+            Compared::of(&floor, &floor).row(&what, "connect and one query (floor)");
+            Compared::of(&ours, &floor).row(&what, "this engine");
         }
         Ok(())
     }
@@ -280,16 +284,7 @@ impl Bench {
             Variant::Engine(Some(Arc::new(catalogue))),
         ];
         let names = ["the same SQL as one message (floor)", "this engine"];
-        for (slow, what) in [
-            (false, "100 migrations"),
-            (true, "100 migrations, 2.6 ms round trip"),
-        ] {
-            let compared = self.compare(slow, &variants).await?;
-            for (name, compared) in names.iter().zip(&compared) {
-                compared.row(what, name);
-            }
-        }
-        Ok(())
+        self.rows("100 migrations", &names, &variants).await
     }
 
     async fn upkeep(&self) -> anyhow::Result<()> {
