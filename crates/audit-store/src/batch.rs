@@ -3,6 +3,8 @@
 use std::ops::Range;
 
 use bytes::Bytes;
+use serde::Deserialize;
+use uuid::Uuid;
 
 use crate::journal::Position;
 
@@ -92,6 +94,11 @@ impl Batch {
         [b"[", events, b"]"].concat().into()
     }
 
+    /// Returns the ids of a part of the events, in order.
+    pub(crate) fn event_ids(&self, part: Range<usize>) -> Vec<Option<Uuid>> {
+        part.map(|index| event_id(self.event(index))).collect()
+    }
+
     /// Returns one event's JSON.
     pub(crate) fn event(&self, index: usize) -> &[u8] {
         &self.body[self.items[index].range.clone()]
@@ -106,6 +113,15 @@ impl Batch {
     pub(crate) fn after(&self, index: usize) -> Option<Position> {
         self.items[index].after
     }
+}
+
+/// Returns the id that an event's JSON holds, if it holds one.
+pub(crate) fn event_id(event: &[u8]) -> Option<Uuid> {
+    #[derive(Deserialize)]
+    struct Key {
+        event_id: Option<Uuid>,
+    }
+    serde_json::from_slice::<Key>(event).ok()?.event_id
 }
 
 #[cfg(test)]

@@ -14,6 +14,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
+use crate::batch::event_id;
+
 const FILE: &str = "parked.ndjson";
 
 /// An event that Data Storage refused for good.
@@ -29,14 +31,9 @@ pub struct ParkedEvent {
     pub event: Box<RawValue>,
 }
 
-#[derive(Deserialize)]
-struct Key {
-    event_id: Option<Uuid>,
-}
-
 impl ParkedEvent {
     fn event_id(&self) -> Option<Uuid> {
-        serde_json::from_str::<Key>(self.event.get()).ok()?.event_id
+        event_id(self.event.get().as_bytes())
     }
 }
 

@@ -195,11 +195,11 @@ impl Sender {
         let started = Instant::now();
         let answer = self
             .client
-            .create_audit_events_batch_json(batch.body(part))
+            .create_audit_events_batch_json(batch.body(part.clone()), &batch.event_ids(part))
             .await;
         self.metrics.request(started.elapsed());
         match answer {
-            Ok(Written::Committed(())) => Outcome::Stored,
+            Ok(Written::Committed(_)) => Outcome::Stored,
             Ok(Written::Queued(_)) => Outcome::Queued,
             Err(error) if is_verdict(&error) => Outcome::Rejected(error),
             Err(error) => Outcome::Failed(error),

@@ -146,7 +146,7 @@ pub struct HealthStatus {
 pub struct ReadinessStatus {
     /// `ready` or `not_ready`.
     pub status: String,
-    /// `shutting_down`, `database_unreachable` or `schema_incomplete`.
+    /// `shutting_down`, `database_unreachable`, `schema_incomplete` or `queue_not_draining`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// The profile that was looked for.

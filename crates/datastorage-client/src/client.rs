@@ -1,19 +1,29 @@
 //! The transport: one connection pool, one deadline, and the mapping of answers to results.
+//!
+//! An answer counts only with the status that the contract documents for it: a proxy, a captive portal or another server in
+//! between answers 2xx, too. Redirects are not followed, since a POST would become a GET.
 
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use datastorage_api::{ProblemDetails, paths};
-use reqwest::{Method, RequestBuilder, StatusCode, Url, header};
+use reqwest::{Method, RequestBuilder, Response, StatusCode, Url, header, redirect};
 use serde::{Serialize, de::DeserializeOwned};
+use uuid::Uuid;
 
-use crate::{Error, Problem, types::AcceptedResponse};
+use crate::{
+    Error, Problem,
+    receipt::Receipt,
+    types::{AcceptedResponse, AuditEventBatchResponse},
+};
 
 /// How long a call may take unless [`Client::with_deadline`] says otherwise; that of the services' client so far.
 pub const DEFAULT_DEADLINE: Duration = Duration::from_secs(5);
 
 /// How long connecting may take: an absent host is told from a slow one.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(2);
+/// Bytes of an answer that are read at most; more than any page of the contract's sizes should need.
+const MAX_ANSWER: usize = 64 << 20;
 /// Bytes of a foreign body that an error shows.
 const EXCERPT: usize = 200;
 
@@ -72,6 +82,7 @@ impl Client {
             .connect_timeout(CONNECT_DEADLINE)
             .pool_idle_timeout(Duration::from_secs(90))
             .tcp_nodelay(true)
+            .redirect(redirect::Policy::none())
             .build()
             .map_err(|error| refused(error.to_string()))?;
         let base = url.as_str().trim_end_matches('/').to_owned();
@@ -93,23 +104,36 @@ impl Client {
         &self.base
     }
 
-    /// Sends a batch that is already a JSON array of events; the ids in the answer are not read.
-    pub async fn create_audit_events_batch_json(&self, body: Bytes) -> Result<Written<()>, Error> {
+    /// Sends a batch that is already a JSON array of events; `event_ids` are theirs, in the same order, none where an event
+    /// has none; the answer must name the same.
+    ///
+    /// # Errors
+    /// [`Error::Decode`] also for a 201 that names other events: whether these are stored is not known then.
+    pub async fn create_audit_events_batch_json(
+        &self,
+        body: Bytes,
+        event_ids: &[Option<Uuid>],
+    ) -> Result<Written<AuditEventBatchResponse>, Error> {
         self.call(Method::POST, paths::AUDIT_EVENTS_BATCH)
             .body(body)
-            .receive()
-            .await?
-            .written_as(|_| Ok(()))
+            .written(event_ids)
+            .await
     }
 
-    /// Sends any JSON to any path, for requests that the typed methods rule out, and returns the answer's JSON.
+    /// Sends any JSON to any path, for requests that the typed methods rule out, and returns the JSON of a 2xx answer, whichever
+    /// it is.
     pub async fn send_json(
         &self,
         method: Method,
         path: &str,
         body: &impl Serialize,
     ) -> Result<serde_json::Value, Error> {
-        self.call(method, path).json(body)?.answer().await
+        let answer = self.call(method, path).json(body)?.receive().await?;
+        if answer.status.is_success() {
+            answer.json()
+        } else {
+            Err(answer.failure())
+        }
     }
 
     pub(crate) fn call(&self, method: Method, path: impl AsRef<str>) -> Call {
@@ -162,19 +186,32 @@ impl Call {
         self
     }
 
-    /// Receives a success's JSON.
-    pub(crate) async fn answer<T: DeserializeOwned>(self) -> Result<T, Error> {
-        self.receive().await?.success()?.json()
+    /// Receives the JSON of the documented success.
+    pub(crate) async fn answer<T: DeserializeOwned>(self, success: u16) -> Result<T, Error> {
+        self.receive().await?.success(success)?.json()
     }
 
-    /// Receives a success's text.
-    pub(crate) async fn text(self) -> Result<String, Error> {
-        Ok(String::from_utf8_lossy(&self.receive().await?.success()?.body).into_owned())
+    /// Receives the text of the documented success.
+    pub(crate) async fn text(self, success: u16) -> Result<String, Error> {
+        let answer = self.receive().await?.success(success)?;
+        Ok(String::from_utf8_lossy(&answer.body).into_owned())
     }
 
-    /// Receives the 201 or 202 of a write.
-    pub(crate) async fn written<T: DeserializeOwned>(self) -> Result<Written<T>, Error> {
-        self.receive().await?.written_as(Answer::json)
+    /// Receives the 201 of a write of `sent`, which must acknowledge just that, or the 202.
+    pub(crate) async fn written<T, S: ?Sized>(self, sent: &S) -> Result<Written<T>, Error>
+    where
+        T: DeserializeOwned + Receipt<S>,
+    {
+        let answer = self.receive().await?;
+        if answer.status == StatusCode::ACCEPTED {
+            return Ok(Written::Queued(answer.json()?));
+        }
+        let answer = answer.success(StatusCode::CREATED.as_u16())?;
+        let receipt: T = answer.json()?;
+        match receipt.mismatch(sent) {
+            None => Ok(Written::Committed(receipt)),
+            Some(reason) => Err(answer.foreign(&reason)),
+        }
     }
 
     /// Receives the 200 or 503 of a check.
@@ -202,19 +239,25 @@ impl Call {
         let received = async {
             let response = request.send().await?;
             let (status, headers) = (response.status(), response.headers().clone());
-            Ok((status, headers, response.bytes().await?))
+            let (body, whole) = read(response).await?;
+            Ok((status, headers, body, whole))
         };
         match received.await {
-            Ok((status, headers, body)) => {
+            Ok((status, headers, body, whole)) => {
                 let seconds = headers
                     .get(header::RETRY_AFTER)
                     .and_then(|value| value.to_str().ok()?.parse().ok());
-                Ok(Answer {
+                let answer = Answer {
                     call,
                     status,
                     retry_after: seconds.map(Duration::from_secs),
                     body,
-                })
+                };
+                if whole {
+                    Ok(answer)
+                } else {
+                    Err(answer.foreign(&format!("more than {MAX_ANSWER} bytes")))
+                }
             }
             Err(error) if is_timeout(&error) => Err(Error::Timeout { call, deadline }),
             Err(error) if error.is_builder() => Err(Error::Encode {
@@ -229,12 +272,24 @@ impl Call {
     }
 }
 
+/// Reads a body up to its bound; whether that was all of it.
+async fn read(mut response: Response) -> Result<(Bytes, bool), reqwest::Error> {
+    let mut body = BytesMut::new();
+    while let Some(chunk) = response.chunk().await? {
+        if body.len() + chunk.len() > MAX_ANSWER {
+            return Ok((body.freeze(), false));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok((body.freeze(), true))
+}
+
 /// An attempt to connect that times out is a host that is not there, which is not the same as a slow answer.
 fn is_timeout(error: &reqwest::Error) -> bool {
     error.is_timeout() && !error.is_connect()
 }
 
-/// An answer, whole.
+/// An answer, whole unless it is over [`MAX_ANSWER`].
 struct Answer {
     call: String,
     status: StatusCode,
@@ -243,25 +298,15 @@ struct Answer {
 }
 
 impl Answer {
-    fn success(self) -> Result<Self, Error> {
-        if self.status.is_success() {
+    fn success(self, documented: u16) -> Result<Self, Error> {
+        if self.status.as_u16() == documented {
             Ok(self)
         } else {
             Err(self.failure())
         }
     }
 
-    fn written_as<T>(
-        self,
-        read: impl FnOnce(Self) -> Result<T, Error>,
-    ) -> Result<Written<T>, Error> {
-        match self.status {
-            StatusCode::ACCEPTED => Ok(Written::Queued(self.json()?)),
-            _ => Ok(Written::Committed(read(self.success()?)?)),
-        }
-    }
-
-    fn json<T: DeserializeOwned>(self) -> Result<T, Error> {
+    fn json<T: DeserializeOwned>(&self) -> Result<T, Error> {
         serde_json::from_slice(&self.body).map_err(|error| self.foreign(&error.to_string()))
     }
 

@@ -5,6 +5,7 @@
 mod client;
 mod error;
 mod generated;
+mod receipt;
 
 pub use client::{Checked, Client, DEFAULT_DEADLINE, Written};
 pub use error::{Error, Problem};

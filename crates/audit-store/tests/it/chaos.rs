@@ -7,8 +7,8 @@ use std::{
 
 use audit_store::{Config, Event};
 use axum::{Router, body::Bytes, extract::DefaultBodyLimit, http::StatusCode, routing::post};
-use datastorage_api::{EventCategory, EventOutcome};
-use datastorage_client::Client;
+use datastorage_api::{AuditEventRequest, EventCategory, EventOutcome};
+use datastorage_client::{Client, Written};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use serde_json::json;
 use testkit::{events::unique, postgres, proxy::Proxy};
@@ -41,16 +41,20 @@ async fn gateway(upstream: String) -> String {
                 .lock()
                 .expect("no handler panics")
                 .random_range(0..10);
+            let bare = |status| (status, String::new());
             if dice == 0 {
-                return StatusCode::INTERNAL_SERVER_ERROR;
+                return bare(StatusCode::INTERNAL_SERVER_ERROR);
             }
-            match client.create_audit_events_batch_json(body).await {
-                Ok(_) if dice == 1 => StatusCode::INTERNAL_SERVER_ERROR,
-                Ok(written) => written
-                    .committed()
-                    .map_or(StatusCode::SERVICE_UNAVAILABLE, |()| StatusCode::CREATED),
+            let events: Vec<AuditEventRequest> = serde_json::from_slice(&body).expect("events");
+            match client.create_audit_events_batch(&events).await {
+                Ok(_) if dice == 1 => bare(StatusCode::INTERNAL_SERVER_ERROR),
+                Ok(Written::Committed(answer)) => (
+                    StatusCode::CREATED,
+                    serde_json::to_string(&answer).expect("JSON"),
+                ),
+                Ok(Written::Queued(_)) => bare(StatusCode::SERVICE_UNAVAILABLE),
                 Err(error) => {
-                    StatusCode::from_u16(error.status().unwrap_or(502)).expect("a status")
+                    bare(StatusCode::from_u16(error.status().unwrap_or(502)).expect("a status"))
                 }
             }
         }

@@ -198,6 +198,24 @@ async fn a_proxys_400_parks_nothing_and_its_413_makes_batches_smaller() {
 }
 
 #[tokio::test]
+async fn no_answer_but_the_201_for_the_same_events_makes_the_store_forget_them() {
+    let directory = directory();
+    let mut replies = [200, 201, 203, 204, 206, 299, 301, 302, 303, 307, 308]
+        .map(Reply::Foreign)
+        .into_iter()
+        .chain([Reply::CommitOthers]);
+    let server = Server::start(move |_| replies.next().unwrap_or(Reply::Commit)).await;
+    let store = open(&server.url(), quick(&directory));
+    for number in 0..5 {
+        store.store(event(number)).expect("accepted");
+    }
+    let report = store.close(DEADLINE).await.expect("nothing lost");
+    assert!(report.is_complete(), "{report:?}");
+    assert_eq!(numbers(&server.events()), (0..5).collect::<Vec<_>>());
+    assert!(server.requests().len() > 12, "{:?}", server.requests());
+}
+
+#[tokio::test]
 async fn a_lost_answer_causes_a_repeat_that_is_recognised() {
     let (mut replies, directory) = (
         [Reply::CommitUnheard, Reply::CommitUnheard].into_iter(),

@@ -34,6 +34,8 @@ pub(crate) enum Reply {
     Refuse(u16),
     /// A status of something in between, with a page for people.
     Foreign(u16),
+    /// 201 for other events than were sent.
+    CommitOthers,
 }
 
 type Behaviour = Box<dyn FnMut(&[AuditEventRequest]) -> Reply + Send>;
@@ -152,6 +154,13 @@ async fn batch(State(inner): State<Arc<Mutex<Inner>>>, body: String) -> (StatusC
         Reply::Foreign(status) => {
             let status = StatusCode::from_u16(status).expect("a status");
             (status, format!("<html>{status}</html>"))
+        }
+        Reply::CommitOthers => {
+            let ids: Vec<_> = events.iter().map(|_| uuid::Uuid::new_v4()).collect();
+            (
+                StatusCode::CREATED,
+                json!({"event_ids": ids, "message": "stored"}).to_string(),
+            )
         }
         Reply::CommitUnheard => (StatusCode::BAD_GATEWAY, "the answer was lost".to_owned()),
         Reply::Queue => (

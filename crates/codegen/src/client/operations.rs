@@ -62,7 +62,7 @@ fn method(operation: &Operation) -> anyhow::Result<TokenStream> {
     Ok(quote! {
         #(#[doc = #documentation])*
         pub async fn #name(&self #arguments) -> Result<#returns, Error> {
-            #call.#receive().await
+            #call.#receive.await
         }
     })
 }
@@ -114,8 +114,9 @@ fn answer(operation: &Operation) -> anyhow::Result<(TokenStream, TokenStream)> {
         .responses
         .iter()
         .find(|(status, _)| (200..300).contains(*status));
-    let body = match success.context("it has no success")?.1 {
-        Body::Text => return Ok((quote!(String), quote!(text))),
+    let (success, body) = success.context("it has no success")?;
+    let body = match body {
+        Body::Text => return Ok((quote!(String), quote!(text(#success)))),
         Body::Problem => bail!("a success cannot be a problem"),
         Body::Json(name) => format_ident!("{name}"),
     };
@@ -126,11 +127,11 @@ fn answer(operation: &Operation) -> anyhow::Result<(TokenStream, TokenStream)> {
             .is_some_and(|other| matches!(other, Body::Json(name) if body == name))
     };
     Ok(if operation.responses.contains_key(&202) {
-        (quote!(Written<#body>), quote!(written))
+        (quote!(Written<#body>), quote!(written(body)))
     } else if same(503) {
-        (quote!(Checked<#body>), quote!(checked))
+        (quote!(Checked<#body>), quote!(checked()))
     } else {
-        (quote!(#body), quote!(answer))
+        (quote!(#body), quote!(answer(#success)))
     })
 }
 

@@ -16,7 +16,7 @@ impl Client {
         &self,
         query: &QueryAuditEvents,
     ) -> Result<AuditEventsQueryResponse, Error> {
-        self.call(Method::GET, "/api/v1/audit/events").query(query).answer().await
+        self.call(Method::GET, "/api/v1/audit/events").query(query).answer(200u16).await
     }
     /// Store one audit event.
     ///
@@ -25,7 +25,7 @@ impl Client {
         &self,
         body: &AuditEventRequest,
     ) -> Result<Written<AuditEventResponse>, Error> {
-        self.call(Method::POST, "/api/v1/audit/events").json(body)?.written().await
+        self.call(Method::POST, "/api/v1/audit/events").json(body)?.written(body).await
     }
     /// Store several audit events, all or none.
     ///
@@ -34,7 +34,10 @@ impl Client {
         &self,
         body: &[AuditEventRequest],
     ) -> Result<Written<AuditEventBatchResponse>, Error> {
-        self.call(Method::POST, "/api/v1/audit/events/batch").json(body)?.written().await
+        self.call(Method::POST, "/api/v1/audit/events/batch")
+            .json(body)?
+            .written(body)
+            .await
     }
     /// Store the record of one notification.
     ///
@@ -45,7 +48,7 @@ impl Client {
     ) -> Result<Written<NotificationAuditResponse>, Error> {
         self.call(Method::POST, "/api/v1/audit/notifications")
             .json(body)?
-            .written()
+            .written(body)
             .await
     }
     /// Queued writes that the database refused for good, oldest first.
@@ -55,13 +58,13 @@ impl Client {
         &self,
         query: &ListParkedEntries,
     ) -> Result<ParkedEntriesResponse, Error> {
-        self.call(Method::GET, "/api/v1/queue/parked").query(query).answer().await
+        self.call(Method::GET, "/api/v1/queue/parked").query(query).answer(200u16).await
     }
     /// Put parked writes back into the queue.
     ///
     /// `POST /api/v1/queue/parked/redrive`
     pub async fn redrive_parked_entries(&self) -> Result<RedriveResponse, Error> {
-        self.call(Method::POST, "/api/v1/queue/parked/redrive").answer().await
+        self.call(Method::POST, "/api/v1/queue/parked/redrive").answer(200u16).await
     }
     /// List workflow versions, newest first.
     ///
@@ -70,7 +73,7 @@ impl Client {
         &self,
         query: &ListWorkflows,
     ) -> Result<WorkflowListResponse, Error> {
-        self.call(Method::GET, "/api/v1/workflows").query(query).answer().await
+        self.call(Method::GET, "/api/v1/workflows").query(query).answer(200u16).await
     }
     /// Register a version of a workflow.
     ///
@@ -81,7 +84,7 @@ impl Client {
         &self,
         body: &RemediationWorkflow,
     ) -> Result<RemediationWorkflow, Error> {
-        self.call(Method::POST, "/api/v1/workflows").json(body)?.answer().await
+        self.call(Method::POST, "/api/v1/workflows").json(body)?.answer(201u16).await
     }
     /// All versions of a workflow, newest first.
     ///
@@ -96,7 +99,7 @@ impl Client {
                     "/api/v1/workflows/by-name/{}/versions", segment(& workflow_name)
                 ),
             )
-            .answer()
+            .answer(200u16)
             .await
     }
     /// Rank workflows by how well their labels fit.
@@ -112,7 +115,10 @@ impl Client {
         &self,
         body: &WorkflowSearchRequest,
     ) -> Result<WorkflowSearchResponse, Error> {
-        self.call(Method::POST, "/api/v1/workflows/search").json(body)?.answer().await
+        self.call(Method::POST, "/api/v1/workflows/search")
+            .json(body)?
+            .answer(200u16)
+            .await
     }
     /// One workflow version.
     ///
@@ -122,7 +128,7 @@ impl Client {
         workflow_id: Uuid,
     ) -> Result<RemediationWorkflow, Error> {
         self.call(Method::GET, format!("/api/v1/workflows/{}", segment(& workflow_id)))
-            .answer()
+            .answer(200u16)
             .await
     }
     /// Change the status of a workflow version.
@@ -137,7 +143,7 @@ impl Client {
     ) -> Result<RemediationWorkflow, Error> {
         self.call(Method::PATCH, format!("/api/v1/workflows/{}", segment(& workflow_id)))
             .json(body)?
-            .answer()
+            .answer(200u16)
             .await
     }
     /// Take a workflow version out of the search.
@@ -153,7 +159,7 @@ impl Client {
                 format!("/api/v1/workflows/{}/disable", segment(& workflow_id)),
             )
             .maybe_json(body)?
-            .answer()
+            .answer(200u16)
             .await
     }
     /// Whether the database answers.
@@ -166,7 +172,7 @@ impl Client {
     ///
     /// `GET /health/live`
     pub async fn get_liveness(&self) -> Result<LivenessStatus, Error> {
-        self.call(Method::GET, "/health/live").answer().await
+        self.call(Method::GET, "/health/live").answer(200u16).await
     }
     /// Whether the instance can commit what its schema profile serves.
     ///
@@ -178,7 +184,7 @@ impl Client {
     ///
     /// `GET /metrics`
     pub async fn get_metrics(&self) -> Result<String, Error> {
-        self.call(Method::GET, "/metrics").text().await
+        self.call(Method::GET, "/metrics").text(200u16).await
     }
 }
 /// What [`Client::query_audit_events`] asks for; absent members take the server's defaults.

@@ -747,6 +747,8 @@ pub enum ReadinessStatusReason {
     DatabaseUnreachable,
     #[serde(rename = "schema_incomplete")]
     SchemaIncomplete,
+    #[serde(rename = "queue_not_draining")]
+    QueueNotDraining,
 }
 impl ::std::fmt::Display for ReadinessStatusReason {
     fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
@@ -754,6 +756,7 @@ impl ::std::fmt::Display for ReadinessStatusReason {
             Self::ShuttingDown => f.write_str("shutting_down"),
             Self::DatabaseUnreachable => f.write_str("database_unreachable"),
             Self::SchemaIncomplete => f.write_str("schema_incomplete"),
+            Self::QueueNotDraining => f.write_str("queue_not_draining"),
         }
     }
 }
@@ -766,6 +769,7 @@ impl ::std::str::FromStr for ReadinessStatusReason {
             "shutting_down" => Ok(Self::ShuttingDown),
             "database_unreachable" => Ok(Self::DatabaseUnreachable),
             "schema_incomplete" => Ok(Self::SchemaIncomplete),
+            "queue_not_draining" => Ok(Self::QueueNotDraining),
             _ => Err("invalid value".into()),
         }
     }

@@ -10,13 +10,14 @@ use std::{
 
 use axum::{
     Router,
+    body::{Body, Bytes},
     extract::{ConnectInfo, Path, RawQuery},
     http::{HeaderMap, StatusCode},
     routing::{get, patch, post},
 };
 use datastorage_client::{
     Client, Error, QueryAuditEvents, Written,
-    types::{DatabaseErrorKind, WorkflowDisableRequest},
+    types::{AuditEventRequest, DatabaseErrorKind, WorkflowDisableRequest},
 };
 use tokio::net::TcpListener;
 
@@ -35,6 +36,16 @@ fn batch_answers(status: StatusCode, body: &'static str) -> Router {
     )
 }
 
+const ID: &str = "019b3109-5900-7000-8000-000000000001";
+
+/// An event whose id the answers of these tests name.
+fn event() -> AuditEventRequest {
+    let event = serde_json::json!({"event_id": ID, "version": "1.0", "event_type": "workflow.started",
+        "event_timestamp": "2025-12-18T09:58:55Z", "event_category": "workflow", "event_action": "started",
+        "event_outcome": "success", "correlation_id": "c", "event_data": {}});
+    serde_json::from_value(event).expect("the full form")
+}
+
 #[tokio::test]
 async fn a_201_is_committed_and_a_202_is_queued() {
     let client = serve(batch_answers(
@@ -42,7 +53,10 @@ async fn a_201_is_committed_and_a_202_is_queued() {
         r#"{"event_ids":["019b3109-5900-7000-8000-000000000001"],"message":"1 audit events created successfully"}"#,
     ))
     .await;
-    let answer = client.create_audit_events_batch(&[]).await.expect("201");
+    let answer = client
+        .create_audit_events_batch(&[event()])
+        .await
+        .expect("201");
     assert_eq!(answer.committed().expect("committed").event_ids.len(), 1);
 
     let client = serve(batch_answers(
@@ -50,8 +64,136 @@ async fn a_201_is_committed_and_a_202_is_queued() {
         r#"{"status":"accepted","message":"audit event queued for async processing"}"#,
     ))
     .await;
-    let answer = client.create_audit_events_batch(&[]).await.expect("202");
+    let answer = client
+        .create_audit_events_batch(&[event()])
+        .await
+        .expect("202");
     assert!(matches!(answer, Written::Queued(accepted) if accepted.message.contains("queued")));
+}
+
+#[tokio::test]
+async fn no_other_status_settles_a_write_whatever_its_body_says() {
+    let receipt = r#"{"event_ids":["019b3109-5900-7000-8000-000000000001"],"message":"1 audit events created successfully"}"#;
+    for status in [
+        200, 203, 204, 205, 206, 299, 300, 301, 302, 303, 304, 307, 308,
+    ] {
+        let code = StatusCode::from_u16(status).expect("a status");
+        let client = serve(batch_answers(code, receipt)).await;
+        let error = client
+            .create_audit_events_batch(&[event()])
+            .await
+            .expect_err("not a documented answer");
+        assert_eq!(error.status(), Some(status), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_201_that_does_not_name_the_events_that_were_sent_settles_nothing() {
+    let other = "019b3109-5900-7000-8000-000000000002";
+    for body in [
+        String::new(),
+        "<html>captive portal</html>".to_owned(),
+        r#"{"message":"stored"}"#.to_owned(),
+        r#"{"event_ids":[],"message":"stored"}"#.to_owned(),
+        format!(r#"{{"event_ids":["{other}"],"message":"stored"}}"#),
+        format!(r#"{{"event_ids":["{ID}","{other}"],"message":"stored"}}"#),
+    ] {
+        let client = serve(batch_answers(StatusCode::CREATED, body.clone().leak())).await;
+        let id = ID.parse().expect("a uuid");
+        let typed = client.create_audit_events_batch(&[event()]).await;
+        let ready = serde_json::to_vec(&[event()]).expect("JSON").into();
+        let ready = client
+            .create_audit_events_batch_json(ready, &[Some(id)])
+            .await;
+        for error in [typed.expect_err(&body), ready.expect_err(&body)] {
+            assert!(
+                matches!(error, Error::Decode { status: 201, .. }),
+                "{body}: {error}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_single_event_and_a_notification_must_be_named_in_their_answers_too() {
+    let single = r#"{"event_id":"019b3109-5900-7000-8000-000000000002","event_timestamp":"2025-12-18T09:58:55Z","message":"stored"}"#;
+    let router = Router::new().route(
+        "/api/v1/audit/events",
+        post(move || async move { (StatusCode::CREATED, single) }),
+    );
+    let error = serve(router)
+        .await
+        .create_audit_event(&event())
+        .await
+        .expect_err("another event");
+    assert!(error.to_string().contains("in place of"), "{error}");
+
+    let record = serde_json::json!({"remediation_id": "r", "notification_id": "n-1", "recipient": "a@example.com",
+        "channel": "email", "message_summary": "s", "status": "sent", "sent_at": "2025-12-18T09:58:55Z", "escalation_level": 0});
+    let mut stored = record.clone();
+    stored["notification_id"] = "n-2".into();
+    stored["id"] = 1.into();
+    stored["created_at"] = "2025-12-18T09:58:55Z".into();
+    stored["updated_at"] = "2025-12-18T09:58:55Z".into();
+    let stored = stored.to_string();
+    let router = Router::new().route(
+        "/api/v1/audit/notifications",
+        post(move || async move { (StatusCode::CREATED, stored) }),
+    );
+    let record = serde_json::from_value(record).expect("a record");
+    let error = serve(router)
+        .await
+        .create_notification_audit(&record)
+        .await
+        .expect_err("another record");
+    assert!(error.to_string().contains("n-2"), "{error}");
+}
+
+#[tokio::test]
+async fn redirects_are_not_followed() {
+    let followed = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&followed);
+    let router = Router::new()
+        .route(
+            "/api/v1/audit/events/batch",
+            post(|| async { (StatusCode::FOUND, [("location", "/health/live")]) }),
+        )
+        .route(
+            "/health/live",
+            get(move || async move {
+                counted.fetch_add(1, Ordering::Relaxed);
+                r#"{"status":"alive"}"#
+            }),
+        );
+    let client = serve(router).await;
+    let error = client
+        .create_audit_events_batch(&[event()])
+        .await
+        .expect_err("a redirect");
+    assert_eq!(error.status(), Some(302), "{error}");
+    assert_eq!(followed.load(Ordering::Relaxed), 0);
+}
+
+#[tokio::test]
+async fn an_endless_answer_is_cut_off() {
+    let router = Router::new().route(
+        "/api/v1/audit/events/batch",
+        post(|| async {
+            let chunk = Bytes::from(vec![b'x'; 1 << 20]);
+            let chunks =
+                futures_util::stream::repeat_with(move || Ok::<_, std::io::Error>(chunk.clone()));
+            (StatusCode::CREATED, Body::from_stream(chunks))
+        }),
+    );
+    let client = serve(router).await.with_deadline(Duration::from_mins(1));
+    let error = client
+        .create_audit_events_batch(&[event()])
+        .await
+        .expect_err("too much");
+    assert!(
+        error.to_string().contains("more than 67108864 bytes"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
