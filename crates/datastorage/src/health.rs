@@ -51,6 +51,9 @@ pub(crate) async fn ready(State(app): State<Arc<App>>) -> Response {
     {
         Ok(missing) if missing.is_empty() => {
             app.is_ready();
+            if app.queue.stalled().is_some() {
+                return not_ready("queue_not_draining", missing);
+            }
             Json(ReadinessStatus {
                 status: "ready".to_owned(),
                 reason: None,

@@ -15,6 +15,10 @@ pub mod datastorage;
 pub mod events;
 pub mod fake_tool;
 #[cfg(feature = "postgres")]
+pub mod faults;
+#[cfg(feature = "postgres")]
+pub mod load;
+#[cfg(feature = "postgres")]
 pub mod postgres;
 pub mod proxy;
 pub mod wait;

@@ -51,6 +51,8 @@ struct State {
     ended: (u64, End),
     /// Writing in this direction is over for connections with a lower number.
     half_closed: (u64, Option<Direction>),
+    /// What comes after these bytes in this direction is not delivered.
+    held: Option<(Direction, Arc<[u8]>)>,
 }
 
 #[derive(Debug)]
@@ -58,6 +60,8 @@ struct Shared {
     state: watch::Sender<State>,
     next: AtomicU64,
     open: AtomicUsize,
+    /// Connections of which something is held back.
+    holding: AtomicUsize,
     /// Bytes delivered to the server and to the client.
     delivered: [AtomicU64; 2],
     cuts: Mutex<Cuts>,
@@ -108,6 +112,7 @@ impl Proxy {
             accepting: true,
             ended: (0, End::Close),
             half_closed: (0, None),
+            held: None,
         };
         let cuts = Cuts {
             random: StdRng::seed_from_u64(seed),
@@ -118,6 +123,7 @@ impl Proxy {
             state: watch::channel(state).0,
             next: AtomicU64::new(0),
             open: AtomicUsize::new(0),
+            holding: AtomicUsize::new(0),
             delivered: [AtomicU64::new(0), AtomicU64::new(0)],
             cuts: Mutex::new(cuts),
         });
@@ -180,6 +186,11 @@ impl Proxy {
         self.end_all(End::Reset);
     }
 
+    /// Takes connections again after [`Proxy::down`], and changes nothing else.
+    pub fn up(&self) {
+        self.change(|state| state.accepting = true);
+    }
+
     /// Ends the stream in one direction on all connections; the other direction goes on.
     pub fn half_close(&self, direction: Direction) {
         let next = self.shared.next.load(Ordering::SeqCst);
@@ -196,7 +207,20 @@ impl Proxy {
         self.shared.cuts().up_to = Some(bytes.max(1));
     }
 
-    /// Takes back delay, blackhole, `down` and cuts of later connections.
+    /// Holds back whatever comes after `bytes` in `direction`, on every connection where they appear, until [`Proxy::heal`].
+    ///
+    /// Like a line that becomes slow in the middle of an exchange; `bytes` themselves are delivered.
+    pub fn hold_after(&self, direction: Direction, bytes: &[u8]) {
+        assert!(!bytes.is_empty(), "there is something to look for");
+        self.change(|state| state.held = Some((direction, bytes.into())));
+    }
+
+    /// Returns on how many connections something is held back now.
+    pub fn holding(&self) -> usize {
+        self.shared.holding.load(Ordering::SeqCst)
+    }
+
+    /// Takes back delay, blackhole, `down`, what is held, and cuts of later connections.
     pub fn heal(&self) {
         let mut cuts = self.shared.cuts();
         (cuts.next, cuts.up_to) = (None, None);
@@ -204,6 +228,7 @@ impl Proxy {
         self.change(|state| {
             (state.delay, state.jitter) = (Duration::ZERO, Duration::ZERO);
             (state.frozen, state.accepting) = (false, true);
+            state.held = None;
         });
     }
 
@@ -278,8 +303,7 @@ async fn accept(listener: TcpListener, upstream: String, shared: Arc<Shared>) {
         }
         let (upstream, shared) = (upstream.clone(), Arc::clone(&shared));
         connections.spawn(async move {
-            shared.open.fetch_add(1, Ordering::SeqCst);
-            let guard = Open(Arc::clone(&shared));
+            let guard = Count::new(&shared.open);
             // An error ends the connection, which is all that its two sides would see of a real one.
             connect_and_forward(client, &upstream, &shared, number)
                 .await
@@ -289,11 +313,44 @@ async fn accept(listener: TcpListener, upstream: String, shared: Arc<Shared>) {
     }
 }
 
-struct Open(Arc<Shared>);
+/// Counts what is alive.
+struct Count<'a>(&'a AtomicUsize);
 
-impl Drop for Open {
+impl<'a> Count<'a> {
+    fn new(counter: &'a AtomicUsize) -> Self {
+        counter.fetch_add(1, Ordering::SeqCst);
+        Self(counter)
+    }
+}
+
+impl Drop for Count<'_> {
     fn drop(&mut self) {
-        self.0.open.fetch_sub(1, Ordering::SeqCst);
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// The last bytes of one direction, since what is looked for may lie across two chunks.
+#[derive(Default)]
+struct Tail(Vec<u8>);
+
+impl Tail {
+    /// Returns where in `chunk` the bytes that are looked for end, if they do.
+    fn end_of(
+        &mut self,
+        held: Option<&(Direction, Arc<[u8]>)>,
+        direction: Direction,
+        chunk: &[u8],
+    ) -> Option<usize> {
+        let (_, wanted) = held.filter(|(of, _)| *of == direction)?;
+        let before = self.0.len();
+        self.0.extend_from_slice(chunk);
+        let found = self
+            .0
+            .windows(wanted.len())
+            .position(|window| window == &**wanted);
+        let keep = self.0.len().saturating_sub(wanted.len() - 1);
+        self.0.drain(..keep);
+        found.map(|start| start + wanted.len() - before)
     }
 }
 
@@ -418,6 +475,7 @@ async fn deliver(
     number: u64,
 ) -> Result<(), Cut> {
     let mut state = shared.state.subscribe();
+    let mut seen = Tail::default();
     let closed =
         move |state: &State| number < state.half_closed.0 && state.half_closed.1 == Some(direction);
     loop {
@@ -433,7 +491,21 @@ async fn deliver(
         let allowed = left.map_or(bytes.len(), |left| {
             bytes.len().min(usize::try_from(left).unwrap_or(usize::MAX))
         });
-        if write.write_all(&bytes[..allowed]).await.is_err() {
+        let mut bytes = &bytes[..allowed];
+        let held = state.borrow().held.clone();
+        if let Some(end) = seen.end_of(held.as_ref(), direction, bytes) {
+            let (first, rest) = bytes.split_at(end);
+            if write.write_all(first).await.is_err() {
+                break;
+            }
+            let guard = Count::new(&shared.holding);
+            if state.wait_for(|state| state.held.is_none()).await.is_err() {
+                break;
+            }
+            drop(guard);
+            bytes = rest;
+        }
+        if write.write_all(bytes).await.is_err() {
             break;
         }
         shared.delivered[direction as usize].fetch_add(allowed as u64, Ordering::SeqCst);

@@ -11,7 +11,7 @@ use datastorage_api::{
 };
 use uuid::Uuid;
 
-use super::{Outcome, Writer};
+use super::{Doubt, Outcome, Writer};
 use crate::app::App;
 use crate::body::{Json, read_json};
 use crate::problem::Problem;
@@ -131,8 +131,11 @@ fn settle(
             Err(Problem::new(ProblemType::Conflict, detail))
         }
         Outcome::Refused(error) => Err(Problem::store(&error)),
-        Outcome::Full(reason) => Err(Problem::unavailable(format!(
+        Outcome::Full(reason, Doubt::None) => Err(Problem::unavailable(format!(
             "the database is away and the event was not queued: {reason}; send it again later"
+        ))),
+        Outcome::Full(reason, Doubt::Committed) => Err(Problem::unavailable(format!(
+            "the event was not queued: {reason}; the database went away before it said whether the event is committed: send it again with the same event_id and event_timestamp"
         ))),
     }
 }

@@ -7,4 +7,4 @@ mod writer;
 
 pub(crate) use self::create::{batch, single};
 pub(crate) use self::query::query;
-pub use self::writer::{Outcome, Writer};
+pub use self::writer::{Doubt, Outcome, Writer};

@@ -32,8 +32,27 @@ pub enum Outcome {
     Clash(Vec<Uuid>),
     /// Nothing stored: the database refuses it.
     Refused(StoreError),
-    /// Nothing stored: the database is away and the queue cannot take it; the reason.
-    Full(String),
+    /// The database is away and the queue cannot take it; the reason, and whether it may be committed all the same.
+    Full(String, Doubt),
+}
+
+/// Whether a write that failed may be committed all the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Doubt {
+    /// It is not stored.
+    None,
+    /// Its commit was sent and not answered.
+    Committed,
+}
+
+impl Doubt {
+    fn of(error: &StoreError) -> Self {
+        if error.is_in_doubt() {
+            Self::Committed
+        } else {
+            Self::None
+        }
+    }
 }
 
 /// Hands events to a lane; clones share it.
@@ -66,13 +85,13 @@ impl Writer {
     pub async fn write(&self, events: Vec<NewEvent>) -> Outcome {
         let (reply, answer) = oneshot::channel();
         if self.0.try_send(Job { events, reply }).is_err() {
-            return Outcome::Full(format!(
-                "{WAITING_REQUESTS} requests already wait to be written"
-            ));
+            let reason = format!("{WAITING_REQUESTS} requests already wait to be written");
+            return Outcome::Full(reason, Doubt::None);
         }
-        answer
-            .await
-            .unwrap_or_else(|_| Outcome::Full("the server is stopping".to_owned()))
+        // A lane that ends without an answer may have sent the commit.
+        answer.await.unwrap_or_else(|_| {
+            Outcome::Full("the server is stopping".to_owned(), Doubt::Committed)
+        })
     }
 }
 
@@ -98,7 +117,7 @@ impl Lane {
     async fn write(&self, mut group: Gathering<'_>) {
         if self.availability.is_away() {
             group.gather();
-            return self.enqueue(group.jobs).await;
+            return self.enqueue(group.jobs, Doubt::None).await;
         }
         let inserted = self.insert(&mut group).await;
         let group = group.jobs;
@@ -106,7 +125,7 @@ impl Lane {
             Ok(Inserted::All) => answer(group, &Outcome::Stored),
             Err(error) if error.is_away() => {
                 self.availability.is_gone(&error);
-                self.enqueue(group).await;
+                self.enqueue(group, Doubt::of(&error)).await;
             }
             // What the schema lacks it lacks for all; but a partition is missing for some dates only.
             Err(error)
@@ -123,8 +142,16 @@ impl Lane {
     async fn write_one_by_one(&self, group: Vec<Job>) {
         for job in group {
             let mut alone = Gathering::from(job);
+            // Those behind one that found the database away need not wait as long as it did.
+            if self.availability.is_away() {
+                self.enqueue(alone.jobs, Doubt::None).await;
+                continue;
+            }
             match self.insert(&mut alone).await {
-                Err(error) if error.is_away() => self.enqueue(alone.jobs).await,
+                Err(error) if error.is_away() => {
+                    self.availability.is_gone(&error);
+                    self.enqueue(alone.jobs, Doubt::of(&error)).await;
+                }
                 result => answer(alone.jobs, &outcome(result)),
             }
         }
@@ -139,7 +166,8 @@ impl Lane {
         result
     }
 
-    async fn enqueue(&self, group: Vec<Job>) {
+    /// Puts the events into the queue. Those in doubt too: under their keys the drain stores what is not there yet.
+    async fn enqueue(&self, group: Vec<Job>, doubt: Doubt) {
         let (requests, replies): (Vec<_>, Vec<_>) = group
             .into_iter()
             .map(|job| {
@@ -154,16 +182,16 @@ impl Lane {
             Ok(pushed) => pushed
                 .into_iter()
                 .zip(counts)
-                .map(|(pushed, events)| self.queued(pushed, events))
+                .map(|(pushed, events)| self.queued(pushed, events, doubt))
                 .collect(),
-            Err(error) => vec![Outcome::Full(error.to_string()); replies.len()],
+            Err(error) => vec![Outcome::Full(error.to_string(), doubt); replies.len()],
         };
         for (reply, outcome) in replies.into_iter().zip(outcomes) {
             tell(reply, outcome);
         }
     }
 
-    fn queued(&self, pushed: Pushed, events: usize) -> Outcome {
+    fn queued(&self, pushed: Pushed, events: usize, doubt: Doubt) -> Outcome {
         match pushed {
             Pushed::Queued => {
                 self.metrics.enqueued(events);
@@ -172,9 +200,8 @@ impl Lane {
             Pushed::Clash(ids) => Outcome::Clash(ids),
             Pushed::Full => {
                 let (entries, bytes) = self.queue.limits();
-                Outcome::Full(format!(
-                    "the queue is full ({entries} entries or {bytes} bytes)"
-                ))
+                let reason = format!("the queue is full ({entries} entries or {bytes} bytes)");
+                Outcome::Full(reason, doubt)
             }
         }
     }

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::{RawValue, to_raw_value};
 use uuid::Uuid;
 
-use super::Depth;
+use super::{Depth, GroupLimit};
 
 /// Number, ascending in the order of acceptance, to [`Entry`] as JSON.
 const PENDING: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("pending");
@@ -159,11 +159,16 @@ impl Disk {
         Ok(outcomes)
     }
 
-    pub(super) fn oldest(&self, most: usize) -> Result<Vec<(u64, Entry)>, DiskError> {
+    pub(super) fn oldest(&self, most: GroupLimit) -> Result<Vec<(u64, Entry)>, DiskError> {
         let pending = self.database.begin_read()?.open_table(PENDING)?;
         let mut entries = Vec::new();
-        for row in pending.iter()?.take(most) {
+        let mut held = 0;
+        for row in pending.iter()?.take(most.entries) {
             let (number, bytes) = row?;
+            held += bytes.value().len();
+            if held > most.bytes && !entries.is_empty() {
+                break;
+            }
             entries.push((number.value(), serde_json::from_slice(bytes.value())?));
         }
         Ok(entries)

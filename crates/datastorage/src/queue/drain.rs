@@ -5,13 +5,11 @@ use std::time::Duration;
 use datastorage_api::{DatabaseErrorKind, NewEvent, NotificationAudit};
 use tokio::sync::watch;
 
-use super::{Queue, QueueUnavailable, Write};
+use super::{Entry, GroupLimit, Queue, QueueUnavailable, Write};
 use crate::availability::Availability;
 use crate::clock::Clock;
 use crate::store::{Inserted, Lane, Recorded, Store, StoreError};
 
-/// Entries in one transaction.
-const GROUP: usize = 500;
 /// How often the queue is looked at when nobody says that something was pushed.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Waits after a failure grow from the first to the second.
@@ -52,13 +50,16 @@ impl Drain {
     /// Runs until `stop` turns true; an entry is removed only after its commit.
     pub async fn run(self, mut stop: watch::Receiver<bool>) {
         let mut wait = BACKOFF.0;
+        let mut limit = GroupLimit::FULL;
         loop {
-            let pause = match self.step().await {
+            let written = self.step(&mut limit).await;
+            if written.is_ok() {
+                wait = BACKOFF.0;
+                self.queue.0.stalls.clear();
+            }
+            let pause = match written {
                 Ok(true) => Duration::ZERO,
-                Ok(false) => {
-                    wait = BACKOFF.0;
-                    LOOK_EVERY
-                }
+                Ok(false) => LOOK_EVERY,
                 Err(stopped) => {
                     self.report(&stopped);
                     wait = (wait * 2).min(BACKOFF.1);
@@ -75,16 +76,29 @@ impl Drain {
         }
     }
 
-    /// Writes one group; false when there is nothing to do.
-    async fn step(&self) -> Result<bool, Stop> {
+    /// Writes one group within `limit`, which it halves after a timeout; false when there is nothing to do.
+    async fn step(&self, limit: &mut GroupLimit) -> Result<bool, Stop> {
         if self.availability.is_away() {
             self.store.ping().await.map_err(Stop::Store)?;
             self.availability.is_back();
         }
-        let entries = self.queue.oldest(GROUP).await?;
+        let entries = self.queue.oldest(*limit).await?;
         if entries.is_empty() {
             return Ok(false);
         }
+        let written = entries.len();
+        let result = self.write(entries).await;
+        match &result {
+            Ok(()) => limit.grow(),
+            Err(Stop::Store(error)) if error.kind == DatabaseErrorKind::Timeout => {
+                limit.halve(written);
+            }
+            Err(_) => {}
+        }
+        result.map(|()| true)
+    }
+
+    async fn write(&self, entries: Vec<(u64, Entry)>) -> Result<(), Stop> {
         let (mut events, mut notifications) = (Vec::new(), Vec::new());
         for (number, entry) in entries {
             match entry.write {
@@ -93,8 +107,7 @@ impl Drain {
             }
         }
         self.write_events(&events).await?;
-        self.write_notifications(notifications).await?;
-        Ok(true)
+        self.write_notifications(notifications).await
     }
 
     /// Writes the events; halves a group that is refused until the poison is alone, and parks it.
@@ -176,13 +189,17 @@ impl Drain {
     }
 
     fn report(&self, stopped: &Stop) {
-        match stopped {
-            Stop::Store(error) if error.is_away() => self.availability.is_gone(error),
+        let reason = match stopped {
             Stop::Store(error) => {
-                tracing::warn!(%error, sqlstate = error.sqlstate, relation = error.relation, "the queue cannot be drained yet");
+                if error.is_away() {
+                    self.availability.is_gone(error);
+                }
+                let sqlstate = error.sqlstate.as_deref().unwrap_or("none");
+                format!("{error} (relation {}, SQLSTATE {sqlstate})", error.relation)
             }
-            Stop::Queue(error) => tracing::debug!(%error, "the queue cannot be looked at"),
-        }
+            Stop::Queue(error) => error.to_string(),
+        };
+        self.queue.0.stalls.note(reason);
     }
 }
 

@@ -5,7 +5,9 @@
 
 mod disk;
 mod drain;
+mod group;
 pub(crate) mod http;
+mod stall;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,6 +21,9 @@ use uuid::Uuid;
 use self::disk::{Disk, DiskError};
 pub use self::disk::{Entry, Pushed, Write};
 pub use self::drain::Drain;
+use self::group::GroupLimit;
+pub use self::stall::Stall;
+use self::stall::Stalls;
 use crate::config::QueueConfig;
 
 /// How long a queue that could not be opened is left alone.
@@ -33,6 +38,7 @@ struct Shared {
     config: QueueConfig,
     state: Mutex<State>,
     pushed: Notify,
+    stalls: Stalls,
 }
 
 #[derive(Debug)]
@@ -70,6 +76,7 @@ impl Queue {
             config,
             state: Mutex::new(State::Closed),
             pushed: Notify::new(),
+            stalls: Stalls::default(),
         }));
         let state = queue.try_open();
         *queue.state() = state;
@@ -90,8 +97,8 @@ impl Queue {
         Ok(pushed)
     }
 
-    /// The oldest pending entries with their numbers.
-    pub async fn oldest(&self, most: usize) -> Result<Vec<(u64, Entry)>, QueueUnavailable> {
+    /// The oldest pending entries with their numbers: at least one, and of more no more than `most`.
+    async fn oldest(&self, most: GroupLimit) -> Result<Vec<(u64, Entry)>, QueueUnavailable> {
         self.with(move |disk| disk.oldest(most)).await
     }
 
@@ -142,6 +149,11 @@ impl Queue {
     /// Returns when something was pushed since the last call.
     pub async fn pushed(&self) {
         self.0.pushed.notified().await;
+    }
+
+    /// Since when and why what waits is not stored, once that has lasted too long to be a passing failure.
+    pub fn stalled(&self) -> Option<Stall> {
+        self.0.stalls.lasting()
     }
 
     /// Why the queue cannot be used, if it cannot.

@@ -6,6 +6,8 @@ use datastorage_api::DatabaseErrorKind as Kind;
 use deadpool_postgres::{HookError, PoolError};
 use tokio_postgres::error::SqlState;
 
+use super::transaction::ends_connection;
+
 /// A failed call to the database. Its text holds no secret, no SQL, and nothing of the data but what PostgreSQL's primary
 /// message quotes.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -21,12 +23,20 @@ pub struct StoreError {
     pub message: String,
     away: bool,
     serialization: bool,
+    /// Whether a write may be committed all the same, because its commit was sent and the answer is missing.
+    pub(super) in_doubt: bool,
 }
 
 impl StoreError {
     /// Whether the database as a whole cannot be used now: the data goes into the queue (D28).
     pub fn is_away(&self) -> bool {
         self.away
+    }
+
+    /// Whether the write may be committed all the same: the commit was sent and no answer was read. Only a look for the
+    /// data's keys tells; writing it again under the same keys is safe.
+    pub fn is_in_doubt(&self) -> bool {
+        self.in_doubt
     }
 
     /// Whether the schema or the account lacks something that an operator must supply (D28): not a fault of the data.
@@ -57,15 +67,16 @@ impl StoreError {
             message,
             away,
             serialization: false,
+            in_doubt: false,
         }
     }
 
+    /// Nobody knows how far a statement got that was given up.
     pub(super) fn timeout(relation: &str, after: Duration) -> Self {
-        Self::new(
-            Kind::Timeout,
-            relation,
-            format!("the database did not answer within {after:?}"),
-        )
+        let message = format!("the database did not answer within {after:?}");
+        let mut error = Self::new(Kind::Timeout, relation, message);
+        error.in_doubt = true;
+        error
     }
 
     pub(super) fn pool(error: PoolError, relation: &str) -> Self {
@@ -122,9 +133,11 @@ impl StoreError {
             database.message().to_owned(),
         );
         failure.sqlstate = Some(code.code().to_owned());
-        // Class 53 (out of disk, memory) and a standby that takes no writes pass, too.
-        failure.away |=
-            code.code().starts_with("53") || *code == SqlState::READ_ONLY_SQL_TRANSACTION;
+        // Nor is it the data's fault when the disk or memory is full (class 53), a file cannot be read or written (58), the server
+        // finds itself in disorder (XX), or a standby takes no writes. A backend that ends with the error takes nothing either.
+        failure.away |= ["53", "58", "XX"].contains(&&code.code()[..2])
+            || *code == SqlState::READ_ONLY_SQL_TRANSACTION
+            || (failure.kind == Kind::Other && ends_connection(database));
         failure.serialization = matches!(
             *code,
             SqlState::T_R_DEADLOCK_DETECTED | SqlState::T_R_SERIALIZATION_FAILURE

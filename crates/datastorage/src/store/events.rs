@@ -1,7 +1,10 @@
-//! Writes audit events: one statement for a group, a repeat stored once (D29).
+//! Writes audit events: one transaction for a group, a repeat stored once (D29).
 //!
 //! COPY costs PostgreSQL a third less than INSERT, but has no ON CONFLICT. So a group is copied, and only when that fails on a
 //! key, because an event is there already, inserted by the statement that can tell a repeat from a conflict.
+//!
+//! Both run inside BEGIN and COMMIT. Outside of a transaction COPY commits at the Sync that follows it, after the
+//! `CommandComplete` that the driver takes for its end: a commit that fails then would go unseen.
 
 use std::pin::pin;
 use std::sync::atomic::Ordering;
@@ -18,6 +21,7 @@ use tokio_postgres::types::{Json, ToSql};
 use uuid::Uuid;
 
 use super::copy::Rows;
+use super::transaction::{BEGIN, Failure, commit, roll_back};
 use super::{Lane, Store, StoreError, Use};
 
 const RELATION: &str = "audit_events";
@@ -105,23 +109,30 @@ impl Store {
     }
 
     async fn try_insert(&self, lane: Lane, group: &mut impl Group) -> Result<Inserted, StoreError> {
-        self.run(Use::Group(lane), RELATION, async |client| {
+        self.transact(Use::Group(lane), RELATION, async |client| {
             let expected = self.repeats_expected.load(Ordering::Relaxed);
             if expected > 0 {
                 self.repeats_expected.store(expected - 1, Ordering::Relaxed);
                 return insert(client, &group.close()).await;
             }
             let statement = client.prepare_cached(COPY).await?;
-            let sink = client.copy_in(&statement).await?;
+            // Polled together, both messages go out in one write.
+            let ((), sink) =
+                tokio::try_join!(client.batch_execute(BEGIN), client.copy_in(&statement))?;
             let events = group.close();
-            match copy(sink, &events).await {
-                Ok(()) => Ok(Inserted::All),
+            // The commit is sent behind the rows, not after their answer: it costs no round trip of its own. Were the rows
+            // refused it would fail, too.
+            let (copied, committed) = tokio::join!(copy(sink, &events), commit(client));
+            match copied {
+                Ok(()) => committed.map(|()| Inserted::All),
                 Err(error) if error.code() == Some(&SqlState::UNIQUE_VIOLATION) => {
                     self.repeats_expected
                         .store(GROUPS_AFTER_A_REPEAT, Ordering::Relaxed);
+                    roll_back(client).await?;
                     insert(client, &events).await
                 }
-                Err(error) => Err(error),
+                // The error may be the connection's, between CopyDone and the answer to COMMIT.
+                Err(error) => Err(Failure::at_commit(error)),
             }
         })
         .await
@@ -151,7 +162,7 @@ pub(super) async fn insert_within(
     Ok(())
 }
 
-/// Copies the events, which commits by itself.
+/// Copies the events.
 async fn copy(sink: CopyInSink<Bytes>, events: &[&NewEvent]) -> Result<(), tokio_postgres::Error> {
     let mut sink = pin!(sink);
     let mut rows = Rows::default();
@@ -167,36 +178,33 @@ async fn copy(sink: CopyInSink<Bytes>, events: &[&NewEvent]) -> Result<(), tokio
 }
 
 /// Inserts what is not there yet, in a transaction that ends when every row is accounted for.
-async fn insert(client: &Object, events: &[&NewEvent]) -> Result<Inserted, tokio_postgres::Error> {
+async fn insert(client: &Object, events: &[&NewEvent]) -> Result<Inserted, Failure> {
     let statement = client.prepare_cached(INSERT).await?;
     let columns = Columns::of(events);
     let parameters = columns.parameters();
     // Polled together, both messages go out in one write.
     let ((), stored) = tokio::try_join!(
-        client.batch_execute("BEGIN"),
+        client.batch_execute(BEGIN),
         client.execute(&statement, &parameters)
     )?;
     if stored == events.len() as u64 {
-        client.batch_execute("COMMIT").await?;
+        commit(client).await?;
         return Ok(Inserted::All);
     }
     settle_repeats(client, &columns).await
 }
 
 /// Some rows were there before. Repeats are fine; an id with another time undoes the group.
-async fn settle_repeats(
-    client: &Object,
-    columns: &Columns<'_>,
-) -> Result<Inserted, tokio_postgres::Error> {
+async fn settle_repeats(client: &Object, columns: &Columns<'_>) -> Result<Inserted, Failure> {
     let statement = client.prepare_cached(CLASHES).await?;
     let rows = client
         .query(&statement, &[&columns.event_id, &columns.event_timestamp])
         .await?;
     if rows.is_empty() {
-        client.batch_execute("COMMIT").await?;
+        commit(client).await?;
         return Ok(Inserted::All);
     }
-    client.batch_execute("ROLLBACK").await?;
+    roll_back(client).await?;
     Ok(Inserted::Clash(
         rows.iter()
             .map(|row| row.try_get(0))

@@ -13,6 +13,7 @@ mod query;
 mod schema;
 mod session;
 mod tls;
+mod transaction;
 mod workflows;
 
 use std::sync::Arc;
@@ -31,6 +32,7 @@ use self::pools::{Pools, Use};
 pub use self::query::{EventFilter, Page, Position};
 pub use self::schema::{Requirements, UnknownProfile};
 pub use self::tls::TlsError;
+use self::transaction::Failure;
 pub use self::workflows::{
     Candidate, ChangedWorkflow, WorkflowChange, WorkflowFilter, WorkflowRow,
 };
@@ -93,13 +95,24 @@ impl Store {
         self.pools.close();
     }
 
-    /// Runs `work` on a connection within the statement timeout. After an error, a timeout, or when the caller goes away, the
-    /// connection is closed rather than reused: it may be in a transaction, or wait for an answer that never comes.
+    /// Runs `work`, which commits nothing, as [`Store::transact`] does.
     async fn run<T>(
         &self,
         wanted: Use,
         relation: &'static str,
         work: impl AsyncFnOnce(&Object) -> Result<T, tokio_postgres::Error>,
+    ) -> Result<T, StoreError> {
+        self.transact(wanted, relation, async |client| Ok(work(client).await?))
+            .await
+    }
+
+    /// Runs `work` on a connection within the statement timeout. After an error, a timeout, or when the caller goes away, the
+    /// connection is closed rather than reused: it may be in a transaction, or wait for an answer that never comes.
+    async fn transact<T>(
+        &self,
+        wanted: Use,
+        relation: &'static str,
+        work: impl AsyncFnOnce(&Object) -> Result<T, Failure>,
     ) -> Result<T, StoreError> {
         let client = self
             .pools
@@ -115,9 +128,11 @@ impl Store {
                 lent.give_back();
                 Ok(value)
             }
-            Ok(Err(error)) => {
+            Ok(Err(Failure { error, in_doubt })) => {
                 lent.discard();
-                Err(self.explain(StoreError::postgres(&error, relation)).await)
+                let mut error = StoreError::postgres(&error, relation);
+                error.in_doubt = in_doubt;
+                Err(self.explain(error).await)
             }
             Err(_) => Err(StoreError::timeout(relation, self.statement_timeout)),
         }

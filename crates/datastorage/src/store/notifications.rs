@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 use datastorage_api::{NotificationAudit, NotificationAuditResponse};
 use tokio_postgres::types::Json;
 
+use super::transaction::Failure;
 use super::{Store, StoreError, Use};
 
 const RELATION: &str = "notification_audit";
@@ -43,9 +44,11 @@ impl Store {
         &self,
         record: &NotificationAudit,
     ) -> Result<Recorded, StoreError> {
-        self.run(Use::Brief, RELATION, async |client| {
+        self.transact(Use::Brief, RELATION, async |client| {
             let insert = client.prepare_cached(&INSERT).await?;
-            if let Some(row) = client.query_opt(&insert, &[&Json(record)]).await? {
+            // A transaction of its own, whose answer is read to ReadyForQuery: it is committed then.
+            let inserted = client.query_opt(&insert, &[&Json(record)]).await;
+            if let Some(row) = inserted.map_err(Failure::at_commit)? {
                 let Json(stored) = row.try_get(0)?;
                 return Ok(Recorded::New(Box::new(stored)));
             }

@@ -3,15 +3,17 @@
 //! A change and the server's own audit event of it are one transaction.
 
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use datastorage_api::{CustomLabels, DetectedLabels, NewEvent, NewWorkflow, WorkflowSearchFilters};
 use deadpool_postgres::Object;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio_postgres::Row;
-use tokio_postgres::types::Json;
+use tokio_postgres::types::{Json, ToSql};
 use uuid::Uuid;
 
+use super::transaction::{BEGIN, Failure, commit, roll_back};
 use super::{Store, StoreError, Use, events};
 
 const RELATION: &str = "remediation_workflow_catalog";
@@ -76,6 +78,14 @@ const LIST: &str = "
 const GET: &str =
     "SELECT to_json(stored) FROM remediation_workflow_catalog AS stored WHERE workflow_id = $1";
 
+/// Takes the lock that a change of the row holds until its commit.
+const LOCK_ROW: &str = "SELECT FROM remediation_workflow_catalog WHERE workflow_id = $1 FOR UPDATE";
+
+/// The version as it is, if the audit event of a change to it is stored.
+const CHANGED: &str = "
+    SELECT to_json(stored) FROM remediation_workflow_catalog AS stored
+    WHERE workflow_id = $1 AND EXISTS (SELECT FROM audit_events WHERE event_id = $2)";
+
 const VERSIONS: &str = "
     SELECT to_json(stored) FROM remediation_workflow_catalog AS stored
     WHERE workflow_name = $1 ORDER BY created_at DESC, workflow_id DESC";
@@ -93,6 +103,22 @@ const CANDIDATES: &str = "
           AND labels ->> 'priority' IN ($6, '*')
         ORDER BY created_at DESC, workflow_id DESC
     ) AS candidate";
+
+/// Waits before each look for a commit that was not answered; in between a server may have restarted.
+const SETTLE_PAUSES: [Duration; 4] = [
+    Duration::ZERO,
+    Duration::from_millis(500),
+    Duration::from_secs(1),
+    Duration::from_secs(2),
+];
+
+/// How to learn what became of a transaction that was not answered.
+struct Question<'a> {
+    /// Takes a lock of that transaction, so it is granted once that has ended, and what follows sees what it did.
+    wait: (&'static str, &'a (dyn ToSql + Sync)),
+    /// Gives the row that it left, by its keys.
+    find: (&'static str, &'a [&'a (dyn ToSql + Sync)]),
+}
 
 /// One version as JSON, in the contract's shape.
 pub type WorkflowRow = Box<RawValue>;
@@ -143,44 +169,84 @@ pub struct Candidate {
 
 impl Store {
     /// Registers a version under `id` as the latest of its name, and stores `audit` with it; none when name and version are
-    /// taken.
+    /// taken. A commit without an answer is looked for by `id`; where that cannot be done either, the error is in doubt.
     pub async fn create_workflow(
         &self,
         id: Uuid,
         workflow: &NewWorkflow,
         audit: Option<&NewEvent>,
     ) -> Result<Option<WorkflowRow>, StoreError> {
-        self.run(Use::Long, RELATION, async |client| {
+        let error = match self.try_create_workflow(id, workflow, audit).await {
+            Err(error) if error.is_in_doubt() => error,
+            result => return result,
+        };
+        let asked = Question {
+            wait: (LOCK, &workflow.workflow_name),
+            find: (GET, &[&id]),
+        };
+        self.settle(error, asked).await
+    }
+
+    async fn try_create_workflow(
+        &self,
+        id: Uuid,
+        workflow: &NewWorkflow,
+        audit: Option<&NewEvent>,
+    ) -> Result<Option<WorkflowRow>, StoreError> {
+        self.transact(Use::Long, RELATION, async |client| {
             let (lock, insert, unflag) = (
                 client.prepare_cached(LOCK).await?,
                 client.prepare_cached(&INSERT).await?,
                 client.prepare_cached(UNFLAG_FORMER).await?,
             );
-            client.batch_execute("BEGIN").await?;
+            client.batch_execute(BEGIN).await?;
             client.query_one(&lock, &[&workflow.workflow_name]).await?;
             let Some(row) = client.query_opt(&insert, &[&id, &Json(workflow)]).await? else {
-                client.batch_execute("ROLLBACK").await?;
+                roll_back(client).await?;
                 return Ok(None);
             };
             client
                 .execute(&unflag, &[&workflow.workflow_name, &id])
                 .await?;
             commit_with(client, audit).await?;
-            json(&row, 0).map(Some)
+            Ok(Some(json(&row, 0)?))
         })
         .await
     }
 
-    /// Changes a version and stores what `audit` makes of it; none when there is no such version.
+    /// Changes a version and stores what `audit` makes of it; none when there is no such version. A commit without an answer is
+    /// looked for by the id of that event; where that cannot be done, the error is in doubt.
     pub async fn update_workflow(
         &self,
         id: Uuid,
         change: &WorkflowChange,
         audit: impl FnOnce(&ChangedWorkflow) -> Option<NewEvent>,
     ) -> Result<Option<WorkflowRow>, StoreError> {
-        self.run(Use::Long, RELATION, async |client| {
+        let mut event = None;
+        let result = self
+            .try_update_workflow(id, change, audit, &mut event)
+            .await;
+        let (error, event) = match (result, event) {
+            (Err(error), Some(event)) if error.is_in_doubt() => (error, event),
+            (result, _) => return result,
+        };
+        let asked = Question {
+            wait: (LOCK_ROW, &id),
+            find: (CHANGED, &[&id, &event.event_id]),
+        };
+        self.settle(error, asked).await
+    }
+
+    async fn try_update_workflow(
+        &self,
+        id: Uuid,
+        change: &WorkflowChange,
+        audit: impl FnOnce(&ChangedWorkflow) -> Option<NewEvent>,
+        event: &mut Option<NewEvent>,
+    ) -> Result<Option<WorkflowRow>, StoreError> {
+        self.transact(Use::Long, RELATION, async |client| {
             let update = client.prepare_cached(UPDATE).await?;
-            client.batch_execute("BEGIN").await?;
+            client.batch_execute(BEGIN).await?;
             let WorkflowChange {
                 status,
                 disabled_by,
@@ -194,7 +260,7 @@ impl Store {
                 )
                 .await?;
             let Some(row) = row else {
-                client.batch_execute("ROLLBACK").await?;
+                roll_back(client).await?;
                 return Ok(None);
             };
             let changed = ChangedWorkflow {
@@ -203,8 +269,44 @@ impl Store {
                 version: row.try_get(1)?,
                 status: row.try_get(2)?,
             };
-            commit_with(client, audit(&changed).as_ref()).await?;
-            json(&row, 3).map(Some)
+            *event = audit(&changed);
+            commit_with(client, event.as_ref()).await?;
+            Ok(Some(json(&row, 3)?))
+        })
+        .await
+    }
+
+    /// Asks what became of a commit that was not answered. Where it did not happen `error` stands, as a failure that stored
+    /// nothing; where nobody can be asked it stays in doubt.
+    async fn settle(
+        &self,
+        mut error: StoreError,
+        asked: Question<'_>,
+    ) -> Result<Option<WorkflowRow>, StoreError> {
+        for pause in SETTLE_PAUSES {
+            tokio::time::sleep(pause).await;
+            match self.ask(&asked).await {
+                Ok(Some(row)) => return Ok(Some(row)),
+                Ok(None) => {
+                    error.in_doubt = false;
+                    return Err(error);
+                }
+                Err(again) => tracing::debug!(%again, "what became of a change is not known yet"),
+            }
+        }
+        Err(error)
+    }
+
+    async fn ask(&self, asked: &Question<'_>) -> Result<Option<WorkflowRow>, StoreError> {
+        let ((wait, key), (find, keys)) = (asked.wait, asked.find);
+        self.run(Use::Long, RELATION, async |client| {
+            let wait = client.prepare_cached(wait).await?;
+            let find = client.prepare_cached(find).await?;
+            client.batch_execute(BEGIN).await?;
+            client.query_opt(&wait, &[key]).await?;
+            let row = client.query_opt(&find, keys).await?;
+            roll_back(client).await?;
+            row.map(|row| json(&row, 0)).transpose()
         })
         .await
     }
@@ -300,14 +402,11 @@ impl Store {
 }
 
 /// Ends the transaction that `client` is in, with the server's own audit event in it.
-async fn commit_with(
-    client: &Object,
-    audit: Option<&NewEvent>,
-) -> Result<(), tokio_postgres::Error> {
+async fn commit_with(client: &Object, audit: Option<&NewEvent>) -> Result<(), Failure> {
     if let Some(event) = audit {
         events::insert_within(client, event).await?;
     }
-    client.batch_execute("COMMIT").await
+    commit(client).await
 }
 
 fn json(row: &Row, column: usize) -> Result<WorkflowRow, tokio_postgres::Error> {

@@ -4,6 +4,7 @@
 //! go on meanwhile.
 
 mod clock;
+mod commits;
 mod contract;
 mod exactly_once;
 mod malformed;

@@ -1,164 +1,39 @@
 //! Nothing acknowledged is lost or doubled: kill -9 of the server, of PostgreSQL, of both, and a broken network, under load.
 
-use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use embedded_postgres::{Durability, Options, Server};
 use serde_json::{Value, json};
+use testkit::faults;
+use testkit::load::Load;
 use testkit::proxy::Proxy;
 use testkit::wait::until;
-use tokio::task::JoinSet;
 
 use crate::support::{Process, SOON, event, http, migrate, settings, try_send, with};
 
 const CLIENTS: usize = 16;
+/// Events of the batches that each client sends in turn.
+const SIZES: &[usize] = &[1, 2, 3, 4, 5];
+/// How long the last acknowledged event may take to be stored after the one before.
+const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Clients that write until they are stopped, and what they were told.
-struct Load {
-    shared: Arc<Shared>,
-    clients: JoinSet<()>,
+/// Clients that write to the server at `address`; each of their answers is held against the contract.
+fn load(address: &str, sizes: &'static [usize]) -> Load {
+    let (client, url) = (
+        http(),
+        format!("http://{address}/api/v1/audit/events/batch"),
+    );
+    Load::start(CLIENTS, sizes, move |batch: Vec<Value>| {
+        let request = client.post(&url).json(&batch);
+        async move { Some(try_send(request).await.ok()?.status.as_u16()) }
+    })
 }
 
-#[derive(Default)]
-struct Shared {
-    stop: AtomicBool,
-    acknowledged: Mutex<Vec<String>>,
-    queued: AtomicUsize,
-}
-
-impl Load {
-    fn start(address: &str) -> Self {
-        let shared = Arc::new(Shared::default());
-        let mut clients = JoinSet::new();
-        for number in 0..CLIENTS {
-            clients.spawn(client(number, address.to_owned(), Arc::clone(&shared)));
-        }
-        Self { shared, clients }
-    }
-
-    fn acknowledged(&self) -> usize {
-        self.shared.acknowledged.lock().expect("no panic").len()
-    }
-
-    /// Returns when so many more events are acknowledged.
-    async fn more(&self, events: usize) {
-        let goal = self.acknowledged() + events;
-        until(
-            &format!("{events} more events to be acknowledged"),
-            SOON * 2,
-            async || {
-                let now = self.acknowledged();
-                if now >= goal {
-                    Ok(())
-                } else {
-                    Err(format!("{now} of {goal}"))
-                }
-            },
-        )
-        .await;
-    }
-
-    /// Returns when so many more events are acknowledged by a 202.
-    async fn more_queued(&self, events: usize) {
-        let queued = || self.shared.queued.load(Ordering::SeqCst);
-        let goal = queued() + events;
-        until(
-            &format!("{events} more events to be queued"),
-            SOON * 2,
-            async || {
-                if queued() >= goal {
-                    Ok(())
-                } else {
-                    Err(format!("{} of {goal}", queued()))
-                }
-            },
-        )
-        .await;
-    }
-
-    /// Stops the clients; every acknowledged event is in the database once, and nothing is there twice.
-    async fn every_acknowledged_event_is_stored_once(self, url: &str) {
-        self.shared.stop.store(true, Ordering::SeqCst);
-        self.clients.join_all().await;
-        let acknowledged = std::mem::take(&mut *self.shared.acknowledged.lock().expect("no panic"));
-        let client = testkit::postgres::connect(url).await;
-        let stored = until(
-            "every acknowledged event to be stored",
-            SOON * 2,
-            async || {
-                let rows = client
-                    .query(
-                        "SELECT correlation_id, count(*) FROM audit_events GROUP BY 1",
-                        &[],
-                    )
-                    .await
-                    .map_err(|error| error.to_string())?;
-                let stored: BTreeMap<String, i64> =
-                    rows.iter().map(|row| (row.get(0), row.get(1))).collect();
-                let missing = acknowledged
-                    .iter()
-                    .filter(|id| !stored.contains_key(*id))
-                    .count();
-                if missing == 0 {
-                    Ok(stored)
-                } else {
-                    Err(format!("{missing} of {} are missing", acknowledged.len()))
-                }
-            },
-        )
-        .await;
-        let doubled: Vec<_> = stored.iter().filter(|(_, count)| **count != 1).collect();
-        assert!(doubled.is_empty(), "stored more than once: {doubled:?}");
-    }
-}
-
-/// Sends batches of one to five events. Even clients give ids and repeat what got no answer; odd ones give none and do not.
-async fn client(number: usize, address: String, shared: Arc<Shared>) {
-    let client = http();
-    let url = format!("http://{address}/api/v1/audit/events/batch");
-    let keyed = number.is_multiple_of(2);
-    let mut round = 0;
-    while !shared.stop.load(Ordering::SeqCst) {
-        round += 1;
-        let ids: Vec<_> = (0..=round % 5)
-            .map(|part| format!("load-{number}-{round}-{part}"))
-            .collect();
-        let key = || {
-            if keyed {
-                json!(uuid::Uuid::now_v7())
-            } else {
-                Value::Null
-            }
-        };
-        let batch: Vec<_> = ids
-            .iter()
-            .map(|id| with(event(id), json!({"event_id": key()})))
-            .collect();
-        loop {
-            let sent = try_send(client.post(&url).json(&batch)).await;
-            match sent.map(|answer| answer.status.as_u16()) {
-                Ok(status @ (201 | 202)) => {
-                    shared
-                        .queued
-                        .fetch_add(if status == 202 { ids.len() } else { 0 }, Ordering::SeqCst);
-                    shared.acknowledged.lock().expect("no panic").extend(ids);
-                    break;
-                }
-                Ok(503) => {}
-                Ok(status) => panic!("client {number} got {status}"),
-                // Whether it was stored is unknown: only an event with an id may be sent again.
-                Err(_) if !keyed => break,
-                Err(_) => {}
-            }
-            if shared.stop.load(Ordering::SeqCst) {
-                return;
-            }
-            // A pace, not a wait for anything: a server that is away answers at once.
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    }
+/// Stops the clients; every acknowledged event is in the database, and nothing is there twice.
+async fn every_acknowledged_event_is_stored_once(load: Load, url: &str) {
+    let account = load.settle(url, PATIENCE).await;
+    let lost = (account.lost_committed, account.lost_queued);
+    assert_eq!((lost, account.doubled), ((0, 0), 0), "{account:?}");
 }
 
 /// A server of PostgreSQL that keeps what it commits (D9), with the audit profile.
@@ -178,14 +53,14 @@ async fn a_killed_server_loses_nothing_that_it_acknowledged() {
     let url = postgres.url(postgres.database());
     let directory = tempfile::tempdir().expect("a directory");
     let mut service = Process::start(settings(&url, directory.path())).await;
-    let load = Load::start(&service.address);
+    let load = load(&service.address, SIZES);
     for _ in 0..3 {
-        load.more(300).await;
+        load.more(300, SOON * 2).await;
         service.kill();
         service.restart().await;
     }
-    load.more(300).await;
-    load.every_acknowledged_event_is_stored_once(&url).await;
+    load.more(300, SOON * 2).await;
+    every_acknowledged_event_is_stored_once(load, &url).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -194,15 +69,15 @@ async fn a_killed_postgresql_loses_nothing_and_writes_go_on_into_the_queue() {
     let url = postgres.url(postgres.database());
     let directory = tempfile::tempdir().expect("a directory");
     let service = Process::start(settings(&url, directory.path())).await;
-    let load = Load::start(&service.address);
+    let load = load(&service.address, SIZES);
     for _ in 0..2 {
-        load.more(300).await;
+        load.more(300, SOON * 2).await;
         postgres.kill().await.expect("killed");
-        load.more_queued(300).await;
+        load.more_queued(300, SOON * 2).await;
         postgres.restart().await.expect("restarted");
     }
-    load.more(300).await;
-    load.every_acknowledged_event_is_stored_once(&url).await;
+    load.more(300, SOON * 2).await;
+    every_acknowledged_event_is_stored_once(load, &url).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -211,18 +86,18 @@ async fn both_killed_lose_nothing_and_the_queue_outlives_the_process() {
     let url = postgres.url(postgres.database());
     let directory = tempfile::tempdir().expect("a directory");
     let mut service = Process::start(settings(&url, directory.path())).await;
-    let load = Load::start(&service.address);
-    load.more(300).await;
+    let load = load(&service.address, SIZES);
+    load.more(300, SOON * 2).await;
     postgres.kill().await.expect("killed");
     for _ in 0..2 {
-        load.more_queued(200).await;
+        load.more_queued(200, SOON * 2).await;
         service.kill();
         service.restart().await;
     }
-    load.more_queued(200).await;
+    load.more_queued(200, SOON * 2).await;
     postgres.restart().await.expect("restarted");
-    load.more(300).await;
-    load.every_acknowledged_event_is_stored_once(&url).await;
+    load.more(300, SOON * 2).await;
+    every_acknowledged_event_is_stored_once(load, &url).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -236,25 +111,62 @@ async fn a_network_that_breaks_in_every_way_loses_nothing() {
     .await;
     let directory = tempfile::tempdir().expect("a directory");
     let service = Process::start(settings(&proxy.url(&url), directory.path())).await;
-    let load = Load::start(&service.address);
-    load.more(300).await;
+    let load = load(&service.address, SIZES);
+    load.more(300, SOON * 2).await;
     proxy.cut();
-    load.more(200).await;
+    load.more(200, SOON * 2).await;
     proxy.reset();
-    load.more(200).await;
+    load.more(200, SOON * 2).await;
     proxy.blackhole();
-    load.more_queued(200).await;
+    load.more_queued(200, SOON * 2).await;
     proxy.heal();
-    load.more(200).await;
+    load.more(200, SOON * 2).await;
     proxy.down();
-    load.more_queued(200).await;
+    load.more_queued(200, SOON * 2).await;
     proxy.heal();
     proxy.cut_randomly(60_000);
     proxy.cut();
-    load.more(500).await;
+    load.more(500, SOON * 2).await;
     proxy.heal();
-    load.more(300).await;
-    load.every_acknowledged_event_is_stored_once(&url).await;
+    load.more(300, SOON * 2).await;
+    every_acknowledged_event_is_stored_once(load, &url).await;
+}
+
+/// Batches of one, of ten and of thirty events, in turn.
+const ACCOUNTED: &[usize] = &[1, 10, 30];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_that_are_ended_at_work_lose_nothing() {
+    let postgres = postgres().await;
+    let url = postgres.url(postgres.database());
+    let directory = tempfile::tempdir().expect("a directory");
+    let service = Process::start(settings(&url, directory.path())).await;
+    let load = load(&service.address, ACCOUNTED);
+    let mut ended = 0;
+    while ended < 20 {
+        load.more(300, SOON * 2).await;
+        ended += faults::terminate(&url).await;
+    }
+    every_acknowledged_event_is_stored_once(load, &url).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn restarts_and_a_full_disk_under_the_write_ahead_log_lose_nothing() {
+    let mut postgres = postgres().await;
+    let url = postgres.url(postgres.database());
+    let directory = tempfile::tempdir().expect("a directory");
+    let service = Process::start(settings(&url, directory.path())).await;
+    let load = load(&service.address, ACCOUNTED);
+    for _ in 0..3 {
+        load.more(300, SOON * 2).await;
+        faults::restart_fast(&mut postgres).await;
+    }
+    load.more(300, SOON * 2).await;
+    faults::crash(&mut postgres).await;
+    load.more(300, SOON * 2).await;
+    faults::fill_wal_disk(&mut postgres).await;
+    load.more(300, SOON * 2).await;
+    every_acknowledged_event_is_stored_once(load, &url).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

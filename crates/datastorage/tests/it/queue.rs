@@ -6,7 +6,9 @@ use serde_json::json;
 use testkit::proxy::Proxy;
 use testkit::wait::until;
 
-use crate::support::{SOON, Service, audit_database, count, event, migrate, with};
+use crate::support::{
+    Process, SOON, Service, audit_database, count, event, http, migrate, settings, try_send, with,
+};
 
 const EVENTS: &str = "/api/v1/audit/events";
 const BATCH: &str = "/api/v1/audit/events/batch";
@@ -353,4 +355,119 @@ async fn a_table_that_appears_later_lets_the_queue_drain() {
     migrate(&url, "audit").await;
     depth_becomes(&service, 0.0).await;
     assert!(count(&testkit::postgres::connect(&url).await).await >= 1);
+}
+
+/// Peak memory of a process in KiB (`proc_pid_status(5)`).
+fn peak_memory_kib(id: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{id}/status")).expect("it runs");
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))
+        .expect("a peak");
+    let number = line.split_whitespace().next().expect("a number");
+    number.parse().expect("a number")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn large_events_are_drained_within_the_memory_of_a_pod() {
+    let mut postgres = testkit::postgres::own_server(Options::default()).await;
+    let url = postgres.url(postgres.database());
+    migrate(&url, "audit").await;
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut service = Process::start(settings(&url, directory.path())).await;
+    let events = format!("http://{}{EVENTS}", service.address);
+    postgres.kill().await.expect("killed");
+    // As many as the queue takes: its bound of 256 MiB is that of the manifest's memory, too.
+    let text = "x".repeat(1_000_000);
+    for n in 0..260 {
+        let large = with(
+            event(&format!("large-{n:03}")),
+            json!({"event_data": {"text": text}}),
+        );
+        let answer = try_send(http().post(&events).json(&large)).await;
+        answer.expect("an answer").expect(202);
+    }
+    // A new process, whose memory is that of the drain.
+    service.kill();
+    postgres.restart().await.expect("restarted");
+    service.restart().await;
+    let client = testkit::postgres::connect(&url).await;
+    until(
+        "every queued event to be stored",
+        SOON * 4,
+        async || match count(&client).await {
+            260 => Ok(()),
+            stored => Err(format!("{stored} of 260")),
+        },
+    )
+    .await;
+    let peak = peak_memory_kib(service.id());
+    assert!(peak < 128 << 10, "the drain took {peak} KiB");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_that_takes_too_long_is_halved_until_it_does_not() {
+    let (database, proxy, url) = behind_proxy().await;
+    let service = Service::start(&url).await;
+    service.ready().await;
+    proxy.down();
+    for n in 0..8 {
+        service
+            .post(EVENTS, &event(&format!("slow-{n}")))
+            .await
+            .expect(202);
+    }
+    // A group of more than two rows takes longer than the statement timeout of 2 s.
+    let client = database.connect().await;
+    client
+        .batch_execute(
+            "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.7); RETURN NEW; END $$;
+             CREATE TRIGGER slow BEFORE INSERT ON audit_events FOR EACH ROW EXECUTE FUNCTION slow()",
+        )
+        .await
+        .expect("made");
+    proxy.heal();
+    until(
+        "every queued event to be stored",
+        SOON * 2,
+        async || match count(&client).await {
+            8 => Ok(()),
+            stored => Err(format!("{stored} of 8")),
+        },
+    )
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_queue_that_does_not_drain_makes_the_instance_unready_until_it_does() {
+    let (database, proxy, url) = behind_proxy().await;
+    let service = Service::start(&url).await;
+    service.ready().await;
+    proxy.down();
+    service.post(EVENTS, &event("stuck")).await.expect(202);
+    let client = database.connect().await;
+    client
+        .batch_execute(
+            "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
+             $$ BEGIN RAISE EXCEPTION 'not now' USING ERRCODE = '40001'; END $$;
+             CREATE TRIGGER refuse BEFORE INSERT ON audit_events FOR EACH ROW EXECUTE FUNCTION refuse()",
+        )
+        .await
+        .expect("made");
+    proxy.heal();
+    until("readiness to say so", SOON, async || {
+        let answer = service.get("/health/ready").await;
+        if answer.body["reason"] == "queue_not_draining" {
+            Ok(())
+        } else {
+            Err(answer.body)
+        }
+    })
+    .await;
+    client
+        .batch_execute("DROP TRIGGER refuse ON audit_events")
+        .await
+        .expect("dropped");
+    service.ready().await;
+    assert_eq!(count(&client).await, 1);
 }

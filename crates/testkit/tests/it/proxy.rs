@@ -99,6 +99,29 @@ async fn a_blackhole_keeps_bytes_and_connections_until_healed() {
 }
 
 #[tokio::test]
+async fn what_comes_after_the_held_bytes_waits_though_they_arrive_in_two_pieces() {
+    let proxy = Proxy::start(echo().await).await;
+    let mut stream = connect(&proxy).await;
+    ask(&mut stream, "before").await.unwrap();
+    proxy.hold_after(Direction::ToServer, b"mark");
+    assert_eq!(ask(&mut stream, "a ma").await.unwrap(), "a ma");
+    stream.write_all(b"rk and more").await.unwrap();
+    let mut mark = [0; 2];
+    stream.read_exact(&mut mark).await.unwrap();
+    assert_eq!((&mark, proxy.holding()), (b"rk", 1));
+    let mut late = [0; 9];
+    let unanswered =
+        tokio::time::timeout(Duration::from_millis(100), stream.read_exact(&mut late)).await;
+    assert!(unanswered.is_err(), "more than the mark came through");
+    proxy.heal();
+    tokio::time::timeout(DEADLINE, stream.read_exact(&mut late))
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(&late, b" and more");
+}
+
+#[tokio::test]
 async fn a_cut_closes_and_a_reset_resets_and_new_connections_work() {
     let proxy = Proxy::start(echo().await).await;
     let mut stream = connect(&proxy).await;

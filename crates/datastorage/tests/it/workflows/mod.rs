@@ -22,7 +22,7 @@ async fn catalogue() -> (Database, Service) {
 }
 
 /// A version that fits [`filters`].
-fn workflow(name: &str, version: &str) -> Value {
+pub(crate) fn workflow(name: &str, version: &str) -> Value {
     json!({
         "workflow_name": name, "version": version, "name": format!("{name} {version}"), "description": "restarts it",
         "content": "steps: []", "content_hash": "a".repeat(64), "execution_engine": "tekton", "status": "active",

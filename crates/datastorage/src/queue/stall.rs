@@ -1,0 +1,78 @@
+//! Since when the queue is not drained, and why: for readiness and the log.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// A failure that lasts so long is no passing one.
+const LASTING: Duration = Duration::from_secs(10);
+/// How often a stall is logged again.
+const SAY_EVERY: Duration = Duration::from_secs(30);
+
+/// What waits in the queue is not stored.
+#[derive(Debug, Clone)]
+pub struct Stall {
+    /// How long nothing was stored.
+    pub lasted: Duration,
+    /// The last failure.
+    pub reason: String,
+}
+
+/// What the drain says of its work.
+#[derive(Debug, Default)]
+pub(super) struct Stalls(Mutex<Option<Failing>>);
+
+#[derive(Debug)]
+struct Failing {
+    since: Instant,
+    said: Instant,
+    reason: String,
+}
+
+impl Stalls {
+    /// A group was stored, or nothing waits.
+    pub(super) fn clear(&self) {
+        if let Some(failing) = self.failing().take() {
+            let lasted = failing.since.elapsed();
+            if lasted >= LASTING {
+                tracing::info!(seconds = lasted.as_secs(), "the queue is drained again");
+            }
+        }
+    }
+
+    /// A group could not be stored. Says so in the log at first and every half minute.
+    pub(super) fn note(&self, reason: String) {
+        let mut failing = self.failing();
+        let now = Instant::now();
+        let first = failing.is_none();
+        let failing = failing.get_or_insert_with(|| Failing {
+            since: now,
+            said: now,
+            reason: String::new(),
+        });
+        if first || failing.said.elapsed() >= SAY_EVERY {
+            failing.said = now;
+            let seconds = failing.since.elapsed().as_secs();
+            tracing::error!(
+                reason,
+                seconds,
+                "queued writes are not stored; they stay queued and are tried again"
+            );
+        }
+        failing.reason = reason;
+    }
+
+    /// The stall, once it has lasted.
+    pub(super) fn lasting(&self) -> Option<Stall> {
+        let failing = self.failing();
+        let failing = failing.as_ref()?;
+        let lasted = failing.since.elapsed();
+        (lasted >= LASTING).then(|| Stall {
+            lasted,
+            reason: failing.reason.clone(),
+        })
+    }
+
+    fn failing(&self) -> std::sync::MutexGuard<'_, Option<Failing>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
