@@ -195,6 +195,8 @@ pub enum Topic {
     Datastorage,
     /// Storing an audit event
     AuditStore,
+    /// Acknowledged events that are lost or doubled while PostgreSQL fails
+    Faults,
 }
 
 impl Topic {
@@ -206,6 +208,7 @@ impl Topic {
             // The server's own binary has the plain name.
             Self::Datastorage => "bench-datastorage",
             Self::AuditStore => "audit_store",
+            Self::Faults => "faults",
         }
     }
 }
