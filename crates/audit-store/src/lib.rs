@@ -18,6 +18,7 @@
 //! | Data Storage is away, the process killed meanwhile | nothing | `outage::no_event_is_lost_or_doubled_when_the_server_is_away_and_the_emitter_is_killed` |
 //! | PostgreSQL is killed | nothing | `outage::events_that_data_storage_queued_while_its_database_was_killed_are_stored_exactly_once` |
 //! | the network delays, cuts, resets | nothing | `chaos::nothing_is_lost_or_doubled_on_a_way_that_delays_cuts_resets_and_fails_at_random` |
+//! | a proxy, a captive portal or another server answers in its place | nothing: only the 201 for the same events settles them | `sending::no_answer_but_the_201_for_the_same_events_makes_the_store_forget_them` |
 //! | tables or partitions are missing | nothing | `incident::missing_and_undone_migrations_and_a_missing_partition_are_three_named_errors_and_lose_nothing` |
 //! | the disk is full | nothing: further events are refused | `emit::on_a_full_disk_acceptance_says_no_and_what_was_accepted_is_stored_later` |
 //! | Data Storage refuses an event | nothing: it is parked | `sending::one_bad_event_is_parked_with_its_reason_and_the_rest_is_stored` |
