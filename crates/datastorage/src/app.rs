@@ -10,15 +10,15 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
-use crate::audit::Writer;
 use crate::availability::Availability;
-use crate::body::Budget;
+use crate::body::Bodies;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::problem::Problem;
+use crate::profile::Requirements;
 use crate::queue::{Drain, Queue};
-use crate::store::{Requirements, Store};
+use crate::store::Store;
 
 /// How often missing partitions are tried again until they are there.
 const PARTITIONS_RETRY: Duration = Duration::from_secs(5);
@@ -29,7 +29,7 @@ const PARTITIONS_EVERY: Duration = Duration::from_hours(24);
 
 /// One instance: its settings, the store, the queue.
 #[derive(Debug)]
-pub struct App {
+pub(crate) struct App {
     pub(crate) clock: Clock,
     pub(crate) store: Store,
     pub(crate) queue: Queue,
@@ -38,9 +38,7 @@ pub struct App {
     pub(crate) requirements: Requirements,
     pub(crate) profile: String,
     pub(crate) problem_base: String,
-    pub(crate) body_limit: usize,
-    pub(crate) body_budget: Budget,
-    pub(crate) read_timeout: Duration,
+    pub(crate) bodies: Bodies,
     pub(crate) request_timeout: Duration,
     stopping: AtomicBool,
     /// Readiness saw an incomplete schema, so connections may lack the role that a migration grants.
@@ -50,7 +48,7 @@ pub struct App {
 
 /// The tasks behind an [`App`], to be ended in order.
 #[derive(Debug)]
-pub struct Tasks {
+pub(crate) struct Tasks {
     lanes: JoinSet<()>,
     background: JoinSet<()>,
     stop: watch::Sender<bool>,
@@ -58,7 +56,7 @@ pub struct Tasks {
 
 impl App {
     /// Builds the instance and starts its tasks on the current runtime. Needs no database to be there.
-    pub fn start(config: &Config, clock: Clock) -> anyhow::Result<(Arc<Self>, Tasks)> {
+    pub(crate) fn start(config: &Config, clock: Clock) -> anyhow::Result<(Arc<Self>, Tasks)> {
         let store = Store::new(&config.database, config.server.workers)?;
         let queue = Queue::open(config.queue.clone());
         if let Some(unavailable) = queue.unavailable() {
@@ -72,12 +70,10 @@ impl App {
             queue: queue.clone(),
             availability: availability.clone(),
             metrics,
-            requirements: Requirements::of_profile(&config.profile)?,
+            requirements: config.requirements.clone(),
             profile: config.profile.clone(),
             problem_base: config.problem_base.clone(),
-            body_limit: config.server.body_limit,
-            body_budget: Budget::new(config.server.body_limit),
-            read_timeout: config.server.read_timeout,
+            bodies: Bodies::new(config.server.body_limit, config.server.read_timeout),
             request_timeout: config.server.write_timeout,
             stopping: AtomicBool::new(false),
             incomplete: AtomicBool::new(false),
@@ -124,7 +120,7 @@ impl App {
     }
 
     /// From now on the instance says that it is not ready.
-    pub fn stop_being_ready(&self) {
+    pub(crate) fn stop_being_ready(&self) {
         self.stopping.store(true, Ordering::Relaxed);
     }
 
@@ -133,29 +129,31 @@ impl App {
     }
 
     /// Readiness saw the whole schema.
-    pub(crate) fn is_ready(&self) {
+    pub(crate) fn on_ready(&self) {
         if self.incomplete.swap(false, Ordering::Relaxed) {
             self.store.renew();
         }
     }
 
     /// Readiness saw a schema that lacks something; a missing partition may be made from here.
-    pub(crate) fn is_incomplete(&self) {
+    pub(crate) fn on_incomplete(&self) {
         self.incomplete.store(true, Ordering::Relaxed);
         self.look_at_partitions.notify_one();
     }
 }
 
 impl Tasks {
-    /// Starts the lane of the worker with that number, from 0, on its runtime.
-    pub(crate) fn start_lane(&mut self, app: &App, worker: usize, runtime: &Handle) -> Writer {
-        let (writer, lane) = Writer::new(app, worker);
+    /// Runs a lane on the runtime of its worker.
+    pub(crate) fn run_lane(
+        &mut self,
+        lane: impl Future<Output = ()> + Send + 'static,
+        runtime: &Handle,
+    ) {
         self.lanes.spawn_on(lane, runtime);
-        writer
     }
 
     /// Ends the tasks after the last request was answered: lanes, then the drain, then queue and pool.
-    pub async fn finish(mut self, app: Arc<App>) {
+    pub(crate) async fn finish(mut self, app: Arc<App>) {
         let (store, queue) = (app.store.clone(), app.queue.clone());
         self.stop.send_replace(true);
         while self.background.join_next().await.is_some() {}

@@ -50,8 +50,8 @@ pub(crate) async fn ready(State(app): State<Arc<App>>) -> Response {
         .await
     {
         Ok(missing) if missing.is_empty() => {
-            app.is_ready();
-            if app.queue.stalled().is_some() {
+            app.on_ready();
+            if app.queue.is_stalled() {
                 return not_ready("queue_not_draining", missing);
             }
             Json(ReadinessStatus {
@@ -63,7 +63,7 @@ pub(crate) async fn ready(State(app): State<Arc<App>>) -> Response {
             .into_response()
         }
         Ok(missing) => {
-            app.is_incomplete();
+            app.on_incomplete();
             not_ready("schema_incomplete", missing)
         }
         Err(_) => not_ready("database_unreachable", Vec::new()),

@@ -5,21 +5,28 @@
 //!
 //! **Invariants:** SQL is in [`store`] alone (D2). A 201 follows a commit, a 202 follows a sync (D28). The server never
 //! migrates; it says what is missing (D10). Nothing waits without a bound.
+//!
+//! Modules, each may import those after it: server, router, workers, workflows, notifications, parked, health, audit, app, body,
+//! parameters, problem, metrics, outcome, queue, availability, store, config, profile, tables, clock.
 
-pub mod app;
-pub mod audit;
-pub mod availability;
+mod app;
+mod audit;
+mod availability;
 mod body;
 pub mod clock;
 pub mod config;
 mod health;
-pub mod metrics;
+mod metrics;
 mod notifications;
+mod outcome;
 mod parameters;
+mod parked;
 mod problem;
-pub mod queue;
+mod profile;
+mod queue;
 mod router;
 pub mod server;
-pub mod store;
+mod store;
+mod tables;
 mod workers;
 mod workflows;

@@ -9,7 +9,7 @@ use metrics_exporter_prometheus::{
     Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
 };
 
-use crate::audit::Outcome;
+use crate::outcome::Outcome;
 use crate::queue::Depth;
 
 /// Seconds; from a quick commit to the timeouts.
@@ -28,7 +28,7 @@ const COUNTS: [f64; 11] = [
 ];
 
 /// Everything that one instance counts, in a recorder of its own, so that instances in one process do not mix.
-pub struct Metrics {
+pub(crate) struct Metrics {
     recorder: PrometheusRecorder,
     handle: PrometheusHandle,
     hot: Hot,
@@ -53,7 +53,7 @@ struct CategoryMetrics {
 
 impl Metrics {
     /// Nothing counted yet.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let builder = PrometheusBuilder::new();
         // Setting buckets fails only for an empty list.
         let builder = builder
@@ -84,12 +84,12 @@ impl Metrics {
     }
 
     /// Folds recorded samples into their buckets; they pile up in memory until then, scraped or not.
-    pub fn fold(&self) {
+    pub(crate) fn fold(&self) {
         self.handle.run_upkeep();
     }
 
     /// A group was sent to the database.
-    pub fn group(&self, requests: usize, events: usize) {
+    pub(crate) fn group(&self, requests: usize, events: usize) {
         #[expect(clippy::cast_precision_loss, reason = "counts far below 2^52")]
         let (requests, events) = (requests as f64, events as f64);
         self.hot.group_requests.record(requests);
@@ -97,7 +97,7 @@ impl Metrics {
     }
 
     /// Measures one write to the audit table.
-    pub fn write_timer(&self) -> Timer<'_> {
+    pub(crate) fn write_timer(&self) -> Timer<'_> {
         Timer {
             started: Instant::now(),
             seconds: self.hot.write_seconds.clone(),
@@ -107,7 +107,7 @@ impl Metrics {
     }
 
     /// A row was written, or not, to a table that is written rarely.
-    pub fn row_written(&self, table: &'static str, since: Instant, success: bool) {
+    pub(crate) fn row_written(&self, table: &'static str, since: Instant, success: bool) {
         let status = if success { "success" } else { "failure" };
         with_local_recorder(&self.recorder, || {
             counter!("datastorage_write_total", "table" => table, "status" => status).increment(1);
@@ -117,26 +117,26 @@ impl Metrics {
     }
 
     /// A notification record went into the queue.
-    pub fn notification_enqueued(&self) {
+    pub(crate) fn notification_enqueued(&self) {
         with_local_recorder(&self.recorder, || {
             counter!("datastorage_dlq_enqueue_total", "stream" => "notification_audit", "type" => "notification").increment(1);
         });
     }
 
     /// Events went into the queue.
-    pub fn enqueued(&self, events: usize) {
+    pub(crate) fn enqueued(&self, events: usize) {
         self.hot.enqueued.increment(events as u64);
     }
 
     /// An event of the server's own was stored nowhere.
-    pub fn own_event_lost(&self) {
+    pub(crate) fn own_event_lost(&self) {
         with_local_recorder(&self.recorder, || {
             counter!("datastorage_own_events_lost_total").increment(1);
         });
     }
 
     /// An event was answered.
-    pub fn events_written(
+    pub(crate) fn events_written(
         &self,
         category: EventCategory,
         time: Timestamp,
@@ -161,7 +161,7 @@ impl Metrics {
     }
 
     /// A field of a request broke the contract; names that clients make up are counted together.
-    pub fn validation_failure(&self, field: &str) {
+    pub(crate) fn validation_failure(&self, field: &str) {
         let known = !field.is_empty()
             && field.len() <= 40
             && field
@@ -178,7 +178,7 @@ impl Metrics {
     }
 
     /// Measures one read.
-    pub fn query_timer(&self, operation: &'static str) -> QueryTimer<'_> {
+    pub(crate) fn query_timer(&self, operation: &'static str) -> QueryTimer<'_> {
         QueryTimer {
             metrics: self,
             operation,
@@ -187,7 +187,7 @@ impl Metrics {
     }
 
     /// Sets what is looked at only when the metrics are read, and renders them all.
-    pub fn render(
+    pub(crate) fn render(
         &self,
         depth: Option<Depth>,
         limits: (u64, u64),
@@ -263,7 +263,7 @@ fn ratio(depth: Depth, (entries, bytes): (u64, u64)) -> f64 {
 }
 
 /// Measures a write until [`Timer::done`].
-pub struct Timer<'a> {
+pub(crate) struct Timer<'a> {
     started: Instant,
     seconds: Histogram,
     success: &'a Counter,
@@ -272,14 +272,14 @@ pub struct Timer<'a> {
 
 impl Timer<'_> {
     /// The write ended.
-    pub fn done(self, success: bool) {
+    pub(crate) fn done(self, success: bool) {
         self.seconds.record(seconds(self.started.elapsed()));
         if success { self.success } else { self.failure }.increment(1);
     }
 }
 
 /// Measures a read until [`QueryTimer::done`].
-pub struct QueryTimer<'a> {
+pub(crate) struct QueryTimer<'a> {
     metrics: &'a Metrics,
     operation: &'static str,
     started: Instant,
@@ -287,7 +287,7 @@ pub struct QueryTimer<'a> {
 
 impl QueryTimer<'_> {
     /// The read ended.
-    pub fn done(self, success: bool) {
+    pub(crate) fn done(self, success: bool) {
         let status = if success { "success" } else { "failure" };
         with_local_recorder(&self.metrics.recorder, || {
             counter!("datastorage_query_total", "operation" => self.operation, "status" => status)

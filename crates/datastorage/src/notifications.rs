@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use datastorage_api::{AcceptedResponse, NotificationAudit, ProblemType, parse_notification};
 
 use crate::app::App;
-use crate::body::{Json, read_json};
+use crate::body::Json;
 use crate::problem::Problem;
 use crate::queue::{Pushed, Write};
 use crate::store::Recorded;
@@ -22,9 +22,9 @@ pub(crate) async fn create(
     request: Request,
 ) -> Result<Response, Problem> {
     app.require_table(TABLE)?;
-    let body = read_json(&app, request).await?;
+    let body = app.bodies.read_json(request).await?;
     let record = parse_notification(&body, app.clock.now())
-        .map_err(|error| Problem::submission(&app, error))?;
+        .map_err(|error| Problem::submission(&app.metrics, error))?;
     if app.availability.is_away() {
         return enqueue(&app, record).await;
     }
@@ -41,7 +41,7 @@ pub(crate) async fn create(
             Err(Problem::new(ProblemType::Conflict, detail))
         }
         Err(error) if error.is_away() => {
-            app.availability.is_gone(&error);
+            app.availability.mark_away(&error);
             enqueue(&app, record).await
         }
         Err(error) => Err(Problem::store(&error)),

@@ -8,7 +8,7 @@ use datastorage_api::{
     SubmissionError,
 };
 
-use crate::app::App;
+use crate::metrics::Metrics;
 use crate::store::StoreError;
 
 /// Seconds after which a client may try again.
@@ -56,17 +56,16 @@ impl Problem {
     }
 
     /// A body breaks the contract: every violation, each counted.
-    pub(crate) fn submission(app: &App, error: SubmissionError) -> Self {
+    pub(crate) fn submission(metrics: &Metrics, error: SubmissionError) -> Self {
         let problem = Self::new(ProblemType::ValidationError, error.to_string());
         match error {
             SubmissionError::Body(_) => {
-                app.metrics.validation_failure("body");
+                metrics.validation_failure("body");
                 problem
             }
             SubmissionError::Fields { errors, .. } => {
                 for (field, _) in errors.iter() {
-                    app.metrics
-                        .validation_failure(field.rsplit('.').next().unwrap_or(field));
+                    metrics.validation_failure(field.rsplit('.').next().unwrap_or(field));
                 }
                 problem.with_fields(errors)
             }
@@ -140,13 +139,13 @@ impl IntoResponse for Problem {
     }
 }
 
-/// Writes the body of a problem, whose type and instance depend on settings and path.
-pub(crate) fn finish(app: &App, uri: &Uri, mut response: Response) -> Response {
+/// Writes the body of a problem, whose type begins with `base` and whose instance is the path.
+pub(crate) fn finish(base: &str, uri: &Uri, mut response: Response) -> Response {
     let Some(Problem(mut details)) = response.extensions_mut().remove::<Problem>() else {
         return response;
     };
     if let Some(name) = details.type_uri.strip_prefix(DEFAULT_PROBLEM_BASE) {
-        details.type_uri = format!("{}{name}", app.problem_base);
+        details.type_uri = format!("{base}{name}");
     }
     details.instance = Some(uri.path().to_owned());
     let (mut parts, _) = response.into_parts();

@@ -17,7 +17,7 @@ use tower::Service as _;
 use crate::app::App;
 use crate::audit::Writer;
 use crate::problem::{self, Problem};
-use crate::{audit, body, health, notifications, queue, workflows};
+use crate::{audit, health, notifications, parked, workflows};
 
 /// What answers a worker's requests.
 #[derive(Debug, Clone)]
@@ -55,12 +55,12 @@ impl Service {
         let response = answer.unwrap_or_else(|_| {
             Problem::unavailable("the request took too long; send it again").into_response()
         });
-        problem::finish(&app, &uri, response)
+        problem::finish(&app.problem_base, &uri, response)
     }
 
     /// Holds the body's share of memory until the request is answered.
     async fn route(mut self, request: Request<Incoming>) -> Response {
-        let _share = body::share(&self.app, request.body()).await;
+        let _share = self.app.bodies.share(request.body()).await;
         let answer = AssertUnwindSafe(self.router.call(request)).catch_unwind();
         match answer.await {
             Ok(Ok(response)) => response,
@@ -110,8 +110,8 @@ fn routes() -> [(&'static str, MethodRouter<Shared>); 14] {
             get(workflows::get).patch(workflows::update),
         ),
         (paths::WORKFLOW_DISABLE, patch(workflows::disable)),
-        (paths::QUEUE_PARKED, get(queue::http::parked)),
-        (paths::QUEUE_REDRIVE, post(queue::http::redrive)),
+        (paths::QUEUE_PARKED, get(parked::list)),
+        (paths::QUEUE_REDRIVE, post(parked::redrive)),
         (paths::HEALTH, get(health::health)),
         (paths::HEALTH_READY, get(health::ready)),
         (paths::HEALTH_LIVE, get(health::live)),

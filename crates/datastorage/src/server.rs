@@ -16,6 +16,7 @@ use tokio::runtime::Handle;
 use tokio::time::Instant;
 
 use crate::app::App;
+use crate::audit::{Lane, Writer};
 use crate::clock::Clock;
 use crate::config::{Config, ServerConfig};
 use crate::router::Service;
@@ -51,10 +52,21 @@ pub async fn serve(
     let served: Vec<_> = workers
         .runtimes()
         .enumerate()
-        .map(|(number, runtime)| Served {
-            service: Service::new(&app, tasks.start_lane(&app, number, runtime)),
-            runtime: runtime.clone(),
-            connections: Arc::default(),
+        .map(|(worker, runtime)| {
+            let (writer, lane) = Writer::new(Lane {
+                worker,
+                store: app.store.clone(),
+                queue: app.queue.clone(),
+                availability: app.availability.clone(),
+                clock: app.clock.clone(),
+                metrics: Arc::clone(&app.metrics),
+            });
+            tasks.run_lane(lane, runtime);
+            Served {
+                service: Service::new(&app, writer),
+                runtime: runtime.clone(),
+                connections: Arc::default(),
+            }
         })
         .collect();
     tracing::info!(%address, profile = config.profile, "listening");

@@ -11,9 +11,10 @@ use datastorage_api::{
 };
 use uuid::Uuid;
 
-use super::{Doubt, Outcome, Writer};
+use super::Writer;
 use crate::app::App;
-use crate::body::{Json, read_json};
+use crate::body::Json;
+use crate::outcome::{Doubt, Outcome};
 use crate::problem::Problem;
 
 /// Events over which one request's parsing yields to the runtime's other work.
@@ -26,9 +27,9 @@ pub(crate) async fn single(
     request: Request,
 ) -> Result<Response, Problem> {
     app.require_table("audit_events")?;
-    let body = read_json(&app, request).await?;
-    let event =
-        parse_event(&body, app.clock.now()).map_err(|error| Problem::submission(&app, error))?;
+    let body = app.bodies.read_json(request).await?;
+    let event = parse_event(&body, app.clock.now())
+        .map_err(|error| Problem::submission(&app.metrics, error))?;
     if let Some(parent) = event.parent_event_id {
         check_parent(&app, parent).await?;
     }
@@ -56,9 +57,10 @@ pub(crate) async fn batch(
     request: Request,
 ) -> Result<Response, Problem> {
     app.require_table("audit_events")?;
-    let body = read_json(&app, request).await?;
+    let body = app.bodies.read_json(request).await?;
     let now = app.clock.now();
-    let events = parse_batch(&body, now).map_err(|error| Problem::submission(&app, error))?;
+    let events =
+        parse_batch(&body, now).map_err(|error| Problem::submission(&app.metrics, error))?;
     drop(body);
     if events.len() > LONG_BATCH {
         tokio::task::yield_now().await;

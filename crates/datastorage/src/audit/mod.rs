@@ -7,4 +7,5 @@ mod writer;
 
 pub(crate) use self::create::{batch, single};
 pub(crate) use self::query::query;
-pub use self::writer::{Doubt, Outcome, Writer};
+pub(crate) use self::writer::Lane;
+pub(crate) use self::writer::Writer;

@@ -7,12 +7,11 @@ use std::sync::Arc;
 
 use datastorage_api::{DatabaseErrorKind, NewEvent};
 use tokio::sync::{mpsc, oneshot};
-use uuid::Uuid;
 
-use crate::app::App;
 use crate::availability::Availability;
 use crate::clock::Clock;
 use crate::metrics::Metrics;
+use crate::outcome::{Doubt, Outcome};
 use crate::queue::{Pushed, Queue, Write};
 use crate::store::{self, Inserted, Store, StoreError};
 
@@ -21,43 +20,9 @@ const GROUP_EVENTS: usize = 2000;
 /// Requests that may wait for a lane.
 const WAITING_REQUESTS: usize = 4096;
 
-/// What became of one request.
-#[derive(Debug, Clone)]
-pub enum Outcome {
-    /// Committed.
-    Stored,
-    /// In the synced queue; the database is away.
-    Queued,
-    /// Nothing stored: these ids are taken by events of another time on the same UTC date (D29).
-    Clash(Vec<Uuid>),
-    /// Nothing stored: the database refuses it.
-    Refused(StoreError),
-    /// The database is away and the queue cannot take it; the reason, and whether it may be committed all the same.
-    Full(String, Doubt),
-}
-
-/// Whether a write that failed may be committed all the same.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Doubt {
-    /// It is not stored.
-    None,
-    /// Its commit was sent and not answered.
-    Committed,
-}
-
-impl Doubt {
-    fn of(error: &StoreError) -> Self {
-        if error.is_in_doubt() {
-            Self::Committed
-        } else {
-            Self::None
-        }
-    }
-}
-
 /// Hands events to a lane; clones share it.
 #[derive(Debug, Clone)]
-pub struct Writer(mpsc::Sender<Job>);
+pub(crate) struct Writer(mpsc::Sender<Job>);
 
 #[derive(Debug)]
 struct Job {
@@ -66,23 +31,14 @@ struct Job {
 }
 
 impl Writer {
-    /// The writer of the worker with that number, and what does its work: it ends when the last writer is dropped and all jobs
-    /// are answered.
-    pub(crate) fn new(app: &App, worker: usize) -> (Self, impl Future<Output = ()> + use<>) {
+    /// The writer of a lane, and what does the lane's work: it ends when the last writer is dropped and all jobs are answered.
+    pub(crate) fn new(lane: Lane) -> (Self, impl Future<Output = ()> + use<>) {
         let (jobs, receiver) = mpsc::channel(WAITING_REQUESTS);
-        let lane = Lane {
-            worker,
-            store: app.store.clone(),
-            queue: app.queue.clone(),
-            availability: app.availability.clone(),
-            clock: app.clock.clone(),
-            metrics: Arc::clone(&app.metrics),
-        };
         (Self(jobs), lane.run(receiver))
     }
 
     /// Stores or queues the events, all or none. Bounded by the store's and the queue's own bounds.
-    pub async fn write(&self, events: Vec<NewEvent>) -> Outcome {
+    pub(crate) async fn write(&self, events: Vec<NewEvent>) -> Outcome {
         let (reply, answer) = oneshot::channel();
         if self.0.try_send(Job { events, reply }).is_err() {
             let reason = format!("{WAITING_REQUESTS} requests already wait to be written");
@@ -96,13 +52,15 @@ impl Writer {
 }
 
 /// Writes one group after the other. While one is under way the next arrives.
-struct Lane {
-    worker: usize,
-    store: Store,
-    queue: Queue,
-    availability: Availability,
-    clock: Clock,
-    metrics: Arc<Metrics>,
+#[derive(Debug)]
+pub(crate) struct Lane {
+    /// The worker's number, from 0.
+    pub(crate) worker: usize,
+    pub(crate) store: Store,
+    pub(crate) queue: Queue,
+    pub(crate) availability: Availability,
+    pub(crate) clock: Clock,
+    pub(crate) metrics: Arc<Metrics>,
 }
 
 impl Lane {
@@ -124,7 +82,7 @@ impl Lane {
         match inserted {
             Ok(Inserted::All) => answer(group, &Outcome::Stored),
             Err(error) if error.is_away() => {
-                self.availability.is_gone(&error);
+                self.availability.mark_away(&error);
                 self.enqueue(group, Doubt::of(&error)).await;
             }
             // What the schema lacks it lacks for all; but a partition is missing for some dates only.
@@ -149,7 +107,7 @@ impl Lane {
             }
             match self.insert(&mut alone).await {
                 Err(error) if error.is_away() => {
-                    self.availability.is_gone(&error);
+                    self.availability.mark_away(&error);
                     self.enqueue(alone.jobs, Doubt::of(&error)).await;
                 }
                 result => answer(alone.jobs, &outcome(result)),

@@ -31,6 +31,7 @@ use serde_json::Value;
 
 use self::source::Source;
 pub use self::tls::Tls;
+use crate::profile::Requirements;
 
 /// Threads that serve unless a setting says otherwise.
 const MOST_WORKERS: usize = 4;
@@ -46,6 +47,8 @@ pub struct Config {
     pub database: DatabaseConfig,
     /// Profile or groups whose tables this instance serves (D10).
     pub profile: String,
+    /// These tables.
+    pub(crate) requirements: Requirements,
     /// The queue for times when the database is away.
     pub queue: QueueConfig,
     /// URI that the types of problems begin with; ends with a slash (D27).
@@ -183,9 +186,10 @@ impl Config {
         let profile = source
             .text("schema", "profile")
             .unwrap_or_else(|| "audit".to_owned());
-        if let Err(unknown) = crate::store::Requirements::of_profile(&profile) {
+        let requirements = Requirements::of_profile(&profile).unwrap_or_else(|unknown| {
             source.fault("schema", "profile", &unknown.to_string());
-        }
+            Requirements::default()
+        });
         if !source.faults.is_empty() {
             return Err(ConfigError::Faults(source.faults));
         }
@@ -194,6 +198,7 @@ impl Config {
             logging,
             database,
             profile,
+            requirements,
             queue,
             problem_base,
             ignored: ignored(file),

@@ -30,7 +30,7 @@ const CACHE_BYTES: usize = 4 << 20;
 /// A write that waits for the database.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Write {
+pub(crate) enum Write {
     /// A row of `audit_events`.
     AuditEvent(NewEvent),
     /// A row of `notification_audit`.
@@ -39,7 +39,7 @@ pub enum Write {
 
 impl Write {
     /// The table it goes to.
-    pub fn table(&self) -> &'static str {
+    pub(crate) fn table(&self) -> &'static str {
         match self {
             Self::AuditEvent(_) => "audit_events",
             Self::Notification(_) => "notification_audit",
@@ -64,11 +64,11 @@ impl Write {
 
 /// A write and when it was accepted.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Entry {
+pub(crate) struct Entry {
     /// When it was accepted with a 202.
-    pub queued_at: Timestamp,
+    pub(crate) queued_at: Timestamp,
     /// What is to be written.
-    pub write: Write,
+    pub(crate) write: Write,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -81,7 +81,7 @@ struct Parked {
 
 /// What became of one request's writes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Pushed {
+pub(crate) enum Pushed {
     /// All are on the disk, or were before.
     Queued,
     /// None fits: the queue is full.

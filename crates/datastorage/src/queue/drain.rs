@@ -23,15 +23,15 @@ const NOTIFICATION_TAKEN: &str = "the notification_id is taken by another record
 
 /// The task that empties the queue.
 #[derive(Debug)]
-pub struct Drain {
+pub(crate) struct Drain {
     /// What it empties.
-    pub queue: Queue,
+    pub(crate) queue: Queue,
     /// Where to.
-    pub store: Store,
+    pub(crate) store: Store,
     /// Whether the database is there; this task finds out when it is back.
-    pub availability: Availability,
+    pub(crate) availability: Availability,
     /// Dates parked entries.
-    pub clock: Clock,
+    pub(crate) clock: Clock,
 }
 
 /// Why a group could not be written now.
@@ -48,7 +48,7 @@ impl From<QueueUnavailable> for Stop {
 
 impl Drain {
     /// Runs until `stop` turns true; an entry is removed only after its commit.
-    pub async fn run(self, mut stop: watch::Receiver<bool>) {
+    pub(crate) async fn run(self, mut stop: watch::Receiver<bool>) {
         let mut wait = BACKOFF.0;
         let mut limit = GroupLimit::FULL;
         loop {
@@ -80,7 +80,7 @@ impl Drain {
     async fn step(&self, limit: &mut GroupLimit) -> Result<bool, Stop> {
         if self.availability.is_away() {
             self.store.ping().await.map_err(Stop::Store)?;
-            self.availability.is_back();
+            self.availability.mark_available();
         }
         let entries = self.queue.oldest(*limit).await?;
         if entries.is_empty() {
@@ -192,14 +192,14 @@ impl Drain {
         let reason = match stopped {
             Stop::Store(error) => {
                 if error.is_away() {
-                    self.availability.is_gone(error);
+                    self.availability.mark_away(error);
                 }
                 let sqlstate = error.sqlstate.as_deref().unwrap_or("none");
                 format!("{error} (relation {}, SQLSTATE {sqlstate})", error.relation)
             }
             Stop::Queue(error) => error.to_string(),
         };
-        self.queue.0.stalls.note(reason);
+        self.queue.0.stalls.note(&reason);
     }
 }
 

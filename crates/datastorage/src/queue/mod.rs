@@ -6,7 +6,6 @@
 mod disk;
 mod drain;
 mod group;
-pub(crate) mod http;
 mod stall;
 
 use std::path::PathBuf;
@@ -19,10 +18,9 @@ use tokio::sync::Notify;
 use uuid::Uuid;
 
 use self::disk::{Disk, DiskError};
-pub use self::disk::{Entry, Pushed, Write};
-pub use self::drain::Drain;
+pub(crate) use self::disk::{Entry, Pushed, Write};
+pub(crate) use self::drain::Drain;
 use self::group::GroupLimit;
-pub use self::stall::Stall;
 use self::stall::Stalls;
 use crate::config::QueueConfig;
 
@@ -31,7 +29,7 @@ const REOPEN_AFTER: Duration = Duration::from_secs(1);
 
 /// Handle to the queue; clones share it.
 #[derive(Debug, Clone)]
-pub struct Queue(Arc<Shared>);
+pub(crate) struct Queue(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
@@ -51,27 +49,27 @@ enum State {
 /// The queue cannot be used now; nothing was written.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the queue in {} is not available: {reason}", .directory.display())]
-pub struct QueueUnavailable {
+pub(crate) struct QueueUnavailable {
     directory: PathBuf,
     reason: String,
 }
 
 /// What the queue holds, for metrics.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Depth {
+pub(crate) struct Depth {
     /// Entries that wait for the database.
-    pub pending: u64,
+    pub(crate) pending: u64,
     /// Bytes of these.
-    pub bytes: u64,
+    pub(crate) bytes: u64,
     /// Entries that the database refused.
-    pub parked: u64,
+    pub(crate) parked: u64,
     /// When the oldest pending entry was accepted.
-    pub oldest: Option<Timestamp>,
+    pub(crate) oldest: Option<Timestamp>,
 }
 
 impl Queue {
     /// Opens the queue; where that fails it starts unavailable.
-    pub fn open(config: QueueConfig) -> Self {
+    pub(crate) fn open(config: QueueConfig) -> Self {
         let queue = Self(Arc::new(Shared {
             config,
             state: Mutex::new(State::Closed),
@@ -84,7 +82,7 @@ impl Queue {
     }
 
     /// Puts the writes of several requests into the queue in one synced step; each request's all or none.
-    pub async fn push(
+    pub(crate) async fn push(
         &self,
         requests: Vec<Vec<Write>>,
         now: Timestamp,
@@ -103,12 +101,12 @@ impl Queue {
     }
 
     /// Forgets entries that are stored.
-    pub async fn remove(&self, numbers: Vec<u64>) -> Result<(), QueueUnavailable> {
+    pub(crate) async fn remove(&self, numbers: Vec<u64>) -> Result<(), QueueUnavailable> {
         self.with(move |disk| disk.remove(&numbers)).await
     }
 
     /// Sets an entry aside that the database refuses for good.
-    pub async fn park(
+    pub(crate) async fn park(
         &self,
         number: u64,
         reason: String,
@@ -120,44 +118,47 @@ impl Queue {
     }
 
     /// The oldest parked entries, and how many there are in all.
-    pub async fn parked(&self, most: usize) -> Result<(Vec<ParkedEntry>, u64), QueueUnavailable> {
+    pub(crate) async fn parked(
+        &self,
+        most: usize,
+    ) -> Result<(Vec<ParkedEntry>, u64), QueueUnavailable> {
         self.with(move |disk| disk.parked(most)).await
     }
 
     /// Puts every parked entry back at the end of the queue; returns how many.
-    pub async fn redrive(&self) -> Result<u64, QueueUnavailable> {
+    pub(crate) async fn redrive(&self) -> Result<u64, QueueUnavailable> {
         let count = self.with(Disk::redrive).await?;
         self.0.pushed.notify_one();
         Ok(count)
     }
 
     /// Whether an event with that id waits in the queue.
-    pub async fn holds_event(&self, id: Uuid) -> Result<bool, QueueUnavailable> {
+    pub(crate) async fn holds_event(&self, id: Uuid) -> Result<bool, QueueUnavailable> {
         self.with(move |disk| disk.holds_event(id)).await
     }
 
     /// What the queue holds.
-    pub async fn depth(&self) -> Result<Depth, QueueUnavailable> {
+    pub(crate) async fn depth(&self) -> Result<Depth, QueueUnavailable> {
         self.with(disk::Disk::depth).await
     }
 
     /// Entries and bytes at which the queue is full.
-    pub fn limits(&self) -> (u64, u64) {
+    pub(crate) fn limits(&self) -> (u64, u64) {
         (self.0.config.max_entries, self.0.config.max_bytes)
     }
 
     /// Returns when something was pushed since the last call.
-    pub async fn pushed(&self) {
+    pub(crate) async fn pushed(&self) {
         self.0.pushed.notified().await;
     }
 
-    /// Since when and why what waits is not stored, once that has lasted too long to be a passing failure.
-    pub fn stalled(&self) -> Option<Stall> {
-        self.0.stalls.lasting()
+    /// Whether what waits has not been stored for so long that it is no passing failure.
+    pub(crate) fn is_stalled(&self) -> bool {
+        self.0.stalls.is_lasting()
     }
 
     /// Why the queue cannot be used, if it cannot.
-    pub fn unavailable(&self) -> Option<QueueUnavailable> {
+    pub(crate) fn unavailable(&self) -> Option<QueueUnavailable> {
         match &*self.state() {
             State::Open(_) => None,
             State::Unavailable { reason, .. } => Some(self.reason(reason)),
@@ -166,7 +167,7 @@ impl Queue {
     }
 
     /// Closes the file; later calls find the queue unavailable.
-    pub fn close(&self) {
+    pub(crate) fn close(&self) {
         *self.state() = State::Closed;
     }
 

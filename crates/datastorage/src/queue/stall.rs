@@ -8,15 +8,6 @@ const LASTING: Duration = Duration::from_secs(10);
 /// How often a stall is logged again.
 const SAY_EVERY: Duration = Duration::from_secs(30);
 
-/// What waits in the queue is not stored.
-#[derive(Debug, Clone)]
-pub struct Stall {
-    /// How long nothing was stored.
-    pub lasted: Duration,
-    /// The last failure.
-    pub reason: String,
-}
-
 /// What the drain says of its work.
 #[derive(Debug, Default)]
 pub(super) struct Stalls(Mutex<Option<Failing>>);
@@ -25,7 +16,6 @@ pub(super) struct Stalls(Mutex<Option<Failing>>);
 struct Failing {
     since: Instant,
     said: Instant,
-    reason: String,
 }
 
 impl Stalls {
@@ -40,14 +30,13 @@ impl Stalls {
     }
 
     /// A group could not be stored. Says so in the log at first and every half minute.
-    pub(super) fn note(&self, reason: String) {
+    pub(super) fn note(&self, reason: &str) {
         let mut failing = self.failing();
         let now = Instant::now();
         let first = failing.is_none();
         let failing = failing.get_or_insert_with(|| Failing {
             since: now,
             said: now,
-            reason: String::new(),
         });
         if first || failing.said.elapsed() >= SAY_EVERY {
             failing.said = now;
@@ -58,18 +47,14 @@ impl Stalls {
                 "queued writes are not stored; they stay queued and are tried again"
             );
         }
-        failing.reason = reason;
     }
 
-    /// The stall, once it has lasted.
-    pub(super) fn lasting(&self) -> Option<Stall> {
+    /// Whether nothing was stored for too long.
+    pub(super) fn is_lasting(&self) -> bool {
         let failing = self.failing();
-        let failing = failing.as_ref()?;
-        let lasted = failing.since.elapsed();
-        (lasted >= LASTING).then(|| Stall {
-            lasted,
-            reason: failing.reason.clone(),
-        })
+        failing
+            .as_ref()
+            .is_some_and(|failing| failing.since.elapsed() >= LASTING)
     }
 
     fn failing(&self) -> std::sync::MutexGuard<'_, Option<Failing>> {

@@ -12,15 +12,15 @@ use super::transaction::ends_connection;
 /// message quotes.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{message}")]
-pub struct StoreError {
+pub(crate) struct StoreError {
     /// What kind of failure.
-    pub kind: Kind,
+    pub(crate) kind: Kind,
     /// PostgreSQL's code, when it answered.
-    pub sqlstate: Option<String>,
+    pub(crate) sqlstate: Option<String>,
     /// The table concerned.
-    pub relation: String,
+    pub(crate) relation: String,
     /// One sentence for people.
-    pub message: String,
+    pub(crate) message: String,
     away: bool,
     serialization: bool,
     /// Whether a write may be committed all the same, because its commit was sent and the answer is missing.
@@ -29,18 +29,18 @@ pub struct StoreError {
 
 impl StoreError {
     /// Whether the database as a whole cannot be used now: the data goes into the queue (D28).
-    pub fn is_away(&self) -> bool {
+    pub(crate) fn is_away(&self) -> bool {
         self.away
     }
 
     /// Whether the write may be committed all the same: the commit was sent and no answer was read. Only a look for the
     /// data's keys tells; writing it again under the same keys is safe.
-    pub fn is_in_doubt(&self) -> bool {
+    pub(crate) fn is_in_doubt(&self) -> bool {
         self.in_doubt
     }
 
     /// Whether the schema or the account lacks something that an operator must supply (D28): not a fault of the data.
-    pub fn is_schema(&self) -> bool {
+    pub(crate) fn is_schema(&self) -> bool {
         matches!(
             self.kind,
             Kind::RelationMissing

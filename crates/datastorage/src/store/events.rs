@@ -69,7 +69,7 @@ const GROUPS_AFTER_A_REPEAT: u32 = 50;
 const MESSAGE_BYTES: usize = 64 << 10;
 
 /// Events that are stored in one transaction, or not at all.
-pub trait Group {
+pub(crate) trait Group {
     /// The events. Asked for only when PostgreSQL waits for them, so that whatever arrives until then can still join: larger
     /// groups for no waiting. Once asked for they stay the same.
     fn close(&mut self) -> Vec<&NewEvent>;
@@ -83,7 +83,7 @@ impl Group for &[&NewEvent] {
 
 /// What became of a group.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Inserted {
+pub(crate) enum Inserted {
     /// Every event is in the table, committed, once.
     All,
     /// Nothing was stored: these ids are taken by events of another time on the same UTC date.
@@ -92,7 +92,7 @@ pub enum Inserted {
 
 impl Store {
     /// Stores all events in one transaction, or none. An event that is there already counts as stored.
-    pub async fn insert_events(
+    pub(crate) async fn insert_events(
         &self,
         lane: Lane,
         group: &mut impl Group,
@@ -139,7 +139,7 @@ impl Store {
     }
 
     /// Whether an event with that id is stored, on any date.
-    pub async fn event_exists(&self, id: Uuid) -> Result<bool, StoreError> {
+    pub(crate) async fn event_exists(&self, id: Uuid) -> Result<bool, StoreError> {
         self.run(Use::Brief, RELATION, async |client| {
             let statement = client
                 .prepare_cached("SELECT EXISTS (SELECT FROM audit_events WHERE event_id = $1)")

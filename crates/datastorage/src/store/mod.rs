@@ -24,23 +24,22 @@ use datastorage_api::DatabaseErrorKind;
 use deadpool_postgres::{BuildError, Object};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-pub use self::error::StoreError;
-pub use self::events::{Group, Inserted};
-pub use self::notifications::Recorded;
-pub use self::pools::Lane;
+pub(crate) use self::error::StoreError;
+pub(crate) use self::events::{Group, Inserted};
+pub(crate) use self::notifications::Recorded;
+pub(crate) use self::pools::Lane;
 use self::pools::{Pools, Use};
-pub use self::query::{EventFilter, Page, Position};
-pub use self::schema::{Requirements, UnknownProfile};
-pub use self::tls::TlsError;
+pub(crate) use self::query::{EventFilter, Position};
+pub(crate) use self::tls::TlsError;
 use self::transaction::Failure;
-pub use self::workflows::{
+pub(crate) use self::workflows::{
     Candidate, ChangedWorkflow, WorkflowChange, WorkflowFilter, WorkflowRow,
 };
 use crate::config::DatabaseConfig;
 
 /// Access to the database.
 #[derive(Clone)]
-pub struct Store {
+pub(crate) struct Store {
     pools: Pools,
     tls: MakeRustlsConnect,
     statement_timeout: Duration,
@@ -50,7 +49,7 @@ pub struct Store {
 
 /// Why there can be no access to the database at all.
 #[derive(Debug, thiserror::Error)]
-pub enum SetUpError {
+pub(crate) enum SetUpError {
     /// No TLS.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -62,7 +61,7 @@ pub enum SetUpError {
 impl Store {
     /// Access to the database for the drain and the lanes of so many workers. Connects when first used, so it starts whether or
     /// not the database is there.
-    pub fn new(config: &DatabaseConfig, workers: usize) -> Result<Self, SetUpError> {
+    pub(crate) fn new(config: &DatabaseConfig, workers: usize) -> Result<Self, SetUpError> {
         let tls = tls::connector(&config.tls)?;
         Ok(Self {
             pools: Pools::new(config, workers, &tls)?,
@@ -73,7 +72,7 @@ impl Store {
     }
 
     /// Whether the database answers.
-    pub async fn ping(&self) -> Result<(), StoreError> {
+    pub(crate) async fn ping(&self) -> Result<(), StoreError> {
         self.run(Use::Brief, "pg_class", async |client| {
             client.batch_execute("SELECT 1").await
         })
@@ -81,17 +80,17 @@ impl Store {
     }
 
     /// Each pool's name, connections in use, and connections open, for metrics.
-    pub fn connections(&self) -> [(&'static str, usize, usize); 3] {
+    pub(crate) fn connections(&self) -> [(&'static str, usize, usize); 3] {
         self.pools.connections()
     }
 
     /// Closes idle connections, so that the next ones see what changed (the role's grants after a migration).
-    pub fn renew(&self) {
+    pub(crate) fn renew(&self) {
         self.pools.renew();
     }
 
     /// Closes all connections; calls in flight fail.
-    pub fn close(&self) {
+    pub(crate) fn close(&self) {
         self.pools.close();
     }
 

@@ -7,16 +7,9 @@ use tokio_postgres::types::Json;
 
 use super::transaction::Failure;
 use super::{Store, StoreError, Use};
+use crate::tables::NOTIFICATION_COLUMNS as COLUMNS;
 
 const RELATION: &str = "notification_audit";
-
-/// What the database itself says of a record.
-pub(super) const OWN_COLUMNS: &str = "id, created_at, updated_at";
-
-/// What a client says of a notification.
-pub(super) const COLUMNS: &str =
-    "remediation_id, notification_id, recipient, channel, message_summary, status, sent_at,
-    delivery_status, error_message, escalation_level";
 
 static INSERT: LazyLock<String> = LazyLock::new(|| {
     format!(
@@ -29,7 +22,7 @@ static INSERT: LazyLock<String> = LazyLock::new(|| {
 
 /// What became of a record.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Recorded {
+pub(crate) enum Recorded {
     /// Committed.
     New(Box<NotificationAuditResponse>),
     /// Nothing stored: the same record is there.
@@ -40,7 +33,7 @@ pub enum Recorded {
 
 impl Store {
     /// Stores a record unless its `notification_id` is taken.
-    pub async fn insert_notification(
+    pub(crate) async fn insert_notification(
         &self,
         record: &NotificationAudit,
     ) -> Result<Recorded, StoreError> {

@@ -6,7 +6,10 @@ use super::{Store, StoreError, Use};
 
 impl Store {
     /// Makes the partitions of the previous month, this one and those ahead where they are missing; returns the new ones.
-    pub async fn ensure_partitions(&self, now: Timestamp) -> Result<Vec<String>, StoreError> {
+    pub(crate) async fn ensure_partitions(
+        &self,
+        now: Timestamp,
+    ) -> Result<Vec<String>, StoreError> {
         self.run(Use::Brief, "audit_events", async |client| {
             let rows = client
                 .query("SELECT ensure_audit_events_partitions($1)", &[&now])

@@ -25,7 +25,7 @@ pub(super) enum Use {
 
 /// Who writes groups of events, over a connection of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Lane {
+pub(crate) enum Lane {
     /// What empties the queue.
     Drain,
     /// The worker of that number, from 0. Its connection is made and read on its own thread.

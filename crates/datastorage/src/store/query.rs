@@ -11,25 +11,21 @@ use super::{Store, StoreError, Use};
 
 /// Which events; all given filters must hold.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-#[expect(
-    missing_docs,
-    reason = "the columns, described in the OpenAPI document"
-)]
-pub struct EventFilter {
-    pub correlation_id: Option<String>,
-    pub event_type: Option<String>,
-    pub event_category: Option<String>,
-    pub event_outcome: Option<String>,
-    pub severity: Option<String>,
+pub(crate) struct EventFilter {
+    pub(crate) correlation_id: Option<String>,
+    pub(crate) event_type: Option<String>,
+    pub(crate) event_category: Option<String>,
+    pub(crate) event_outcome: Option<String>,
+    pub(crate) severity: Option<String>,
     /// Inclusive.
-    pub since: Option<Timestamp>,
+    pub(crate) since: Option<Timestamp>,
     /// Inclusive.
-    pub until: Option<Timestamp>,
+    pub(crate) until: Option<Timestamp>,
 }
 
 /// Where a page begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Position {
+pub(crate) enum Position {
     /// After this many matches.
     Offset(i64),
     /// After the event with this time and id, the last of the page before.
@@ -38,13 +34,13 @@ pub enum Position {
 
 /// One page, read from one snapshot.
 #[derive(Debug, Clone)]
-pub struct Page {
+pub(crate) struct Page {
     /// Newest first, at most the limit.
-    pub events: Vec<AuditEvent>,
+    pub(crate) events: Vec<AuditEvent>,
     /// Count of all matches; only with [`Position::Offset`].
-    pub total: Option<i64>,
+    pub(crate) total: Option<i64>,
     /// Whether matches follow.
-    pub has_more: bool,
+    pub(crate) has_more: bool,
 }
 
 const COLUMNS: &str = "event_id, event_version, event_type, event_timestamp, event_date, event_category, event_action, event_outcome,
@@ -53,7 +49,7 @@ const COLUMNS: &str = "event_id, event_version, event_type, event_timestamp, eve
 
 impl Store {
     /// One page of the events that match.
-    pub async fn query_events(
+    pub(crate) async fn query_events(
         &self,
         filter: &EventFilter,
         position: Position,

@@ -15,7 +15,7 @@ use crate::config::Tls;
 /// Why TLS cannot be set up; a defect rather than a setting, since the settings are checked before.
 #[derive(Debug, thiserror::Error)]
 #[error("TLS to the database cannot be set up: {0}")]
-pub struct TlsError(String);
+pub(crate) struct TlsError(String);
 
 /// What the driver asks the server for.
 pub(super) fn mode(tls: &Tls) -> SslMode {

@@ -15,18 +15,9 @@ use uuid::Uuid;
 
 use super::transaction::{BEGIN, Failure, commit, roll_back};
 use super::{Store, StoreError, Use, events};
+use crate::tables::{WORKFLOW_COLUMNS as COLUMNS, WORKFLOW_OWN_COLUMNS as OWN_COLUMNS};
 
 const RELATION: &str = "remediation_workflow_catalog";
-
-/// What the server itself says of a version.
-pub(super) const OWN_COLUMNS: &str = "workflow_id, is_latest_version, created_at, updated_at";
-
-/// What a client may say of a version.
-pub(super) const COLUMNS: &str = "workflow_name, version, name, description, owner, maintainer, content, content_hash, labels, custom_labels,
-    detected_labels, parameters, execution_engine, container_image, container_digest, status, status_reason, disabled_at,
-    disabled_by, disabled_reason, previous_version, deprecation_notice, version_notes, change_summary, approved_by, approved_at,
-    expected_success_rate, expected_duration_seconds, actual_success_rate, total_executions, successful_executions, created_by,
-    updated_by";
 
 /// Held until the commit, so that of versions registered at the same time exactly one becomes the latest.
 const LOCK: &str =
@@ -121,56 +112,52 @@ struct Question<'a> {
 }
 
 /// One version as JSON, in the contract's shape.
-pub type WorkflowRow = Box<RawValue>;
+pub(crate) type WorkflowRow = Box<RawValue>;
 
 /// Which versions a list shows; all given filters must hold.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the columns and labels")]
-pub struct WorkflowFilter {
-    pub status: Option<String>,
-    pub environment: Option<String>,
-    pub priority: Option<String>,
-    pub component: Option<String>,
+pub(crate) struct WorkflowFilter {
+    pub(crate) status: Option<String>,
+    pub(crate) environment: Option<String>,
+    pub(crate) priority: Option<String>,
+    pub(crate) component: Option<String>,
 }
 
 /// What is to change of a version; what is absent stays.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the columns")]
-pub struct WorkflowChange {
-    pub status: Option<String>,
-    pub disabled_by: Option<String>,
-    pub disabled_reason: Option<String>,
-    pub updated_by: Option<String>,
+pub(crate) struct WorkflowChange {
+    pub(crate) status: Option<String>,
+    pub(crate) disabled_by: Option<String>,
+    pub(crate) disabled_reason: Option<String>,
+    pub(crate) updated_by: Option<String>,
 }
 
 /// What names a changed version in its audit event.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the columns")]
-pub struct ChangedWorkflow {
-    pub workflow_id: Uuid,
-    pub workflow_name: String,
-    pub version: String,
-    pub status: String,
+pub(crate) struct ChangedWorkflow {
+    pub(crate) workflow_id: Uuid,
+    pub(crate) workflow_name: String,
+    pub(crate) version: String,
+    pub(crate) status: String,
 }
 
 /// A version that fits a search's mandatory labels, before it is scored.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[expect(missing_docs, reason = "the columns")]
-pub struct Candidate {
-    pub workflow_id: Uuid,
-    pub name: String,
-    pub description: String,
-    pub signal_type: String,
-    pub custom_labels: CustomLabels,
-    pub detected_labels: DetectedLabels,
-    pub container_image: Option<String>,
-    pub container_digest: Option<String>,
+pub(crate) struct Candidate {
+    pub(crate) workflow_id: Uuid,
+    pub(crate) name: String,
+    pub(crate) description: String,
+    pub(crate) signal_type: String,
+    pub(crate) custom_labels: CustomLabels,
+    pub(crate) detected_labels: DetectedLabels,
+    pub(crate) container_image: Option<String>,
+    pub(crate) container_digest: Option<String>,
 }
 
 impl Store {
     /// Registers a version under `id` as the latest of its name, and stores `audit` with it; none when name and version are
     /// taken. A commit without an answer is looked for by `id`; where that cannot be done either, the error is in doubt.
-    pub async fn create_workflow(
+    pub(crate) async fn create_workflow(
         &self,
         id: Uuid,
         workflow: &NewWorkflow,
@@ -216,7 +203,7 @@ impl Store {
 
     /// Changes a version and stores what `audit` makes of it; none when there is no such version. A commit without an answer is
     /// looked for by the id of that event; where that cannot be done, the error is in doubt.
-    pub async fn update_workflow(
+    pub(crate) async fn update_workflow(
         &self,
         id: Uuid,
         change: &WorkflowChange,
@@ -312,7 +299,7 @@ impl Store {
     }
 
     /// The version of that id.
-    pub async fn get_workflow(&self, id: Uuid) -> Result<Option<WorkflowRow>, StoreError> {
+    pub(crate) async fn get_workflow(&self, id: Uuid) -> Result<Option<WorkflowRow>, StoreError> {
         self.run(Use::Long, RELATION, async |client| {
             let get = client.prepare_cached(GET).await?;
             let row = client.query_opt(&get, &[&id]).await?;
@@ -322,7 +309,7 @@ impl Store {
     }
 
     /// A page of versions, newest first, and the count of all matches.
-    pub async fn list_workflows(
+    pub(crate) async fn list_workflows(
         &self,
         filter: &WorkflowFilter,
         limit: i32,
@@ -362,7 +349,10 @@ impl Store {
     }
 
     /// All versions of that name, newest first.
-    pub async fn workflow_versions(&self, name: &str) -> Result<Vec<WorkflowRow>, StoreError> {
+    pub(crate) async fn workflow_versions(
+        &self,
+        name: &str,
+    ) -> Result<Vec<WorkflowRow>, StoreError> {
         self.run(Use::Long, RELATION, async |client| {
             let versions = client.prepare_cached(VERSIONS).await?;
             let rows = client.query(&versions, &[&name]).await?;
@@ -372,7 +362,7 @@ impl Store {
     }
 
     /// The latest versions that fit the mandatory labels and have one of `statuses` (none: any), newest first.
-    pub async fn search_candidates(
+    pub(crate) async fn search_candidates(
         &self,
         filters: &WorkflowSearchFilters,
         statuses: Option<&[String]>,

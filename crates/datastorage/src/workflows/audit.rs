@@ -13,7 +13,8 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::app::App;
-use crate::audit::{Outcome, Writer};
+use crate::audit::Writer;
+use crate::outcome::Outcome;
 use crate::store::ChangedWorkflow;
 
 /// A version was registered.

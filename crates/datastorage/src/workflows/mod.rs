@@ -21,7 +21,7 @@ use uuid::Uuid;
 
 pub(crate) use self::search::search;
 use crate::app::App;
-use crate::body::{Json, read, read_json};
+use crate::body::Json;
 use crate::parameters::Parameters;
 use crate::problem::Problem;
 use crate::store::{StoreError, WorkflowChange, WorkflowFilter, WorkflowRow};
@@ -37,8 +37,9 @@ pub(crate) async fn create(
     request: Request,
 ) -> Result<Response, Problem> {
     app.require_table(TABLE)?;
-    let body = read_json(&app, request).await?;
-    let workflow = parse_workflow(&body).map_err(|error| Problem::submission(&app, error))?;
+    let body = app.bodies.read_json(request).await?;
+    let workflow =
+        parse_workflow(&body).map_err(|error| Problem::submission(&app.metrics, error))?;
     let id = App::new_id();
     let audit = audit::created(&app, id, &workflow);
     let started = Instant::now();
@@ -123,9 +124,9 @@ pub(crate) async fn update(
 ) -> Result<Json<WorkflowRow>, Problem> {
     app.require_table(TABLE)?;
     let id = workflow_id(path)?;
-    let body = read_json(&app, request).await?;
+    let body = app.bodies.read_json(request).await?;
     let asked = parse_workflow_update(&body).map_err(|error| match error {
-        UpdateError::Submission(error) => Problem::submission(&app, error),
+        UpdateError::Submission(error) => Problem::submission(&app.metrics, error),
         UpdateError::Immutable(errors) => {
             Problem::new(ProblemType::ImmutableField, errors.to_string()).with_fields(errors)
         }
@@ -158,11 +159,12 @@ pub(crate) async fn disable(
         .headers()
         .contains_key(axum::http::header::CONTENT_TYPE);
     let body = if typed {
-        read_json(&app, request).await?
+        app.bodies.read_json(request).await?
     } else {
-        read(&app, request.into_body()).await?
+        app.bodies.read(request.into_body()).await?
     };
-    let asked = parse_workflow_disable(&body).map_err(|error| Problem::submission(&app, error))?;
+    let asked =
+        parse_workflow_disable(&body).map_err(|error| Problem::submission(&app.metrics, error))?;
     let data = json!({"status": "disabled", "disabled_by": asked.updated_by, "disabled_reason": asked.reason});
     let change = WorkflowChange {
         status: Some("disabled".to_owned()),

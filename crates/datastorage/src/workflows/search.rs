@@ -12,7 +12,7 @@ use super::score::Score;
 use super::{TABLE, audit, timed};
 use crate::app::App;
 use crate::audit::Writer;
-use crate::body::{Json, read_json};
+use crate::body::Json;
 use crate::problem::Problem;
 use crate::store::Candidate;
 
@@ -24,8 +24,9 @@ pub(crate) async fn search(
 ) -> Result<Json<WorkflowSearchResponse>, Problem> {
     app.require_table(TABLE)?;
     let started = Instant::now();
-    let body = read_json(&app, request).await?;
-    let request = parse_workflow_search(&body).map_err(|error| Problem::submission(&app, error))?;
+    let body = app.bodies.read_json(request).await?;
+    let request =
+        parse_workflow_search(&body).map_err(|error| Problem::submission(&app.metrics, error))?;
     let statuses = statuses(&request);
     let candidates = app
         .store

@@ -11,7 +11,7 @@ use crate::parameters::Parameters;
 use crate::problem::Problem;
 
 /// `GET /api/v1/queue/parked`.
-pub(crate) async fn parked(
+pub(crate) async fn list(
     State(app): State<Arc<App>>,
     RawQuery(query): RawQuery,
 ) -> Result<Json<ParkedEntriesResponse>, Problem> {
