@@ -209,7 +209,7 @@ fn hand_over(server: EmbeddedServer, run: &Run, runtime: &Runtime) -> Result<Dat
 fn adopt(session: &Session, url: &str) -> Result<String, Failure> {
     let server = Server::parse(url)?;
     let config = migrations::Config::new(server.secret_url("postgres"));
-    let failed = |error| crate::commands::migrate::failure(&error, session.door.cancel());
+    let failed = |error| crate::tools::migrate::failure(&error, session.door.cancel());
     // Before anything is recorded: a server that cannot be reached now could not be cleaned either.
     session
         .runtime
@@ -243,7 +243,7 @@ pub fn await_postgres(session: &Session) -> Result<String, Failure> {
 
 /// Kills the embedded server of a run with SIGKILL and starts it again on the same data and port (D9).
 pub fn kill_postgres(run: &Run) -> Result<(), Failure> {
-    let runtime = crate::lifecycle::session::runtime().map_err(Failure::setup)?;
+    let runtime = crate::tools::migrate::runtime().map_err(Failure::setup)?;
     for resource in run.state().resources {
         if let Resource::Postgres { dir } = resource {
             let killed = runtime.block_on(async {
@@ -284,7 +284,7 @@ pub fn stop_postgres(dir: &Path) -> Result<(), String> {
 pub fn drop_database(name: &str, url_file: &Path) -> Result<(), String> {
     let url = std::fs::read_to_string(url_file)
         .map_err(|error| format!("cannot read {}: {error}", url_file.display()))?;
-    let runtime = crate::lifecycle::session::runtime().map_err(|error| error.to_string())?;
+    let runtime = crate::tools::migrate::runtime().map_err(|error| error.to_string())?;
     runtime
         .block_on(migrations::drop_database(
             &migrations::Config::new(url).deadline(UNREACHABLE),

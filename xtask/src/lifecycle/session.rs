@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use rand::distr::{Alphanumeric, SampleString as _};
 
-use crate::commands::migrate;
 use crate::database::Database;
 use crate::exit::{Exit, Failure};
 use crate::health::{Health, Verdict};
@@ -23,7 +22,7 @@ use crate::repeat::Repeat;
 use crate::report::{Event, Reporter};
 use crate::service::{Component, Service, Tests};
 use crate::state::{Resource, Run};
-use crate::tools::cargo;
+use crate::tools::{cargo, migrate};
 
 /// The database of a service that has the server to itself (D24).
 pub const DATABASE: &str = "action_history";
@@ -61,14 +60,6 @@ pub struct Made {
     pub levels: Mutex<BTreeSet<String>>,
     /// The prepared node image that the cluster is made from, if there is one.
     pub node: OnceLock<Node>,
-}
-
-/// A runtime for the libraries that are asynchronous.
-pub fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .enable_all()
-        .build()
 }
 
 /// A password of letters and digits only, so that it needs no quoting in a URL.
@@ -203,7 +194,7 @@ impl Session {
             report,
             run,
             paths,
-            runtime: runtime()?,
+            runtime: migrate::runtime()?,
             password,
             made: Made::default(),
             repeat: Repeat::default(),

@@ -1,6 +1,7 @@
-//! The programs that the tool drives, one file each.
+//! The programs and libraries that a run drives, one file each.
 
 pub mod cargo;
 pub mod docker;
 pub mod kind;
 pub mod kubectl;
+pub mod migrate;

@@ -13,14 +13,13 @@ use migrations::diagnose::{Cause, Diagnosis, Repair};
 use migrations::{Config, Error};
 use tokio_util::sync::CancellationToken;
 
-use super::migrate::cancellable;
 use super::migrate::flags::PlaceFlags;
 use crate::cli::Format;
 use crate::exit::Exit;
-use crate::lifecycle::session::runtime;
 use crate::process::Door;
 use crate::report;
 use crate::service::Table;
+use crate::tools::migrate::{cancellable, failure, runtime};
 use place::Place;
 
 /// How long the examination of the database may take; its own waits are shorter.
@@ -123,7 +122,7 @@ fn on_database<T>(
     let token = CancellationToken::new();
     let config = config.deadline(DEADLINE).cancel_with(token.clone());
     cancellable(&runtime()?, config, &token, door.cancel(), work)
-        .map_err(|error| super::migrate::failure(&error, door.cancel()).into())
+        .map_err(|error| failure(&error, door.cancel()).into())
 }
 
 /// Every step once, in the order of the findings.
