@@ -6,7 +6,10 @@ use std::time::Duration;
 
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
+use rand::distr::{Alphanumeric, SampleString as _};
+
 use crate::exit::{Exit, Failure};
+use crate::settings;
 
 /// A database as a client reaches it.
 #[derive(Clone, Debug)]
@@ -98,7 +101,7 @@ impl Server {
         let decoded = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
         let password = password
             .map(decoded)
-            .or_else(|| std::env::var("PGPASSWORD").ok())
+            .or_else(settings::postgres_password)
             .unwrap_or_default();
         Ok(Self(Database {
             host: host.to_owned(),
@@ -121,6 +124,11 @@ impl Server {
     pub fn secret_url(&self, name: &str) -> String {
         self.database(name).secret_url()
     }
+}
+
+/// A password of letters and digits only, so that it needs no quoting in a URL.
+pub fn random_password() -> String {
+    Alphanumeric.sample_string(&mut rand::rng(), 24)
 }
 
 #[cfg(test)]

@@ -24,6 +24,7 @@ mod repeat;
 mod report;
 mod reports;
 mod service;
+mod settings;
 mod state;
 mod suite;
 mod terminal;

@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use crate::exit::{Exit, Failure};
 use crate::process::Door;
+use crate::settings::{self, cargo};
 
 /// Named locations, found once.
 #[derive(Clone, Debug)]
@@ -81,19 +82,11 @@ pub fn checkout() -> PathBuf {
         .parent()
         .map(Path::to_owned)
         .unwrap_or_default();
-    std::env::var_os(e2e_env::SOURCE).map_or(built_from, PathBuf::from)
-}
-
-/// The cargo that started this process, so that nested calls use the same toolchain.
-pub fn cargo() -> std::ffi::OsString {
-    std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
+    settings::source().unwrap_or(built_from)
 }
 
 fn state_directory() -> PathBuf {
-    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/state"));
-    let base = std::env::var_os("XDG_STATE_HOME")
-        .map(PathBuf::from)
-        .or_else(home);
-    base.unwrap_or_else(std::env::temp_dir)
+    settings::state_home()
+        .unwrap_or_else(std::env::temp_dir)
         .join("kubernaut-e2e")
 }

@@ -327,6 +327,9 @@ pub fn write_private(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     write().with_context(|| format!("cannot write {}", path.display()))
 }
 
+/// How long a kept environment may stay before anybody's `reap` removes it.
+pub const KEPT_FOR: Duration = Duration::from_hours(2);
+
 #[cfg(test)]
 mod tests {
     use super::*;

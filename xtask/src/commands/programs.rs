@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use crate::cli::Topic;
 use crate::exit::{Exit, Failure};
-use crate::paths::{Paths, cargo};
+use crate::paths::Paths;
 use crate::process::{Cmd, Door};
 use crate::report;
+use crate::settings::cargo;
 
 /// How long a benchmark or a generator may take, its build included.
 const DEADLINE: Duration = Duration::from_hours(1);

@@ -8,12 +8,13 @@ use crate::exit::{Exit, Failure};
 use crate::flakes::Tests;
 use crate::lifecycle::local;
 use crate::lifecycle::plan::{Place, Step};
-use crate::paths::{Paths, cargo};
+use crate::paths::Paths;
 use crate::process::{Cmd, Door};
 use crate::repeat::Repeat;
 use crate::report::{self, Outcome, Reporter};
 use crate::reports::Log;
 use crate::service::{Service, Table};
+use crate::settings::cargo;
 use crate::suite;
 use crate::tools::cargo::build_tests;
 

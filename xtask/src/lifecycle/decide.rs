@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use embedded_postgres::{Wanted, locate};
 
 use crate::lifecycle::plan::Place;
-use crate::lifecycle::session::Level;
+use crate::lifecycle::reuse::Level;
 use crate::lifecycle::{kind, local, nodes};
 use crate::process::Door;
 use crate::service::{Component, Service};

@@ -8,11 +8,12 @@ use std::time::{Duration, Instant};
 
 use crate::exit::{Exit, Failure};
 use crate::image;
-use crate::lifecycle::kind::{cluster, datastorage_image, postgres_image};
+use crate::lifecycle::kind::cluster;
 use crate::lifecycle::plan::Step;
 use crate::lifecycle::session::Session;
 use crate::lifecycle::tenant::Tenant;
 use crate::process::Error;
+use crate::settings::{datastorage_image, postgres_image};
 use crate::tools::{cargo, docker, kind};
 
 /// Brings PostgreSQL's image into the node as soon as its container runtime answers.

@@ -11,12 +11,14 @@ use crate::database::Database;
 use crate::exit::{Exit, Failure};
 use crate::health::Health;
 use crate::image::fingerprint;
-use crate::lifecycle::session::{DATABASE, Level, Session};
-use crate::lifecycle::tenant::Tenant;
+use crate::lifecycle::reuse::Level;
+use crate::lifecycle::session::Session;
+use crate::lifecycle::tenant::{DATABASE, Tenant};
 use crate::lifecycle::{own, release};
 use crate::manifest::{self, Manifest};
 use crate::process::Door;
 use crate::service::{Component, Policy};
+use crate::settings::{node_image, postgres_image};
 use crate::state::Resource;
 use crate::tools::kubectl::Kubectl;
 use crate::tools::{docker, kind};
@@ -56,28 +58,6 @@ fn node_ports(tenant: &Tenant) -> NodePorts {
         unmigrated: datastorage + 1,
         service: datastorage + 2,
     }
-}
-
-/// The PostgreSQL image: the official one unless the user names another.
-pub fn postgres_image() -> String {
-    std::env::var("POSTGRES_IMAGE")
-        .ok()
-        .filter(|image| !image.is_empty())
-        .unwrap_or_else(|| "postgres:16-alpine".to_owned())
-}
-
-/// A Data Storage image to use instead of a build (D4).
-pub fn datastorage_image() -> Option<String> {
-    std::env::var(e2e_env::DATASTORAGE_IMAGE)
-        .ok()
-        .filter(|image| !image.is_empty())
-}
-
-/// The node image: kind's own default for its version unless the user names another.
-pub fn node_image() -> Option<String> {
-    std::env::var("KIND_NODE_IMAGE")
-        .ok()
-        .filter(|image| !image.is_empty())
 }
 
 /// The name of the run's cluster.

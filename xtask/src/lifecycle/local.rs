@@ -9,11 +9,12 @@ use tokio::runtime::Runtime;
 use crate::database::{Database, Server};
 use crate::exit::{Exit, Failure};
 use crate::image::fingerprint;
-use crate::lifecycle::KEPT_FOR;
-use crate::lifecycle::session::{Level, Session};
+
+use crate::lifecycle::reuse::Level;
+use crate::lifecycle::session::Session;
 use crate::paths::Paths;
 use crate::process::Door;
-use crate::state::{Resource, Run, write_private};
+use crate::state::{KEPT_FOR, Resource, Run, write_private};
 use crate::tools::cargo;
 
 /// How long clean-up waits for a server that the user named; it may have gone for good.

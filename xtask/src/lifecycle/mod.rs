@@ -11,13 +11,13 @@ pub mod own;
 pub mod plan;
 pub mod programs;
 pub mod release;
+pub mod reuse;
 pub mod session;
 pub mod tenant;
 pub mod walk;
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
-use std::time::Duration;
 
 use crate::exit::{Exit, Failure};
 use crate::history::History;
@@ -49,9 +49,6 @@ impl Keep {
         }
     }
 }
-
-/// How long a kept environment may stay before anybody's `reap` removes it.
-pub const KEPT_FOR: Duration = Duration::from_hours(2);
 
 /// Walks a plan to its end: evidence after a failure, then clean-up by `keep`, then the table of stages.
 ///
@@ -90,7 +87,7 @@ pub fn run(session: &Session, plan: &Plan, keep: Keep) -> Result<(), Failure> {
     }
     let interrupted = cancel.exit().is_some();
     if !interrupted && keep.keeps(failure.is_some()) {
-        session.keep(KEPT_FOR)?;
+        session.keep(crate::state::KEPT_FOR)?;
     } else {
         let door = session.door.after(2);
         let left = finish(session, &mut timings, Step::TearDown, door.cancel(), || {

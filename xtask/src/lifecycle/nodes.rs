@@ -13,10 +13,11 @@ use nix::unistd::getuid;
 
 use crate::exit::{Exit, Failure};
 use crate::image::fingerprint;
-use crate::lifecycle::kind::{node_image, postgres_image, stands};
+use crate::lifecycle::kind::stands;
 use crate::lifecycle::release;
 use crate::lifecycle::session::Session;
 use crate::process::{Door, Error};
+use crate::settings::{node_image, postgres_image, prepares_node};
 use crate::state::Resource;
 use crate::tools::kind::SHARED;
 use crate::tools::{docker, kind};
@@ -52,7 +53,7 @@ pub enum Decision {
 
 /// Decides without changing anything.
 pub fn decide(door: &Door) -> Decision {
-    if std::env::var(e2e_env::PREPARED_NODE).is_ok_and(|wanted| wanted == "never") {
+    if !prepares_node() {
         return Decision::Plain("E2E_PREPARED_NODE is never");
     }
     let Some(base) = node_image().or_else(|| kind::default_image(door)) else {

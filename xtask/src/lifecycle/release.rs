@@ -9,7 +9,7 @@ use nix::unistd::Pid;
 
 use crate::exit::{Exit, Failure};
 use crate::lifecycle::nodes;
-use crate::lifecycle::session::Level;
+use crate::lifecycle::reuse::Level;
 use crate::process::{Door, Error};
 use crate::state::{Resource, Run};
 use crate::tools::{docker, kind};

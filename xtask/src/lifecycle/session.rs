@@ -6,13 +6,13 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use rand::distr::{Alphanumeric, SampleString as _};
 
-use crate::database::Database;
+use crate::database::{Database, random_password};
 use crate::exit::{Exit, Failure};
 use crate::health::{Health, Verdict};
 use crate::lifecycle::nodes::Node;
 use crate::lifecycle::plan::{Id, Place, Stage, Step};
+use crate::lifecycle::reuse::Level;
 use crate::lifecycle::tenant::Tenant;
 use crate::lifecycle::walk::Budget;
 use crate::lifecycle::{images, kind, local, nodes, programs};
@@ -21,11 +21,10 @@ use crate::process::{Child, Door};
 use crate::repeat::Repeat;
 use crate::report::{Event, Reporter};
 use crate::service::{Component, Service, Tests};
+use crate::settings;
 use crate::state::{Resource, Run};
 use crate::tools::{cargo, migrate};
 
-/// The database of a service that has the server to itself (D24).
-pub const DATABASE: &str = "action_history";
 /// What a suite with its Data Storage and its service is reckoned to hold, in bytes.
 const SUITE_MEMORY: u64 = 512 << 20;
 
@@ -62,11 +61,6 @@ pub struct Made {
     pub node: OnceLock<Node>,
 }
 
-/// A password of letters and digits only, so that it needs no quoting in a URL.
-pub fn random_password() -> String {
-    Alphanumeric.sample_string(&mut rand::rng(), 24)
-}
-
 /// What a run is asked for.
 #[derive(Debug)]
 pub struct Order {
@@ -82,34 +76,6 @@ pub struct Order {
     pub integration: bool,
     /// Whether an environment that an earlier run kept is left alone.
     pub fresh: bool,
-}
-
-/// The levels at which an environment is used again (D15).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Level {
-    /// The Kind cluster: configuration and node image.
-    Cluster,
-    /// The PostgreSQL server: image or binaries, settings.
-    Postgres,
-    /// The database: the migrations of the profile.
-    Database,
-    /// Data Storage: binary and configuration.
-    DataStorage,
-    /// The service or its double: images and objects, or binary and configuration.
-    Service,
-}
-
-impl Level {
-    /// Its name in the state file.
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Cluster => "cluster",
-            Self::Postgres => "postgres",
-            Self::Database => "database",
-            Self::DataStorage => "datastorage",
-            Self::Service => "service",
-        }
-    }
 }
 
 /// A run under way.
@@ -227,62 +193,6 @@ impl Session {
         self.tenants
             .iter()
             .filter(move |tenant| tenant.service.has(component))
-    }
-
-    /// Whether a level of the environment was made from exactly this, in an earlier run that kept it (D15).
-    pub fn is_made_from(&self, level: Level, whose: Option<&Tenant>, fingerprint: &str) -> bool {
-        let state = self.run.state();
-        state
-            .fingerprints
-            .get(&key(level, whose))
-            .is_some_and(|made_from| made_from == fingerprint)
-    }
-
-    /// Whether this run uses a level as an earlier one has left it.
-    pub fn uses_again(&self, level: Level, whose: Option<&Tenant>) -> bool {
-        let made = self.made.levels.lock();
-        let made = made.unwrap_or_else(PoisonError::into_inner);
-        !made.contains(&key(level, whose))
-    }
-
-    /// What a level has been made from last.
-    pub fn content(&self, level: Level, whose: Option<&Tenant>) -> String {
-        let known = self.run.state().fingerprints;
-        known.get(&key(level, whose)).cloned().unwrap_or_default()
-    }
-
-    /// Why a level has to be made although an environment was kept; empty in a run that began with nothing.
-    pub fn why_made(&self, level: Level, whose: Option<&Tenant>) -> &'static str {
-        if self
-            .run
-            .state()
-            .fingerprints
-            .contains_key(&key(level, whose))
-        {
-            ", made anew: it has changed"
-        } else {
-            ""
-        }
-    }
-
-    /// Records what a level has been made from, once it stands.
-    pub fn made_from(
-        &self,
-        level: Level,
-        whose: Option<&Tenant>,
-        fingerprint: &str,
-    ) -> Result<(), Failure> {
-        let key = key(level, whose);
-        let mut made = self
-            .made
-            .levels
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        made.insert(key.clone());
-        let record = |state: &mut crate::state::State| {
-            state.fingerprints.insert(key, fingerprint.to_owned());
-        };
-        self.run.update(record).map_err(Failure::setup)
     }
 
     /// How much may run at once: compiling and creating a cluster each keep a core busy; suites mostly wait, yet each holds
@@ -450,10 +360,10 @@ impl Session {
             _ => ("datastorage", e2e_env::DATASTORAGE_BIN),
         };
         let image = format!("{} to an image for Kind", e2e_env::DATASTORAGE_IMAGE);
-        let binary = match std::env::var_os(variable) {
-            Some(path) => PathBuf::from(path),
+        let binary = match settings::ready_binary(variable) {
+            Some(path) => path,
             None if step == Step::BuildDataStorage
-                && kind::datastorage_image().is_some()
+                && settings::datastorage_image().is_some()
                 && self.place == Place::Kind =>
             {
                 return Ok(format!("not built: {} is used", e2e_env::DATASTORAGE_IMAGE));
@@ -597,14 +507,6 @@ impl Session {
             }
             None => Ok(()),
         }
-    }
-}
-
-/// The name of a level in the state file; each service has its own.
-fn key(level: Level, whose: Option<&Tenant>) -> String {
-    match whose {
-        Some(tenant) => format!("{}/{}", level.word(), tenant.service.name),
-        None => level.word().to_owned(),
     }
 }
 

@@ -4,7 +4,6 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
-use crate::lifecycle::session::DATABASE;
 use crate::service::Service;
 use crate::state::Run;
 
@@ -85,3 +84,6 @@ impl Tenant {
         Ok(tenants)
     }
 }
+
+/// The database of a service that has the server to itself (D24).
+pub const DATABASE: &str = "action_history";

@@ -6,8 +6,9 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::exit::{Exit, Failure};
-use crate::paths::{Paths, cargo};
+use crate::paths::Paths;
 use crate::process::{Cmd, Door};
+use crate::settings::cargo;
 
 /// The target of the static Data Storage binary, the same file for a scratch image and for this machine (D6).
 pub const STATIC_TARGET: &str = "x86_64-unknown-linux-gnu";

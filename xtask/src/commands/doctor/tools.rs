@@ -5,9 +5,9 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::{Check, For, Level};
-use crate::lifecycle::kind::{node_image, postgres_image};
-use crate::paths::{Paths, cargo};
+use crate::paths::Paths;
 use crate::process::Door;
+use crate::settings::{cargo, node_image, postgres_image};
 use crate::tools::{docker, kind};
 
 /// Storage drivers that copy or emulate layers and make every image load slow

@@ -12,13 +12,13 @@ use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::Format;
+use crate::database::random_password;
 use crate::exit::{Exit, Failure, exit_of};
-use crate::lifecycle::session::random_password;
-use crate::lifecycle::{KEPT_FOR, local, release};
+use crate::lifecycle::{local, release};
 use crate::paths::Paths;
 use crate::process::Door;
 use crate::report;
-use crate::state::Run;
+use crate::state::{KEPT_FOR, Run};
 use crate::tools::migrate::{cancellable, failure, runtime};
 use flags::{Flags, Migrate, Verb};
 use verbs::Answer;
