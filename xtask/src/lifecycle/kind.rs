@@ -14,7 +14,7 @@ use crate::image::fingerprint;
 use crate::lifecycle::reuse::Level;
 use crate::lifecycle::session::Session;
 use crate::lifecycle::tenant::{DATABASE, Tenant};
-use crate::lifecycle::{own, release};
+use crate::lifecycle::{own, release, wait};
 use crate::manifest::{self, Manifest};
 use crate::process::Door;
 use crate::service::{Component, Policy};
@@ -483,8 +483,10 @@ pub fn await_datastorage(
         level: (Level::DataStorage, Some(tenant)),
         dir: &tenant.dir,
     };
-    await_pods(session, &pods, deadline, || session.look(&mut health))?;
-    session.await_health(tenant, deadline)
+    await_pods(session, &pods, deadline, || {
+        wait::look(session, &mut health)
+    })?;
+    wait::for_datastorage(session, tenant, deadline)
 }
 
 /// Applies the service itself, or its double under the service's name.
@@ -542,8 +544,10 @@ pub fn await_service(
             level: (Level::Service, Some(tenant)),
             dir: &tenant.dir,
         };
-        await_pods(session, &pods, deadline, || session.look(&mut health))?;
-        return session.await_service(tenant, deadline);
+        await_pods(session, &pods, deadline, || {
+            wait::look(session, &mut health)
+        })?;
+        return wait::for_service(session, tenant, deadline);
     }
     for label in &tenant.service.ready {
         kubectl(session, &tenant.namespace).await_ready(label, deadline, |_| {}, || Ok(false))?;

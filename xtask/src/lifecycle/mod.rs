@@ -13,7 +13,9 @@ pub mod programs;
 pub mod release;
 pub mod reuse;
 pub mod session;
+mod stages;
 pub mod tenant;
+mod wait;
 pub mod walk;
 
 use std::collections::BTreeSet;
@@ -64,10 +66,10 @@ pub fn run(session: &Session, plan: &Plan, keep: Keep) -> Result<(), Failure> {
     let cancel = session.door.cancel().clone();
     let walked = walk::walk(
         &work,
-        Session::budget(),
+        walk::Budget::of_this_machine(),
         &session.report,
         &cancel,
-        |stage| session.perform(stage),
+        |stage| stages::perform(session, stage),
     );
     let mut timings = walked.timings;
     let mut failure = together(walked.failures, session.tenants.len());

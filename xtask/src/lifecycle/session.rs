@@ -2,31 +2,23 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::sync::{Mutex, OnceLock, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Mutex, OnceLock};
+use std::time::Duration;
 
 use anyhow::Context as _;
 
 use crate::database::{Database, random_password};
 use crate::exit::{Exit, Failure};
-use crate::health::{Health, Verdict};
 use crate::lifecycle::nodes::Node;
-use crate::lifecycle::plan::{Id, Place, Stage, Step};
-use crate::lifecycle::reuse::Level;
+use crate::lifecycle::plan::{Id, Place, Step};
 use crate::lifecycle::tenant::Tenant;
-use crate::lifecycle::walk::Budget;
-use crate::lifecycle::{images, kind, local, nodes, programs};
 use crate::paths::Paths;
 use crate::process::{Child, Door};
 use crate::repeat::Repeat;
 use crate::report::{Event, Reporter};
-use crate::service::{Component, Service, Tests};
-use crate::settings;
+use crate::service::{Component, Service};
 use crate::state::{Resource, Run};
-use crate::tools::{cargo, migrate};
-
-/// What a suite with its Data Storage and its service is reckoned to hold, in bytes.
-const SUITE_MEMORY: u64 = 512 << 20;
+use crate::tools::migrate;
 
 /// What the stages of a run have made so far for all of its services.
 #[derive(Debug, Default)]
@@ -195,61 +187,6 @@ impl Session {
             .filter(move |tenant| tenant.service.has(component))
     }
 
-    /// How much may run at once: compiling and creating a cluster each keep a core busy; suites mostly wait, yet each holds
-    /// memory.
-    pub fn budget() -> Budget {
-        let cores = std::thread::available_parallelism()
-            .map_or(2, std::num::NonZero::get)
-            .max(2);
-        let by_memory = available_memory().map_or(usize::MAX, |bytes| {
-            usize::try_from(bytes / SUITE_MEMORY).unwrap_or(usize::MAX)
-        });
-        Budget {
-            heavy: cores,
-            suites: (2 * cores).min(by_memory).max(1),
-        }
-    }
-
-    /// Performs one stage and returns a few words on what it made.
-    pub fn perform(&self, stage: &Stage) -> Result<String, Failure> {
-        let tenant = self.tenant(&stage.id);
-        let deadline = stage.deadline;
-        match (stage.id.step, self.place) {
-            (Step::Preflight, Place::Kind) => kind::preflight(self),
-            (Step::Preflight, Place::Local) => local::preflight(self),
-            (Step::BuildDataStorage, _) => {
-                self.build(&self.made.datastorage, Step::BuildDataStorage, deadline)
-            }
-            (Step::BuildDouble, _) => self.build(&self.made.double, Step::BuildDouble, deadline),
-            (Step::BuildSuite, _) => self.build_suites(deadline),
-            (Step::PrepareNode, _) => nodes::prepare(self, deadline),
-            (Step::CreateCluster, _) => kind::create_cluster(self, deadline),
-            (Step::LoadPostgres, _) => images::load_postgres(self, deadline),
-            (Step::LoadDataStorage, _) => images::load_datastorage(self, deadline),
-            (Step::LoadDouble, _) => images::load_double(self, deadline),
-            (Step::LoadService, _) => images::load_images(self, tenant, deadline),
-            (Step::DeployPostgres, Place::Kind) => kind::deploy_postgres(self),
-            (Step::DeployPostgres, Place::Local) => local::deploy_postgres(self),
-            (Step::AwaitPostgres, Place::Kind) => kind::await_postgres(self, deadline),
-            (Step::AwaitPostgres, Place::Local) => local::await_postgres(self),
-            (Step::Migrate, _) => self.migrate(tenant, deadline),
-            (Step::DeployDataStorage, Place::Kind) => kind::deploy_datastorage(self, tenant),
-            (Step::DeployDataStorage, Place::Local) => {
-                programs::deploy_datastorage(self, tenant, deadline)
-            }
-            (Step::AwaitDataStorage, Place::Kind) => {
-                kind::await_datastorage(self, tenant, deadline)
-            }
-            (Step::AwaitDataStorage, Place::Local) => self.await_health(tenant, deadline),
-            (Step::DeployService, Place::Kind) => kind::deploy_service(self, tenant),
-            (Step::DeployService, Place::Local) => programs::deploy_service(self, tenant, deadline),
-            (Step::AwaitService, Place::Kind) => kind::await_service(self, tenant, deadline),
-            (Step::AwaitService, Place::Local) => self.await_service(tenant, deadline),
-            (Step::RunSuite, _) => crate::suite::run(self, tenant, deadline),
-            (Step::CollectEvidence | Step::TearDown, _) => Ok(String::new()),
-        }
-    }
-
     /// Hands the environment over to whoever comes next, until it expires.
     pub fn keep(&self, lifetime: Duration) -> Result<(), Failure> {
         let environments = self
@@ -348,71 +285,6 @@ impl Session {
         })
     }
 
-    /// Builds a program of the checkout, unless a variable names one that is ready.
-    fn build(
-        &self,
-        slot: &OnceLock<PathBuf>,
-        step: Step,
-        deadline: Duration,
-    ) -> Result<String, Failure> {
-        let (package, variable) = match step {
-            Step::BuildDouble => ("service-double", e2e_env::DOUBLE_BIN),
-            _ => ("datastorage", e2e_env::DATASTORAGE_BIN),
-        };
-        let image = format!("{} to an image for Kind", e2e_env::DATASTORAGE_IMAGE);
-        let binary = match settings::ready_binary(variable) {
-            Some(path) => path,
-            None if step == Step::BuildDataStorage
-                && settings::datastorage_image().is_some()
-                && self.place == Place::Kind =>
-            {
-                return Ok(format!("not built: {} is used", e2e_env::DATASTORAGE_IMAGE));
-            }
-            None => {
-                self.paths
-                    .can_build(&format!("{variable} to a ready binary, or {image}"))?;
-                let lines = self.lines(&step.into());
-                cargo::build_binary(&self.door, &self.paths, package, deadline, lines)?
-            }
-        };
-        let file = std::fs::metadata(&binary).map_err(|error| {
-            Failure::new(
-                Exit::Preflight,
-                format!("no {package} binary at {}: {error}", binary.display()),
-            )
-            .next(format!("unset {variable} to build it"))
-        })?;
-        let note = format!("{} KB", file.len() / 1000);
-        slot.get_or_init(|| binary);
-        Ok(note)
-    }
-
-    fn build_suites(&self, deadline: Duration) -> Result<String, Failure> {
-        let tests =
-            self.tenants
-                .iter()
-                .filter_map(|tenant| match tenant.service.suite.as_ref()?.tests() {
-                    Tests::Cargo(package, _) => Some(package),
-                    Tests::Command(_) => None,
-                });
-        for package in tests.collect::<BTreeSet<_>>() {
-            let binary = cargo::build_tests(
-                &self.door,
-                &self.paths,
-                package,
-                deadline,
-                self.lines(&Step::BuildSuite.into()),
-            )?;
-            let mut suites = self
-                .made
-                .suites
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
-            suites.insert(package.to_owned(), binary);
-        }
-        Ok(String::new())
-    }
-
     /// Shows the lines of a command as part of a stage.
     pub fn lines(&self, id: &Id) -> impl FnMut(&str) + '_ {
         let (stage, service) = (id.step.name(), id.service.clone());
@@ -424,98 +296,4 @@ impl Session {
             });
         }
     }
-
-    /// Brings a database to its profile: by migrations where it is new, by a clone of the profile's template where an earlier run
-    /// has written to it, or where several services share the server.
-    fn migrate(&self, tenant: &Tenant, deadline: Duration) -> Result<String, Failure> {
-        let database = self.database(tenant)?;
-        let (profile, cancel) = (&tenant.service.profile, self.door.cancel());
-        let used = self.is_made_from(Level::Database, Some(tenant), profile);
-        // No template is left on a server that is not the run's own.
-        if used || (self.is_shared() && self.postgres_url.is_none()) {
-            let name =
-                migrate::replace_by_clone(&self.runtime, &database, profile, deadline, cancel)?;
-            self.made_from(Level::Database, Some(tenant), profile)?;
-            return Ok(format!(
-                "{}a clone of {name}",
-                if used { "emptied: " } else { "" }
-            ));
-        }
-        let report = migrate::apply_profile(
-            &self.runtime,
-            &database.secret_url(),
-            profile,
-            deadline,
-            cancel,
-        )?;
-        self.made_from(Level::Database, Some(tenant), profile)?;
-        Ok(migrate::summary(&report))
-    }
-
-    /// Waits until Data Storage itself says that it is ready, on the path that the suite takes.
-    pub fn await_health(&self, tenant: &Tenant, deadline: Duration) -> Result<String, Failure> {
-        let base = Self::made(&tenant.url, "Data Storage's address")?;
-        self.await_answer("Data Storage", base, deadline)
-    }
-
-    /// Waits until the service or its double says that it is ready.
-    pub fn await_service(&self, tenant: &Tenant, deadline: Duration) -> Result<String, Failure> {
-        match tenant.service_url.get() {
-            Some(base) => self.await_answer(&tenant.service.name, base, deadline),
-            None => Ok("nothing of it listens".to_owned()),
-        }
-    }
-
-    fn await_answer(&self, what: &str, base: &str, deadline: Duration) -> Result<String, Failure> {
-        let (began, mut health) = (Instant::now(), Health::of(what, base));
-        while !self.look(&mut health)? {
-            self.door.cancel().check()?;
-            self.check_children()?;
-            if began.elapsed() > deadline {
-                let waited = format!("{what} was not ready after {} s", deadline.as_secs());
-                return Err(Failure::new(Exit::Deadline, waited)
-                    .seen(health.seen())
-                    .next("its log lies beside the verdict"));
-            }
-            std::thread::sleep(Duration::from_millis(25));
-        }
-        Ok(base.to_owned())
-    }
-
-    /// One look at a service's readiness: whether it is ready; fails once it is certain that it will not be.
-    pub fn look(&self, health: &mut Health) -> Result<bool, Failure> {
-        match health.ask() {
-            Verdict::Ready => Ok(true),
-            Verdict::Hopeless(failure) => Err(failure),
-            Verdict::Wait(worth_telling) => {
-                worth_telling.inspect(|text| self.report.note(text));
-                Ok(false)
-            }
-        }
-    }
-
-    /// Fails as soon as a process that the run depends on has ended.
-    pub fn check_children(&self) -> Result<(), Failure> {
-        let children = self
-            .made
-            .children
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        match children.iter().find_map(Child::died) {
-            Some(how) => {
-                Err(Failure::new(Exit::Setup, "a service ended while it was waited for").seen(how))
-            }
-            None => Ok(()),
-        }
-    }
-}
-
-/// Memory that can be had without swapping, in bytes, where the system tells it (proc(5), meminfo).
-pub fn available_memory() -> Option<u64> {
-    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text
-        .lines()
-        .find_map(|line| line.strip_prefix("MemAvailable:"))?;
-    let kilobytes: u64 = line.split_whitespace().next()?.parse().ok()?;
-    Some(kilobytes * 1024)
 }

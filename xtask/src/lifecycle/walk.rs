@@ -10,6 +10,9 @@ use crate::exit::{Exit, Failure};
 use crate::lifecycle::plan::{Id, Load, Stage};
 use crate::report::{Event, Outcome, Reporter, Timing};
 
+/// What a suite with its Data Storage and its service is reckoned to hold, in bytes.
+const SUITE_MEMORY: u64 = 512 << 20;
+
 /// What a walk left: how long each stage took, and what failed.
 #[derive(Debug)]
 pub struct Walk {
@@ -29,6 +32,21 @@ pub struct Budget {
 }
 
 impl Budget {
+    /// How much may run at once: compiling and creating a cluster each keep a core busy; suites mostly wait, yet each holds
+    /// memory.
+    pub fn of_this_machine() -> Self {
+        let cores = std::thread::available_parallelism()
+            .map_or(2, std::num::NonZero::get)
+            .max(2);
+        let by_memory = available_memory().map_or(usize::MAX, |bytes| {
+            usize::try_from(bytes / SUITE_MEMORY).unwrap_or(usize::MAX)
+        });
+        Self {
+            heavy: cores,
+            suites: (2 * cores).min(by_memory).max(1),
+        }
+    }
+
     fn allows(self, load: Load, running: &[Load]) -> bool {
         let same = running.iter().filter(|other| **other == load).count();
         match load {
@@ -144,6 +162,16 @@ pub fn timed(
         },
         result.map(drop),
     )
+}
+
+/// Memory that can be had without swapping, in bytes, where the system tells it (proc(5), meminfo).
+pub fn available_memory() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    let kilobytes: u64 = line.split_whitespace().next()?.parse().ok()?;
+    Some(kilobytes * 1024)
 }
 
 fn defect(panic: &(dyn Any + Send)) -> Failure {

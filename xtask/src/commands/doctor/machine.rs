@@ -6,7 +6,7 @@ use nix::sys::statvfs::statvfs;
 
 use super::{Check, For, Level};
 use crate::lifecycle::kind::{owner_of, taken};
-use crate::lifecycle::session::available_memory;
+use crate::lifecycle::walk::available_memory;
 use crate::paths::Paths;
 use crate::process::Door;
 use crate::service::{Policy, Table};
