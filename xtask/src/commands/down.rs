@@ -2,7 +2,7 @@
 
 use crate::cli::Down;
 use crate::exit::Exit;
-use crate::lifecycle::release::release;
+use crate::lifecycle::teardown::release;
 use crate::paths::Paths;
 use crate::process::Door;
 use crate::report;

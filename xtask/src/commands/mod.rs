@@ -20,6 +20,7 @@ pub mod up;
 
 use crate::cli::{PlaceArgs, Target};
 use crate::exit::{Exit, Failure};
+use crate::lifecycle::abandoned;
 use crate::lifecycle::plan::Place;
 use crate::lifecycle::session::{Order, Session};
 use crate::paths::Paths;
@@ -74,7 +75,7 @@ fn begin(
     integration: bool,
     paths: Paths,
 ) -> anyhow::Result<Session> {
-    reap::before_a_run(door, &paths);
+    abandoned::remove_all(door, &paths, crate::report::say);
     let order = Order {
         services,
         place,

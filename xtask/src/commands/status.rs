@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::exit::Exit;
-use crate::lifecycle::release::describe;
+use crate::lifecycle::teardown::describe;
 use crate::paths::Paths;
 use crate::process::Door;
 use crate::report;

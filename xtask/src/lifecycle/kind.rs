@@ -14,12 +14,12 @@ use crate::image::fingerprint;
 use crate::lifecycle::reuse::Level;
 use crate::lifecycle::session::Session;
 use crate::lifecycle::tenant::{DATABASE, Tenant};
-use crate::lifecycle::{own, release, wait};
+use crate::lifecycle::{own, wait};
 use crate::manifest::{self, Manifest};
 use crate::process::Door;
 use crate::service::{Component, Policy};
 use crate::settings::{node_image, postgres_image};
-use crate::state::Resource;
+use crate::state::{Resource, processes};
 use crate::tools::kubectl::Kubectl;
 use crate::tools::{docker, kind};
 
@@ -583,7 +583,7 @@ fn await_pods(
 ) -> Result<String, Failure> {
     let whose = format!("{}/{}/{}", session.run.id(), pods.namespace, pods.app);
     let followed = session.uses_again(pods.level.0, pods.level.1)
-        && !release::processes_with(&release::mark(FOLLOWS, &whose)).is_empty();
+        && !processes::processes_with(&processes::mark(FOLLOWS, &whose)).is_empty();
     if followed && look()? {
         return Ok(pods.app.to_owned());
     }

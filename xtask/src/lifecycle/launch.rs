@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use crate::exit::{Exit, Failure};
-use crate::lifecycle::release::{self, mark};
 use crate::process::{Child, Door, tail_of};
+use crate::state::processes::{end_processes, kill_processes, mark};
 use crate::state::write_private;
 
 /// Marks a program's processes with its directory.
@@ -56,7 +56,7 @@ impl Launch {
     /// Starts the program anew, ending one that an earlier run kept, and returns it with its base URL once its address is known.
     pub fn start(&self, door: &Door, deadline: Duration) -> Result<(Child, String), Failure> {
         // Its address would be taken for the new one's.
-        release::end_processes(&self.mark()).map_err(Failure::setup)?;
+        end_processes(&self.mark()).map_err(Failure::setup)?;
         drop(std::fs::remove_file(self.dir.join("address")));
         let text = serde_json::to_string(self).map_err(Failure::setup)?;
         write_private(&self.dir.join(FILE), text.as_bytes()).map_err(Failure::setup)?;
@@ -74,7 +74,7 @@ impl Launch {
             )
         })?;
         let launch: Self = serde_json::from_str(&text).map_err(Failure::setup)?;
-        release::kill_processes(&launch.mark()).map_err(Failure::setup)?;
+        kill_processes(&launch.mark()).map_err(Failure::setup)?;
         let mut env = BTreeMap::new();
         if let Address::Written { again, whole, .. } = &launch.address {
             let address = std::fs::read_to_string(dir.join("address")).map_err(Failure::setup)?;

@@ -1,5 +1,6 @@
 //! The life of a run: plan it, walk the plan, keep the evidence of a failure, remove what was made.
 
+pub mod abandoned;
 pub mod decide;
 pub mod evidence;
 pub mod images;
@@ -10,10 +11,10 @@ pub mod nodes;
 pub mod own;
 pub mod plan;
 pub mod programs;
-pub mod release;
 pub mod reuse;
 pub mod session;
 mod stages;
+pub mod teardown;
 pub mod tenant;
 mod wait;
 pub mod walk;
@@ -93,7 +94,7 @@ pub fn run(session: &Session, plan: &Plan, keep: Keep) -> Result<(), Failure> {
     } else {
         let door = session.door.after(2);
         let left = finish(session, &mut timings, Step::TearDown, door.cancel(), || {
-            release::release(&session.run, &door)
+            teardown::release(&session.run, &door)
         });
         failure = failure.or(left);
     }

@@ -5,7 +5,6 @@
 //! images lie unpacked in one volume that its nodes share, read-only; what it has at `/var` only points there.
 
 use std::fs::File;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -14,8 +13,7 @@ use nix::unistd::getuid;
 use crate::exit::{Exit, Failure};
 use crate::image::fingerprint;
 use crate::lifecycle::kind::stands;
-use crate::lifecycle::release;
-use crate::lifecycle::session::Session;
+use crate::lifecycle::session::{Node, Session};
 use crate::process::{Door, Error};
 use crate::settings::{node_image, postgres_image, prepares_node};
 use crate::state::Resource;
@@ -30,15 +28,6 @@ const DIRECTORY: &str = "nodes";
 const UNUSED: Duration = Duration::from_hours(7 * 24);
 /// How often a run looks whether another one is done with the node that both need.
 const POLL: Duration = Duration::from_millis(100);
-
-/// A node image, and the directory of the Docker daemon that its nodes see at [`SHARED`].
-#[derive(Clone, Debug)]
-pub struct Node {
-    /// The image's name.
-    pub image: String,
-    /// Where the volume lies for the daemon, which may be on another machine than this process.
-    pub directory: PathBuf,
-}
 
 /// What a run does about its node image.
 #[derive(Debug)]
@@ -281,7 +270,7 @@ pub fn discard(door: &Door, key: &str) -> Result<(), String> {
         return Ok(());
     }
     let name = name(key);
-    release::until_gone(door, &name, release::SETTLED, || {
+    docker::until_gone(door, &name, docker::SETTLED, || {
         docker::remove_container(door, &name)
     })?;
     docker::remove_unused_image(door, &part_of(key));

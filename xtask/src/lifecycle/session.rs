@@ -1,4 +1,4 @@
-//! One run while it is under way: what it was asked for, what its stages have made, and the stages that are the same everywhere.
+//! One run while it is under way: what it was asked for, what its stages have made, and how its services are found.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -9,7 +9,6 @@ use anyhow::Context as _;
 
 use crate::database::{Database, random_password};
 use crate::exit::{Exit, Failure};
-use crate::lifecycle::nodes::Node;
 use crate::lifecycle::plan::{Id, Place, Step};
 use crate::lifecycle::tenant::Tenant;
 use crate::paths::Paths;
@@ -296,4 +295,13 @@ impl Session {
             });
         }
     }
+}
+
+/// A node image, and the directory of the Docker daemon that its nodes see at [`crate::tools::kind::SHARED`].
+#[derive(Clone, Debug)]
+pub struct Node {
+    /// The image's name.
+    pub image: String,
+    /// Where the volume lies for the daemon, which may be on another machine than this process.
+    pub directory: PathBuf,
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use serde::Deserialize;
@@ -384,5 +384,42 @@ fn thaw_below(group: &Path) {
     if std::fs::read_to_string(&state).is_ok_and(|text| text.trim() == "FROZEN") {
         // Refused to all but root, which the failure of the deletion then tells.
         drop(std::fs::write(&state, "THAWED"));
+    }
+}
+
+/// How long a container must stay away after a creation that was cut short; one takes Docker one to three seconds to make.
+pub const SETTLED: Duration = Duration::from_secs(4);
+
+/// How long deleting a cluster may take on a busy machine.
+const DELETED: Duration = Duration::from_secs(90);
+
+/// Removes a container until it has been away for `settled`: Docker goes on making one whose client is dead, and shows it only when
+/// it is done.
+pub fn until_gone(
+    door: &Door,
+    container: &str,
+    settled: Duration,
+    mut remove: impl FnMut() -> Result<(), Error>,
+) -> Result<(), String> {
+    let (began, mut absent) = (Instant::now(), None);
+    let mut refused = String::new();
+    loop {
+        if container_exists(door, container).map_err(|error| error.to_string())? {
+            absent = None;
+            match remove() {
+                Ok(()) => {}
+                Err(error @ Error::Cancelled { .. }) => return Err(error.to_string()),
+                Err(error) => refused = format!(": {error}"),
+            }
+        } else if absent.get_or_insert_with(Instant::now).elapsed() >= settled {
+            return Ok(());
+        }
+        if began.elapsed() > DELETED {
+            return Err(format!(
+                "the container {container} is still there after {} s{refused}",
+                DELETED.as_secs()
+            ));
+        }
+        std::thread::sleep(Duration::from_millis(50));
     }
 }

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::cli::Format;
 use crate::database::random_password;
 use crate::exit::{Exit, Failure, exit_of};
-use crate::lifecycle::{local, release};
+use crate::lifecycle::{abandoned, local, teardown};
 use crate::paths::Paths;
 use crate::process::Door;
 use crate::report;
@@ -162,7 +162,7 @@ fn on_own_database(
     work: impl FnOnce(&str) -> Result<Answer, Failure>,
 ) -> anyhow::Result<Answer> {
     let paths = Paths::find(door)?;
-    super::reap::before_a_run(door, &paths);
+    abandoned::remove_all(door, &paths, report::say);
     let label = flags.profile.first().map_or("migrate", String::as_str);
     if let Some(run) = Run::kept(&paths.runs(), label) {
         let state = run.state();
@@ -202,7 +202,7 @@ fn on_own_database(
             Ok(answer)
         }
         Err(failure) => {
-            release::release(&run, &door.after(2))?;
+            teardown::release(&run, &door.after(2))?;
             Err(failure.into())
         }
     }

@@ -2,6 +2,8 @@
 //!
 //! All clean-up works from this file alone (D14), so that the run itself, `down` and `reap` do the same thing.
 
+pub mod processes;
+
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
@@ -76,6 +78,14 @@ pub struct State {
 pub type Environment = BTreeMap<String, String>;
 
 impl State {
+    /// Whether the run's owner is gone, or its time is over.
+    pub fn is_abandoned(&self) -> bool {
+        match &self.owner {
+            Some(owner) => !owner.lives(),
+            None => self.expires < Timestamp::now(),
+        }
+    }
+
     /// What the suite of a service is given.
     pub fn environment(&self, service: &str) -> Environment {
         self.environments.get(service).cloned().unwrap_or_default()
