@@ -93,11 +93,6 @@ impl Server {
         if user.is_empty() || host.is_empty() {
             return Err(wrong());
         }
-        if password.is_some() {
-            crate::report::say(
-                "warning: a password in a URL is seen in process lists; put it into PGPASSWORD",
-            );
-        }
         let decoded = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
         let password = password
             .map(decoded)
@@ -129,6 +124,21 @@ impl Server {
 /// A password of letters and digits only, so that it needs no quoting in a URL.
 pub fn random_password() -> String {
     Alphanumeric.sample_string(&mut rand::rng(), 24)
+}
+
+/// Whether a URL shows a password to everybody who lists processes.
+pub fn holds_password(url: &str) -> bool {
+    let authority = url
+        .split_once("://")
+        .map_or("", |(_, rest)| rest.split('/').next().unwrap_or_default());
+    authority
+        .rsplit_once('@')
+        .is_some_and(|(user, _)| user.contains(':'))
+}
+
+/// A URL with the password that it lacks.
+pub fn with_password(url: &str, password: &str) -> String {
+    url.replacen('@', &format!(":{password}@"), 1)
 }
 
 #[cfg(test)]

@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
+use e2e_report::Outcome;
+
 use crate::exit::{Exit, Failure};
-use crate::report::Outcome;
 
 /// One test of the file.
 #[derive(Clone, Debug, PartialEq)]

@@ -11,9 +11,7 @@ mod commands;
 mod database;
 mod datastorage;
 mod exit;
-mod flakes;
 mod health;
-mod history;
 mod image;
 mod junit;
 mod lifecycle;
@@ -21,7 +19,7 @@ mod manifest;
 mod paths;
 mod process;
 mod repeat;
-mod report;
+mod reporter;
 mod reports;
 mod service;
 mod settings;
@@ -52,7 +50,7 @@ fn main() -> ExitCode {
     match dispatch(cli) {
         Ok(exit) => ExitCode::from(exit.code()),
         Err(error) => {
-            report::say(&terminal::on_one_screen(&format!("error: {error:#}")));
+            terminal::say(&terminal::on_one_screen(&format!("error: {error:#}")));
             ExitCode::from(exit::exit_of(&error).code())
         }
     }

@@ -6,13 +6,15 @@ use std::path::PathBuf;
 use std::sync::PoisonError;
 use std::time::Duration;
 
+use e2e_report::{Event, Outcome};
+
 use crate::exit::{Exit, Failure};
 use crate::junit;
 use crate::lifecycle::plan::Step;
 use crate::lifecycle::session::Session;
 use crate::lifecycle::tenant::Tenant;
 use crate::process::{Cmd, Door};
-use crate::report::{Event, Outcome, Reporter};
+use crate::reporter::Reporter;
 use crate::service::{Service, Suite, Tests};
 
 /// The module in which the tests lie that need PostgreSQL to themselves.
@@ -177,12 +179,12 @@ pub fn run_on(
                 } else {
                     &tally.output
                 };
-                report.emit(&Event::Test {
-                    service: &service.name,
-                    name,
+                report.emit(Event::Test {
+                    service: service.name.clone(),
+                    name: name.clone(),
                     outcome: *outcome,
                     seconds: None,
-                    text,
+                    text: text.to_owned(),
                 });
             }
             tally.judge(code, passed_before, suite)
@@ -234,12 +236,12 @@ fn own_command(
             seconds,
             text,
         } = test;
-        report.emit(&Event::Test {
-            service: &service.name,
-            name,
+        report.emit(Event::Test {
+            service: service.name.clone(),
+            name: name.clone(),
             outcome: *outcome,
             seconds: *seconds,
-            text,
+            text: text.clone(),
         });
     }
     let failed: Vec<_> = tests

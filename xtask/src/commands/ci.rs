@@ -3,8 +3,8 @@
 use serde_json::json;
 
 use crate::exit::Exit;
-use crate::report;
 use crate::service::{Suite, Table};
+use crate::terminal;
 
 /// What setting up and cleaning up may take beside the suite, in minutes: a cold build of everything on two cores.
 const AROUND: u64 = 25;
@@ -19,6 +19,6 @@ pub fn matrix(table: &Table) -> Exit {
             Some(json!({"service": service.name, "profile": service.profile, "timeout_minutes": minutes}))
         })
         .collect();
-    report::print(&json!({"include": entries}).to_string());
+    terminal::print(&json!({"include": entries}).to_string());
     Exit::Passed
 }

@@ -7,7 +7,7 @@ use clap_complete::Shell;
 
 use crate::cli::Cli;
 use crate::exit::Exit;
-use crate::report;
+use crate::terminal;
 
 /// The name of the installed program (D4).
 const NAME: &str = "xtask";
@@ -16,7 +16,7 @@ const NAME: &str = "xtask";
 pub fn completions(shell: Shell) -> anyhow::Result<Exit> {
     let mut text = Vec::new();
     clap_complete::generate(shell, &mut Cli::command().name(NAME), NAME, &mut text);
-    report::print(&String::from_utf8(text)?);
+    terminal::print(&String::from_utf8(text)?);
     Ok(Exit::Passed)
 }
 
@@ -29,7 +29,7 @@ pub fn man(dir: &Path) -> anyhow::Result<Exit> {
     for verb in root.get_subcommands().filter(|verb| !verb.is_hide_set()) {
         page(dir, verb, &format!("{NAME}-{}", verb.get_name()))?;
     }
-    report::print(&dir.display().to_string());
+    terminal::print(&dir.display().to_string());
     Ok(Exit::Passed)
 }
 

@@ -5,9 +5,9 @@ use crate::exit::Exit;
 use crate::lifecycle::teardown::release;
 use crate::paths::Paths;
 use crate::process::Door;
-use crate::report;
 use crate::service::Table;
 use crate::state::Run;
+use crate::terminal;
 
 /// Runs the verb. Runs that are under way are named and left alone.
 pub fn run(door: &Door, table: &Table, args: &Down) -> anyhow::Result<Exit> {
@@ -28,7 +28,7 @@ pub fn run(door: &Door, table: &Table, args: &Down) -> anyhow::Result<Exit> {
             continue;
         }
         if state.owner.as_ref().is_some_and(crate::state::Owner::lives) {
-            report::say(&format!(
+            terminal::say(&format!(
                 "{} is under way: its own process ends it",
                 state.run
             ));
@@ -37,13 +37,13 @@ pub fn run(door: &Door, table: &Table, args: &Down) -> anyhow::Result<Exit> {
         match release(&run, door) {
             Ok(what) => {
                 stopped += 1;
-                report::say(&format!("{}: {what}", state.run));
+                terminal::say(&format!("{}: {what}", state.run));
             }
             Err(failure) => first = first.or(Some(failure)),
         }
     }
     if stopped == 0 && first.is_none() {
-        report::say("nothing to stop");
+        terminal::say("nothing to stop");
     }
     first.map_or(Ok(Exit::Passed), |failure| Err(failure.into()))
 }

@@ -2,14 +2,14 @@
 
 use crate::cli::E2e;
 use crate::exit::Exit;
-use crate::history::History;
+use crate::lifecycle::history::History;
 use crate::lifecycle::plan::{Until, plan};
-use crate::lifecycle::{self, decide};
+use crate::lifecycle::{self, preview};
 use crate::paths::Paths;
 use crate::process::Door;
-use crate::report;
 use crate::service::Table;
 use crate::state::Run;
+use crate::terminal;
 
 /// Runs the verb.
 pub fn run(door: &Door, table: &Table, args: E2e) -> anyhow::Result<Exit> {
@@ -21,16 +21,16 @@ pub fn run(door: &Door, table: &Table, args: E2e) -> anyhow::Result<Exit> {
     let plan = plan(&services, place, Until::Done);
     let paths = Paths::find(door)?;
     if args.plan {
-        report::print(&plan.table(&History::load(&paths.history())));
+        terminal::print(&preview::plan_table(
+            &plan,
+            &History::load(&paths.history()),
+        ));
         let kept = Run::kept_together(&paths.runs(), &plan.services).filter(|_| !args.place.fresh);
-        report::print(&decide::table(door, kept.as_ref(), place, &services));
+        terminal::print(&preview::reuse_table(door, kept.as_ref(), place, &services));
         return Ok(Exit::Passed);
     }
     let mut session = super::begin(door, services, (place, why), args.place, false, paths)?;
     session.repeat = args.repeat;
-    lifecycle::run(&session, &plan, args.keep)?;
-    if session.run.dir().join("state.json").exists() {
-        super::up::tell(&session.run);
-    }
-    Ok(Exit::Passed)
+    let ended = lifecycle::run(&session, &plan, args.keep);
+    super::ending::conclude(&session, ended)
 }

@@ -9,9 +9,9 @@ use crate::lifecycle::launch::Launch;
 use crate::lifecycle::local;
 use crate::paths::Paths;
 use crate::process::Door;
-use crate::report;
 use crate::service::Table;
 use crate::state::Run;
+use crate::terminal;
 use crate::tools::{docker, kind, kubectl};
 
 /// How long finding and killing may take.
@@ -41,7 +41,7 @@ pub fn run(door: &Door, table: &Table, args: &Kill) -> anyhow::Result<Exit> {
     } else {
         here(&door, &run, &args.service, args.what)?;
     }
-    report::say(&format!("killed {:?} of {}", args.what, state.run).to_lowercase());
+    terminal::say(&format!("killed {:?} of {}", args.what, state.run).to_lowercase());
     Ok(Exit::Passed)
 }
 

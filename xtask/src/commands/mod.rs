@@ -7,6 +7,7 @@ pub mod diagnose;
 pub mod doctor;
 pub mod down;
 pub mod e2e;
+mod ending;
 pub mod flakes;
 pub mod kill;
 pub mod migrate;
@@ -27,6 +28,7 @@ use crate::paths::Paths;
 use crate::process::Door;
 use crate::service::Service;
 use crate::state::Run;
+use crate::terminal;
 use crate::tools::{docker, kind};
 
 /// Decides where a run takes place, and says why.
@@ -75,7 +77,7 @@ fn begin(
     integration: bool,
     paths: Paths,
 ) -> anyhow::Result<Session> {
-    abandoned::remove_all(door, &paths, crate::report::say);
+    abandoned::remove_all(door, &paths, terminal::say);
     let order = Order {
         services,
         place,
@@ -84,7 +86,7 @@ fn begin(
         integration,
         fresh: args.fresh,
     };
-    Session::begin(order, door, paths)
+    Session::begin(order, door, paths, Box::new(terminal::event))
 }
 
 /// The environment of a service that is up, or the failure that says how to get one.

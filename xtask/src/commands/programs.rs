@@ -6,8 +6,8 @@ use crate::cli::Topic;
 use crate::exit::{Exit, Failure};
 use crate::paths::Paths;
 use crate::process::{Cmd, Door};
-use crate::report;
 use crate::settings::cargo;
+use crate::terminal;
 
 /// How long a benchmark or a generator may take, its build included.
 const DEADLINE: Duration = Duration::from_hours(1);
@@ -45,7 +45,7 @@ fn run(door: &Door, program: impl FnOnce(Cmd) -> Cmd) -> anyhow::Result<Exit> {
         .dir(&paths.source)
         .env(TOOL, std::env::current_exe()?)
         .deadline(DEADLINE);
-    match program(command).stream(report::print)? {
+    match program(command).stream(terminal::print)? {
         0 => Ok(Exit::Passed),
         code => {
             Err(Failure::new(Exit::Setup, format!("the program ended with exit {code}")).into())

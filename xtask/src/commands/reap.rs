@@ -5,7 +5,7 @@ use crate::lifecycle::abandoned::abandoned;
 use crate::lifecycle::teardown::release;
 use crate::paths::Paths;
 use crate::process::Door;
-use crate::report;
+use crate::terminal;
 
 /// Runs the verb.
 pub fn run(door: &Door) -> anyhow::Result<Exit> {
@@ -13,15 +13,15 @@ pub fn run(door: &Door) -> anyhow::Result<Exit> {
     let mut removed = 0;
     for run in abandoned(&paths) {
         let what = release(&run, door)?;
-        report::say(&format!("{}: {what}", run.id()));
+        terminal::say(&format!("{}: {what}", run.id()));
         removed += 1;
     }
     let servers = embedded_postgres::sweep(&[])?;
     for dir in &servers {
-        report::say(&format!("PostgreSQL in {}: removed", dir.display()));
+        terminal::say(&format!("PostgreSQL in {}: removed", dir.display()));
     }
     if removed + servers.len() == 0 {
-        report::say("nothing was left behind");
+        terminal::say("nothing was left behind");
     }
     Ok(Exit::Passed)
 }

@@ -3,19 +3,21 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use e2e_report::{Log, Outcome};
+
 use crate::cli::{Target, Test};
 use crate::exit::{Exit, Failure};
-use crate::flakes::Tests;
 use crate::lifecycle::local;
 use crate::lifecycle::plan::{Place, Step};
 use crate::paths::Paths;
 use crate::process::{Cmd, Door};
 use crate::repeat::Repeat;
-use crate::report::{self, Outcome, Reporter};
-use crate::reports::Log;
+use crate::reporter::Reporter;
+use crate::reports::{self, EVENTS};
 use crate::service::{Service, Table};
 use crate::settings::cargo;
 use crate::suite;
+use crate::terminal;
 use crate::tools::cargo::build_tests;
 
 /// Runs the verb.
@@ -38,12 +40,12 @@ fn on_environment(
     let state = run.state();
     let mut environment = state.environment(&service.name);
     environment.insert(e2e_env::PGPASSWORD.to_owned(), run.password()?);
-    let show = |line: &str| report::say(&format!("    {line}"));
+    let show = |line: &str| terminal::say(&format!("    {line}"));
     let binary = |package: &str| build_tests(door, paths, package, Duration::from_mins(10), show);
-    let events = Reporter::logging_to(&run.dir().join("events.jsonl"))?;
-    let log = run.dir().join("events.jsonl");
+    let events = Reporter::logging_to(&run.dir().join(EVENTS), Box::new(terminal::event))?;
+    let log = run.dir().join(EVENTS);
     let before = std::fs::read_to_string(&log).unwrap_or_default().len();
-    let outcome = repeat.run(door.cancel(), report::say, || {
+    let outcome = repeat.run(door.cancel(), terminal::say, || {
         suite::run_on(
             door,
             &events,
@@ -57,9 +59,9 @@ fn on_environment(
     // What this command added to the run's log, and no earlier test once more.
     let log = std::fs::read_to_string(&log).unwrap_or_default();
     let added = Log::parse(log.get(before..).unwrap_or_default());
-    Tests::load(&paths.runs()).learn(&added, &paths.runs());
+    reports::learn(&added, &paths.runs());
     let passed = outcome?;
-    report::say(&format!(
+    terminal::say(&format!(
         "{} on {}: {passed}",
         Step::RunSuite.name(),
         state.run
@@ -108,7 +110,7 @@ fn tiers(door: &Door, table: &Table, paths: &Paths, args: &Test) -> anyhow::Resu
         if tier.missing.is_some() {
             continue;
         }
-        report::say(&format!("tier {}", tier.name));
+        terminal::say(&format!("tier {}", tier.name));
         let began = Instant::now();
         // Every command runs: a person wants to see all that fails, and the last one of a run's tier cleans up.
         let passed = tier
@@ -130,9 +132,9 @@ fn conclude(
     rows: &[(&Tier, Outcome, Duration)],
     required: &[String],
 ) -> anyhow::Result<Exit> {
-    report::print("\ntier                     took  outcome");
+    terminal::print("\ntier                     took  outcome");
     for (tier, outcome, took) in rows {
-        report::print(&format!(
+        terminal::print(&format!(
             "{:<20} {:>6.1} s  {}",
             tier.name,
             took.as_secs_f64(),
@@ -144,14 +146,14 @@ fn conclude(
         .filter_map(|tier| Some((tier, tier.missing.as_ref()?)))
         .collect();
     for (tier, why) in &skipped {
-        report::print(&format!("{:<20}           not run: {why}", tier.name));
+        terminal::print(&format!("{:<20}           not run: {why}", tier.name));
     }
     let failed: Vec<_> = rows
         .iter()
         .filter(|(_, outcome, _)| *outcome != Outcome::Ok)
         .map(|(tier, ..)| tier.name.as_str())
         .collect();
-    report::print(&format!(
+    terminal::print(&format!(
         "tiers: {} passed, {} failed, {} skipped",
         rows.len() - failed.len(),
         failed.len(),
@@ -179,9 +181,9 @@ fn conclude(
 }
 
 fn passes(command: &Cmd) -> bool {
-    let result = command.stream(report::say);
+    let result = command.stream(terminal::say);
     if let Err(error) = &result {
-        report::say(&format!("error: {error}"));
+        terminal::say(&format!("error: {error}"));
     }
     matches!(result, Ok(0))
 }
@@ -237,7 +239,7 @@ fn plan(door: &Door, table: &Table, paths: &Paths, majors: &[u32]) -> anyhow::Re
     let mut tiers = vec![Tier::new("lint", lint), Tier::new("crates", crates)];
     // The embedded server is of major 16; the schema must be the same on the others.
     let majors = if majors.is_empty() { &[15] } else { majors };
-    let default = local::installation(door, paths, report::say)?;
+    let default = local::installation(door, paths, terminal::say)?;
     for major in majors {
         let migrations = cargo(&["test", "--package", "migrations", "--test", "it"]);
         let name = format!("postgres-{major}");

@@ -6,9 +6,7 @@ use crate::lifecycle::plan::{Place, Until, plan};
 use crate::lifecycle::{self, Keep};
 use crate::paths::Paths;
 use crate::process::Door;
-use crate::report;
 use crate::service::Table;
-use crate::state::Run;
 
 /// Runs the verb. A failed set-up leaves nothing behind.
 pub fn run(door: &Door, table: &Table, mut args: Up) -> anyhow::Result<Exit> {
@@ -28,29 +26,6 @@ pub fn run(door: &Door, table: &Table, mut args: Up) -> anyhow::Result<Exit> {
     debug_assert!(!integration || place == Place::Local);
     let paths = Paths::find(door)?;
     let session = super::begin(door, services, (place, why), args.place, integration, paths)?;
-    lifecycle::run(&session, &plan, Keep::WhenReady)?;
-    tell(&session.run);
-    Ok(Exit::Passed)
-}
-
-/// Prints environments as lines that a shell can read; the password is in a file that only its user can read.
-pub fn tell(run: &Run) {
-    let state = run.state();
-    for (service, environment) in &state.environments {
-        let lines: Vec<_> = environment
-            .iter()
-            .map(|(name, value)| format!("{name}={value}"))
-            .collect();
-        if state.environments.len() > 1 {
-            report::print(&format!("\n# {service}"));
-        }
-        report::print(&lines.join("\n"));
-    }
-    let services = state.services.join(" ");
-    report::say(&format!(
-        "{} is in {}; `cargo xtask down {services}` ends it, and it expires {}",
-        e2e_env::PGPASSWORD,
-        run.dir().join("password").display(),
-        state.expires
-    ));
+    let ended = lifecycle::run(&session, &plan, Keep::WhenReady);
+    super::ending::conclude(&session, ended)
 }

@@ -9,8 +9,8 @@ use crate::lifecycle::kind;
 use crate::lifecycle::plan::Place;
 use crate::lifecycle::session::Session;
 use crate::lifecycle::tenant::Tenant;
+use crate::lifecycle::timing::{Timing, table};
 use crate::process::Door;
-use crate::report::{Timing, table};
 use crate::service::Component;
 use crate::state::{Resource, write_private};
 

@@ -208,6 +208,11 @@ fn hand_over(server: EmbeddedServer, run: &Run, runtime: &Runtime) -> Result<Dat
 
 /// Makes databases on the server that the user named: one for each service and an empty one; they are dropped with the run, whoever ends it.
 fn adopt(session: &Session, url: &str) -> Result<String, Failure> {
+    if crate::database::holds_password(url) {
+        session
+            .report
+            .note("a password in a URL is seen in process lists; put it into PGPASSWORD");
+    }
     let server = Server::parse(url)?;
     let config = migrations::Config::new(server.secret_url("postgres"));
     let failed = |error| crate::tools::migrate::failure(&error, session.door.cancel());

@@ -1,8 +1,8 @@
 //! The life of a run: plan it, walk the plan, keep the evidence of a failure, remove what was made.
 
 pub mod abandoned;
-pub mod decide;
 pub mod evidence;
+pub mod history;
 pub mod images;
 pub mod kind;
 pub mod launch;
@@ -10,23 +10,28 @@ pub mod local;
 pub mod nodes;
 pub mod own;
 pub mod plan;
+pub mod preview;
 pub mod programs;
 pub mod reuse;
 pub mod session;
 mod stages;
 pub mod teardown;
 pub mod tenant;
+pub mod timing;
 mod wait;
 pub mod walk;
 
 use std::collections::BTreeSet;
-use std::fmt::Write as _;
+use std::time::Duration;
+
+use e2e_report::{Event, Failed};
 
 use crate::exit::{Exit, Failure};
-use crate::history::History;
-use crate::report::{Event, Outcome, Timing, table};
+use crate::state::KEPT_FOR;
+use history::History;
 use plan::{Id, Plan, Stage, Step};
 use session::Session;
+use timing::Timing;
 
 /// What happens to a run's environment after its tests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -53,10 +58,21 @@ impl Keep {
     }
 }
 
-/// Walks a plan to its end: evidence after a failure, then clean-up by `keep`, then the table of stages.
-///
-/// Of several failures the first decides the exit code; something left behind decides it only when all else passed.
-pub fn run(session: &Session, plan: &Plan, keep: Keep) -> Result<(), Failure> {
+/// How a run ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// What failed. Of several failures the first decides the exit code; something left behind decides it only when all else passed.
+    pub failure: Option<Failure>,
+    /// Its stages, in the order they ended.
+    pub timings: Vec<Timing>,
+    /// How long all of it took.
+    pub total: Duration,
+    /// Whether its environment is kept.
+    pub kept: bool,
+}
+
+/// Walks a plan to its end: evidence after a failure, then clean-up by `keep`.
+pub fn run(session: &Session, plan: &Plan, keep: Keep) -> Ended {
     let work: Vec<Stage> = plan
         .stages
         .iter()
@@ -89,15 +105,17 @@ pub fn run(session: &Session, plan: &Plan, keep: Keep) -> Result<(), Failure> {
         );
     }
     let interrupted = cancel.exit().is_some();
-    if !interrupted && keep.keeps(failure.is_some()) {
-        session.keep(crate::state::KEPT_FOR)?;
+    let keeps = !interrupted && keep.keeps(failure.is_some());
+    let left = if keeps {
+        session.keep(KEPT_FOR).err()
     } else {
         let door = session.door.after(2);
-        let left = finish(session, &mut timings, Step::TearDown, door.cancel(), || {
+        finish(session, &mut timings, Step::TearDown, door.cancel(), || {
             teardown::release(&session.run, &door)
-        });
-        failure = failure.or(left);
-    }
+        })
+    };
+    let kept = keeps && left.is_none();
+    failure = failure.or(left);
     if let Some(exit) = cancel.exit() {
         failure = Some(Failure {
             exit,
@@ -108,17 +126,15 @@ pub fn run(session: &Session, plan: &Plan, keep: Keep) -> Result<(), Failure> {
         .as_ref()
         .map_or(Exit::Passed, |failure| failure.exit);
     tell(session, failure.as_ref());
-    session.report.emit(&Event::Ended { exit: exit.code() });
+    session.report.emit(Event::Ended { exit: exit.code() });
     let history = session.paths.history();
     History::load(&history).learn(session.place, &timings, &history);
-    crate::report::print(&table(&timings, session.report.elapsed()));
-    if session.is_shared() {
-        crate::report::print(&outcomes(session, &timings));
+    Ended {
+        failure,
+        timings,
+        total: session.report.elapsed(),
+        kept,
     }
-    if let Some(timeline) = crate::reports::conclude(session.run.dir()) {
-        crate::report::say(&format!("timeline: {}", timeline.display()));
-    }
-    failure.map_or(Ok(()), Err)
 }
 
 /// Writes the plan into the log: what each stage waits for, and how fast it can be here.
@@ -126,10 +142,10 @@ fn announce(session: &Session, plan: &Plan) {
     let history = History::load(&session.paths.history());
     for Stage { id, needs, .. } in &plan.stages {
         let needs: Vec<String> = needs.iter().map(Id::name).collect();
-        session.report.emit(&Event::Planned {
-            stage: id.step.name(),
-            service: id.service.as_deref(),
-            needs: &needs,
+        session.report.emit(Event::Planned {
+            stage: id.step.name().to_owned(),
+            service: id.service.clone(),
+            needs,
             fastest: history.fastest(session.place, id.step),
         });
     }
@@ -140,11 +156,11 @@ fn tell(session: &Session, failure: Option<&Failure>) {
     let Some(failure) = failure else { return };
     let secrets = [session.password.clone(), session.password()];
     let clean = |text: Option<&str>| evidence::redact(text.unwrap_or_default(), &secrets);
-    session.report.emit(&Event::Failed {
-        what: &clean(Some(&failure.what)),
-        seen: &clean(failure.seen.as_deref()),
-        next: &clean(failure.next.as_deref()),
-    });
+    session.report.emit(Event::Failed(Failed {
+        what: clean(Some(&failure.what)),
+        seen: clean(failure.seen.as_deref()),
+        next: clean(failure.next.as_deref()),
+    }));
 }
 
 /// The failures of a run as one, whose exit code is the first one's.
@@ -171,44 +187,6 @@ fn together(failures: Vec<(Id, Failure)>, services: usize) -> Option<Failure> {
         .map(|(_, failure)| failure.to_string())
         .collect();
     Some(Failure::new(exit, what).seen(told.join("\n")))
-}
-
-/// Each service with how its part of the run ended.
-fn outcomes(session: &Session, timings: &[Timing]) -> String {
-    let mut text = String::new();
-    for tenant in &session.tenants {
-        let name = &tenant.service.name;
-        let own = || {
-            timings
-                .iter()
-                .filter(|timing| timing.id.service.as_ref() == Some(name))
-        };
-        let row = if let Some(timing) = own().find(|timing| timing.outcome == Outcome::Failed) {
-            format!(
-                "{name:<24} failed: {}: {}",
-                timing.id.step.name(),
-                timing.note
-            )
-        } else if let Some(timing) = own().find(|timing| timing.id.step == Step::RunSuite) {
-            format!(
-                "{name:<24} {} ({:.1} s)",
-                if timing.outcome == Outcome::Ok {
-                    &timing.note
-                } else {
-                    "stopped"
-                },
-                timing.took.as_secs_f64()
-            )
-        } else if own()
-            .any(|timing| timing.id.step == Step::AwaitDataStorage && timing.outcome == Outcome::Ok)
-        {
-            format!("{name:<24} up")
-        } else {
-            format!("{name:<24} did not run")
-        };
-        writeln!(text, "{row}").unwrap_or_default();
-    }
-    text
 }
 
 fn in_stage(id: &Id, failure: Failure) -> Failure {

@@ -1,12 +1,9 @@
 //! The plan of a run as a value (D11): typed stages with what they need and how long they may take.
 
-use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::history::History;
 use crate::service::{Component, Service, Tests};
 
 /// Where a run's PostgreSQL and Data Storage live.
@@ -373,78 +370,6 @@ impl Layout {
             let deadline = suite.deadline().as_secs();
             stage(RunSuite, &[BuildSuite, stands, AwaitService], deadline);
         }
-    }
-}
-
-impl Plan {
-    /// The plan as a table, for `--plan`: what each stage may take at most, what it usually takes, and what it comes after.
-    pub fn table(&self, history: &History) -> String {
-        let mut text = format!(
-            "plan for {} on {}\n",
-            self.services.join(", "),
-            self.place.word()
-        );
-        let width = self
-            .stages
-            .iter()
-            .map(|stage| stage.id.name().len())
-            .max()
-            .unwrap_or_default()
-            .max(24);
-        writeln!(
-            text,
-            "{:<width$} {:>8} {:>9}  after",
-            "stage", "at most", "usually"
-        )
-        .unwrap_or_default();
-        for Stage {
-            id,
-            needs,
-            deadline,
-        } in &self.stages
-        {
-            let usual = history
-                .usual(self.place, id.step)
-                .map_or("-".to_owned(), |seconds| format!("{seconds:.1} s"));
-            let after = needs.iter().map(Id::name).collect::<Vec<_>>().join(", ");
-            let row = format!(
-                "{:<width$} {:>6} s {usual:>9}  {after}",
-                id.name(),
-                deadline.as_secs()
-            );
-            writeln!(text, "{}", row.trim_end()).unwrap_or_default();
-        }
-        if let Some(seconds) = self.predicted(history) {
-            let row = format!(
-                "{:<width$} {:>8} {seconds:>7.1} s  the longest path through the stages",
-                "together", ""
-            );
-            writeln!(text, "{row}").unwrap_or_default();
-        }
-        text
-    }
-
-    /// How long the run usually takes: the longest path through its stages; none before the first run.
-    fn predicted(&self, history: &History) -> Option<f64> {
-        let mut ends: BTreeMap<String, f64> = BTreeMap::new();
-        let latest = |ends: &mut dyn Iterator<Item = f64>| ends.fold(0.0, f64::max);
-        for Stage { id, needs, .. } in self
-            .stages
-            .iter()
-            .filter(|stage| stage.id.step != Step::CollectEvidence)
-        {
-            let begins = if id.step == Step::TearDown {
-                latest(&mut ends.values().copied())
-            } else {
-                latest(
-                    &mut needs
-                        .iter()
-                        .filter_map(|need| ends.get(&need.name()).copied()),
-                )
-            };
-            ends.insert(id.name(), begins + history.usual(self.place, id.step)?);
-        }
-        ends.into_values().reduce(f64::max)
     }
 }
 

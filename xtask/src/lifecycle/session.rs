@@ -6,6 +6,7 @@ use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
 use anyhow::Context as _;
+use e2e_report::Event;
 
 use crate::database::{Database, random_password};
 use crate::exit::{Exit, Failure};
@@ -14,7 +15,8 @@ use crate::lifecycle::tenant::Tenant;
 use crate::paths::Paths;
 use crate::process::{Child, Door};
 use crate::repeat::Repeat;
-use crate::report::{Event, Reporter};
+use crate::reporter::{Reporter, Watcher};
+use crate::reports::EVENTS;
 use crate::service::{Component, Service};
 use crate::state::{Resource, Run};
 use crate::tools::migrate;
@@ -100,7 +102,12 @@ pub struct Session {
 
 impl Session {
     /// Begins a run: takes over what an earlier one kept, else makes a directory and a state file before anything else is made.
-    pub fn begin(order: Order, door: &Door, paths: Paths) -> anyhow::Result<Self> {
+    pub fn begin(
+        order: Order,
+        door: &Door,
+        paths: Paths,
+        watcher: Watcher,
+    ) -> anyhow::Result<Self> {
         let Order {
             services,
             place,
@@ -130,17 +137,17 @@ impl Session {
             ),
         };
         let id = run.id();
-        let report = Reporter::logging_to(&run.dir().join("events.jsonl"))
+        let report = Reporter::logging_to(&run.dir().join(EVENTS), watcher)
             .context("cannot write the run's event log")?;
         let door = door
             .clone()
             .env(e2e_env::RUN, &id)
             .logged(&run.dir().join("commands.log"))?;
         run.will_make(Resource::Processes)?;
-        report.emit(&Event::Run {
-            run: &id,
-            target: place.word(),
-            why: &why,
+        report.emit(Event::Run {
+            run: id,
+            target: place.word().to_owned(),
+            why,
         });
         Ok(Self {
             tenants: Tenant::all(services, &run, postgres_url.is_some())?,
@@ -286,12 +293,12 @@ impl Session {
 
     /// Shows the lines of a command as part of a stage.
     pub fn lines(&self, id: &Id) -> impl FnMut(&str) + '_ {
-        let (stage, service) = (id.step.name(), id.service.clone());
+        let (stage, service) = (id.step.name().to_owned(), id.service.clone());
         move |text| {
-            self.report.emit(&Event::Line {
-                stage,
-                service: service.as_deref(),
-                text,
+            self.report.emit(Event::Line {
+                stage: stage.clone(),
+                service: service.clone(),
+                text: text.to_owned(),
             });
         }
     }

@@ -5,10 +5,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
+use e2e_report::{Event, Outcome};
+
 use crate::cancel::Cancel;
 use crate::exit::{Exit, Failure};
 use crate::lifecycle::plan::{Id, Load, Stage};
-use crate::report::{Event, Outcome, Reporter, Timing};
+use crate::lifecycle::timing::Timing;
+use crate::reporter::Reporter;
 
 /// What a suite with its Data Storage and its service is reckoned to hold, in bytes.
 const SUITE_MEMORY: u64 = 512 << 20;
@@ -133,8 +136,11 @@ pub fn timed(
     work: impl FnOnce() -> Result<String, Failure>,
 ) -> (Timing, Result<(), Failure>) {
     let began = report.elapsed();
-    let (stage, service) = (id.step.name(), id.service.as_deref());
-    report.emit(&Event::StageStarted { stage, service });
+    let (stage, service) = (id.step.name().to_owned(), id.service.clone());
+    report.emit(Event::StageStarted {
+        stage: stage.clone(),
+        service: service.clone(),
+    });
     let result = catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| Err(defect(&*panic)));
     let took = report.elapsed().saturating_sub(began);
     let (outcome, note) = match &result {
@@ -145,12 +151,12 @@ pub fn timed(
             failure.what.lines().next().unwrap_or_default().to_owned(),
         ),
     };
-    report.emit(&Event::StageEnded {
+    report.emit(Event::StageEnded {
         stage,
         service,
         outcome,
         seconds: took.as_secs_f64(),
-        note: &note,
+        note: note.clone(),
     });
     (
         Timing {

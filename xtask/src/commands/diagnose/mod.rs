@@ -17,8 +17,8 @@ use super::migrate::flags::PlaceFlags;
 use crate::cli::Format;
 use crate::exit::Exit;
 use crate::process::Door;
-use crate::report;
 use crate::service::Table;
+use crate::terminal;
 use crate::tools::migrate::{cancellable, failure, runtime};
 use place::Place;
 
@@ -60,8 +60,8 @@ pub fn run(door: &Door, table: &Table, args: &Diagnose) -> anyhow::Result<Exit> 
     let mut diagnosis = examine(door, &place)?;
     if args.repair && !diagnosis.is_healthy() {
         let steps = steps(&diagnosis);
-        report::say(&view::human(&diagnosis, &place, began.elapsed()));
-        report::say(&format!("\nrepairing: {} steps\n", steps.len()));
+        terminal::say(&view::human(&diagnosis, &place, began.elapsed()));
+        terminal::say(&format!("\nrepairing: {} steps\n", steps.len()));
         let config = place.config()?;
         on_database(door, config, async |config| {
             migrations::diagnose::repair(&config, &steps).await
@@ -72,7 +72,7 @@ pub fn run(door: &Door, table: &Table, args: &Diagnose) -> anyhow::Result<Exit> 
         .findings
         .first()
         .map_or(Exit::Passed, |finding| exit_of(finding.cause));
-    report::print(&match args.format {
+    terminal::print(&match args.format {
         Format::Human => view::human(&diagnosis, &place, began.elapsed()),
         Format::Json => view::document(&diagnosis, &place, exit),
     });

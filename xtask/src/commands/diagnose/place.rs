@@ -7,13 +7,13 @@ use migrations::Config;
 
 use super::Diagnose;
 use crate::commands::migrate::cluster::{Forward, Tunnel, forward};
-use crate::commands::migrate::{url_holds_password, with_password};
+use crate::database::{holds_password, with_password};
 use crate::exit::{Exit, Failure};
 use crate::paths::Paths;
 use crate::process::Door;
-use crate::report;
 use crate::service::Table;
 use crate::state::{Run, State};
+use crate::terminal;
 use crate::tools::kubectl::Kubectl;
 
 /// The port of Data Storage's Service.
@@ -59,8 +59,8 @@ impl Place {
             return environment(door, table, args);
         }
         let secret = args.place.database_url.clone().unwrap_or_default();
-        if url_holds_password(&secret) {
-            report::say(
+        if holds_password(&secret) {
+            terminal::say(
                 "warning: a password in a URL is seen in process lists; set PGPASSWORD instead",
             );
         }

@@ -13,8 +13,8 @@ use serde_json::json;
 use crate::cli::{Format, Target};
 use crate::exit::Exit;
 use crate::process::Door;
-use crate::report;
 use crate::service::Table;
+use crate::terminal;
 
 /// Flags of `doctor`.
 #[derive(Debug, Args)]
@@ -105,7 +105,7 @@ pub fn run(door: &Door, table: &Table, args: &Doctor) -> anyhow::Result<Exit> {
         Target::Local => local,
     };
     let exit = if fit { Exit::Passed } else { Exit::Preflight };
-    report::print(&match args.format {
+    terminal::print(&match args.format {
         Format::Human => page(&checks, (kind, local)),
         Format::Json => serde_json::to_string_pretty(&json!({
             "version": 1, "verb": "doctor", "exit": exit.code(),

@@ -12,13 +12,13 @@ use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::Format;
-use crate::database::random_password;
+use crate::database::{holds_password, random_password, with_password};
 use crate::exit::{Exit, Failure, exit_of};
 use crate::lifecycle::{abandoned, local, teardown};
 use crate::paths::Paths;
 use crate::process::Door;
-use crate::report;
 use crate::state::{KEPT_FOR, Run};
+use crate::terminal;
 use crate::tools::migrate::{cancellable, failure, runtime};
 use flags::{Flags, Migrate, Verb};
 use verbs::Answer;
@@ -37,13 +37,13 @@ pub fn run(door: &Door, args: &Migrate) -> anyhow::Result<Exit> {
             } else {
                 answer.text
             };
-            report::print(&text);
+            terminal::print(&text);
             Ok(exit)
         }
         Err(error) => {
             if json {
                 let failed = (exit_of(&error), seen.as_ref(), format!("{error:#}"));
-                report::print(&verbs::document(&verb, &Err(failed)));
+                terminal::print(&verbs::document(&verb, &Err(failed)));
             }
             Err(error)
         }
@@ -78,7 +78,7 @@ fn answer(
             .select(selection.clone())
             .catalogue(catalogue.clone())
             .deadline(flags.timeout)
-            .observe(|event| report::say(&format!("  {event}")));
+            .observe(|event| terminal::say(&format!("  {event}")));
         if let Some(hash) = &flags.only_plan {
             config = config.only_plan(hash);
         }
@@ -93,8 +93,8 @@ fn answer(
         asked.map_err(|error| tell(door, error, seen))
     };
     if let Some(url) = &flags.place.database_url {
-        if url_holds_password(url) {
-            report::say(
+        if holds_password(url) {
+            terminal::say(
                 "  warning: a password in a URL is seen in process lists; set PGPASSWORD instead",
             );
         }
@@ -136,16 +136,6 @@ fn selection(verb: &Verb, flags: &Flags) -> Result<Selection, Failure> {
     Ok(named)
 }
 
-/// Whether a URL shows a password to everybody who lists processes.
-pub fn url_holds_password(url: &str) -> bool {
-    let authority = url
-        .split_once("://")
-        .map_or("", |(_, rest)| rest.split('/').next().unwrap_or_default());
-    authority
-        .rsplit_once('@')
-        .is_some_and(|(user, _)| user.contains(':'))
-}
-
 /// Keeps the library's error for `--format json` and turns it into what is told.
 fn tell(door: &Door, error: Error, seen: &mut Option<Error>) -> Failure {
     let failure = failure(&error, door.cancel());
@@ -162,7 +152,7 @@ fn on_own_database(
     work: impl FnOnce(&str) -> Result<Answer, Failure>,
 ) -> anyhow::Result<Answer> {
     let paths = Paths::find(door)?;
-    abandoned::remove_all(door, &paths, report::say);
+    abandoned::remove_all(door, &paths, terminal::say);
     let label = flags.profile.first().map_or("migrate", String::as_str);
     if let Some(run) = Run::kept(&paths.runs(), label) {
         let state = run.state();
@@ -171,7 +161,7 @@ fn on_own_database(
             .get(e2e_env::DATABASE_URL)
             .cloned()
             .unwrap_or_default();
-        report::say(&format!("database of {}: {url}", state.run));
+        terminal::say(&format!("database of {}: {url}", state.run));
         return Ok(work(&with_password(&url, &run.password()?))?);
     }
     if !matches!(verb, Verb::Apply) {
@@ -179,7 +169,7 @@ fn on_own_database(
             .next("give --database-url or --kubeconfig, or apply first: `cargo xtask migrate --profile …` keeps an embedded server")
             .into());
     }
-    let found = local::installation(door, &paths, report::say)?;
+    let found = local::installation(door, &paths, terminal::say)?;
     let run = Run::create(&paths.runs(), &[label.to_owned()], "local", KEPT_FOR)?;
     let password = random_password();
     let applied =
@@ -198,7 +188,7 @@ fn on_own_database(
             ]);
             let environments = BTreeMap::from([(label.to_owned(), environment)]);
             run.keep(environments, &password, KEPT_FOR)?;
-            super::up::tell(&run);
+            super::ending::print_environments(&run);
             Ok(answer)
         }
         Err(failure) => {
@@ -206,9 +196,4 @@ fn on_own_database(
             Err(failure.into())
         }
     }
-}
-
-/// A URL with the password that it lacks.
-pub fn with_password(url: &str, password: &str) -> String {
-    url.replacen('@', &format!(":{password}@"), 1)
 }

@@ -2,9 +2,10 @@
 
 use std::fmt::Write as _;
 
-use super::log::{Log, Stage, Standing};
-use super::path::Path;
-use super::{duration, escaped};
+use crate::critical_path::Path;
+use crate::event::Outcome;
+use crate::log::{Log, Stage, Standing};
+use crate::text::{duration, escaped};
 
 const STYLE: &str = include_str!("report.css");
 
@@ -149,10 +150,9 @@ fn timeline(log: &Log, path: &Path) -> String {
 
 fn row(stage: &Stage, gap: Option<f64>, end: f64, percent: &impl Fn(f64) -> f64) -> String {
     let took = stage.took(end);
-    let outcome = if stage.ended.is_none() {
-        "stopped"
-    } else {
-        stage.outcome.as_str()
+    let outcome = match stage.outcome {
+        Some(outcome) if stage.ended.is_some() => outcome,
+        _ => Outcome::Stopped,
     };
     let critical = if gap.is_some() { " critical" } else { "" };
     let mut track = String::new();
@@ -173,7 +173,8 @@ fn row(stage: &Stage, gap: Option<f64>, end: f64, percent: &impl Fn(f64) -> f64)
     };
     write!(
         track,
-        "<i class=\"bar {outcome}{critical}\" style=\"left:{:.2}%;width:{:.2}%\" title=\"{}\"></i>",
+        "<i class=\"bar {}{critical}\" style=\"left:{:.2}%;width:{:.2}%\" title=\"{}\"></i>",
+        outcome.word(),
         percent(stage.began),
         percent(took),
         escaped(&format!(
@@ -204,9 +205,9 @@ fn row(stage: &Stage, gap: Option<f64>, end: f64, percent: &impl Fn(f64) -> f64)
         }
     }
     let word = match outcome {
-        "failed" => " <em>failed</em>",
-        "stopped" => " <em>stopped</em>",
-        _ => "",
+        Outcome::Failed => " <em>failed</em>",
+        Outcome::Stopped => " <em>stopped</em>",
+        Outcome::Ok => "",
     };
     format!(
         "<div class=\"row{critical}\"><span class=\"name\">{}{word}</span><div class=\"track\">{track}</div><span class=\"took\">{}{beside}</span></div>\n",
@@ -253,7 +254,7 @@ fn output(log: &Log) -> String {
         writeln!(text, "<p class=\"note\">{}</p>", escaped(note)).unwrap_or_default();
     }
     for stage in log.stages.iter().filter(|stage| !stage.lines.is_empty()) {
-        let open = if stage.outcome == "failed" && log.tests.is_empty() {
+        let open = if stage.outcome == Some(Outcome::Failed) && log.tests.is_empty() {
             " open"
         } else {
             ""

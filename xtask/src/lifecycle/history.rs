@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use e2e_report::Outcome;
+
 use crate::lifecycle::plan::{Place, Step};
-use crate::report::{Outcome, Timing};
+use crate::lifecycle::timing::Timing;
 
 /// How much the newest run counts: enough to follow a change within three runs, not enough for one slow run to rule.
 const WEIGHT: f64 = 0.4;

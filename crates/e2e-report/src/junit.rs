@@ -2,8 +2,9 @@
 
 use std::fmt::Write as _;
 
-use super::escaped;
-use super::log::{Log, Standing, Test};
+use crate::event::Outcome;
+use crate::log::{Log, Standing, Test};
+use crate::text::escaped;
 
 /// The document.
 pub fn document(log: &Log) -> String {
@@ -24,7 +25,7 @@ pub fn document(log: &Log) -> String {
             .count(),
         log.stages
             .iter()
-            .filter(|stage| is_error(log, &stage.name, &stage.outcome))
+            .filter(|stage| is_error(log, &stage.name, stage.outcome))
             .count(),
     );
     format!(
@@ -36,21 +37,21 @@ pub fn document(log: &Log) -> String {
 }
 
 /// Where tests failed, they are the failures and the stage that ran them is not one more.
-fn is_error(log: &Log, name: &str, outcome: &str) -> bool {
+fn is_error(log: &Log, name: &str, outcome: Option<Outcome>) -> bool {
     let ran_tests = name.ends_with("run suite") && log.counts()[2] > 0;
-    outcome == "failed" && !ran_tests
+    outcome == Some(Outcome::Failed) && !ran_tests
 }
 
 fn stages(log: &Log) -> String {
     let errors = log
         .stages
         .iter()
-        .filter(|stage| is_error(log, &stage.name, &stage.outcome))
+        .filter(|stage| is_error(log, &stage.name, stage.outcome))
         .count();
     let stopped = log
         .stages
         .iter()
-        .filter(|stage| stage.outcome == "stopped" || stage.ended.is_none())
+        .filter(|stage| stage.outcome == Some(Outcome::Stopped) || stage.ended.is_none())
         .count();
     let mut text = format!(
         "  <testsuite name=\"stages\" tests=\"{}\" failures=\"0\" errors=\"{errors}\" skipped=\"{stopped}\" time=\"{:.3}\" timestamp=\"{}\">\n",
@@ -66,7 +67,7 @@ fn stages(log: &Log) -> String {
             stage.took(log.seconds)
         )
         .unwrap_or_default();
-        if is_error(log, &stage.name, &stage.outcome) {
+        if is_error(log, &stage.name, stage.outcome) {
             let failure = log.failure.clone().unwrap_or_default();
             let said = format!(
                 "{}\n{}\n\n{}",
@@ -81,7 +82,7 @@ fn stages(log: &Log) -> String {
                 escaped(said.trim())
             )
             .unwrap_or_default();
-        } else if stage.outcome == "stopped" || stage.ended.is_none() {
+        } else if stage.outcome == Some(Outcome::Stopped) || stage.ended.is_none() {
             text.push_str(">\n      <skipped message=\"stopped by another stage's failure, or by a signal\"/>\n    </testcase>\n");
         } else {
             text.push_str("/>\n");

@@ -1,6 +1,6 @@
 //! The critical path: the stages of which each began when the one before it ended, back from the last.
 
-use super::log::Log;
+use crate::log::Log;
 
 /// Stages by their place in the log, first to last, and the seconds between them in which nothing on the path ran.
 #[derive(Debug, Default, PartialEq)]

@@ -1,13 +1,11 @@
 //! How each test has fared on this machine, run after run: what both passes and fails is flaky.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::reports::Log;
-use crate::state::write_private;
+use crate::log::Log;
 
 /// How many of the last attempts are remembered one by one.
 const RECENT: usize = 40;
@@ -27,7 +25,7 @@ pub struct Record {
 }
 
 impl Record {
-    /// Whether it both passed and failed lately: a test that was mended, or broken for good, is not flaky for ever.
+    /// Whether it both passed and failed lately: a test that was fixed, or broken for good, is not flaky for ever.
     pub fn is_flaky(&self) -> bool {
         self.recent.contains('F') && self.recent.contains('.')
     }
@@ -50,18 +48,13 @@ impl Record {
 pub struct Tests(BTreeMap<String, Record>);
 
 impl Tests {
-    /// What was learnt so far, beside the runs; nothing where the file is missing or damaged.
-    pub fn load(runs: &Path) -> Self {
-        let text = std::fs::read_to_string(file(runs)).unwrap_or_default();
-        serde_json::from_str(&text).unwrap_or_default()
+    /// What was learnt so far, from the text of its file; nothing where that is missing or damaged.
+    pub fn parse(text: &str) -> Self {
+        serde_json::from_str(text).unwrap_or_default()
     }
 
-    /// Learns from the tests of a log and writes it down. Two runs at once may each lose the other's lesson.
-    pub fn learn(mut self, log: &Log, runs: &Path) {
-        if log.tests.is_empty() {
-            return;
-        }
-        let now = Timestamp::now();
+    /// Learns from the tests of a log that ended now.
+    pub fn learn(&mut self, log: &Log, now: Timestamp) {
         for test in &log.tests {
             let name = format!("{} {}", test.service, test.name);
             let record = self.0.entry(name).or_default();
@@ -69,9 +62,11 @@ impl Tests {
                 record.attempt(*passed, now);
             }
         }
-        let text = serde_json::to_string_pretty(&self).unwrap_or_default();
-        // No run fails for what is only remembered.
-        drop(write_private(&file(runs), text.as_bytes()));
+    }
+
+    /// The text of its file.
+    pub fn text(&self) -> String {
+        serde_json::to_string_pretty(self).unwrap_or_default()
     }
 
     /// The flaky ones, those that failed most first.
@@ -92,35 +87,31 @@ impl Tests {
     }
 }
 
-fn file(runs: &Path) -> PathBuf {
-    runs.join("tests.json")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn a_test_is_flaky_while_its_last_attempts_differ() {
-        let dir = tempfile::tempdir().unwrap();
-        let attempt = |outcome: &str| {
+        let mut tests = Tests::default();
+        let attempt = |tests: &mut Tests, outcome: &str| {
             let line = format!(
                 "{{\"seconds\":1,\"event\":\"test\",\"service\":\"s\",\"name\":\"t\",\"outcome\":\"{outcome}\"}}"
             );
-            Tests::load(dir.path()).learn(&Log::parse(&line), dir.path());
+            tests.learn(&Log::parse(&line), Timestamp::UNIX_EPOCH);
+            *tests = Tests::parse(&tests.text());
         };
-        attempt("failed");
-        assert_eq!(Tests::load(dir.path()).flaky(), []);
-        attempt("ok");
-        let tests = Tests::load(dir.path());
+        attempt(&mut tests, "failed");
+        assert_eq!(tests.flaky(), []);
+        attempt(&mut tests, "ok");
         let (name, record) = tests.flaky()[0];
         assert_eq!(
             (name, record.recent.as_str(), record.failed),
             ("s t", "F.", 1)
         );
         for _ in 0..RECENT {
-            attempt("ok");
+            attempt(&mut tests, "ok");
         }
-        assert_eq!(Tests::load(dir.path()).flaky(), [], "mended long ago");
+        assert_eq!(tests.flaky(), [], "fixed long ago");
     }
 }

@@ -1,11 +1,7 @@
 //! A run as its event log tells it: stages, tests, what failed.
 
-use std::path::Path;
-
-use anyhow::Context as _;
-use serde::Deserialize;
-
-use super::plain;
+use crate::event::{Event, Failed, Outcome, Record, full_name};
+use crate::text::plain;
 
 /// How many lines of a stage's output are kept: the end, where a failure is.
 const LINES: usize = 400;
@@ -28,7 +24,7 @@ pub struct Log {
     /// What people were told besides.
     pub notes: Vec<String>,
     /// What failed first.
-    pub failure: Option<Failure>,
+    pub failure: Option<Failed>,
     /// Its exit code, unless it was killed.
     pub exit: Option<u8>,
     /// Seconds from its first event to its last.
@@ -46,8 +42,8 @@ pub struct Stage {
     pub began: f64,
     /// Second at which it ended; none if the run was killed in it.
     pub ended: Option<f64>,
-    /// `ok`, `failed` or `stopped`.
-    pub outcome: String,
+    /// How it ended; none if the run was killed in it.
+    pub outcome: Option<Outcome>,
     /// What it made or saw.
     pub note: String,
     /// Least seconds that it ever took on this machine.
@@ -116,155 +112,81 @@ impl Test {
     }
 }
 
-/// What a failure told.
-#[derive(Clone, Debug, Default, Deserialize)]
-pub struct Failure {
-    /// The sentence.
-    pub what: String,
-    /// Its evidence.
-    #[serde(default)]
-    pub seen: String,
-    /// The next move.
-    #[serde(default)]
-    pub next: String,
-}
-
-#[derive(Deserialize)]
-struct Entry {
-    seconds: f64,
-    #[serde(default)]
-    at: String,
-    #[serde(default)]
-    service: Option<String>,
-    #[serde(flatten)]
-    event: Event,
-}
-
-#[derive(Deserialize)]
-#[serde(tag = "event", rename_all = "kebab-case")]
-enum Event {
-    Run {
-        run: String,
-        target: String,
-        why: String,
-    },
-    Planned {
-        stage: String,
-        needs: Vec<String>,
-        #[serde(default)]
-        fastest: Option<f64>,
-    },
-    StageStarted {
-        stage: String,
-    },
-    StageEnded {
-        stage: String,
-        outcome: String,
-        note: String,
-    },
-    Line {
-        stage: String,
-        text: String,
-    },
-    Test {
-        name: String,
-        outcome: String,
-        // Not `seconds`: that is the event's own.
-        #[serde(default)]
-        took: Option<f64>,
-        #[serde(default)]
-        text: String,
-    },
-    Note {
-        text: String,
-    },
-    Failed(Failure),
-    Ended {
-        exit: u8,
-    },
-    #[serde(other)]
-    Unknown,
-}
-
 impl Log {
-    /// Reads a log. A directory that was kept holds several runs' events; the last run's count.
-    pub fn read(path: &Path) -> anyhow::Result<Self> {
-        let text = std::fs::read_to_string(path)
-            .with_context(|| format!("cannot read the event log {}", path.display()))?;
-        let log = Self::parse(&text);
-        anyhow::ensure!(!log.run.is_empty(), "{} tells of no run", path.display());
-        Ok(log)
-    }
-
-    /// Reads a log's text. A line that is no event, such as the half line of a killed run, is left out.
+    /// Reads a log's text. A line that is no event, such as the half line of a killed run, is left out. A directory that was kept holds
+    /// several runs' events; the last run's count.
     pub fn parse(text: &str) -> Self {
         let mut log = Self::default();
         let mut planned: Vec<Stage> = Vec::new();
-        for entry in text
+        for record in text
             .lines()
-            .filter_map(|line| serde_json::from_str::<Entry>(line).ok())
+            .filter_map(|line| serde_json::from_str::<Record>(line).ok())
         {
-            log.seconds = entry.seconds;
-            let full = |stage: String| match &entry.service {
-                Some(service) => format!("{service}: {stage}"),
-                None => stage,
-            };
-            match entry.event {
+            log.seconds = record.seconds;
+            match record.event {
                 Event::Run { run, target, why } => {
                     planned.clear();
                     log = Self {
                         run,
                         target,
                         why,
-                        at: entry.at,
+                        at: record.at.map(|at| at.to_string()).unwrap_or_default(),
                         ..Self::default()
                     };
                 }
                 Event::Planned {
                     stage,
+                    service,
                     needs,
                     fastest,
                 } => planned.push(Stage {
-                    name: full(stage),
+                    name: full_name(service.as_deref(), &stage),
                     needs,
                     fastest,
                     ..Stage::default()
                 }),
-                Event::StageStarted { stage } => {
-                    let name = full(stage);
+                Event::StageStarted { stage, service } => {
+                    let name = full_name(service.as_deref(), &stage);
                     let at = planned.iter().position(|stage| stage.name == name);
                     let mut stage = at.map_or_else(Stage::default, |at| planned.swap_remove(at));
                     stage.name = name;
-                    stage.began = entry.seconds;
+                    stage.began = record.seconds;
                     log.stages.push(stage);
                 }
                 Event::StageEnded {
                     stage,
+                    service,
                     outcome,
                     note,
+                    ..
                 } => {
-                    if let Some(stage) = log.running(&full(stage)) {
-                        stage.ended = Some(entry.seconds);
-                        stage.outcome = outcome;
+                    if let Some(stage) = log.running(&full_name(service.as_deref(), &stage)) {
+                        stage.ended = Some(record.seconds);
+                        stage.outcome = Some(outcome);
                         stage.note = note;
                     }
                 }
-                Event::Line { stage, text } => {
-                    if let Some(stage) = log.running(&full(stage)) {
+                Event::Line {
+                    stage,
+                    service,
+                    text,
+                } => {
+                    if let Some(stage) = log.running(&full_name(service.as_deref(), &stage)) {
                         stage.line(plain(&text));
                     }
                 }
                 Event::Test {
+                    service,
                     name,
                     outcome,
-                    took,
+                    seconds,
                     text,
                 } => {
-                    let service = entry.service.unwrap_or_default();
-                    log.test(service, name, outcome == "ok", took, &plain(&text));
+                    let passed = outcome == Outcome::Ok;
+                    log.test(service, name, passed, seconds, &plain(&text));
                 }
                 Event::Note { text } => log.notes.push(plain(&text)),
-                Event::Failed(failure) => log.fails(&failure),
+                Event::Failed(failed) => log.fails(&failed),
                 Event::Ended { exit } => log.exit = Some(exit),
                 Event::Unknown => {}
             }
@@ -307,8 +229,8 @@ impl Log {
         }
     }
 
-    fn fails(&mut self, failure: &Failure) {
-        let clean = Failure {
+    fn fails(&mut self, failure: &Failed) {
+        let clean = Failed {
             what: plain(&failure.what),
             seen: plain(&failure.seen),
             next: plain(&failure.next),
@@ -347,9 +269,17 @@ fn own_part<'a>(said: &'a str, name: &str) -> &'a str {
 }
 
 impl Stage {
+    /// How it ended, in a word.
+    pub fn outcome_word(&self) -> &'static str {
+        match self.outcome {
+            Some(outcome) if self.ended.is_some() => outcome.word(),
+            _ => "killed",
+        }
+    }
+
     /// What a failed stage tells of itself, where the run was killed before it told of the failure.
-    fn failure(&self) -> Option<Failure> {
-        (self.outcome == "failed").then(|| Failure {
+    fn failure(&self) -> Option<Failed> {
+        (self.outcome == Some(Outcome::Failed)).then(|| Failed {
             what: format!("{}: {}", self.name, self.note),
             seen: self.lines[self.lines.len().saturating_sub(20)..].join("\n"),
             next: String::new(),

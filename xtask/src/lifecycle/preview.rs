@@ -1,10 +1,13 @@
-//! What a run would use again of a kept environment and what it would make, with the reasons, found without changing anything (D15).
+//! What a run would do, found without changing anything: its plan with the usual durations, what it would use again of a kept
+//! environment and what it would make, with the reasons (D15).
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use embedded_postgres::{Wanted, locate};
 
-use crate::lifecycle::plan::Place;
+use crate::lifecycle::history::History;
+use crate::lifecycle::plan::{Id, Place, Plan, Stage, Step};
 use crate::lifecycle::reuse::Level;
 use crate::lifecycle::{kind, local, nodes};
 use crate::process::Door;
@@ -12,8 +15,78 @@ use crate::service::{Component, Service};
 use crate::state::{Run, State};
 use crate::tools::{docker, kind as cluster};
 
+/// The plan as a table, for `--plan`: what each stage may take at most, what it usually takes, and what it comes after.
+pub fn plan_table(plan: &Plan, history: &History) -> String {
+    let mut text = format!(
+        "plan for {} on {}\n",
+        plan.services.join(", "),
+        plan.place.word()
+    );
+    let width = plan
+        .stages
+        .iter()
+        .map(|stage| stage.id.name().len())
+        .max()
+        .unwrap_or_default()
+        .max(24);
+    writeln!(
+        text,
+        "{:<width$} {:>8} {:>9}  after",
+        "stage", "at most", "usually"
+    )
+    .unwrap_or_default();
+    for Stage {
+        id,
+        needs,
+        deadline,
+    } in &plan.stages
+    {
+        let usual = history
+            .usual(plan.place, id.step)
+            .map_or("-".to_owned(), |seconds| format!("{seconds:.1} s"));
+        let after = needs.iter().map(Id::name).collect::<Vec<_>>().join(", ");
+        let row = format!(
+            "{:<width$} {:>6} s {usual:>9}  {after}",
+            id.name(),
+            deadline.as_secs()
+        );
+        writeln!(text, "{}", row.trim_end()).unwrap_or_default();
+    }
+    if let Some(seconds) = predicted(plan, history) {
+        let row = format!(
+            "{:<width$} {:>8} {seconds:>7.1} s  the longest path through the stages",
+            "together", ""
+        );
+        writeln!(text, "{row}").unwrap_or_default();
+    }
+    text
+}
+
+/// How long the run usually takes: the longest path through its stages; none before the first run.
+fn predicted(plan: &Plan, history: &History) -> Option<f64> {
+    let mut ends: BTreeMap<String, f64> = BTreeMap::new();
+    let latest = |ends: &mut dyn Iterator<Item = f64>| ends.fold(0.0, f64::max);
+    for Stage { id, needs, .. } in plan
+        .stages
+        .iter()
+        .filter(|stage| stage.id.step != Step::CollectEvidence)
+    {
+        let begins = if id.step == Step::TearDown {
+            latest(&mut ends.values().copied())
+        } else {
+            latest(
+                &mut needs
+                    .iter()
+                    .filter_map(|need| ends.get(&need.name()).copied()),
+            )
+        };
+        ends.insert(id.name(), begins + history.usual(plan.place, id.step)?);
+    }
+    ends.into_values().reduce(f64::max)
+}
+
 /// The decision on each level, as the lines behind a plan.
-pub fn table(door: &Door, kept: Option<&Run>, place: Place, services: &[Service]) -> String {
+pub fn reuse_table(door: &Door, kept: Option<&Run>, place: Place, services: &[Service]) -> String {
     let Some(run) = kept.filter(|run| run.state().target == place.word()) else {
         let made = "nothing is kept for it: everything is made".to_owned();
         let lines: Vec<_> = [made]

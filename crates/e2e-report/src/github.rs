@@ -1,11 +1,10 @@
 //! What GitHub shows of a run: the job's summary, and an annotation per failure.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
 
-use super::duration;
-use super::log::{Log, Standing};
-use super::path::Path;
+use crate::critical_path::Path;
+use crate::log::{Log, Standing};
+use crate::text::{duration, escaped};
 
 /// How many lines of evidence a summary repeats.
 const EVIDENCE: usize = 30;
@@ -48,7 +47,7 @@ pub fn summary(log: &Log) -> String {
             text,
             "<details><summary>{}: <code>{}</code> {}</summary>\n\n{}\n\n</details>\n",
             test.standing().word(),
-            super::escaped(&test.name),
+            escaped(&test.name),
             test.tally(),
             fenced(&tail(&test.said))
         )
@@ -62,11 +61,7 @@ pub fn summary(log: &Log) -> String {
         } else {
             cell(&stage.name)
         };
-        let outcome = if stage.ended.is_none() {
-            "killed"
-        } else {
-            &stage.outcome
-        };
+        let outcome = stage.outcome_word();
         writeln!(
             text,
             "| {name} | {} | {} | {outcome} | {} |",
@@ -86,7 +81,7 @@ pub fn summary(log: &Log) -> String {
 }
 
 fn cell(text: &str) -> String {
-    super::escaped(text).replace('|', "\\|").replace('\n', " ")
+    escaped(text).replace('|', "\\|").replace('\n', " ")
 }
 
 fn tail(text: &str) -> String {
@@ -156,25 +151,6 @@ fn panicked_at(said: &str) -> Option<(&str, &str)> {
     let (_column, line, file) = (parts.next()?, parts.next()?, parts.next()?);
     line.parse::<u32>().ok()?;
     Some((file, line))
-}
-
-/// Tells GitHub, where the run is a step of a job there.
-pub fn tell(log: &Log) {
-    if let Some(path) = std::env::var_os("GITHUB_STEP_SUMMARY").filter(|path| !path.is_empty()) {
-        let file = std::fs::OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(path);
-        let written = file.and_then(|mut file| file.write_all(summary(log).as_bytes()));
-        if let Err(error) = written {
-            crate::report::say(&format!("the job's summary could not be written: {error}"));
-        }
-    }
-    if std::env::var("GITHUB_ACTIONS").is_ok_and(|value| value == "true") {
-        for line in annotations(log) {
-            crate::report::print(&line);
-        }
-    }
 }
 
 #[cfg(test)]

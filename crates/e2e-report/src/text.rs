@@ -1,58 +1,9 @@
-//! Reports of a run, made from its event log alone (D13): JUnit, a job summary, a timeline in HTML.
-
-mod github;
-mod html;
-mod junit;
-mod log;
-mod path;
+//! Texts of reports: escaped for HTML and XML, without colours, durations as people read them.
 
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
-
-pub use log::Log;
-
-use crate::flakes::Tests;
-use crate::state::write_private;
-
-/// Makes every report of the run in `dir` from `events.jsonl` there, and returns their paths.
-pub fn write(dir: &Path) -> anyhow::Result<Vec<PathBuf>> {
-    let log = Log::read(&dir.join("events.jsonl"))?;
-    let reports = [
-        ("report.html", html::page(&log)),
-        ("junit.xml", junit::document(&log)),
-        ("summary.md", github::summary(&log)),
-    ];
-    let mut paths = Vec::new();
-    for (name, text) in reports {
-        let path = dir.join(name);
-        write_private(&path, text.as_bytes())?;
-        paths.push(path);
-    }
-    Ok(paths)
-}
-
-/// Makes the reports of a run that has ended, tells GitHub where it runs there, remembers the tests, and returns the path of the timeline. A report
-/// that cannot be written fails no run.
-pub fn conclude(dir: &Path) -> Option<PathBuf> {
-    match write(dir) {
-        Ok(paths) => {
-            if let Ok(log) = Log::read(&dir.join("events.jsonl")) {
-                github::tell(&log);
-                if let Some(runs) = dir.parent() {
-                    Tests::load(runs).learn(&log, runs);
-                }
-            }
-            paths.into_iter().next()
-        }
-        Err(error) => {
-            crate::report::say(&format!("the reports could not be written: {error:#}"));
-            None
-        }
-    }
-}
 
 /// A duration as people read it: tenths of a second below two minutes, then minutes.
-fn duration(seconds: f64) -> String {
+pub fn duration(seconds: f64) -> String {
     if seconds < 119.95 {
         return format!("{seconds:.1} s");
     }
@@ -66,7 +17,7 @@ fn duration(seconds: f64) -> String {
 }
 
 /// Text for XML 1.0 and HTML: markup escaped, and control characters, which XML forbids (section 2.2), shown as U+FFFD.
-fn escaped(text: &str) -> String {
+pub fn escaped(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
