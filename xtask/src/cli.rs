@@ -6,8 +6,8 @@ use crate::commands::diagnose::Diagnose;
 use crate::commands::doctor::Doctor;
 use crate::commands::migrate::flags::Migrate;
 use crate::exit::Exit;
-use crate::lifecycle::Keep;
-use crate::repeat::Repeat;
+use crate::run::Keep;
+use crate::run::repeat::Repeat;
 use crate::terminal::Progress;
 
 /// Runs the services' end-to-end suites

@@ -5,26 +5,18 @@
     reason = "in a binary `pub` marks what a module offers to the others; nothing leaves the crate"
 )]
 
-mod cancel;
 mod cli;
 mod commands;
-mod database;
-mod datastorage;
 mod exit;
-mod health;
-mod image;
-mod junit;
-mod lifecycle;
-mod manifest;
+mod fingerprint;
 mod paths;
 mod process;
-mod repeat;
 mod reporter;
 mod reports;
-mod service;
+mod run;
 mod settings;
 mod state;
-mod suite;
+mod table;
 mod terminal;
 mod tools;
 
@@ -58,9 +50,9 @@ fn main() -> ExitCode {
 
 fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
     terminal::choose(cli.progress);
-    let cancel = cancel::Cancel::on_signals()?;
+    let cancel = process::cancel::Cancel::on_signals()?;
     let door = process::Door::new(cancel);
-    let table = service::Table::load(cli.table.as_deref())?;
+    let table = table::Table::load(cli.table.as_deref())?;
     match cli.command {
         Command::E2e(args) => commands::e2e::run(&door, &table, args),
         Command::Up(args) => commands::up::run(&door, &table, args),

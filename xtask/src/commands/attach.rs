@@ -6,8 +6,8 @@ use std::time::Duration;
 use crate::exit::Exit;
 use crate::paths::Paths;
 use crate::process::Door;
-use crate::service::Table;
 use crate::state::Run;
+use crate::table::Table;
 use crate::terminal;
 
 /// How much of each log is shown.

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::exit::Exit;
-use crate::service::{Suite, Table};
+use crate::table::{Suite, Table};
 use crate::terminal;
 
 /// What setting up and cleaning up may take beside the suite, in minutes: a cold build of everything on two cores.

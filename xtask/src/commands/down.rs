@@ -2,11 +2,11 @@
 
 use crate::cli::Down;
 use crate::exit::Exit;
-use crate::lifecycle::teardown::release;
 use crate::paths::Paths;
 use crate::process::Door;
-use crate::service::Table;
+use crate::run::teardown::release;
 use crate::state::Run;
+use crate::table::Table;
 use crate::terminal;
 
 /// Runs the verb. Runs that are under way are named and left alone.

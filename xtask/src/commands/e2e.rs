@@ -2,13 +2,13 @@
 
 use crate::cli::E2e;
 use crate::exit::Exit;
-use crate::lifecycle::history::History;
-use crate::lifecycle::plan::{Until, plan};
-use crate::lifecycle::{self, preview};
 use crate::paths::Paths;
 use crate::process::Door;
-use crate::service::Table;
+use crate::run::history::History;
+use crate::run::plan::{Until, plan};
+use crate::run::{self, preview};
 use crate::state::Run;
+use crate::table::Table;
 use crate::terminal;
 
 /// Runs the verb.
@@ -31,6 +31,6 @@ pub fn run(door: &Door, table: &Table, args: E2e) -> anyhow::Result<Exit> {
     }
     let mut session = super::begin(door, services, (place, why), args.place, false, paths)?;
     session.repeat = args.repeat;
-    let ended = lifecycle::run(&session, &plan, args.keep);
+    let ended = run::run(&session, &plan, args.keep);
     super::ending::conclude(&session, ended)
 }

@@ -6,11 +6,11 @@ use std::io::Write as _;
 use e2e_report::{Log, Outcome, github};
 
 use crate::exit::Exit;
-use crate::lifecycle::Ended;
-use crate::lifecycle::plan::Step;
-use crate::lifecycle::session::Session;
-use crate::lifecycle::timing::{Timing, table};
 use crate::reports;
+use crate::run::Ended;
+use crate::run::plan::Step;
+use crate::run::session::Session;
+use crate::run::timing::{Timing, table};
 use crate::state::Run;
 use crate::terminal;
 

@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 
 use crate::cli::{Kill, Part};
 use crate::exit::{Exit, Failure};
-use crate::lifecycle::launch::Launch;
-use crate::lifecycle::local;
 use crate::paths::Paths;
 use crate::process::Door;
-use crate::service::Table;
+use crate::run::local::launch::Launch;
+use crate::run::local::postgres;
 use crate::state::Run;
+use crate::table::Table;
 use crate::terminal;
 use crate::tools::{docker, kind, kubectl};
 
@@ -63,7 +63,7 @@ fn here(door: &Door, run: &Run, service: &str, part: Part) -> Result<(), Failure
     let shared = run.state().services.len() > 1;
     let dir = if shared { own } else { run.dir().to_owned() };
     match part {
-        Part::Postgres => local::kill_postgres(run),
+        Part::Postgres => postgres::kill_postgres(run),
         Part::Datastorage => Launch::kill_and_start_again(&dir.join("datastorage"), door),
         Part::Service => Launch::kill_and_start_again(&dir.join("service"), door),
     }

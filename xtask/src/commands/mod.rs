@@ -21,13 +21,13 @@ pub mod up;
 
 use crate::cli::{PlaceArgs, Target};
 use crate::exit::{Exit, Failure};
-use crate::lifecycle::abandoned;
-use crate::lifecycle::plan::Place;
-use crate::lifecycle::session::{Order, Session};
 use crate::paths::Paths;
 use crate::process::Door;
-use crate::service::Service;
+use crate::run::abandoned;
+use crate::run::plan::Place;
+use crate::run::session::{Order, Session};
 use crate::state::Run;
+use crate::table::Service;
 use crate::terminal;
 use crate::tools::{docker, kind};
 

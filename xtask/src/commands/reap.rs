@@ -1,10 +1,10 @@
 //! `cargo xtask reap`: removes what a killed run left and what has expired.
 
 use crate::exit::Exit;
-use crate::lifecycle::abandoned::abandoned;
-use crate::lifecycle::teardown::release;
 use crate::paths::Paths;
 use crate::process::Door;
+use crate::run::abandoned::abandoned;
+use crate::run::teardown::release;
 use crate::terminal;
 
 /// Runs the verb.

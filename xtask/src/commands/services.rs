@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::exit::Exit;
-use crate::service::{Component, Suite, Table};
+use crate::table::{Component, Suite, Table};
 use crate::terminal;
 
 /// Runs the verb.

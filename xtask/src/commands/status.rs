@@ -3,9 +3,9 @@
 use std::fmt::Write as _;
 
 use crate::exit::Exit;
-use crate::lifecycle::teardown::describe;
 use crate::paths::Paths;
 use crate::process::Door;
+use crate::run::teardown::describe;
 use crate::state::{Owner, Run, State};
 use crate::terminal;
 

@@ -7,16 +7,16 @@ use e2e_report::{Log, Outcome};
 
 use crate::cli::{Target, Test};
 use crate::exit::{Exit, Failure};
-use crate::lifecycle::local;
-use crate::lifecycle::plan::{Place, Step};
 use crate::paths::Paths;
 use crate::process::{Cmd, Door};
-use crate::repeat::Repeat;
 use crate::reporter::Reporter;
 use crate::reports::{self, EVENTS};
-use crate::service::{Service, Table};
+use crate::run::local::postgres;
+use crate::run::plan::{Place, Step};
+use crate::run::repeat::Repeat;
+use crate::run::suite;
 use crate::settings::cargo;
-use crate::suite;
+use crate::table::{Service, Table};
 use crate::terminal;
 use crate::tools::cargo::build_tests;
 
@@ -239,7 +239,7 @@ fn plan(door: &Door, table: &Table, paths: &Paths, majors: &[u32]) -> anyhow::Re
     let mut tiers = vec![Tier::new("lint", lint), Tier::new("crates", crates)];
     // The embedded server is of major 16; the schema must be the same on the others.
     let majors = if majors.is_empty() { &[15] } else { majors };
-    let default = local::installation(door, paths, terminal::say)?;
+    let default = postgres::installation(door, paths, terminal::say)?;
     for major in majors {
         let migrations = cargo(&["test", "--package", "migrations", "--test", "it"]);
         let name = format!("postgres-{major}");

@@ -2,11 +2,11 @@
 
 use crate::cli::{PortNumbers, Target, Up};
 use crate::exit::{Exit, Failure};
-use crate::lifecycle::plan::{Place, Until, plan};
-use crate::lifecycle::{self, Keep};
 use crate::paths::Paths;
 use crate::process::Door;
-use crate::service::Table;
+use crate::run::plan::{Place, Until, plan};
+use crate::run::{self, Keep};
+use crate::table::Table;
 
 /// Runs the verb. A failed set-up leaves nothing behind.
 pub fn run(door: &Door, table: &Table, mut args: Up) -> anyhow::Result<Exit> {
@@ -26,6 +26,6 @@ pub fn run(door: &Door, table: &Table, mut args: Up) -> anyhow::Result<Exit> {
     debug_assert!(!integration || place == Place::Local);
     let paths = Paths::find(door)?;
     let session = super::begin(door, services, (place, why), args.place, integration, paths)?;
-    let ended = lifecycle::run(&session, &plan, Keep::WhenReady);
+    let ended = run::run(&session, &plan, Keep::WhenReady);
     super::ending::conclude(&session, ended)
 }

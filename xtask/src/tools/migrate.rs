@@ -6,9 +6,9 @@ use migrations::{Config, Error, Report};
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
-use crate::cancel::Cancel;
-use crate::database::Database;
 use crate::exit::{Exit, Failure};
+use crate::process::cancel::Cancel;
+use crate::tools::postgres_url::Database;
 
 /// How often a run of migrations is asked whether a signal ends it.
 const TICK: Duration = Duration::from_millis(20);
@@ -119,7 +119,7 @@ pub fn failure(error: &Error, cancel: &Cancel) -> Failure {
     match error {
         Error::UnknownProfile { name, known } | Error::UnknownTable { name, known } => {
             let known: Vec<&str> = known.iter().map(String::as_str).collect();
-            match crate::service::nearest(name, &known) {
+            match crate::table::nearest(name, &known) {
                 Some(near) => failure.next(format!("did you mean `{near}`?")),
                 None => failure,
             }

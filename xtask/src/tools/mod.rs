@@ -2,6 +2,8 @@
 
 pub mod cargo;
 pub mod docker;
+pub mod health;
 pub mod kind;
 pub mod kubectl;
 pub mod migrate;
+pub mod postgres_url;

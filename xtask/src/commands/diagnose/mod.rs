@@ -17,7 +17,7 @@ use super::migrate::flags::PlaceFlags;
 use crate::cli::Format;
 use crate::exit::Exit;
 use crate::process::Door;
-use crate::service::Table;
+use crate::table::Table;
 use crate::terminal;
 use crate::tools::migrate::{cancellable, failure, runtime};
 use place::Place;

@@ -13,7 +13,7 @@ use serde_json::json;
 use crate::cli::{Format, Target};
 use crate::exit::Exit;
 use crate::process::Door;
-use crate::service::Table;
+use crate::table::Table;
 use crate::terminal;
 
 /// Flags of `doctor`.

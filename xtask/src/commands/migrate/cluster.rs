@@ -3,10 +3,10 @@
 use std::time::{Duration, Instant};
 
 use super::flags::PlaceFlags;
-use crate::database::Database;
 use crate::exit::{Exit, Failure};
 use crate::process::{Child, Door, tail_of};
 use crate::tools::kubectl::Kubectl;
+use crate::tools::postgres_url::Database;
 
 /// How long kubectl may take to open the way.
 const OPENED: Duration = Duration::from_secs(20);

@@ -12,14 +12,15 @@ use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::Format;
-use crate::database::{holds_password, random_password, with_password};
 use crate::exit::{Exit, Failure, exit_of};
-use crate::lifecycle::{abandoned, local, teardown};
 use crate::paths::Paths;
 use crate::process::Door;
+use crate::run::local::postgres;
+use crate::run::{abandoned, teardown};
 use crate::state::{KEPT_FOR, Run};
 use crate::terminal;
 use crate::tools::migrate::{cancellable, failure, runtime};
+use crate::tools::postgres_url::{holds_password, random_password, with_password};
 use flags::{Flags, Migrate, Verb};
 use verbs::Answer;
 
@@ -169,11 +170,11 @@ fn on_own_database(
             .next("give --database-url or --kubeconfig, or apply first: `cargo xtask migrate --profile …` keeps an embedded server")
             .into());
     }
-    let found = local::installation(door, &paths, terminal::say)?;
+    let found = postgres::installation(door, &paths, terminal::say)?;
     let run = Run::create(&paths.runs(), &[label.to_owned()], "local", KEPT_FOR)?;
     let password = random_password();
     let applied =
-        local::start_postgres(&found, &run, runtime, &password, None).and_then(|database| {
+        postgres::start_postgres(&found, &run, runtime, &password, None).and_then(|database| {
             let answer = work(&database.secret_url())?;
             Ok((database, answer))
         });
