@@ -22,7 +22,7 @@ mod tools;
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
+use clap::{CommandFactory as _, Parser as _};
 
 use cli::{Cli, Command};
 use exit::Exit;
@@ -64,16 +64,20 @@ fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Command::Services => commands::services::run(&table),
         Command::Kill(args) => commands::kill::run(&door, &table, &args),
         Command::Ci {
-            what: cli::Ci::Matrix,
+            what: commands::ci::Ci::Matrix,
         } => Ok(commands::ci::matrix(&table)),
         Command::Reap => commands::reap::run(&door),
-        Command::Flakes { format } => commands::flakes::run(&door, format == cli::Format::Json),
-        Command::Completions { shell } => commands::completions::completions(shell),
-        Command::Man { dir } => commands::completions::man(&dir),
+        Command::Flakes { format } => {
+            commands::flakes::run(&door, format == commands::args::Format::Json)
+        }
+        Command::Completions { shell } => commands::completions::completions(Cli::command(), shell),
+        Command::Man { dir } => commands::completions::man(Cli::command(), &dir),
         Command::Report { run } => commands::report::run(&door, run.as_deref()),
         Command::Bench { topic, args } => commands::programs::bench(&door, topic, &args),
         Command::Gen { args } => commands::programs::generate(&door, &args),
-        Command::Status { format } => commands::status::run(&door, format == cli::Format::Json),
+        Command::Status { format } => {
+            commands::status::run(&door, format == commands::args::Format::Json)
+        }
         Command::Logs { service } => commands::attach::logs(&door, &table, &service),
         Command::Shell { service } => commands::attach::shell(&door, &table, &service),
     }

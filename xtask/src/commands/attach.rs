@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::commands::environment;
 use crate::exit::Exit;
 use crate::paths::Paths;
 use crate::process::Door;
@@ -79,5 +80,5 @@ pub fn shell(door: &Door, table: &Table, service: &str) -> anyhow::Result<Exit> 
 
 fn kept(door: &Door, table: &Table, service: &str) -> anyhow::Result<Run> {
     table.find(service)?;
-    Ok(super::kept(&Paths::find(door)?, service)?)
+    Ok(environment::kept(&Paths::find(door)?, service)?)
 }

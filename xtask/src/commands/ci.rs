@@ -1,5 +1,6 @@
 //! `cargo xtask ci`: the table of services as a CI system wants it.
 
+use clap::Subcommand;
 use serde_json::json;
 
 use crate::exit::Exit;
@@ -21,4 +22,14 @@ pub fn matrix(table: &Table) -> Exit {
         .collect();
     terminal::print(&json!({"include": entries}).to_string());
     Exit::Passed
+}
+
+/// What `ci` prints.
+#[derive(Debug, Subcommand)]
+pub enum Ci {
+    /// The services as a GitHub Actions matrix, one line of JSON
+    #[command(
+        after_help = "Examples:\n  echo \"matrix=$(cargo xtask ci matrix)\" >> \"$GITHUB_OUTPUT\""
+    )]
+    Matrix,
 }

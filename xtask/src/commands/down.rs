@@ -1,6 +1,7 @@
 //! `cargo xtask down`: stops what `up`, a kept run or an embedded `migrate` left running.
 
-use crate::cli::Down;
+use clap::Args;
+
 use crate::exit::Exit;
 use crate::paths::Paths;
 use crate::process::Door;
@@ -8,6 +9,14 @@ use crate::run::teardown::release;
 use crate::state::Run;
 use crate::table::Table;
 use crate::terminal;
+
+/// Flags of `down`.
+#[derive(Debug, Args)]
+pub struct Down {
+    /// The services whose environments are stopped, with all that share them; none stops all
+    #[arg(value_name = "SERVICE")]
+    pub services: Vec<String>,
+}
 
 /// Runs the verb. Runs that are under way are named and left alone.
 pub fn run(door: &Door, table: &Table, args: &Down) -> anyhow::Result<Exit> {

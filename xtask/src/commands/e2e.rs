@@ -1,6 +1,9 @@
 //! `cargo xtask e2e`: the whole life of one run, of one service or of several at once.
 
-use crate::cli::E2e;
+use clap::Args;
+
+use crate::commands::args::{Keep, RepeatArgs, TargetArgs, Which};
+use crate::commands::{begin, ending};
 use crate::exit::Exit;
 use crate::paths::Paths;
 use crate::process::Door;
@@ -11,13 +14,30 @@ use crate::state::Run;
 use crate::table::Table;
 use crate::terminal;
 
+/// Flags of `e2e`.
+#[derive(Debug, Args)]
+pub struct E2e {
+    #[command(flatten)]
+    pub which: Which,
+    #[command(flatten)]
+    pub place: TargetArgs,
+    /// When the environment is kept after the tests
+    #[arg(long, value_enum, default_value_t = Keep::Never)]
+    pub keep: Keep,
+    /// Print the plan and do nothing
+    #[arg(long)]
+    pub plan: bool,
+    #[command(flatten)]
+    pub repeat: RepeatArgs,
+}
+
 /// Runs the verb.
 pub fn run(door: &Door, table: &Table, args: E2e) -> anyhow::Result<Exit> {
     let services = table.choose(&args.which.services, args.which.all)?;
     for service in &services {
         service.suite()?;
     }
-    let (place, why) = super::place(door, &args.place)?;
+    let (place, why) = begin::place(door, &args.place)?;
     let plan = plan(&services, place, Until::Done);
     let paths = Paths::find(door)?;
     if args.plan {
@@ -29,8 +49,15 @@ pub fn run(door: &Door, table: &Table, args: E2e) -> anyhow::Result<Exit> {
         terminal::print(&preview::reuse_table(door, kept.as_ref(), place, &services));
         return Ok(Exit::Passed);
     }
-    let mut session = super::begin(door, services, (place, why), args.place, false, paths)?;
-    session.repeat = args.repeat;
-    let ended = run::run(&session, &plan, args.keep);
-    super::ending::conclude(&session, ended)
+    let session = begin::begin(
+        door,
+        services,
+        (place, why),
+        args.place,
+        false,
+        args.repeat.into(),
+        paths,
+    )?;
+    let ended = run::run(&session, &plan, args.keep.into());
+    ending::conclude(&session, ended)
 }

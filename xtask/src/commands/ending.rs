@@ -5,6 +5,7 @@ use std::io::Write as _;
 
 use e2e_report::{Log, Outcome, github};
 
+use crate::commands::environment;
 use crate::exit::Exit;
 use crate::reports;
 use crate::run::Ended;
@@ -24,7 +25,7 @@ pub fn conclude(session: &Session, ended: Ended) -> anyhow::Result<Exit> {
     }
     make_reports(&session.run);
     if ended.kept {
-        print_environments(&session.run);
+        environment::print_environments(&session.run);
     }
     ended
         .failure
@@ -84,28 +85,6 @@ fn outcomes(session: &Session, timings: &[Timing]) -> String {
         writeln!(text, "{row}").unwrap_or_default();
     }
     text
-}
-
-/// Prints environments as lines that a shell can read; the password is in a file that only its user can read.
-pub fn print_environments(run: &Run) {
-    let state = run.state();
-    for (service, environment) in &state.environments {
-        let lines: Vec<_> = environment
-            .iter()
-            .map(|(name, value)| format!("{name}={value}"))
-            .collect();
-        if state.environments.len() > 1 {
-            terminal::print(&format!("\n# {service}"));
-        }
-        terminal::print(&lines.join("\n"));
-    }
-    let services = state.services.join(" ");
-    terminal::say(&format!(
-        "{} is in {}; `cargo xtask down {services}` ends it, and it expires {}",
-        e2e_env::PGPASSWORD,
-        run.dir().join("password").display(),
-        state.expires
-    ));
 }
 
 /// Tells GitHub, where the run is a step of a job there.

@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crate::cli::{Kill, Part};
+use clap::{Args, ValueEnum};
+
+use crate::commands::environment;
 use crate::exit::{Exit, Failure};
 use crate::paths::Paths;
 use crate::process::Door;
@@ -13,6 +15,28 @@ use crate::state::Run;
 use crate::table::Table;
 use crate::terminal;
 use crate::tools::{docker, kind, kubectl};
+
+/// Flags of `kill`.
+#[derive(Debug, Args)]
+pub struct Kill {
+    /// What is killed
+    #[arg(value_enum)]
+    pub what: Part,
+    /// The service whose environment it is
+    #[arg(long, env = "E2E_SERVICE")]
+    pub service: String,
+}
+
+/// A part of an environment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Part {
+    /// Data Storage
+    Datastorage,
+    /// The service itself, or its double
+    Service,
+    /// PostgreSQL, its data kept; only where one service has it to itself
+    Postgres,
+}
 
 /// How long finding and killing may take.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -55,7 +79,7 @@ fn find(door: &Door, service: &str) -> anyhow::Result<Run> {
     {
         return Run::open(dir);
     }
-    Ok(super::kept(&Paths::find(door)?, service)?)
+    Ok(environment::kept(&Paths::find(door)?, service)?)
 }
 
 fn here(door: &Door, run: &Run, service: &str, part: Part) -> Result<(), Failure> {

@@ -2,12 +2,39 @@
 
 use std::time::Duration;
 
-use crate::cli::Topic;
+use clap::ValueEnum;
+
 use crate::exit::{Exit, Failure};
 use crate::paths::Paths;
 use crate::process::{Cmd, Door};
 use crate::settings::cargo;
 use crate::terminal;
+
+/// What `bench` measures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Topic {
+    /// Cold, warm and hot runs beside plain kind, kubectl and psql
+    Lifecycle,
+    /// The migration engine beside psql
+    Migrations,
+    /// Data Storage's write and read paths beside COPY
+    Datastorage,
+    /// Storing an audit event
+    AuditStore,
+}
+
+impl Topic {
+    /// The benchmark's program in the package `bench`.
+    pub const fn program(self) -> &'static str {
+        match self {
+            Self::Lifecycle => "lifecycle",
+            Self::Migrations => "migrations",
+            // The server's own binary has the plain name.
+            Self::Datastorage => "bench-datastorage",
+            Self::AuditStore => "audit_store",
+        }
+    }
+}
 
 /// How long a benchmark or a generator may take, its build included.
 const DEADLINE: Duration = Duration::from_hours(1);

@@ -5,7 +5,10 @@ use std::time::{Duration, Instant};
 
 use e2e_report::{Log, Outcome};
 
-use crate::cli::{Target, Test};
+use clap::Args;
+
+use crate::commands::args::{RepeatArgs, Target};
+use crate::commands::{begin, environment};
 use crate::exit::{Exit, Failure};
 use crate::paths::Paths;
 use crate::process::{Cmd, Door};
@@ -20,11 +23,26 @@ use crate::table::{Service, Table};
 use crate::terminal;
 use crate::tools::cargo::build_tests;
 
+/// Flags of `test`.
+#[derive(Debug, Args)]
+pub struct Test {
+    /// The service whose suite is run; none runs every tier of this workspace
+    pub service: Option<String>,
+    /// A tier that must run: without it the command fails with exit 3
+    #[arg(long, value_name = "TIER", value_delimiter = ',')]
+    pub require: Vec<String>,
+    /// PostgreSQL versions that the database tests run on, besides the default
+    #[arg(long, value_name = "MAJOR", value_delimiter = ',')]
+    pub postgres: Vec<u32>,
+    #[command(flatten)]
+    pub repeat: RepeatArgs,
+}
+
 /// Runs the verb.
 pub fn run(door: &Door, table: &Table, args: &Test) -> anyhow::Result<Exit> {
     let paths = Paths::find(door)?;
     match &args.service {
-        Some(name) => on_environment(door, &paths, table.find(name)?, args.repeat),
+        Some(name) => on_environment(door, &paths, table.find(name)?, args.repeat.into()),
         None => tiers(door, table, &paths, args),
     }
 }
@@ -36,7 +54,7 @@ fn on_environment(
     repeat: Repeat,
 ) -> anyhow::Result<Exit> {
     let suite = service.suite()?;
-    let run = super::kept(paths, &service.name)?;
+    let run = environment::kept(paths, &service.name)?;
     let state = run.state();
     let mut environment = state.environment(&service.name);
     environment.insert(e2e_env::PGPASSWORD.to_owned(), run.password()?);
@@ -267,12 +285,12 @@ fn plan(door: &Door, table: &Table, paths: &Paths, majors: &[u32]) -> anyhow::Re
         "local",
         runs("local").into_iter().chain(alone).collect(),
     ));
-    let args = crate::cli::PlaceArgs {
+    let args = crate::commands::args::TargetArgs {
         target: Target::Auto,
         postgres_url: None,
         fresh: true,
     };
-    let (place, why) = super::place(door, &args)?;
+    let (place, why) = begin::place(door, &args)?;
     let missing = (place != Place::Kind).then_some(why);
     // One at a time: two clusters in the making would slow each other down.
     let alone = [

@@ -1,12 +1,37 @@
 //! `cargo xtask up`: every stage through the services ready, then their environments as text.
 
-use crate::cli::{PortNumbers, Target, Up};
+use clap::{Args, ValueEnum};
+
+use crate::commands::args::{Target, TargetArgs, Which};
+use crate::commands::{begin, ending};
 use crate::exit::{Exit, Failure};
 use crate::paths::Paths;
 use crate::process::Door;
 use crate::run::plan::{Place, Until, plan};
+use crate::run::repeat::Repeat;
 use crate::run::{self, Keep};
 use crate::table::Table;
+
+/// Flags of `up`.
+#[derive(Debug, Args)]
+pub struct Up {
+    #[command(flatten)]
+    pub which: Which,
+    #[command(flatten)]
+    pub place: TargetArgs,
+    /// Whose port numbers are used
+    #[arg(long, value_enum, default_value_t = PortNumbers::E2e)]
+    pub ports: PortNumbers,
+}
+
+/// Whose port numbers an environment uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum PortNumbers {
+    /// Those of end-to-end tests, where they are free
+    E2e,
+    /// Those that the integration suites find in their compose files; local only
+    Integration,
+}
 
 /// Runs the verb. A failed set-up leaves nothing behind.
 pub fn run(door: &Door, table: &Table, mut args: Up) -> anyhow::Result<Exit> {
@@ -21,11 +46,19 @@ pub fn run(door: &Door, table: &Table, mut args: Up) -> anyhow::Result<Exit> {
     if integration {
         args.place.target = Target::Local;
     }
-    let (place, why) = super::place(door, &args.place)?;
+    let (place, why) = begin::place(door, &args.place)?;
     let plan = plan(&services, place, Until::Ready);
     debug_assert!(!integration || place == Place::Local);
     let paths = Paths::find(door)?;
-    let session = super::begin(door, services, (place, why), args.place, integration, paths)?;
+    let session = begin::begin(
+        door,
+        services,
+        (place, why),
+        args.place,
+        integration,
+        Repeat::default(),
+        paths,
+    )?;
     let ended = run::run(&session, &plan, Keep::WhenReady);
-    super::ending::conclude(&session, ended)
+    ending::conclude(&session, ended)
 }

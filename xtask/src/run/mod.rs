@@ -32,7 +32,7 @@ use session::Session;
 use timing::Timing;
 
 /// What happens to a run's environment after its tests.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Keep {
     /// Removed, whatever happened.
     Never,
@@ -41,7 +41,6 @@ pub enum Keep {
     /// Kept.
     Always,
     /// Kept if it stands, removed if it could not be set up: what `up` does.
-    #[value(skip)]
     WhenReady,
 }
 

@@ -1,25 +1,21 @@
 //! Runs a suite again and again on one environment, to find what passes only at times.
 
-use clap::Args;
-
 use crate::exit::{Exit, Failure};
 use crate::process::cancel::Cancel;
 
 /// How often a suite runs.
-#[derive(Args, Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Repeat {
-    /// Run the suite this many times on the same environment
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
-    pub repeat: u32,
-    /// Stop at the first time that it fails
-    #[arg(long, requires = "repeat")]
+    /// How many times, on the same environment.
+    pub times: u32,
+    /// Whether the first time that it fails is the last.
     pub until_fail: bool,
 }
 
 impl Default for Repeat {
     fn default() -> Self {
         Self {
-            repeat: 1,
+            times: 1,
             until_fail: false,
         }
     }
@@ -33,14 +29,14 @@ impl Repeat {
         note: impl Fn(&str),
         mut once: impl FnMut() -> Result<String, Failure>,
     ) -> Result<String, Failure> {
-        if self.repeat == 1 {
+        if self.times == 1 {
             return once();
         }
         let (mut ran, mut failed, mut first, mut last) = (0, 0, None, String::new());
-        while ran < self.repeat && !(self.until_fail && failed > 0) {
+        while ran < self.times && !(self.until_fail && failed > 0) {
             cancel.check()?;
             ran += 1;
-            note(&format!("the suite for the {ran}. time of {}", self.repeat));
+            note(&format!("the suite for the {ran}. time of {}", self.times));
             match once() {
                 Ok(words) => last = words,
                 Err(failure) if failure.exit == Exit::TestsFailed => {
@@ -67,7 +63,10 @@ mod tests {
     /// What a suite of which these times fail answers, and how often it ran.
     fn suite(repeat: u32, until_fail: bool, fails: &[u32]) -> (Result<String, Failure>, u32) {
         let mut ran = 0;
-        let repeat = Repeat { repeat, until_fail };
+        let repeat = Repeat {
+            times: repeat,
+            until_fail,
+        };
         let outcome = repeat.run(
             &Cancel::default(),
             |_| {},

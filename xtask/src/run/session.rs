@@ -69,6 +69,8 @@ pub struct Order {
     pub integration: bool,
     /// Whether an environment that an earlier run kept is left alone.
     pub fresh: bool,
+    /// How often the suites run.
+    pub repeat: Repeat,
 }
 
 /// A run under way.
@@ -115,6 +117,7 @@ impl Session {
             postgres_url,
             integration,
             fresh,
+            repeat,
         } = order;
         let (runs, lifetime) = (paths.runs(), Duration::from_hours(1));
         let names: Vec<_> = services
@@ -161,7 +164,7 @@ impl Session {
             runtime: migrate::runtime()?,
             password,
             made: Made::default(),
-            repeat: Repeat::default(),
+            repeat,
         })
     }
 

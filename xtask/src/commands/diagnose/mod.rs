@@ -13,8 +13,8 @@ use migrations::diagnose::{Cause, Diagnosis, Repair};
 use migrations::{Config, Error};
 use tokio_util::sync::CancellationToken;
 
-use super::migrate::flags::PlaceFlags;
-use crate::cli::Format;
+use crate::commands::args::DatabaseArgs;
+use crate::commands::args::Format;
 use crate::exit::Exit;
 use crate::process::Door;
 use crate::table::Table;
@@ -35,7 +35,7 @@ pub struct Diagnose {
     #[arg(long, value_name = "URL")]
     pub url: Option<String>,
     #[command(flatten)]
-    pub place: PlaceFlags,
+    pub place: DatabaseArgs,
     /// Data Storage's Service in the namespace of --kubeconfig
     #[arg(long, value_name = "NAME", default_value = "datastorage")]
     pub datastorage: String,

@@ -10,7 +10,7 @@ use clap::Args;
 use serde::Serialize;
 use serde_json::json;
 
-use crate::cli::{Format, Target};
+use crate::commands::args::{Format, Target};
 use crate::exit::Exit;
 use crate::process::Door;
 use crate::table::Table;

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::flags::PlaceFlags;
+use crate::commands::args::DatabaseArgs;
 use crate::exit::{Exit, Failure};
 use crate::process::{Child, Door, tail_of};
 use crate::tools::kubectl::Kubectl;
@@ -64,7 +64,7 @@ pub struct Forward {
 pub fn forward(
     door: &Door,
     kubeconfig: &std::path::Path,
-    flags: &PlaceFlags,
+    flags: &DatabaseArgs,
 ) -> anyhow::Result<Forward> {
     let kubectl = Kubectl::new(door.clone(), kubeconfig, &flags.namespace);
     let password = match std::env::var(e2e_env::PGPASSWORD) {
@@ -114,7 +114,7 @@ fn listening(
     }
 }
 
-fn secret(kubectl: &Kubectl, flags: &PlaceFlags) -> Result<String, Failure> {
+fn secret(kubectl: &Kubectl, flags: &DatabaseArgs) -> Result<String, Failure> {
     let template = "go-template={{.data.password | base64decode}}";
     let read = kubectl
         .cmd()

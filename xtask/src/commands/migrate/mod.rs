@@ -11,7 +11,8 @@ use migrations::{Catalogue, Config, Error, Selection};
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
-use crate::cli::Format;
+use crate::commands::args::Format;
+use crate::commands::environment;
 use crate::exit::{Exit, Failure, exit_of};
 use crate::paths::Paths;
 use crate::process::Door;
@@ -189,7 +190,7 @@ fn on_own_database(
             ]);
             let environments = BTreeMap::from([(label.to_owned(), environment)]);
             run.keep(environments, &password, KEPT_FOR)?;
-            super::ending::print_environments(&run);
+            environment::print_environments(&run);
             Ok(answer)
         }
         Err(failure) => {
