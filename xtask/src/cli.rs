@@ -13,8 +13,8 @@ use crate::commands::migrate::flags::Migrate;
 use crate::commands::programs::Topic;
 use crate::commands::test::Test;
 use crate::commands::up::Up;
-use crate::exit::Exit;
 use crate::terminal::Progress;
+use e2e_runner::exit::Exit;
 
 /// Runs the services' end-to-end suites
 #[derive(Debug, Parser)]

@@ -1,4 +1,6 @@
 //! Entry of `cargo xtask`: parses the command line, dispatches, prints an error once.
+//!
+//! Modules, each may import those after it: `cli`, `commands`, `terminal`
 
 #![expect(
     unreachable_pub,
@@ -7,25 +9,17 @@
 
 mod cli;
 mod commands;
-mod exit;
-mod fingerprint;
-mod paths;
-mod process;
-mod reporter;
-mod reports;
-mod run;
-mod settings;
-mod state;
-mod table;
 mod terminal;
-mod tools;
 
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser as _};
 
+use e2e_runner::exit::{self, Exit};
+use e2e_runner::process;
+use e2e_runner::table;
+
 use cli::{Cli, Command};
-use exit::Exit;
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {

@@ -82,7 +82,7 @@ impl Tests {
     }
 
     /// How many tests are known.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.0.len()
     }
 }

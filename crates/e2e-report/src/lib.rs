@@ -3,7 +3,7 @@
 //! Everything here is a function of its arguments: no clock, no file, no process, no terminal. An event is written and read back by
 //! the same type, [`Event`]; a [`Log`] is what a run's events say together.
 //!
-//! Modules, each may import those after it: html, junit, github, flaky, critical_path, log, event, text
+//! Modules, each may import those after it: `html`, `junit`, `github`, `flaky`, `critical_path`, `log`, `event`, `text`
 
 pub mod critical_path;
 pub mod event;

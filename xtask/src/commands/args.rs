@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use crate::run;
-use crate::run::repeat::Repeat;
+use e2e_runner::run;
+use e2e_runner::run::repeat::Repeat;
 
 /// How an answer is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

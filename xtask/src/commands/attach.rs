@@ -4,12 +4,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::commands::environment;
-use crate::exit::Exit;
-use crate::paths::Paths;
-use crate::process::Door;
-use crate::state::Run;
-use crate::table::Table;
 use crate::terminal;
+use e2e_runner::exit::Exit;
+use e2e_runner::paths::Paths;
+use e2e_runner::process::Door;
+use e2e_runner::state::Run;
+use e2e_runner::table::Table;
 
 /// How much of each log is shown.
 const TAIL: &str = "200";

@@ -1,16 +1,16 @@
 //! The beginning of a run: where it takes place, and its session once what killed runs left is gone.
 
 use crate::commands::args::{Target, TargetArgs};
-use crate::exit::{Exit, Failure};
-use crate::paths::Paths;
-use crate::process::Door;
-use crate::run::abandoned;
-use crate::run::plan::Place;
-use crate::run::repeat::Repeat;
-use crate::run::session::{Order, Session};
-use crate::table::Service;
 use crate::terminal;
-use crate::tools::{docker, kind};
+use e2e_runner::exit::{Exit, Failure};
+use e2e_runner::paths::Paths;
+use e2e_runner::process::Door;
+use e2e_runner::run::abandoned;
+use e2e_runner::run::plan::Place;
+use e2e_runner::run::repeat::Repeat;
+use e2e_runner::run::session::{Order, Session};
+use e2e_runner::table::Service;
+use e2e_runner::tools::{docker, kind};
 
 /// Decides where a run takes place, and says why.
 pub fn place(door: &Door, args: &TargetArgs) -> Result<(Place, String), Failure> {

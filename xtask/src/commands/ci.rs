@@ -3,9 +3,9 @@
 use clap::Subcommand;
 use serde_json::json;
 
-use crate::exit::Exit;
-use crate::table::{Suite, Table};
 use crate::terminal;
+use e2e_runner::exit::Exit;
+use e2e_runner::table::{Suite, Table};
 
 /// What setting up and cleaning up may take beside the suite, in minutes: a cold build of everything on two cores.
 const AROUND: u64 = 25;

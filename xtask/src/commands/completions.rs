@@ -5,8 +5,8 @@ use std::path::Path;
 use clap::Command;
 use clap_complete::Shell;
 
-use crate::exit::Exit;
 use crate::terminal;
+use e2e_runner::exit::Exit;
 
 /// The name of the installed program (D4).
 const NAME: &str = "xtask";

@@ -2,13 +2,13 @@
 
 use clap::Args;
 
-use crate::exit::Exit;
-use crate::paths::Paths;
-use crate::process::Door;
-use crate::run::teardown::release;
-use crate::state::Run;
-use crate::table::Table;
 use crate::terminal;
+use e2e_runner::exit::Exit;
+use e2e_runner::paths::Paths;
+use e2e_runner::process::Door;
+use e2e_runner::run::teardown::release;
+use e2e_runner::state::Run;
+use e2e_runner::table::Table;
 
 /// Flags of `down`.
 #[derive(Debug, Args)]
@@ -36,7 +36,11 @@ pub fn run(door: &Door, table: &Table, args: &Down) -> anyhow::Result<Exit> {
         {
             continue;
         }
-        if state.owner.as_ref().is_some_and(crate::state::Owner::lives) {
+        if state
+            .owner
+            .as_ref()
+            .is_some_and(e2e_runner::state::Owner::lives)
+        {
             terminal::say(&format!(
                 "{} is under way: its own process ends it",
                 state.run

@@ -4,15 +4,15 @@ use clap::Args;
 
 use crate::commands::args::{Keep, RepeatArgs, TargetArgs, Which};
 use crate::commands::{begin, ending};
-use crate::exit::Exit;
-use crate::paths::Paths;
-use crate::process::Door;
-use crate::run::history::History;
-use crate::run::plan::{Until, plan};
-use crate::run::{self, preview};
-use crate::state::Run;
-use crate::table::Table;
 use crate::terminal;
+use e2e_runner::exit::Exit;
+use e2e_runner::paths::Paths;
+use e2e_runner::process::Door;
+use e2e_runner::run::history::History;
+use e2e_runner::run::plan::{Until, plan};
+use e2e_runner::run::{self, preview};
+use e2e_runner::state::Run;
+use e2e_runner::table::Table;
 
 /// Flags of `e2e`.
 #[derive(Debug, Args)]

@@ -6,14 +6,14 @@ use std::io::Write as _;
 use e2e_report::{Log, Outcome, github};
 
 use crate::commands::environment;
-use crate::exit::Exit;
-use crate::reports;
-use crate::run::Ended;
-use crate::run::plan::Step;
-use crate::run::session::Session;
-use crate::run::timing::{Timing, table};
-use crate::state::Run;
 use crate::terminal;
+use e2e_runner::exit::Exit;
+use e2e_runner::reports;
+use e2e_runner::run::Ended;
+use e2e_runner::run::plan::Step;
+use e2e_runner::run::session::Session;
+use e2e_runner::run::timing::{Timing, table};
+use e2e_runner::state::Run;
 
 /// Prints how a run ended and makes its reports; a failure of the run is the failure of the verb.
 pub fn conclude(session: &Session, ended: Ended) -> anyhow::Result<Exit> {

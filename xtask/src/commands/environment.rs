@@ -1,9 +1,9 @@
 //! Environments that are up: found by their service, and shown as lines that a shell can read.
 
-use crate::exit::{Exit, Failure};
-use crate::paths::Paths;
-use crate::state::Run;
 use crate::terminal;
+use e2e_runner::exit::{Exit, Failure};
+use e2e_runner::paths::Paths;
+use e2e_runner::state::Run;
 
 /// The environment of a service that is up, or the failure that says how to get one.
 pub fn kept(paths: &Paths, service: &str) -> Result<Run, Failure> {

@@ -6,15 +6,15 @@ use std::time::{Duration, Instant};
 use clap::{Args, ValueEnum};
 
 use crate::commands::environment;
-use crate::exit::{Exit, Failure};
-use crate::paths::Paths;
-use crate::process::Door;
-use crate::run::local::launch::Launch;
-use crate::run::local::postgres;
-use crate::state::Run;
-use crate::table::Table;
 use crate::terminal;
-use crate::tools::{docker, kind, kubectl};
+use e2e_runner::exit::{Exit, Failure};
+use e2e_runner::paths::Paths;
+use e2e_runner::process::Door;
+use e2e_runner::run::local::launch::Launch;
+use e2e_runner::run::local::postgres;
+use e2e_runner::state::Run;
+use e2e_runner::table::Table;
+use e2e_runner::tools::{docker, kind, kubectl};
 
 /// Flags of `kill`.
 #[derive(Debug, Args)]
@@ -110,7 +110,7 @@ fn in_cluster(door: &Door, run: &Run, service: &str, part: Part) -> Result<(), F
         .unwrap_or_default();
     let kubeconfig: &Path = &run.dir().join("kubeconfig");
     let kubectl = kubectl::Kubectl::new(door.clone(), kubeconfig, &namespace);
-    let failed = |error: crate::process::Error| error.into_failure(Exit::Setup, door.cancel());
+    let failed = |error: e2e_runner::process::Error| error.into_failure(Exit::Setup, door.cancel());
     let path = "jsonpath={.items[0].status.containerStatuses[0]['containerID','restartCount']}";
     let ask = [
         "get",

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 
-use crate::exit::{Exit, Failure};
-use crate::paths::Paths;
-use crate::process::{Cmd, Door};
-use crate::settings::cargo;
 use crate::terminal;
+use e2e_runner::exit::{Exit, Failure};
+use e2e_runner::paths::Paths;
+use e2e_runner::process::{Cmd, Door};
+use e2e_runner::settings::cargo;
 
 /// What `bench` measures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -1,11 +1,11 @@
 //! `cargo xtask reap`: removes what a killed run left and what has expired.
 
-use crate::exit::Exit;
-use crate::paths::Paths;
-use crate::process::Door;
-use crate::run::abandoned::abandoned;
-use crate::run::teardown::release;
 use crate::terminal;
+use e2e_runner::exit::Exit;
+use e2e_runner::paths::Paths;
+use e2e_runner::process::Door;
+use e2e_runner::run::abandoned::abandoned;
+use e2e_runner::run::teardown::release;
 
 /// Runs the verb.
 pub fn run(door: &Door) -> anyhow::Result<Exit> {

@@ -2,11 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::exit::{Exit, Failure};
-use crate::paths::Paths;
-use crate::process::Door;
-use crate::reports::{self, EVENTS};
 use crate::terminal;
+use e2e_runner::exit::{Exit, Failure};
+use e2e_runner::paths::Paths;
+use e2e_runner::process::Door;
+use e2e_runner::reports::{self, EVENTS};
 
 /// Runs the verb for a run's identity, a directory with an event log, or the run that ended last.
 pub fn run(door: &Door, what: Option<&str>) -> anyhow::Result<Exit> {

@@ -2,9 +2,9 @@
 
 use std::fmt::Write as _;
 
-use crate::exit::Exit;
-use crate::table::{Component, Suite, Table};
 use crate::terminal;
+use e2e_runner::exit::Exit;
+use e2e_runner::table::{Component, Suite, Table};
 
 /// Runs the verb.
 pub fn run(table: &Table) -> anyhow::Result<Exit> {

@@ -2,12 +2,12 @@
 
 use std::fmt::Write as _;
 
-use crate::exit::Exit;
-use crate::paths::Paths;
-use crate::process::Door;
-use crate::run::teardown::describe;
-use crate::state::{Owner, Run, State};
 use crate::terminal;
+use e2e_runner::exit::Exit;
+use e2e_runner::paths::Paths;
+use e2e_runner::process::Door;
+use e2e_runner::run::teardown::describe;
+use e2e_runner::state::{Owner, Run, State};
 
 /// Runs the verb.
 pub fn run(door: &Door, json: bool) -> anyhow::Result<Exit> {

@@ -9,19 +9,19 @@ use clap::Args;
 
 use crate::commands::args::{RepeatArgs, Target};
 use crate::commands::{begin, environment};
-use crate::exit::{Exit, Failure};
-use crate::paths::Paths;
-use crate::process::{Cmd, Door};
-use crate::reporter::Reporter;
-use crate::reports::{self, EVENTS};
-use crate::run::local::postgres;
-use crate::run::plan::{Place, Step};
-use crate::run::repeat::Repeat;
-use crate::run::suite;
-use crate::settings::cargo;
-use crate::table::{Service, Table};
 use crate::terminal;
-use crate::tools::cargo::build_tests;
+use e2e_runner::exit::{Exit, Failure};
+use e2e_runner::paths::Paths;
+use e2e_runner::process::{Cmd, Door};
+use e2e_runner::reporter::Reporter;
+use e2e_runner::reports::{self, EVENTS};
+use e2e_runner::run::local::postgres;
+use e2e_runner::run::plan::{Place, Step};
+use e2e_runner::run::repeat::Repeat;
+use e2e_runner::run::suite;
+use e2e_runner::settings::cargo;
+use e2e_runner::table::{Service, Table};
+use e2e_runner::tools::cargo::build_tests;
 
 /// Flags of `test`.
 #[derive(Debug, Args)]

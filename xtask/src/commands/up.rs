@@ -4,13 +4,13 @@ use clap::{Args, ValueEnum};
 
 use crate::commands::args::{Target, TargetArgs, Which};
 use crate::commands::{begin, ending};
-use crate::exit::{Exit, Failure};
-use crate::paths::Paths;
-use crate::process::Door;
-use crate::run::plan::{Place, Until, plan};
-use crate::run::repeat::Repeat;
-use crate::run::{self, Keep};
-use crate::table::Table;
+use e2e_runner::exit::{Exit, Failure};
+use e2e_runner::paths::Paths;
+use e2e_runner::process::Door;
+use e2e_runner::run::plan::{Place, Until, plan};
+use e2e_runner::run::repeat::Repeat;
+use e2e_runner::run::{self, Keep};
+use e2e_runner::table::Table;
 
 /// Flags of `up`.
 #[derive(Debug, Args)]

@@ -15,11 +15,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::commands::args::DatabaseArgs;
 use crate::commands::args::Format;
-use crate::exit::Exit;
-use crate::process::Door;
-use crate::table::Table;
 use crate::terminal;
-use crate::tools::migrate::{cancellable, failure, runtime};
+use e2e_runner::exit::Exit;
+use e2e_runner::process::Door;
+use e2e_runner::table::Table;
+use e2e_runner::tools::migrate::{cancellable, failure, runtime};
 use place::Place;
 
 /// How long the examination of the database may take; its own waits are shorter.

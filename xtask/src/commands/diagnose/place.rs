@@ -7,14 +7,14 @@ use migrations::Config;
 
 use super::Diagnose;
 use crate::commands::migrate::cluster::{Forward, Tunnel, forward};
-use crate::exit::{Exit, Failure};
-use crate::paths::Paths;
-use crate::process::Door;
-use crate::state::{Run, State};
-use crate::table::Table;
 use crate::terminal;
-use crate::tools::kubectl::Kubectl;
-use crate::tools::postgres_url::{holds_password, with_password};
+use e2e_runner::exit::{Exit, Failure};
+use e2e_runner::paths::Paths;
+use e2e_runner::process::Door;
+use e2e_runner::state::{Run, State};
+use e2e_runner::table::Table;
+use e2e_runner::tools::kubectl::Kubectl;
+use e2e_runner::tools::postgres_url::{holds_password, with_password};
 
 /// The port of Data Storage's Service.
 const DATASTORAGE: u16 = 8080;

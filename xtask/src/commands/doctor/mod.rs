@@ -11,10 +11,10 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::commands::args::{Format, Target};
-use crate::exit::Exit;
-use crate::process::Door;
-use crate::table::Table;
 use crate::terminal;
+use e2e_runner::exit::Exit;
+use e2e_runner::process::Door;
+use e2e_runner::table::Table;
 
 /// Flags of `doctor`.
 #[derive(Debug, Args)]

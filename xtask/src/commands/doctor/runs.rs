@@ -3,9 +3,9 @@
 use embedded_postgres::{Wanted, cache_directory, locate};
 
 use super::{Check, For, Level};
-use crate::paths::Paths;
-use crate::process::Door;
-use crate::state::Run;
+use e2e_runner::paths::Paths;
+use e2e_runner::process::Door;
+use e2e_runner::state::Run;
 
 /// Every check on runs and on PostgreSQL's binaries.
 pub fn checks(door: &Door) -> Vec<Check> {

@@ -3,10 +3,10 @@
 use std::time::{Duration, Instant};
 
 use crate::commands::args::DatabaseArgs;
-use crate::exit::{Exit, Failure};
-use crate::process::{Child, Door, tail_of};
-use crate::tools::kubectl::Kubectl;
-use crate::tools::postgres_url::Database;
+use e2e_runner::exit::{Exit, Failure};
+use e2e_runner::process::{Child, Door, tail_of};
+use e2e_runner::tools::kubectl::Kubectl;
+use e2e_runner::tools::postgres_url::Database;
 
 /// How long kubectl may take to open the way.
 const OPENED: Duration = Duration::from_secs(20);

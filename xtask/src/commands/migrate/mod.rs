@@ -13,15 +13,15 @@ use tokio_util::sync::CancellationToken;
 
 use crate::commands::args::Format;
 use crate::commands::environment;
-use crate::exit::{Exit, Failure, exit_of};
-use crate::paths::Paths;
-use crate::process::Door;
-use crate::run::local::postgres;
-use crate::run::{abandoned, teardown};
-use crate::state::{KEPT_FOR, Run};
 use crate::terminal;
-use crate::tools::migrate::{cancellable, failure, runtime};
-use crate::tools::postgres_url::{holds_password, random_password, with_password};
+use e2e_runner::exit::{Exit, Failure, exit_of};
+use e2e_runner::paths::Paths;
+use e2e_runner::process::Door;
+use e2e_runner::run::local::postgres;
+use e2e_runner::run::{abandoned, teardown};
+use e2e_runner::state::{KEPT_FOR, Run};
+use e2e_runner::tools::migrate::{cancellable, failure, runtime};
+use e2e_runner::tools::postgres_url::{holds_password, random_password, with_password};
 use flags::{Flags, Migrate, Verb};
 use verbs::Answer;
 

@@ -10,7 +10,7 @@ use toml::Spanned;
 use crate::exit::{Exit, Failure};
 
 /// `kind/services.toml`.
-const TABLE: &str = include_str!("../../kind/services.toml");
+const TABLE: &str = include_str!("../../../kind/services.toml");
 
 /// One service that has end-to-end tests.
 #[derive(Clone, Debug, Deserialize)]

@@ -79,7 +79,8 @@ impl Paths {
 /// The checkout this binary was built from, unless `E2E_SOURCE` names another (D4).
 pub fn checkout() -> PathBuf {
     let built_from = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
+        .ancestors()
+        .nth(2)
         .map(Path::to_owned)
         .unwrap_or_default();
     settings::source().unwrap_or(built_from)

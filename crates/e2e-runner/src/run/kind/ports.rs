@@ -20,11 +20,15 @@ pub const EACH: u16 = 4;
 
 /// The node ports of a service.
 pub struct NodePorts {
+    /// Its Data Storage.
     pub datastorage: u16,
+    /// Its second Data Storage, on the empty database.
     pub unmigrated: u16,
+    /// The service itself.
     pub service: u16,
 }
 
+/// The node ports of a service of the run.
 pub fn node_ports(tenant: &Tenant) -> NodePorts {
     let datastorage = FIRST + EACH * tenant.position;
     NodePorts {
@@ -109,6 +113,7 @@ pub fn publish(session: &Session, cluster: &str) -> Result<(), Failure> {
     Ok(())
 }
 
+/// The host port that the cluster publishes a node port on.
 pub fn host_port(session: &Session, node_port: u16) -> Result<u16, Failure> {
     let ports = Session::made(&session.made.ports, "the ports")?;
     ports.get(&node_port).copied().ok_or_else(|| {
@@ -119,6 +124,7 @@ pub fn host_port(session: &Session, node_port: u16) -> Result<u16, Failure> {
     })
 }
 
+/// The base URL of a node port as this machine reaches it.
 pub fn url(session: &Session, node_port: u16) -> Result<String, Failure> {
     Ok(format!(
         "http://127.0.0.1:{}",

@@ -13,7 +13,9 @@ use crate::state::processes;
 
 /// An application's pods.
 pub struct Pods<'a> {
+    /// Their namespace.
     pub namespace: &'a str,
+    /// The value of their label `app`.
     pub app: &'a str,
     /// What applied them, and for whom.
     pub level: (Level, Option<&'a Tenant>),

@@ -9,7 +9,7 @@ use crate::exit::{Exit, Failure};
 use crate::process::{Door, Error};
 
 /// `kind/cluster.yaml`.
-const CONFIG: &str = include_str!("../../../kind/cluster.yaml");
+const CONFIG: &str = include_str!("../../../../kind/cluster.yaml");
 /// The first of the block of node ports that every cluster maps to host ports (D7).
 pub const FIRST_NODE_PORT: u16 = 30080;
 /// How many node ports a cluster maps.

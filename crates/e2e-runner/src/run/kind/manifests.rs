@@ -5,14 +5,14 @@ use serde_json::{Value, json};
 use crate::exit::{Exit, Failure};
 
 /// `kind/manifests/namespace.yaml`.
-pub const NAMESPACE: &str = include_str!("../../../../kind/manifests/namespace.yaml");
+pub const NAMESPACE: &str = include_str!("../../../../../kind/manifests/namespace.yaml");
 /// `kind/manifests/postgres.yaml`.
-pub const POSTGRES: &str = include_str!("../../../../kind/manifests/postgres.yaml");
+pub const POSTGRES: &str = include_str!("../../../../../kind/manifests/postgres.yaml");
 /// `kind/manifests/datastorage.yaml`.
-pub const DATASTORAGE: &str = include_str!("../../../../kind/manifests/datastorage.yaml");
+pub const DATASTORAGE: &str = include_str!("../../../../../kind/manifests/datastorage.yaml");
 
 /// `kind/manifests/double.yaml`.
-pub const DOUBLE: &str = include_str!("../../../../kind/manifests/double.yaml");
+pub const DOUBLE: &str = include_str!("../../../../../kind/manifests/double.yaml");
 
 /// Objects of one manifest.
 #[derive(Clone, Debug)]

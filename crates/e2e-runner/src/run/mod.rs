@@ -1,7 +1,7 @@
 //! The life of a run: plan it, walk the plan, keep the evidence of a failure, remove what was made.
 
 pub mod abandoned;
-mod datastorage_config;
+pub mod datastorage_config;
 pub mod evidence;
 pub mod history;
 pub mod kind;
@@ -12,11 +12,11 @@ pub mod repeat;
 pub mod reuse;
 pub mod service_run;
 pub mod session;
-mod stages;
+pub mod stages;
 pub mod suite;
 pub mod teardown;
 pub mod timing;
-mod wait;
+pub mod wait;
 pub mod walk;
 
 use std::collections::BTreeSet;

@@ -14,6 +14,7 @@ pub fn cluster(session: &Session) -> String {
     kind::cluster(&session.run.id())
 }
 
+/// The kubeconfig of the run's cluster.
 pub fn kubeconfig(session: &Session) -> PathBuf {
     session.run.dir().join("kubeconfig")
 }

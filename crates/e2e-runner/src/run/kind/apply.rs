@@ -13,6 +13,7 @@ use crate::run::session::Session;
 /// The label by which pods tell what they were made from.
 pub const MADE_FROM: &str = "kubernaut.io/e2e-made-from";
 
+/// The objects of a namespace.
 pub fn namespace(name: &str) -> Result<Vec<Value>, Failure> {
     Ok(Manifest::parse(manifests::NAMESPACE)?
         .set("Namespace", "/metadata/name", name)

@@ -1,6 +1,6 @@
 //! Runs a suite against its environment and reads its result: this workspace's tests, or a team's own command.
 
-mod junit_file;
+pub mod junit_file;
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
