@@ -23,7 +23,7 @@ const DOWNLOAD_DEADLINE: Duration = Duration::from_mins(5);
 #[derive(Parser)]
 #[command(
     disable_version_flag = true,
-    after_help = "Example:\n  E2E_POSTGRES_BIN=$(cargo run -qp postgres-fetch -- --version 17.11.0) cargo test -p migrations"
+    after_help = "Example:\n  E2E_POSTGRES_BIN=$(cargo run -q --manifest-path crates/postgres-fetch/Cargo.toml -- --version 17.11.0) cargo test -p migrations"
 )]
 struct Arguments {
     /// Version to fetch; only versions with a pinned checksum are

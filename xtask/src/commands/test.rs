@@ -87,6 +87,8 @@ fn on_environment(
     Ok(Exit::Passed)
 }
 
+/// The fetcher of PostgreSQL, which is a workspace of its own.
+const FETCHER: [&str; 2] = ["--manifest-path", "crates/postgres-fetch/Cargo.toml"];
 /// The service that the tiers run first, alone.
 const FIRST: &str = "workflowexecution";
 
@@ -239,20 +241,15 @@ fn plan(door: &Door, table: &Table, paths: &Paths, majors: &[u32]) -> anyhow::Re
             "warnings",
         ]),
         cargo(&["doc", "--workspace", "--no-deps", "--quiet"]).env("RUSTDOCFLAGS", "-D warnings"),
+        cargo(&["fmt", "--check"]).args(FETCHER),
+        cargo(&["clippy", "--all-targets"])
+            .args(FETCHER)
+            .args(["--", "-D", "warnings"]),
     ];
-    // Not in one command: cargo gives a dependency the features that any package of a command asks for, and what the
-    // fetcher and the generators ask for would be compiled into the client too.
     let crates = vec![
-        cargo(&["test", "--no-fail-fast"]),
-        cargo(&[
-            "test",
-            "--no-fail-fast",
-            "--package",
-            "bench",
-            "--package",
-            "codegen",
-        ]),
-        cargo(&["test", "--package", "postgres-fetch"]),
+        // All at once, as a developer does: what a package asks of a dependency must break none of the others' programs.
+        cargo(&["test", "--workspace", "--no-fail-fast"]),
+        cargo(&["test"]).args(FETCHER),
     ];
     let mut tiers = vec![Tier::new("lint", lint), Tier::new("crates", crates)];
     // The embedded server is of major 16; the schema must be the same on the others.
@@ -331,5 +328,5 @@ fn postgres_bin(major: u32, default: &embedded_postgres::Installation) -> Result
     std::iter::once(installed)
         .chain(cached)
         .find(|bin| bin.join("postgres").exists())
-        .ok_or_else(|| format!("no PostgreSQL {major} is installed or cached; `cargo run -p postgres-fetch -- --version` fetches 16, 17 and 18"))
+        .ok_or_else(|| format!("no PostgreSQL {major} is installed or cached; `cargo run --manifest-path crates/postgres-fetch/Cargo.toml -- --version` fetches 16, 17 and 18"))
 }

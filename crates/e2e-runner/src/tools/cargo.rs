@@ -65,17 +65,13 @@ pub fn build_tests(
     executable(&command.deadline(deadline), door, "it", on_line)
 }
 
-/// Runs a binary of the workspace that must not be linked into this tool, and returns what it prints.
-pub fn run_package(
-    door: &Door,
-    paths: &Paths,
-    package: &str,
-    args: &[&str],
-    deadline: Duration,
-) -> Result<String, Failure> {
+/// Where the fetcher of PostgreSQL's binaries lies: a workspace of its own, which nothing links.
+const FETCHER: &str = "crates/postgres-fetch/Cargo.toml";
+
+/// Fetches PostgreSQL's binaries into the cache, and returns the directory that holds them.
+pub fn fetch_postgres(door: &Door, paths: &Paths, deadline: Duration) -> Result<String, Failure> {
     in_checkout(door, paths)
-        .args(["run", "--quiet", "--package", package, "--"])
-        .args(args)
+        .args(["run", "--quiet", "--manifest-path", FETCHER])
         .deadline(deadline)
         .read()
         .map_err(|error| error.into_failure(Exit::Setup, door.cancel()))

@@ -36,7 +36,7 @@ fn leftovers(runs: &[Run]) -> Check {
 
 fn postgres() -> Check {
     let pinned = Wanted::default();
-    let fetch = "cargo run -p postgres-fetch, which the first run does by itself";
+    let fetch = "cargo run --manifest-path crates/postgres-fetch/Cargo.toml, which the first run does by itself";
     if let Ok(found) = locate(&pinned) {
         return Check::ok("PostgreSQL", For::Local, found.to_string());
     }

@@ -59,7 +59,7 @@ pub fn installation(
         return Ok(found);
     }
     say("fetching PostgreSQL's binaries, once");
-    let fetched = cargo::run_package(door, paths, "postgres-fetch", &[], Duration::from_mins(10));
+    let fetched = cargo::fetch_postgres(door, paths, Duration::from_mins(10));
     door.cancel().check()?;
     match (fetched, locate(&cached)) {
         (Ok(_), Ok(found)) => Ok(found),
