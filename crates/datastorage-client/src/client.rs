@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use datastorage_api::{ProblemDetails, paths};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url, header, redirect};
 use serde::{Serialize, de::DeserializeOwned};
 use uuid::Uuid;
@@ -333,15 +334,16 @@ impl Answer {
     }
 }
 
+/// Everything but what RFC 3986, section 2.3, calls unreserved.
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
+
 /// Escapes `value` as one segment of a path (RFC 3986, section 3.3).
 pub(crate) fn segment(value: &impl ToString) -> String {
-    let escape = |byte: u8| match byte {
-        b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
-            char::from(byte).to_string()
-        }
-        _ => format!("%{byte:02X}"),
-    };
-    value.to_string().bytes().map(escape).collect()
+    utf8_percent_encode(&value.to_string(), RESERVED).to_string()
 }
 
 /// A URL without its user and password.

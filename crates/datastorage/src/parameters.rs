@@ -119,7 +119,7 @@ impl Parameters {
     }
 }
 
-/// Undoes the encoding of a form (WHATWG URL, 5.1).
+/// Undoes the encoding of a form (WHATWG URL, 5.1). By hand, since the libraries let a malformed escape pass as it is.
 fn decode(text: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();

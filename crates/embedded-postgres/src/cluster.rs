@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
+use postgres_protocol::escape::escape_identifier;
 use sha2::{Digest, Sha256};
 
 use crate::account::Account;
@@ -116,7 +117,7 @@ fn make(
     )?;
     if !["postgres", "template1"].contains(&options.database.as_str()) {
         let postgres = installation.bin.join("postgres");
-        let name = options.database.replace('"', "\"\"");
+        let name = escape_identifier(&options.database);
         let mut single_user = account.command(&postgres);
         single_user
             .arg("--single")
@@ -127,7 +128,7 @@ fn make(
         run(
             &mut single_user,
             &postgres,
-            &format!("CREATE DATABASE \"{name}\"\n"),
+            &format!("CREATE DATABASE {name}\n"),
         )?;
     }
     fs::write(data.join("pg_hba.conf"), HOST_BASED_AUTHENTICATION)

@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use postgres_protocol::escape::{escape_identifier, escape_literal};
 use rand::RngExt;
 use rand::distr::Alphanumeric;
 use tokio_postgres::NoTls;
@@ -286,12 +287,10 @@ impl Server {
         // A statement that fails would be in the log, password and all.
         config.options("-c log_min_error_statement=panic -c log_statement=none -c log_min_duration_statement=-1");
         let (client, connection) = config.connect(NoTls).await.map_err(refused)?;
-        let (user, password) = (
-            &self.credentials.user.replace('"', "\"\""),
-            &self.credentials.password.replace('\'', "''"),
-        );
         let statement = format!(
-            "SET standard_conforming_strings = on; ALTER ROLE \"{user}\" PASSWORD '{password}'"
+            "ALTER ROLE {} PASSWORD {}",
+            escape_identifier(&self.credentials.user),
+            escape_literal(&self.credentials.password)
         );
         let work = async {
             let done = client.batch_execute(&statement).await;

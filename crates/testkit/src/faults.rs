@@ -65,6 +65,8 @@ pub async fn crash(server: &mut Server) {
 /// The server's processes may write no file of a segment's size any more (`setrlimit(2)`, `RLIMIT_FSIZE`; PostgreSQL ignores the
 /// signal), so that the next segment cannot be made: as with no room left, that is a PANIC of whoever commits.
 pub async fn fill_wal_disk(server: &mut Server) {
+    // Before the limit: a server that crashes at once takes no connection.
+    let client = postgres::connect(&server.url("postgres")).await;
     let postmaster = server.pid();
     let account = std::fs::metadata(format!("/proc/{postmaster}")).expect("it runs");
     for pid in children(postmaster).into_iter().chain([postmaster]) {
@@ -82,9 +84,7 @@ pub async fn fill_wal_disk(server: &mut Server) {
             String::from_utf8_lossy(&limited.stderr)
         );
     }
-    let url = server.url("postgres");
     // Segments that are there already are used up first.
-    let client = postgres::connect(&url).await;
     wait::until(
         "the write-ahead log to have no room",
         DEADLINE,

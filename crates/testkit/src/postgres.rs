@@ -39,7 +39,12 @@ pub fn installation() -> Installation {
 fn fetch() -> Result<(), String> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)
-        .args(["run", "--quiet", "--manifest-path", "../postgres-fetch/Cargo.toml"])
+        .args([
+            "run",
+            "--quiet",
+            "--manifest-path",
+            "../postgres-fetch/Cargo.toml",
+        ])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .stdin(Stdio::null())
         .output()

@@ -3,7 +3,7 @@
 //! Standard output has the id of each accepted event, standard error the rest. Exit code 0: all accepted, and stored or safe in the journal; 1: an
 //! event was refused or parked; 2: usage; 3: with `--require-stored`, an event is not stored yet.
 //!
-//! As one static file: `cargo rustc --release -p audit-store --bin audit-emit --target x86_64-unknown-linux-gnu -- -Ctarget-feature=+crt-static`.
+//! As one static file: `cargo rustc --release -p audit-emit --target x86_64-unknown-linux-gnu -- -Ctarget-feature=+crt-static`.
 
 mod journal;
 mod options;
