@@ -4,7 +4,7 @@ use clap::{Parser, Subcommand};
 
 use crate::commands::args::Format;
 use crate::commands::ci::Ci;
-use crate::commands::diagnose::Diagnose;
+use crate::commands::diagnose::flags::Diagnose;
 use crate::commands::doctor::Doctor;
 use crate::commands::down::Down;
 use crate::commands::e2e::E2e;

@@ -1,4 +1,6 @@
 //! The verbs, one file each.
+//!
+//! Modules, each may import those after it: `diagnose`, `doctor`, `e2e`, `up`, `test`, `attach`, `down`, `kill`, `migrate`, `services`, `ci`, `completions`, `flakes`, `programs`, `reap`, `report`, `status`, `begin`, `ending`, `environment`, `args`
 
 pub mod args;
 pub mod attach;

@@ -1,4 +1,6 @@
 //! The life of a run: plan it, walk the plan, keep the evidence of a failure, remove what was made.
+//!
+//! Modules, each may import those after it: `stages`, `abandoned`, `teardown`, `evidence`, `preview`, `kind`, `local`, `suite`, `history`, `reuse`, `wait`, `walk`, `timing`, `session`, `datastorage_config`, `plan`, `repeat`, `service_run`
 
 pub mod abandoned;
 pub mod datastorage_config;

@@ -1,57 +1,28 @@
 //! `cargo xtask diagnose`: why audit events do not arrive, by name, with evidence and the command that repairs it.
 
+pub mod flags;
 mod logs;
 mod place;
 mod service;
 mod view;
 
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use clap::Args;
 use migrations::diagnose::{Cause, Diagnosis, Repair};
 use migrations::{Config, Error};
 use tokio_util::sync::CancellationToken;
 
-use crate::commands::args::DatabaseArgs;
 use crate::commands::args::Format;
 use crate::terminal;
 use e2e_runner::exit::Exit;
 use e2e_runner::process::Door;
 use e2e_runner::table::Table;
 use e2e_runner::tools::migrate::{cancellable, failure, runtime};
+use flags::Diagnose;
 use place::Place;
 
 /// How long the examination of the database may take; its own waits are shorter.
 const DEADLINE: Duration = Duration::from_secs(20);
-
-/// Flags of `diagnose`.
-#[derive(Debug, Args)]
-pub struct Diagnose {
-    /// The service whose environment is up, or a run's identity; without it and without the flags below, the newest environment
-    #[arg(value_name = "SERVICE", conflicts_with_all = ["url", "database_url", "kubeconfig"])]
-    pub environment: Option<String>,
-    /// Base URL of Data Storage
-    #[arg(long, value_name = "URL")]
-    pub url: Option<String>,
-    #[command(flatten)]
-    pub place: DatabaseArgs,
-    /// Data Storage's Service in the namespace of --kubeconfig
-    #[arg(long, value_name = "NAME", default_value = "datastorage")]
-    pub datastorage: String,
-    /// The profile or group that Data Storage serves
-    #[arg(long, value_name = "NAME")]
-    pub profile: Option<String>,
-    /// Data Storage's log, where neither a run nor a cluster shows it
-    #[arg(long, value_name = "FILE")]
-    pub log: Option<PathBuf>,
-    /// Carry out the repairs that need no person, then look again
-    #[arg(long)]
-    pub repair: bool,
-    /// How the answer is written
-    #[arg(long, value_enum, default_value_t = Format::Human)]
-    pub format: Format,
-}
 
 /// Runs the verb.
 pub fn run(door: &Door, table: &Table, args: &Diagnose) -> anyhow::Result<Exit> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use migrations::Config;
 
-use super::Diagnose;
+use crate::commands::diagnose::flags::Diagnose;
 use crate::commands::migrate::cluster::{Forward, Tunnel, forward};
 use crate::terminal;
 use e2e_runner::exit::{Exit, Failure};

@@ -2,7 +2,7 @@
 
 use embedded_postgres::{Wanted, cache_directory, locate};
 
-use super::{Check, For, Level};
+use crate::commands::doctor::check::{Check, For, Level};
 use e2e_runner::paths::Paths;
 use e2e_runner::process::Door;
 use e2e_runner::state::Run;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::{Check, For, Level};
+use crate::commands::doctor::check::{Check, For, Level};
 use e2e_runner::paths::Paths;
 use e2e_runner::process::Door;
 use e2e_runner::settings::{cargo, node_image, postgres_image};
