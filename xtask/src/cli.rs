@@ -3,6 +3,7 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::args::Format;
+use crate::commands::bench::Topic;
 use crate::commands::ci::Ci;
 use crate::commands::diagnose::flags::Diagnose;
 use crate::commands::doctor::Doctor;
@@ -10,7 +11,6 @@ use crate::commands::down::Down;
 use crate::commands::e2e::E2e;
 use crate::commands::kill::Kill;
 use crate::commands::migrate::flags::Migrate;
-use crate::commands::programs::Topic;
 use crate::commands::test::Test;
 use crate::commands::up::Up;
 use crate::terminal::Progress;

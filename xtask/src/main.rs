@@ -67,8 +67,8 @@ fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Command::Completions { shell } => commands::completions::completions(Cli::command(), shell),
         Command::Man { dir } => commands::completions::man(Cli::command(), &dir),
         Command::Report { run } => commands::report::run(&door, run.as_deref()),
-        Command::Bench { topic, args } => commands::programs::bench(&door, topic, &args),
-        Command::Gen { args } => commands::programs::generate(&door, &args),
+        Command::Bench { topic, args } => commands::bench::bench(&door, topic, &args),
+        Command::Gen { args } => commands::workspace_tasks::generate(&door, &args),
         Command::Status { format } => {
             commands::status::run(&door, format == commands::args::Format::Json)
         }

@@ -514,7 +514,7 @@ fn overdue(
 
 /// What `cargo run` tells this tool of its own package. A cargo that it starts would take a change of it for one of what it builds
 /// (build scripts name such variables), and compile for minutes whenever the tool is started the other way.
-fn is_of_our_package(name: &OsStr) -> bool {
+pub fn is_of_our_package(name: &OsStr) -> bool {
     let name = name.to_string_lossy();
     name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")
 }

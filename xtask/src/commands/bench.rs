@@ -1,4 +1,4 @@
-//! `cargo xtask bench` and `cargo xtask gen`: programs of their own packages, so that this tool stays quick to build (D1).
+//! `cargo xtask bench`: programs of a package of their own, so that this tool stays quick to build (D1).
 
 use std::time::Duration;
 
@@ -36,7 +36,7 @@ impl Topic {
     }
 }
 
-/// How long a benchmark or a generator may take, its build included.
+/// How long a benchmark may take, its build included.
 const DEADLINE: Duration = Duration::from_hours(1);
 /// Tells a benchmark of the lifecycle which tool to measure.
 const TOOL: &str = "E2E_XTASK";
@@ -54,15 +54,6 @@ pub fn bench(door: &Door, topic: Topic, args: &[String]) -> anyhow::Result<Exit>
         "--",
     ];
     run(door, |command| command.args(program).args(args))
-}
-
-/// Runs the generator.
-pub fn generate(door: &Door, args: &[String]) -> anyhow::Result<Exit> {
-    run(door, |command| {
-        command
-            .args(["run", "--quiet", "--package", "codegen", "--"])
-            .args(args)
-    })
 }
 
 fn run(door: &Door, program: impl FnOnce(Cmd) -> Cmd) -> anyhow::Result<Exit> {
