@@ -7,7 +7,7 @@ use crate::commands::environment;
 use crate::terminal;
 use e2e_runner::exit::Exit;
 use e2e_runner::paths::Paths;
-use e2e_runner::process::Door;
+use e2e_runner::process::Runner;
 use e2e_runner::state::Run;
 use e2e_runner::table::Table;
 
@@ -15,8 +15,8 @@ use e2e_runner::table::Table;
 const TAIL: &str = "200";
 
 /// Prints the logs of PostgreSQL and Data Storage.
-pub fn logs(door: &Door, table: &Table, service: &str) -> anyhow::Result<Exit> {
-    let run = kept(door, table, service)?;
+pub fn logs(runner: &Runner, table: &Table, service: &str) -> anyhow::Result<Exit> {
+    let run = kept(runner, table, service)?;
     let environment = run.state().environment(service);
     if let (Some(kubeconfig), Some(namespace)) = (
         environment.get(e2e_env::KUBECONFIG),
@@ -33,8 +33,8 @@ pub fn logs(door: &Door, table: &Table, service: &str) -> anyhow::Result<Exit> {
             "--selector",
             &apps,
         ];
-        let kubectl = door
-            .cmd("kubectl")
+        let kubectl = runner
+            .command("kubectl")
             .args(["--kubeconfig", kubeconfig, "--namespace", namespace])
             .args(all);
         terminal::print(&kubectl.deadline(Duration::from_secs(20)).read()?);
@@ -66,10 +66,12 @@ fn print_tail(path: &Path) -> anyhow::Result<()> {
 }
 
 /// Starts the user's shell with the suite's environment, the password included.
-pub fn shell(door: &Door, table: &Table, service: &str) -> anyhow::Result<Exit> {
-    let run = kept(door, table, service)?;
+pub fn shell(runner: &Runner, table: &Table, service: &str) -> anyhow::Result<Exit> {
+    let run = kept(runner, table, service)?;
     let program = std::env::var("SHELL").unwrap_or_else(|_| "sh".to_owned());
-    let mut command = door.cmd(program).env(e2e_env::PGPASSWORD, run.password()?);
+    let mut command = runner
+        .command(program)
+        .env(e2e_env::PGPASSWORD, run.password()?);
     for (name, value) in run.state().environment(service) {
         command = command.env(name, value);
     }
@@ -78,7 +80,7 @@ pub fn shell(door: &Door, table: &Table, service: &str) -> anyhow::Result<Exit> 
     Ok(Exit::Passed)
 }
 
-fn kept(door: &Door, table: &Table, service: &str) -> anyhow::Result<Run> {
+fn kept(runner: &Runner, table: &Table, service: &str) -> anyhow::Result<Run> {
     table.find(service)?;
-    Ok(environment::kept(&Paths::find(door)?, service)?)
+    Ok(environment::kept(&Paths::find(runner)?, service)?)
 }

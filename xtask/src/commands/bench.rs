@@ -7,7 +7,7 @@ use clap::ValueEnum;
 use crate::terminal;
 use e2e_runner::exit::{Exit, Failure};
 use e2e_runner::paths::Paths;
-use e2e_runner::process::{Cmd, Door};
+use e2e_runner::process::{Cmd, Runner};
 use e2e_runner::settings::cargo;
 
 /// What `bench` measures.
@@ -42,7 +42,7 @@ const DEADLINE: Duration = Duration::from_hours(1);
 const TOOL: &str = "E2E_XTASK";
 
 /// Runs a benchmark in release form.
-pub fn bench(door: &Door, topic: Topic, args: &[String]) -> anyhow::Result<Exit> {
+pub fn bench(runner: &Runner, topic: Topic, args: &[String]) -> anyhow::Result<Exit> {
     let program = [
         "run",
         "--release",
@@ -53,13 +53,13 @@ pub fn bench(door: &Door, topic: Topic, args: &[String]) -> anyhow::Result<Exit>
         topic.program(),
         "--",
     ];
-    run(door, |command| command.args(program).args(args))
+    run(runner, |command| command.args(program).args(args))
 }
 
-fn run(door: &Door, program: impl FnOnce(Cmd) -> Cmd) -> anyhow::Result<Exit> {
-    let paths = Paths::find(door)?;
-    let command = door
-        .cmd(cargo())
+fn run(runner: &Runner, program: impl FnOnce(Cmd) -> Cmd) -> anyhow::Result<Exit> {
+    let paths = Paths::find(runner)?;
+    let command = runner
+        .command(cargo())
         .dir(&paths.source)
         .env(TOOL, std::env::current_exe()?)
         .deadline(DEADLINE);

@@ -3,16 +3,16 @@
 use crate::terminal;
 use e2e_runner::exit::Exit;
 use e2e_runner::paths::Paths;
-use e2e_runner::process::Door;
+use e2e_runner::process::Runner;
 use e2e_runner::run::abandoned::abandoned;
 use e2e_runner::run::teardown::release;
 
 /// Runs the verb.
-pub fn run(door: &Door) -> anyhow::Result<Exit> {
-    let paths = Paths::find(door)?;
+pub fn run(runner: &Runner) -> anyhow::Result<Exit> {
+    let paths = Paths::find(runner)?;
     let mut removed = 0;
     for run in abandoned(&paths) {
-        let what = release(&run, door)?;
+        let what = release(&run, runner)?;
         terminal::say(&format!("{}: {what}", run.id()));
         removed += 1;
     }

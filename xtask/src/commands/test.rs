@@ -11,7 +11,7 @@ use crate::commands::{environment, tiers};
 use crate::terminal;
 use e2e_runner::exit::Exit;
 use e2e_runner::paths::Paths;
-use e2e_runner::process::Door;
+use e2e_runner::process::Runner;
 use e2e_runner::reporter::Reporter;
 use e2e_runner::reports::{self, EVENTS};
 use e2e_runner::run::plan::Step;
@@ -36,16 +36,16 @@ pub struct Test {
 }
 
 /// Runs the verb.
-pub fn run(door: &Door, table: &Table, args: &Test) -> anyhow::Result<Exit> {
-    let paths = Paths::find(door)?;
+pub fn run(runner: &Runner, table: &Table, args: &Test) -> anyhow::Result<Exit> {
+    let paths = Paths::find(runner)?;
     match &args.service {
-        Some(name) => on_environment(door, &paths, table.find(name)?, args.repeat.into()),
-        None => tiers::run(door, table, &paths, &args.require, &args.postgres),
+        Some(name) => on_environment(runner, &paths, table.find(name)?, args.repeat.into()),
+        None => tiers::run(runner, table, &paths, &args.require, &args.postgres),
     }
 }
 
 fn on_environment(
-    door: &Door,
+    runner: &Runner,
     paths: &Paths,
     service: &Service,
     repeat: Repeat,
@@ -56,13 +56,13 @@ fn on_environment(
     let mut environment = state.environment(&service.name);
     environment.insert(e2e_env::PGPASSWORD.to_owned(), run.password()?);
     let show = |line: &str| terminal::say(&format!("    {line}"));
-    let binary = |package: &str| build_tests(door, paths, package, Duration::from_mins(10), show);
+    let binary = |package: &str| build_tests(runner, paths, package, Duration::from_mins(10), show);
     let events = Reporter::logging_to(&run.dir().join(EVENTS), Box::new(terminal::event))?;
     let log = run.dir().join(EVENTS);
     let before = std::fs::read_to_string(&log).unwrap_or_default().len();
-    let outcome = repeat.run(door.cancel(), terminal::say, || {
+    let outcome = repeat.run(runner.cancel(), terminal::say, || {
         suite::run_on(
-            door,
+            runner,
             &events,
             service,
             binary,

@@ -11,7 +11,7 @@ use crate::commands::workspace_tasks::Task;
 use crate::terminal;
 use e2e_runner::exit::{Exit, Failure};
 use e2e_runner::paths::Paths;
-use e2e_runner::process::{Cmd, Door};
+use e2e_runner::process::{Cmd, Runner};
 use e2e_runner::run::local::postgres;
 use e2e_runner::run::plan::Place;
 use e2e_runner::settings::cargo;
@@ -54,13 +54,13 @@ impl Tier {
 
 /// Runs every tier that this machine can run; one of `required` that it cannot is a failure.
 pub fn run(
-    door: &Door,
+    runner: &Runner,
     table: &Table,
     paths: &Paths,
     required: &[String],
     postgres: &[u32],
 ) -> anyhow::Result<Exit> {
-    let tiers = plan(door, table, paths, postgres)?;
+    let tiers = plan(runner, table, paths, postgres)?;
     for wanted in required {
         if !tiers.iter().any(|tier| tier.name == *wanted) {
             let names = tiers
@@ -86,8 +86,8 @@ pub fn run(
         let passed = tier
             .commands
             .iter()
-            .fold(true, |all, command| passes(command, door, paths) & all);
-        door.cancel().check()?;
+            .fold(true, |all, command| passes(command, runner, paths) & all);
+        runner.cancel().check()?;
         rows.push((
             tier,
             if passed { Outcome::Ok } else { Outcome::Failed },
@@ -150,14 +150,14 @@ fn conclude(
     }
 }
 
-fn passes(command: &Command, door: &Door, paths: &Paths) -> bool {
+fn passes(command: &Command, runner: &Runner, paths: &Paths) -> bool {
     let result = match command {
         Command::Bounded(command) => command
             .stream(terminal::say)
             .map(|code| code == 0)
             .map_err(|error| error.to_string()),
         Command::Foreground(task) => task
-            .run(door, paths)
+            .run(runner, paths)
             .map(|()| true)
             .map_err(|failure| failure.to_string()),
     };
@@ -167,17 +167,23 @@ fn passes(command: &Command, door: &Door, paths: &Paths) -> bool {
     })
 }
 
-fn plan(door: &Door, table: &Table, paths: &Paths, majors: &[u32]) -> anyhow::Result<Vec<Tier>> {
+fn plan(
+    runner: &Runner,
+    table: &Table,
+    paths: &Paths,
+    majors: &[u32],
+) -> anyhow::Result<Vec<Tier>> {
     let at_most = |minutes: u64| Duration::from_mins(minutes);
     let cargo = |args: &[&str]| {
-        door.cmd(cargo())
+        runner
+            .command(cargo())
             .args(args)
             .dir(&paths.source)
             .deadline(at_most(40))
     };
     let this = std::env::current_exe()?;
     let e2e = |target: &str, flags: &[&str]| {
-        let run = door.cmd(&this).args(["e2e", "--target", target]);
+        let run = runner.command(&this).args(["e2e", "--target", target]);
         run.args(flags).deadline(at_most(30))
     };
     // One service alone, cold, then on what the first run kept; the second one removes it, whatever happened. Then all at once.
@@ -219,7 +225,7 @@ fn plan(door: &Door, table: &Table, paths: &Paths, majors: &[u32]) -> anyhow::Re
     let mut tiers = vec![Tier::foreground("lint", lint), Tier::new("crates", crates)];
     // The embedded server is of major 16; the schema must be the same on the others.
     let majors = if majors.is_empty() { &[15] } else { majors };
-    let default = postgres::installation(door, paths, terminal::say)?;
+    let default = postgres::installation(runner, paths, terminal::say)?;
     for major in majors {
         let migrations = cargo(&["test", "--package", "migrations", "--test", "it"]);
         let name = format!("postgres-{major}");
@@ -252,7 +258,7 @@ fn plan(door: &Door, table: &Table, paths: &Paths, majors: &[u32]) -> anyhow::Re
         postgres_url: None,
         fresh: true,
     };
-    let (place, why) = begin::place(door, &args)?;
+    let (place, why) = begin::place(runner, &args)?;
     let missing = (place != Place::Kind).then_some(why);
     // One at a time: two clusters in the making would slow each other down.
     let alone = [
@@ -277,7 +283,7 @@ fn plan(door: &Door, table: &Table, paths: &Paths, majors: &[u32]) -> anyhow::Re
 
 fn no_pgbouncer() -> Option<String> {
     // Debian keeps it where only administrators look.
-    let there = Door::find("pgbouncer").is_ok() || Path::new("/usr/sbin/pgbouncer").exists();
+    let there = Runner::find("pgbouncer").is_ok() || Path::new("/usr/sbin/pgbouncer").exists();
     (!there).then(|| "no pgbouncer is installed; Debian's package has that name".to_owned())
 }
 

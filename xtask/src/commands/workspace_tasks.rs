@@ -4,7 +4,7 @@
 
 use e2e_runner::exit::{Exit, Failure};
 use e2e_runner::paths::Paths;
-use e2e_runner::process::{Door, is_of_our_package};
+use e2e_runner::process::{Runner, is_of_our_package};
 use e2e_runner::settings;
 use xshell::{Shell, cmd};
 
@@ -32,7 +32,7 @@ impl Task {
     }
 
     /// Runs to success.
-    pub fn run(&self, door: &Door, paths: &Paths) -> Result<(), Failure> {
+    pub fn run(&self, runner: &Runner, paths: &Paths) -> Result<(), Failure> {
         let shell = Shell::new().map_err(Failure::setup)?;
         shell.change_dir(&paths.source);
         let (cargo, args) = (settings::cargo(), &self.args);
@@ -45,15 +45,15 @@ impl Task {
         }
         let ran = command.run();
         // A terminal's Ctrl-C reaches the command too: how that ended says nothing then.
-        door.cancel().check()?;
+        runner.cancel().check()?;
         ran.map_err(|error| Failure::new(Exit::Setup, error.to_string()))
     }
 }
 
 /// Makes the checked-in files that are generated.
-pub fn generate(door: &Door, args: &[String]) -> anyhow::Result<Exit> {
+pub fn generate(runner: &Runner, args: &[String]) -> anyhow::Result<Exit> {
     let program = ["run", "--quiet", "--package", "codegen", "--"];
     let args = program.map(str::to_owned).into_iter().chain(args.to_vec());
-    Task::cargo(args).run(door, &Paths::find(door)?)?;
+    Task::cargo(args).run(runner, &Paths::find(runner)?)?;
     Ok(Exit::Passed)
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::exit::Failure;
-use crate::process::Door;
+use crate::process::Runner;
 use crate::run::kind::diagnostics;
 use crate::run::plan::Place;
 use crate::run::service_run::Tenant;
@@ -45,13 +45,13 @@ const GUIDE: [(&str, &str); 10] = [
 /// Gathers the evidence of a failure into the run's directory and returns that directory.
 pub fn collect(
     session: &Session,
-    door: &Door,
+    runner: &Runner,
     failure: Option<&Failure>,
     timings: &[Timing],
 ) -> Result<String, Failure> {
     let dir = session.run.dir();
     match session.place {
-        Place::Kind => diagnostics::collect(session, door),
+        Place::Kind => diagnostics::collect(session, runner),
         Place::Local => copy_server_log(session),
     }
     let secrets = [session.password.as_str(), &session.password()].map(str::to_owned);

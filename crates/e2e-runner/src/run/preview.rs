@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 
 use embedded_postgres::{Wanted, locate};
 
-use crate::process::Door;
+use crate::process::Runner;
 use crate::run::history::History;
 use crate::run::kind::node_image;
 use crate::run::kind::{cluster, deploy};
@@ -88,12 +88,17 @@ fn predicted(plan: &Plan, history: &History) -> Option<f64> {
 }
 
 /// The decision on each level, as the lines behind a plan.
-pub fn reuse_table(door: &Door, kept: Option<&Run>, place: Place, services: &[Service]) -> String {
+pub fn reuse_table(
+    runner: &Runner,
+    kept: Option<&Run>,
+    place: Place,
+    services: &[Service],
+) -> String {
     let Some(run) = kept.filter(|run| run.state().target == place.word()) else {
         let made = "nothing is kept for it: everything is made".to_owned();
         let lines: Vec<_> = [made]
             .into_iter()
-            .chain(node(door, place, services))
+            .chain(node(runner, place, services))
             .collect();
         return lines.join("\n");
     };
@@ -106,9 +111,9 @@ pub fn reuse_table(door: &Door, kept: Option<&Run>, place: Place, services: &[Se
         let same = same(
             &state,
             Level::Cluster,
-            cluster::cluster_fingerprint(door).ok().as_ref(),
+            cluster::cluster_fingerprint(runner).ok().as_ref(),
         );
-        stands = same && docker::is_running(door, &kind::node(&kind::cluster(&state.run)));
+        stands = same && docker::is_running(runner, &kind::node(&kind::cluster(&state.run)));
         line(
             "cluster",
             match (same, stands) {
@@ -163,18 +168,18 @@ pub fn reuse_table(door: &Door, kept: Option<&Run>, place: Place, services: &[Se
         },
     );
     if !stands {
-        text.extend(node(door, place, services));
+        text.extend(node(runner, place, services));
     }
     text
 }
 
 /// The decision on the node image of a cluster that is made.
-fn node(door: &Door, place: Place, services: &[Service]) -> Option<String> {
+fn node(runner: &Runner, place: Place, services: &[Service]) -> Option<String> {
     let wants = services
         .iter()
         .any(|service| service.has(Component::Postgres));
     (place == Place::Kind && wants)
-        .then(|| format!("node image: {}", node_image::decide(door).describe()))
+        .then(|| format!("node image: {}", node_image::decide(runner).describe()))
 }
 
 fn same(state: &State, level: Level, made_from: Option<&String>) -> bool {

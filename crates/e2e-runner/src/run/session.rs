@@ -10,7 +10,7 @@ use e2e_report::Event;
 
 use crate::exit::{Exit, Failure};
 use crate::paths::Paths;
-use crate::process::{Child, Door};
+use crate::process::{Child, Runner};
 use crate::reporter::{Reporter, Watcher};
 use crate::reports::EVENTS;
 use crate::run::plan::{Id, Place, Step};
@@ -84,8 +84,8 @@ pub struct Session {
     pub integration: bool,
     /// A PostgreSQL server to use instead of starting one (local only), with its password.
     pub postgres_url: Option<String>,
-    /// The door for every process of the run.
-    pub door: Door,
+    /// The runner for every process of the run.
+    pub runner: Runner,
     /// What people see.
     pub report: Reporter,
     /// The run's directory and state.
@@ -106,7 +106,7 @@ impl Session {
     /// Begins a run: takes over what an earlier one kept, else makes a directory and a state file before anything else is made.
     pub fn begin(
         order: Order,
-        door: &Door,
+        runner: &Runner,
         paths: Paths,
         watcher: Watcher,
     ) -> anyhow::Result<Self> {
@@ -142,7 +142,7 @@ impl Session {
         let id = run.id();
         let report = Reporter::logging_to(&run.dir().join(EVENTS), watcher)
             .context("cannot write the run's event log")?;
-        let door = door
+        let runner = runner
             .clone()
             .env(e2e_env::RUN, &id)
             .logged(&run.dir().join("commands.log"))?;
@@ -157,7 +157,7 @@ impl Session {
             place,
             integration,
             postgres_url,
-            door,
+            runner,
             report,
             run,
             paths,

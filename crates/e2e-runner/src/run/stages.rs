@@ -85,7 +85,7 @@ fn build(
                 .paths
                 .can_build(&format!("{variable} to a ready binary, or {image}"))?;
             let lines = session.lines(&step.into());
-            cargo::build_binary(&session.door, &session.paths, package, deadline, lines)?
+            cargo::build_binary(&session.runner, &session.paths, package, deadline, lines)?
         }
     };
     let file = std::fs::metadata(&binary).map_err(|error| {
@@ -111,7 +111,7 @@ fn build_suites(session: &Session, deadline: Duration) -> Result<String, Failure
             });
     for package in tests.collect::<BTreeSet<_>>() {
         let binary = cargo::build_tests(
-            &session.door,
+            &session.runner,
             &session.paths,
             package,
             deadline,
@@ -135,7 +135,7 @@ fn migrate_database(
     deadline: Duration,
 ) -> Result<String, Failure> {
     let database = session.database(tenant)?;
-    let (profile, cancel) = (&tenant.service.profile, session.door.cancel());
+    let (profile, cancel) = (&tenant.service.profile, session.runner.cancel());
     let used = session.is_made_from(Level::Database, Some(tenant), profile);
     // No template is left on a server that is not the run's own.
     if used || (session.is_shared() && session.postgres_url.is_none()) {

@@ -39,7 +39,7 @@ fn await_answer(
 ) -> Result<String, Failure> {
     let (began, mut health) = (Instant::now(), Health::of(what, base));
     while !look(session, &mut health)? {
-        session.door.cancel().check()?;
+        session.runner.cancel().check()?;
         check_children(session)?;
         if began.elapsed() > deadline {
             let waited = format!("{what} was not ready after {} s", deadline.as_secs());

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::commands::args::Format;
 use crate::terminal;
 use e2e_runner::exit::Exit;
-use e2e_runner::process::Door;
+use e2e_runner::process::Runner;
 use e2e_runner::table::Table;
 use e2e_runner::tools::migrate::{cancellable, failure, runtime};
 use flags::Diagnose;
@@ -25,19 +25,19 @@ use place::Place;
 const DEADLINE: Duration = Duration::from_secs(20);
 
 /// Runs the verb.
-pub fn run(door: &Door, table: &Table, args: &Diagnose) -> anyhow::Result<Exit> {
+pub fn run(runner: &Runner, table: &Table, args: &Diagnose) -> anyhow::Result<Exit> {
     let began = Instant::now();
-    let place = Place::find(door, table, args)?;
-    let mut diagnosis = examine(door, &place)?;
+    let place = Place::find(runner, table, args)?;
+    let mut diagnosis = examine(runner, &place)?;
     if args.repair && !diagnosis.is_healthy() {
         let steps = steps(&diagnosis);
         terminal::say(&view::human(&diagnosis, &place, began.elapsed()));
         terminal::say(&format!("\nrepairing: {} steps\n", steps.len()));
         let config = place.config()?;
-        on_database(door, config, async |config| {
+        on_database(runner, config, async |config| {
             migrations::diagnose::repair(&config, &steps).await
         })?;
-        diagnosis = examine(door, &place)?;
+        diagnosis = examine(runner, &place)?;
     }
     let exit = diagnosis
         .findings
@@ -51,14 +51,14 @@ pub fn run(door: &Door, table: &Table, args: &Diagnose) -> anyhow::Result<Exit> 
 }
 
 /// First by way of Data Storage, then its database itself, which also shows whether the two are one.
-fn examine(door: &Door, place: &Place) -> anyhow::Result<Diagnosis> {
+fn examine(runner: &Runner, place: &Place) -> anyhow::Result<Diagnosis> {
     let mut diagnosis = Diagnosis::default();
     let mut seen = service::Seen::default();
     match &place.url {
         Some(url) => seen = service::examine(url, &mut diagnosis),
         None => diagnosis.skip("Data Storage", "its URL is not known: --url"),
     }
-    match place.log(door) {
+    match place.log(runner) {
         Some(log) => logs::read(&log, &mut diagnosis),
         None => diagnosis.skip(
             "log",
@@ -67,7 +67,7 @@ fn examine(door: &Door, place: &Place) -> anyhow::Result<Diagnosis> {
     }
     if place.database.is_some() {
         let config = place.config()?;
-        let of_database = on_database(door, config, async |config| {
+        let of_database = on_database(runner, config, async |config| {
             migrations::diagnose::diagnose(&config, &seen.written).await
         })?;
         diagnosis.checks.extend(of_database.checks);
@@ -86,14 +86,14 @@ fn examine(door: &Door, place: &Place) -> anyhow::Result<Diagnosis> {
 }
 
 fn on_database<T>(
-    door: &Door,
+    runner: &Runner,
     config: Config,
     work: impl AsyncFnOnce(Config) -> Result<T, Error>,
 ) -> anyhow::Result<T> {
     let token = CancellationToken::new();
     let config = config.deadline(DEADLINE).cancel_with(token.clone());
-    cancellable(&runtime()?, config, &token, door.cancel(), work)
-        .map_err(|error| failure(&error, door.cancel()).into())
+    cancellable(&runtime()?, config, &token, runner.cancel(), work)
+        .map_err(|error| failure(&error, runner.cancel()).into())
 }
 
 /// Every step once, in the order of the findings.

@@ -15,7 +15,7 @@ use crate::commands::args::{Format, Target};
 use crate::terminal;
 use check::{Check, For, Level};
 use e2e_runner::exit::Exit;
-use e2e_runner::process::Door;
+use e2e_runner::process::Runner;
 use e2e_runner::table::Table;
 
 /// Flags of `doctor`.
@@ -30,11 +30,11 @@ pub struct Doctor {
 }
 
 /// Runs the verb.
-pub fn run(door: &Door, table: &Table, args: &Doctor) -> anyhow::Result<Exit> {
-    let mut checks = tools::checks(door);
-    checks.extend(machine::checks(door, table));
-    checks.extend(runs::checks(door));
-    door.cancel().check()?;
+pub fn run(runner: &Runner, table: &Table, args: &Doctor) -> anyhow::Result<Exit> {
+    let mut checks = tools::checks(runner);
+    checks.extend(machine::checks(runner, table));
+    checks.extend(runs::checks(runner));
+    runner.cancel().check()?;
     let usable = |target: For| {
         !checks.iter().any(|check| {
             check.level == Level::Problem && (check.target == target || check.target == For::Both)

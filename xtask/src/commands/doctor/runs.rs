@@ -4,12 +4,12 @@ use embedded_postgres::{Wanted, cache_directory, locate};
 
 use crate::commands::doctor::check::{Check, For, Level};
 use e2e_runner::paths::Paths;
-use e2e_runner::process::Door;
+use e2e_runner::process::Runner;
 use e2e_runner::state::Run;
 
 /// Every check on runs and on PostgreSQL's binaries.
-pub fn checks(door: &Door) -> Vec<Check> {
-    let runs = Paths::find(door).map(|paths| Run::list(&paths.runs()));
+pub fn checks(runner: &Runner) -> Vec<Check> {
+    let runs = Paths::find(runner).map(|paths| Run::list(&paths.runs()));
     vec![leftovers(&runs.unwrap_or_default()), postgres()]
 }
 

@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use crate::commands::doctor::check::{Check, For, Level};
 use e2e_runner::paths::Paths;
-use e2e_runner::process::Door;
+use e2e_runner::process::Runner;
 use e2e_runner::settings::{cargo, node_image, postgres_image};
 use e2e_runner::tools::{docker, kind};
 
@@ -23,10 +23,10 @@ struct Info {
 }
 
 /// Every check on programs and images.
-pub fn checks(door: &Door) -> Vec<Check> {
-    let mut checks = vec![source(door)];
-    let info = docker(door, &mut checks);
-    let kind = kind::version(door);
+pub fn checks(runner: &Runner) -> Vec<Check> {
+    let mut checks = vec![source(runner)];
+    let info = docker(runner, &mut checks);
+    let kind = kind::version(runner);
     checks.push(match &kind {
         Ok(version) => Check::ok("kind", For::Kind, version.clone()),
         Err(error) => missing(
@@ -35,23 +35,23 @@ pub fn checks(door: &Door) -> Vec<Check> {
             "install kind: https://kind.sigs.k8s.io/docs/user/quick-start",
         ),
     });
-    checks.push(kubectl(door));
+    checks.push(kubectl(runner));
     if let Some(info) = info {
         checks.push(storage(&info.driver));
         checks.push(cgroup(&info.cgroup_version));
-        checks.extend(images(door));
+        checks.extend(images(runner));
     }
     checks
 }
 
-fn source(door: &Door) -> Check {
-    let version = door
-        .cmd(cargo())
+fn source(runner: &Runner) -> Check {
+    let version = runner
+        .command(cargo())
         .arg("--version")
         .deadline(Duration::from_secs(20))
         .read();
     let version = version.unwrap_or_else(|error| error.to_string());
-    match Paths::find(door) {
+    match Paths::find(runner) {
         Ok(paths) => {
             let detail = format!("{version}, checkout {}", paths.source.display());
             Check::ok("build", For::Both, detail)
@@ -68,9 +68,9 @@ fn missing(name: &'static str, error: &str, fix: &str) -> Check {
     Check::ok(name, For::Kind, seen).not(Level::Problem, fix)
 }
 
-fn docker(door: &Door, checks: &mut Vec<Check>) -> Option<Info> {
-    let asked = door
-        .cmd("docker")
+fn docker(runner: &Runner, checks: &mut Vec<Check>) -> Option<Info> {
+    let asked = runner
+        .command("docker")
         .args(["info", "--format", "{{json .}}"])
         .deadline(Duration::from_secs(10))
         .read();
@@ -138,9 +138,9 @@ struct GitVersion {
 }
 
 /// kubectl may be one minor version off the server (<https://kubernetes.io/releases/version-skew-policy/#kubectl>).
-fn kubectl(door: &Door) -> Check {
-    let asked = door
-        .cmd("kubectl")
+fn kubectl(runner: &Runner) -> Check {
+    let asked = runner
+        .command("kubectl")
         .args(["version", "--client", "--output", "json"])
         .deadline(Duration::from_secs(10))
         .read();
@@ -192,9 +192,9 @@ fn minor(text: &str) -> Option<u32> {
     rest[..digits].parse().ok()
 }
 
-fn images(door: &Door) -> Vec<Check> {
+fn images(runner: &Runner) -> Vec<Check> {
     let of = |name: &'static str, image: &str, variable: &str| {
-        let here = docker::image_id(door, image).is_some();
+        let here = docker::image_id(runner, image).is_some();
         let check = Check::ok(
             name,
             For::Kind,
@@ -208,7 +208,7 @@ fn images(door: &Door) -> Vec<Check> {
     };
     let node = match node_image() {
         Some(image) => of("node image", &image, "KIND_NODE_IMAGE"),
-        None => default_node_image(door),
+        None => default_node_image(runner),
     };
     vec![
         node,
@@ -217,9 +217,9 @@ fn images(door: &Door) -> Vec<Check> {
 }
 
 /// Only kind knows which image its version takes; one of that name is a good sign.
-fn default_node_image(door: &Door) -> Check {
-    let listed = door
-        .cmd("docker")
+fn default_node_image(runner: &Runner) -> Check {
+    let listed = runner
+        .command("docker")
         .args([
             "image",
             "ls",

@@ -16,7 +16,7 @@ use crate::commands::environment;
 use crate::terminal;
 use e2e_runner::exit::{Exit, Failure, exit_of};
 use e2e_runner::paths::Paths;
-use e2e_runner::process::Door;
+use e2e_runner::process::Runner;
 use e2e_runner::run::local::postgres;
 use e2e_runner::run::{abandoned, teardown};
 use e2e_runner::state::{KEPT_FOR, Run};
@@ -26,10 +26,10 @@ use flags::{Flags, Migrate, Verb};
 use verbs::Answer;
 
 /// Runs the verb.
-pub fn run(door: &Door, args: &Migrate) -> anyhow::Result<Exit> {
+pub fn run(runner: &Runner, args: &Migrate) -> anyhow::Result<Exit> {
     let verb = args.verb.clone().unwrap_or(Verb::Apply);
     let mut seen = None;
-    let outcome = answer(door, &verb, &args.flags, &mut seen);
+    let outcome = answer(runner, &verb, &args.flags, &mut seen);
     let json = args.flags.format == Format::Json;
     match outcome {
         Ok(answer) => {
@@ -54,17 +54,17 @@ pub fn run(door: &Door, args: &Migrate) -> anyhow::Result<Exit> {
 
 /// The verb's answer; a failure of the library is left in `seen` as well, for those who want more than its text.
 fn answer(
-    door: &Door,
+    runner: &Runner,
     verb: &Verb,
     flags: &Flags,
     seen: &mut Option<Error>,
 ) -> anyhow::Result<Answer> {
-    let catalogue = catalogue(flags).map_err(|error| tell(door, error, seen))?;
+    let catalogue = catalogue(flags).map_err(|error| tell(runner, error, seen))?;
     match verb {
         Verb::Lint => return Ok(files::lint(&catalogue)),
         Verb::New { name } => {
             return Ok(files::new(
-                &Paths::find(door)?.source.join("migrations"),
+                &Paths::find(runner)?.source.join("migrations"),
                 name,
             )?);
         }
@@ -73,7 +73,7 @@ fn answer(
     let selection = selection(verb, flags)?;
     catalogue
         .resolve(&selection)
-        .map_err(|error| tell(door, error, seen))?;
+        .map_err(|error| tell(runner, error, seen))?;
     let runtime = runtime()?;
     let work = |url: &str, seen: &mut Option<Error>| {
         let mut config = Config::new(url)
@@ -89,10 +89,10 @@ fn answer(
             &runtime,
             config.cancel_with(token.clone()),
             &token,
-            door.cancel(),
+            runner.cancel(),
             async |config| verbs::ask(verb, &config).await,
         );
-        asked.map_err(|error| tell(door, error, seen))
+        asked.map_err(|error| tell(runner, error, seen))
     };
     if let Some(url) = &flags.place.database_url {
         if holds_password(url) {
@@ -103,10 +103,10 @@ fn answer(
         return Ok(work(url, seen)?);
     }
     if let Some(kubeconfig) = &flags.place.kubeconfig {
-        let forward = cluster::forward(door, kubeconfig, &flags.place)?;
+        let forward = cluster::forward(runner, kubeconfig, &flags.place)?;
         return Ok(work(&forward.database.secret_url(), seen)?);
     }
-    on_own_database(door, &runtime, verb, flags, |url| work(url, seen))
+    on_own_database(runner, &runtime, verb, flags, |url| work(url, seen))
 }
 
 /// The schema's migrations, or a team's own.
@@ -139,22 +139,22 @@ fn selection(verb: &Verb, flags: &Flags) -> Result<Selection, Failure> {
 }
 
 /// Keeps the library's error for `--format json` and turns it into what is told.
-fn tell(door: &Door, error: Error, seen: &mut Option<Error>) -> Failure {
-    let failure = failure(&error, door.cancel());
+fn tell(runner: &Runner, error: Error, seen: &mut Option<Error>) -> Failure {
+    let failure = failure(&error, runner.cancel());
     *seen = Some(error);
     failure
 }
 
 /// The environment of the same service that is up, else, to apply, an embedded server that `down` stops (D24).
 fn on_own_database(
-    door: &Door,
+    runner: &Runner,
     runtime: &Runtime,
     verb: &Verb,
     flags: &Flags,
     work: impl FnOnce(&str) -> Result<Answer, Failure>,
 ) -> anyhow::Result<Answer> {
-    let paths = Paths::find(door)?;
-    abandoned::remove_all(door, &paths, terminal::say);
+    let paths = Paths::find(runner)?;
+    abandoned::remove_all(runner, &paths, terminal::say);
     let label = flags.profile.first().map_or("migrate", String::as_str);
     if let Some(run) = Run::kept(&paths.runs(), label) {
         let state = run.state();
@@ -171,7 +171,7 @@ fn on_own_database(
             .next("give --database-url or --kubeconfig, or apply first: `cargo xtask migrate --profile …` keeps an embedded server")
             .into());
     }
-    let found = postgres::installation(door, &paths, terminal::say)?;
+    let found = postgres::installation(runner, &paths, terminal::say)?;
     let run = Run::create(&paths.runs(), &[label.to_owned()], "local", KEPT_FOR)?;
     let password = random_password();
     let applied =
@@ -194,7 +194,7 @@ fn on_own_database(
             Ok(answer)
         }
         Err(failure) => {
-            teardown::release(&run, &door.after(2))?;
+            teardown::release(&run, &runner.after(2))?;
             Err(failure.into())
         }
     }

@@ -33,13 +33,13 @@ pub fn objects(session: &Session, tenant: &Tenant, node_port: u16) -> Result<Vec
 fn read(session: &Session, tenant: &Tenant, path: &Path) -> Result<Vec<Value>, Failure> {
     if KUSTOMIZATIONS.iter().any(|name| path.join(name).is_file()) {
         let build = kubectl(session, &tenant.namespace)
-            .cmd()
+            .command()
             .arg("kustomize")
             .arg(path)
             .deadline(Duration::from_mins(1));
         let text = build
             .read()
-            .map_err(|error| error.into_failure(Exit::Setup, session.door.cancel()))?;
+            .map_err(|error| error.into_failure(Exit::Setup, session.runner.cancel()))?;
         return parse(&text, path);
     }
     let unreadable = |error: std::io::Error| {

@@ -28,8 +28,8 @@ fn load_from_host(
     named_in: &str,
     deadline: Duration,
 ) -> Result<String, Failure> {
-    let (door, node) = (&session.door, kind::node(&cluster(session)));
-    let id = docker::ensure_image(door, image, named_in)?;
+    let (runner, node) = (&session.runner, kind::node(&cluster(session)));
+    let id = docker::ensure_image(runner, image, named_in)?;
     // The name may stand for another image by now: only the content tells whether the node has this one.
     let content = docker::content_name(&id);
     let known = Ok(format!("{image} is in the node already"));
@@ -46,8 +46,8 @@ fn load_from_host(
     if !streamed.insert(format!("{image} {content}")) {
         return known;
     }
-    let names = docker::load_into(door, &node, image, &content)
-        .map_err(|error| error.into_failure(Exit::Setup, door.cancel()))?;
+    let names = docker::load_into(runner, &node, image, &content)
+        .map_err(|error| error.into_failure(Exit::Setup, runner.cancel()))?;
     listed(&names, &node, image)?;
     Ok(image.to_owned())
 }
@@ -67,12 +67,12 @@ fn await_runtime(
     if let Some(images) = &*present {
         return Ok(images.clone());
     }
-    let (door, began) = (&session.door, Instant::now());
+    let (runner, began) = (&session.runner, Instant::now());
     loop {
-        match docker::node_images_when_ready(door, node) {
+        match docker::node_images_when_ready(runner, node) {
             Ok(images) => return Ok(present.insert(images).clone()),
             Err(seen) => {
-                door.cancel().check()?;
+                runner.cancel().check()?;
                 if began.elapsed() > deadline {
                     let waited = format!(
                         "{node} had no container runtime after {} s",
@@ -119,11 +119,11 @@ fn load_program(
     (binary, slot): (&OnceLock<PathBuf>, &OnceLock<String>),
     deadline: Duration,
 ) -> Result<String, Failure> {
-    let (door, node) = (&session.door, kind::node(&cluster(session)));
-    let failed = |error: Error| error.into_failure(Exit::Setup, door.cancel());
+    let (runner, node) = (&session.runner, kind::node(&cluster(session)));
+    let failed = |error: Error| error.into_failure(Exit::Setup, runner.cancel());
     if !cargo::BUILDS_STATIC {
         let reference = docker::build(
-            door,
+            runner,
             &session.paths.source,
             "kind/datastorage.Dockerfile",
             package,
@@ -141,7 +141,7 @@ fn load_program(
     let known = if present.contains(&image.reference) {
         " is in the node already"
     } else {
-        let names = docker::import_bytes(door, &node, image.archive).map_err(failed)?;
+        let names = docker::import_bytes(runner, &node, image.archive).map_err(failed)?;
         listed(&names, &node, &image.reference)?;
         ""
     };
@@ -154,16 +154,16 @@ pub fn load_images(
     tenant: &Tenant,
     deadline: Duration,
 ) -> Result<String, Failure> {
-    let door = &session.door;
+    let runner = &session.runner;
     let mut told = Vec::new();
     for image in &tenant.service.images {
         let at = |path: &Path| tenant.service.root.join(path);
         match (&image.build, &image.archive) {
             (Some(dir), _) => {
                 let lines = session.lines(&session.stage(Step::LoadService, tenant));
-                docker::build_as(door, &at(dir), &image.name, deadline, lines)?;
+                docker::build_as(runner, &at(dir), &image.name, deadline, lines)?;
             }
-            (None, Some(archive)) => docker::load(door, &at(archive), &image.name)?,
+            (None, Some(archive)) => docker::load(runner, &at(archive), &image.name)?,
             (None, None) => {}
         }
         told.push(load_from_host(

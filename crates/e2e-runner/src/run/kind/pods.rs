@@ -50,7 +50,7 @@ pub fn await_pods(
     let follow = |pod: &str| {
         let logs = ["logs", "--follow", "--all-containers", "--tail", "-1", pod];
         if !followed {
-            let process = kubectl.cmd().args(logs).in_shell(FOLLOW);
+            let process = kubectl.command().args(logs).in_shell(FOLLOW);
             // Without it the log is still read when something fails.
             drop(process.env(FOLLOWS, &whose).spawn(&log));
         }

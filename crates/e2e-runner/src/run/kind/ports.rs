@@ -3,7 +3,7 @@
 use std::net::TcpListener;
 
 use crate::exit::{Exit, Failure};
-use crate::process::Door;
+use crate::process::Runner;
 use crate::run::service_run::Tenant;
 use crate::run::session::Session;
 use crate::table::Policy;
@@ -66,7 +66,7 @@ pub fn wanted(session: &Session) -> Result<Vec<(u16, u16)>, Failure> {
                 let owner = if claimed {
                     "another service of this run wants it".to_owned()
                 } else {
-                    owner_of(&session.door, host)
+                    owner_of(&session.runner, host)
                 };
                 let what = format!("port {host} is fixed for {} and taken", tenant.service.name);
                 return Err(Failure::new(Exit::Preflight, what).seen(owner).next(
@@ -84,9 +84,9 @@ pub fn taken(port: u16) -> bool {
 }
 
 /// Who listens on a port, as far as this user may know.
-pub fn owner_of(door: &Door, port: u16) -> String {
-    let listed = door
-        .cmd("ss")
+pub fn owner_of(runner: &Runner, port: u16) -> String {
+    let listed = runner
+        .command("ss")
         .args(["-Hltnp", &format!("sport = :{port}")])
         .read();
     listed.unwrap_or_else(|_| format!("something listens on 127.0.0.1:{port}"))
@@ -108,7 +108,7 @@ pub fn leased(session: &Session) -> Result<String, Failure> {
 
 /// Keeps the host port of every node port.
 pub fn publish(session: &Session, cluster: &str) -> Result<(), Failure> {
-    let ports = docker::published_ports(&session.door, &kind::node(cluster))?;
+    let ports = docker::published_ports(&session.runner, &kind::node(cluster))?;
     session.made.ports.get_or_init(|| ports);
     Ok(())
 }

@@ -11,7 +11,7 @@ use crate::fingerprint::fingerprint;
 use crate::tools::postgres_url::{Database, Server};
 
 use crate::paths::Paths;
-use crate::process::Door;
+use crate::process::Runner;
 use crate::run::reuse::Level;
 use crate::run::session::Session;
 use crate::state::{KEPT_FOR, Resource, Run, write_private};
@@ -35,7 +35,7 @@ pub fn preflight(session: &Session) -> Result<String, Failure> {
     if session.postgres_url.is_some() {
         return Ok("the PostgreSQL of --postgres-url".to_owned());
     }
-    let found = installation(&session.door, &session.paths, |text| {
+    let found = installation(&session.runner, &session.paths, |text| {
         session.report.note(text);
     })?;
     Ok(format!(
@@ -47,7 +47,7 @@ pub fn preflight(session: &Session) -> Result<String, Failure> {
 
 /// Finds PostgreSQL's binaries in the order of D8, fetching them once; an installed PostgreSQL is the last resort and said aloud.
 pub fn installation(
-    door: &Door,
+    runner: &Runner,
     paths: &Paths,
     say: impl Fn(&str),
 ) -> Result<Installation, Failure> {
@@ -59,8 +59,14 @@ pub fn installation(
         return Ok(found);
     }
     say("fetching PostgreSQL's binaries, once");
-    let fetched = cargo::run_package(door, paths, "postgres-fetch", &[], Duration::from_mins(10));
-    door.cancel().check()?;
+    let fetched = cargo::run_package(
+        runner,
+        paths,
+        "postgres-fetch",
+        &[],
+        Duration::from_mins(10),
+    );
+    runner.cancel().check()?;
     match (fetched, locate(&cached)) {
         (Ok(_), Ok(found)) => Ok(found),
         (fetched, _) => {
@@ -89,7 +95,7 @@ pub fn deploy_postgres(session: &Session) -> Result<String, Failure> {
     if let Some(url) = &session.postgres_url {
         return adopt(session, url);
     }
-    let found = installation(&session.door, &session.paths, |text| {
+    let found = installation(&session.runner, &session.paths, |text| {
         session.report.note(text);
     })?;
     let made_from = server_fingerprint(&found);
@@ -215,7 +221,7 @@ fn adopt(session: &Session, url: &str) -> Result<String, Failure> {
     }
     let server = Server::parse(url)?;
     let config = migrations::Config::new(server.secret_url("postgres"));
-    let failed = |error| crate::tools::migrate::failure(&error, session.door.cancel());
+    let failed = |error| crate::tools::migrate::failure(&error, session.runner.cancel());
     // Before anything is recorded: a server that cannot be reached now could not be cleaned either.
     session
         .runtime

@@ -237,7 +237,7 @@ fn own_directory(session: &Session, tenant: &Tenant, name: &str) -> Result<PathB
 }
 
 fn start(session: &Session, launch: &Launch, deadline: Duration) -> Result<String, Failure> {
-    let (child, url) = launch.start(&session.door, deadline)?;
+    let (child, url) = launch.start(&session.runner, deadline)?;
     session
         .made
         .children
