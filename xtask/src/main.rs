@@ -36,7 +36,7 @@ fn main() -> ExitCode {
     match dispatch(cli) {
         Ok(exit) => ExitCode::from(exit.code()),
         Err(error) => {
-            terminal::say(&terminal::on_one_screen(&format!("error: {error:#}")));
+            terminal::message(&terminal::on_one_screen(&format!("error: {error:#}")));
             ExitCode::from(exit::exit_of(&error).code())
         }
     }

@@ -12,7 +12,7 @@ use e2e_runner::state::Run;
 use e2e_runner::table::Table;
 
 /// How much of each log is shown.
-const TAIL: &str = "200";
+const TAIL: usize = 200;
 
 /// Prints the logs of PostgreSQL and Data Storage.
 pub fn logs(runner: &Runner, table: &Table, service: &str) -> anyhow::Result<Exit> {
@@ -29,7 +29,7 @@ pub fn logs(runner: &Runner, table: &Table, service: &str) -> anyhow::Result<Exi
             "--prefix",
             "--ignore-errors",
             "--tail",
-            TAIL,
+            &TAIL.to_string(),
             "--selector",
             &apps,
         ];
@@ -56,7 +56,7 @@ pub fn logs(runner: &Runner, table: &Table, service: &str) -> anyhow::Result<Exi
 fn print_tail(path: &Path) -> anyhow::Result<()> {
     let text = std::fs::read_to_string(path)?;
     let lines: Vec<&str> = text.lines().collect();
-    let from = lines.len().saturating_sub(TAIL.parse()?);
+    let from = lines.len().saturating_sub(TAIL);
     terminal::print(&format!(
         "== {}\n{}",
         path.display(),
@@ -75,7 +75,7 @@ pub fn shell(runner: &Runner, table: &Table, service: &str) -> anyhow::Result<Ex
     for (name, value) in run.state().environment(service) {
         command = command.env(name, value);
     }
-    terminal::say(&format!("a shell on {}; leave it with `exit`", run.id()));
+    terminal::message(&format!("a shell on {}; leave it with `exit`", run.id()));
     command.interactive()?;
     Ok(Exit::Passed)
 }

@@ -8,7 +8,7 @@ use e2e_runner::process::Runner;
 use e2e_runner::run::abandoned;
 use e2e_runner::run::plan::Place;
 use e2e_runner::run::repeat::Repeat;
-use e2e_runner::run::session::{Order, Session};
+use e2e_runner::run::session::{RunRequest, Session};
 use e2e_runner::table::Service;
 use e2e_runner::tools::{docker, kind};
 
@@ -59,8 +59,8 @@ pub fn begin(
     repeat: Repeat,
     paths: Paths,
 ) -> anyhow::Result<Session> {
-    abandoned::remove_all(runner, &paths, terminal::say);
-    let order = Order {
+    abandoned::remove_all(runner, &paths, terminal::message);
+    let request = RunRequest {
         services,
         place,
         why,
@@ -69,5 +69,5 @@ pub fn begin(
         fresh: args.fresh,
         repeat,
     };
-    Session::begin(order, runner, paths, Box::new(terminal::event))
+    Session::begin(request, runner, paths, Box::new(terminal::event))
 }

@@ -41,7 +41,7 @@ pub fn run(runner: &Runner, table: &Table, args: &Down) -> anyhow::Result<Exit> 
             .as_ref()
             .is_some_and(e2e_runner::state::Owner::lives)
         {
-            terminal::say(&format!(
+            terminal::message(&format!(
                 "{} is under way: its own process ends it",
                 state.run
             ));
@@ -50,13 +50,13 @@ pub fn run(runner: &Runner, table: &Table, args: &Down) -> anyhow::Result<Exit> 
         match release(&run, runner) {
             Ok(what) => {
                 stopped += 1;
-                terminal::say(&format!("{}: {what}", state.run));
+                terminal::message(&format!("{}: {what}", state.run));
             }
             Err(failure) => first = first.or(Some(failure)),
         }
     }
     if stopped == 0 && first.is_none() {
-        terminal::say("nothing to stop");
+        terminal::message("nothing to stop");
     }
     first.map_or(Ok(Exit::Passed), |failure| Err(failure.into()))
 }

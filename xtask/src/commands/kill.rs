@@ -10,7 +10,7 @@ use crate::terminal;
 use e2e_runner::exit::{Exit, Failure};
 use e2e_runner::paths::Paths;
 use e2e_runner::process::Runner;
-use e2e_runner::run::local::launch::Launch;
+use e2e_runner::run::local::launch::ProcessSpec;
 use e2e_runner::run::local::postgres;
 use e2e_runner::state::Run;
 use e2e_runner::table::Table;
@@ -65,7 +65,7 @@ pub fn run(runner: &Runner, table: &Table, args: &Kill) -> anyhow::Result<Exit> 
     } else {
         here(&runner, &run, &args.service, args.what)?;
     }
-    terminal::say(&format!("killed {:?} of {}", args.what, state.run).to_lowercase());
+    terminal::message(&format!("killed {:?} of {}", args.what, state.run).to_lowercase());
     Ok(Exit::Passed)
 }
 
@@ -88,8 +88,8 @@ fn here(runner: &Runner, run: &Run, service: &str, part: Part) -> Result<(), Fai
     let dir = if shared { own } else { run.dir().to_owned() };
     match part {
         Part::Postgres => postgres::kill_postgres(run),
-        Part::Datastorage => Launch::kill_and_start_again(&dir.join("datastorage"), runner),
-        Part::Service => Launch::kill_and_start_again(&dir.join("service"), runner),
+        Part::Datastorage => ProcessSpec::kill_and_restart(&dir.join("datastorage"), runner),
+        Part::Service => ProcessSpec::kill_and_restart(&dir.join("service"), runner),
     }
 }
 

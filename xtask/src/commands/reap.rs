@@ -13,15 +13,15 @@ pub fn run(runner: &Runner) -> anyhow::Result<Exit> {
     let mut removed = 0;
     for run in abandoned(&paths) {
         let what = release(&run, runner)?;
-        terminal::say(&format!("{}: {what}", run.id()));
+        terminal::message(&format!("{}: {what}", run.id()));
         removed += 1;
     }
     let servers = embedded_postgres::sweep(&[])?;
     for dir in &servers {
-        terminal::say(&format!("PostgreSQL in {}: removed", dir.display()));
+        terminal::message(&format!("PostgreSQL in {}: removed", dir.display()));
     }
     if removed + servers.len() == 0 {
-        terminal::say("nothing was left behind");
+        terminal::message("nothing was left behind");
     }
     Ok(Exit::Passed)
 }

@@ -1,4 +1,4 @@
-//! `cargo xtask report`: makes a run's reports anew from its event log.
+//! `cargo xtask report`: regenerates a run's reports from its event log.
 
 use std::path::{Path, PathBuf};
 

@@ -55,12 +55,12 @@ fn on_environment(
     let state = run.state();
     let mut environment = state.environment(&service.name);
     environment.insert(e2e_env::PGPASSWORD.to_owned(), run.password()?);
-    let show = |line: &str| terminal::say(&format!("    {line}"));
+    let show = |line: &str| terminal::message(&format!("    {line}"));
     let binary = |package: &str| build_tests(runner, paths, package, Duration::from_mins(10), show);
     let events = Reporter::logging_to(&run.dir().join(EVENTS), Box::new(terminal::event))?;
     let log = run.dir().join(EVENTS);
     let before = std::fs::read_to_string(&log).unwrap_or_default().len();
-    let outcome = repeat.run(runner.cancel(), terminal::say, || {
+    let outcome = repeat.run(runner.cancel(), terminal::message, || {
         suite::run_on(
             runner,
             &events,
@@ -76,7 +76,7 @@ fn on_environment(
     let added = Log::parse(log.get(before..).unwrap_or_default());
     reports::learn(&added, &paths.runs());
     let passed = outcome?;
-    terminal::say(&format!(
+    terminal::message(&format!(
         "{} on {}: {passed}",
         Step::RunSuite.name(),
         state.run

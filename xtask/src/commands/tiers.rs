@@ -80,7 +80,7 @@ pub fn run(
         if tier.missing.is_some() {
             continue;
         }
-        terminal::say(&format!("tier {}", tier.name));
+        terminal::message(&format!("tier {}", tier.name));
         let began = Instant::now();
         // Every command runs: a person wants to see all that fails, and the last one of a run's tier cleans up.
         let passed = tier
@@ -153,7 +153,7 @@ fn conclude(
 fn passes(command: &Command, runner: &Runner, paths: &Paths) -> bool {
     let result = match command {
         Command::Bounded(command) => command
-            .stream(terminal::say)
+            .stream(terminal::message)
             .map(|code| code == 0)
             .map_err(|error| error.to_string()),
         Command::Foreground(task) => task
@@ -162,7 +162,7 @@ fn passes(command: &Command, runner: &Runner, paths: &Paths) -> bool {
             .map_err(|failure| failure.to_string()),
     };
     result.unwrap_or_else(|error| {
-        terminal::say(&format!("error: {error}"));
+        terminal::message(&format!("error: {error}"));
         false
     })
 }
@@ -225,7 +225,7 @@ fn plan(
     let mut tiers = vec![Tier::foreground("lint", lint), Tier::new("crates", crates)];
     // The embedded server is of major 16; the schema must be the same on the others.
     let majors = if majors.is_empty() { &[15] } else { majors };
-    let default = postgres::installation(runner, paths, terminal::say)?;
+    let default = postgres::installation(runner, paths, terminal::message)?;
     for major in majors {
         let migrations = cargo(&["test", "--package", "migrations", "--test", "it"]);
         let name = format!("postgres-{major}");

@@ -50,7 +50,7 @@ pub enum Error {
         tail: String,
     },
     /// The command ran longer than it may.
-    #[error("`{command}` was stopped after {} s{}", deadline.as_secs_f32(), tail.as_str().indented())]
+    #[error("`{command}` exceeded its deadline of {} s and was killed{}", deadline.as_secs_f32(), tail.as_str().indented())]
     TimedOut {
         /// The command line.
         command: String,

@@ -85,10 +85,10 @@ pub fn run(session: &Session, plan: &Plan, keep: Keep) -> Ended {
         walk::Budget::of_this_machine(),
         &session.report,
         &cancel,
-        |stage| stages::perform(session, stage),
+        |stage| stages::run_stage(session, stage),
     );
     let mut timings = walked.timings;
-    let mut failure = together(walked.failures, session.tenants.len());
+    let mut failure = together(walked.failures, session.service_runs.len());
 
     if failure.is_some() {
         // Through one more signal: a person who pressed Ctrl-C once still wants to know; twice, no longer.

@@ -12,7 +12,7 @@ use crate::run::kind::node_image;
 use crate::run::kind::{cluster, deploy};
 use crate::run::local::postgres;
 use crate::run::plan::{Id, Place, Plan, Stage, Step};
-use crate::run::reuse::Level;
+use crate::run::reuse::Layer;
 use crate::state::{Run, State};
 use crate::table::{Component, Service};
 use crate::tools::{docker, kind};
@@ -87,7 +87,7 @@ fn predicted(plan: &Plan, history: &History) -> Option<f64> {
     ends.into_values().reduce(f64::max)
 }
 
-/// The decision on each level, as the lines behind a plan.
+/// The decision on each layer, as the lines behind a plan.
 pub fn reuse_table(
     runner: &Runner,
     kept: Option<&Run>,
@@ -104,13 +104,13 @@ pub fn reuse_table(
     };
     let (state, mut stands) = (run.state(), true);
     let mut text = format!("{} is kept:\n", run.id());
-    let mut line = |level: &str, decision: &str| {
-        writeln!(text, "  {level:<22} {decision}").unwrap_or_default();
+    let mut line = |layer: &str, decision: &str| {
+        writeln!(text, "  {layer:<22} {decision}").unwrap_or_default();
     };
     if place == Place::Kind {
         let same = same(
             &state,
-            Level::Cluster,
+            Layer::Cluster,
             cluster::cluster_fingerprint(runner).ok().as_ref(),
         );
         stands = same && docker::is_running(runner, &kind::node(&kind::cluster(&state.run)));
@@ -118,8 +118,8 @@ pub fn reuse_table(
             "cluster",
             match (same, stands) {
                 (_, true) => "used again: same configuration and node image",
-                (true, _) => "made anew: its node does not run",
-                _ => "made anew: its configuration or node image has changed",
+                (true, _) => "rebuilt: its node does not run",
+                _ => "rebuilt: its configuration or node image has changed",
             },
         );
     }
@@ -138,17 +138,17 @@ pub fn reuse_table(
             .ok()
             .map(|found| postgres::server_fingerprint(&found)),
     };
-    let postgres = stands && same(&state, Level::Postgres, made_from.as_ref());
+    let postgres = stands && same(&state, Layer::Postgres, made_from.as_ref());
     line(
         "PostgreSQL",
         match (stands, postgres) {
             (_, true) => "used again: same image or binaries, same settings",
-            (true, _) => "made anew: its image, binaries or settings have changed",
-            _ => "made anew, with the cluster",
+            (true, _) => "rebuilt: its image, binaries or settings have changed",
+            _ => "rebuilt, with the cluster",
         },
     );
     for service in services {
-        let key = format!("{}/{}", Level::Database.word(), service.name);
+        let key = format!("{}/{}", Layer::Database.word(), service.name);
         let profile = state.fingerprints.get(&key) == Some(&service.profile);
         line(
             &format!("database of {}", service.name),
@@ -164,7 +164,7 @@ pub fn reuse_table(
         if stands {
             "used again where the build gives the same binary and the configuration is the same"
         } else {
-            "made anew, with the cluster"
+            "rebuilt, with the cluster"
         },
     );
     if !stands {
@@ -182,6 +182,6 @@ fn node(runner: &Runner, place: Place, services: &[Service]) -> Option<String> {
         .then(|| format!("node image: {}", node_image::decide(runner).describe()))
 }
 
-fn same(state: &State, level: Level, made_from: Option<&String>) -> bool {
-    made_from.is_some() && state.fingerprints.get(level.word()) == made_from
+fn same(state: &State, layer: Layer, made_from: Option<&String>) -> bool {
+    made_from.is_some() && state.fingerprints.get(layer.word()) == made_from
 }

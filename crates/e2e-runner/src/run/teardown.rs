@@ -7,7 +7,7 @@ use crate::exit::{Exit, Failure};
 use crate::process::{Error, Runner};
 use crate::run::kind::node_image;
 use crate::run::local::postgres;
-use crate::run::reuse::Level;
+use crate::run::reuse::Layer;
 use crate::state::{Resource, Run, processes};
 use crate::tools::{docker, kind};
 
@@ -71,7 +71,7 @@ pub fn describe(resource: &Resource) -> String {
 fn remove(run: &Run, resource: &Resource, runner: &Runner) -> Result<(), String> {
     match resource {
         Resource::Cluster { name } => {
-            let whole = run.state().fingerprints.contains_key(Level::Cluster.word());
+            let whole = run.state().fingerprints.contains_key(Layer::Cluster.word());
             remove_cluster(runner, name, &run.dir().join("kubeconfig"), !whole)
         }
         Resource::Node { key } => node_image::discard(runner, key),
@@ -103,7 +103,7 @@ fn remove_cluster(
         kind::delete(runner, name, kubeconfig).inspect_err(|error| {
             // Docker gives up after ten seconds on a container that does not die ("did not receive an exit event").
             if !matches!(error, Error::Cancelled { .. }) {
-                docker::thaw(runner, &node);
+                docker::unfreeze(runner, &node);
             }
         })?;
         // `kind delete` leaves the anonymous volume of a node whose creation was cut short.

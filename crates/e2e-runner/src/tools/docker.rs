@@ -376,25 +376,25 @@ pub fn remove_volumes(runner: &Runner, volumes: &[String]) {
 
 /// Thaws the control groups of a container (cgroup v1, freezer). runc freezes a group for a moment while it sets a pod up; a node that is
 /// killed in that moment leaves it frozen, and nothing frozen can die. Where this process may not write there, nothing happens.
-pub fn thaw(runner: &Runner, container: &str) {
+pub fn unfreeze(runner: &Runner, container: &str) {
     let id = runner
         .command("docker")
         .args(["inspect", "--format", "{{.Id}}", container])
         .read()
         .unwrap_or_default();
     if !id.is_empty() {
-        thaw_below(&Path::new("/sys/fs/cgroup/freezer/docker").join(id));
+        unfreeze_below(&Path::new("/sys/fs/cgroup/freezer/docker").join(id));
     }
 }
 
-fn thaw_below(group: &Path) {
+fn unfreeze_below(group: &Path) {
     for entry in std::fs::read_dir(group)
         .into_iter()
         .flatten()
         .flatten()
         .filter(|entry| entry.path().is_dir())
     {
-        thaw_below(&entry.path());
+        unfreeze_below(&entry.path());
     }
     let state = group.join("freezer.state");
     if std::fs::read_to_string(&state).is_ok_and(|text| text.trim() == "FROZEN") {

@@ -31,8 +31,8 @@ pub fn run(runner: &Runner, table: &Table, args: &Diagnose) -> anyhow::Result<Ex
     let mut diagnosis = examine(runner, &place)?;
     if args.repair && !diagnosis.is_healthy() {
         let steps = steps(&diagnosis);
-        terminal::say(&view::human(&diagnosis, &place, began.elapsed()));
-        terminal::say(&format!("\nrepairing: {} steps\n", steps.len()));
+        terminal::message(&view::human(&diagnosis, &place, began.elapsed()));
+        terminal::message(&format!("\nrepairing: {} steps\n", steps.len()));
         let config = place.config()?;
         on_database(runner, config, async |config| {
             migrations::diagnose::repair(&config, &steps).await

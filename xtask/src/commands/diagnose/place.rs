@@ -60,7 +60,7 @@ impl Place {
         }
         let secret = args.place.database_url.clone().unwrap_or_default();
         if holds_password(&secret) {
-            terminal::say(
+            terminal::message(
                 "warning: a password in a URL is seen in process lists; set PGPASSWORD instead",
             );
         }
@@ -151,8 +151,8 @@ fn environment(runner: &Runner, table: &Table, args: &Diagnose) -> anyhow::Resul
     up.sort_by_key(|run| run.state().expires);
     let Some(run) = up.pop() else {
         let what = match wanted {
-            Some(name) => format!("no environment of `{name}` is up"),
-            None => "no environment is up".to_owned(),
+            Some(name) => format!("no running environment for `{name}`"),
+            None => "no running environment".to_owned(),
         };
         return Err(Failure::new(Exit::Preflight, what)
             .next("cargo xtask up SERVICE, or give --url and --database-url, or --kubeconfig")

@@ -55,7 +55,7 @@ impl Check {
 
     /// Something that is not, with what puts it right.
     #[must_use]
-    pub fn not(mut self, level: Level, fix: impl Into<String>) -> Self {
+    pub fn with_problem(mut self, level: Level, fix: impl Into<String>) -> Self {
         self.level = level;
         self.fix = Some(fix.into());
         self

@@ -71,7 +71,7 @@ fn memory(available: Option<u64>) -> Check {
     );
     match level(available, MEMORY) {
         Level::Ok => check,
-        level => check.not(
+        level => check.with_problem(
             level,
             "close programs, or remove kept environments: cargo xtask down",
         ),
@@ -103,7 +103,7 @@ fn free(name: &'static str, target: For, path: &Path, bytes: u64) -> Check {
     };
     match level(bytes, DISK) {
         Level::Ok => check,
-        level => check.not(level, fix),
+        level => check.with_problem(level, fix),
     }
 }
 
@@ -122,7 +122,7 @@ fn inotify(read: impl Fn(&str) -> Option<u64>) -> Check {
         .zip(found)
         .any(|((_, enough), value)| value.is_some_and(|value| value < *enough));
     if low {
-        check.not(
+        check.with_problem(
             Level::Warning,
             "sudo sysctl fs.inotify.max_user_watches=524288 fs.inotify.max_user_instances=512",
         )
@@ -159,14 +159,14 @@ fn ports(runner: &Runner, table: &Table) -> Check {
     let detail = std::iter::once(free).chain(seen.iter().cloned());
     let check = Check::ok("ports", For::Kind, detail.collect::<Vec<_>>().join("; "));
     if fixed {
-        check.not(
+        check.with_problem(
             Level::Problem,
             "end the owner of the fixed port, or leave out `policy = \"fixed\"` in the table of services",
         )
     } else if seen.is_empty() {
         check
     } else {
-        check.not(Level::Warning, "nothing: a run leases another and its suite reads the URL; end the owner to have the table's")
+        check.with_problem(Level::Warning, "nothing: a run leases another and its suite reads the URL; end the owner to have the table's")
     }
 }
 

@@ -28,7 +28,7 @@ fn leftovers(runs: &[Run]) -> Check {
         For::Both,
         format!("left: {}", left.join(", ")),
     )
-    .not(
+    .with_problem(
         Level::Warning,
         "cargo xtask reap, which the next run does by itself",
     )
@@ -50,18 +50,18 @@ fn postgres() -> Check {
             For::Local,
             format!("{found}; the cache is empty"),
         )
-        .not(Level::Warning, fetch),
+        .with_problem(Level::Warning, fetch),
         Err(error) => {
             let detail = format!("{error}; the cache is {}", cache_directory().display());
             let check = Check::ok("PostgreSQL", For::Local, detail);
             // A variable that names no PostgreSQL is not put right by a fetch.
             if std::env::var_os(e2e_env::POSTGRES_BIN).is_some_and(|value| !value.is_empty()) {
-                check.not(
+                check.with_problem(
                     Level::Problem,
                     format!("correct or unset {}", e2e_env::POSTGRES_BIN),
                 )
             } else {
-                check.not(Level::Warning, fetch)
+                check.with_problem(Level::Warning, fetch)
             }
         }
     }

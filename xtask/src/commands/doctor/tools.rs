@@ -58,14 +58,14 @@ fn source(runner: &Runner) -> Check {
         }
         Err(error) => {
             let fix = format!("set {} to a checkout of this project", e2e_env::SOURCE);
-            Check::ok("build", For::Both, format!("{error:#}")).not(Level::Problem, fix)
+            Check::ok("build", For::Both, format!("{error:#}")).with_problem(Level::Problem, fix)
         }
     }
 }
 
 fn missing(name: &'static str, error: &str, fix: &str) -> Check {
     let seen = error.lines().next().unwrap_or_default();
-    Check::ok(name, For::Kind, seen).not(Level::Problem, fix)
+    Check::ok(name, For::Kind, seen).with_problem(Level::Problem, fix)
 }
 
 fn docker(runner: &Runner, checks: &mut Vec<Check>) -> Option<Info> {
@@ -102,7 +102,7 @@ fn docker(runner: &Runner, checks: &mut Vec<Check>) -> Option<Info> {
 fn storage(driver: &str) -> Check {
     let check = Check::ok("storage driver", For::Kind, driver);
     if SLOW_DRIVERS.contains(&driver) {
-        check.not(
+        check.with_problem(
             Level::Warning,
             "set \"storage-driver\": \"overlay2\" in /etc/docker/daemon.json and restart Docker",
         )
@@ -116,7 +116,7 @@ fn storage(driver: &str) -> Check {
 fn cgroup(version: &str) -> Check {
     let check = Check::ok("cgroup", For::Kind, format!("version {version}"));
     if version == "1" {
-        check.not(
+        check.with_problem(
             Level::Warning,
             "boot with systemd.unified_cgroup_hierarchy=1; node images before Kubernetes 1.35 still run",
         )
@@ -168,7 +168,7 @@ fn skew(version: &str, own: Option<u32>, node: Option<u32>) -> Check {
             let detail =
                 format!("{version}, and the node is 1.{node}: more than one minor version off");
             let fix = format!("install kubectl 1.{node}");
-            Check::ok("kubectl", For::Kind, detail).not(Level::Warning, fix)
+            Check::ok("kubectl", For::Kind, detail).with_problem(Level::Warning, fix)
         }
         (Some(_), Some(node)) => Check::ok(
             "kubectl",
@@ -203,7 +203,7 @@ fn images(runner: &Runner) -> Vec<Check> {
         if here {
             check
         } else {
-            check.not(Level::Warning, format!("docker pull {image}, which the first run does by itself, or name another in {variable}"))
+            check.with_problem(Level::Warning, format!("docker pull {image}, which the first run does by itself, or name another in {variable}"))
         }
     };
     let node = match node_image() {
@@ -231,7 +231,7 @@ fn default_node_image(runner: &Runner) -> Check {
         .unwrap_or_default();
     match listed.lines().next() {
         Some(image) => Check::ok("node image", For::Kind, format!("kind's default; {image} is here")),
-        None => Check::ok("node image", For::Kind, "kind's default, and no kindest/node is here").not(
+        None => Check::ok("node image", For::Kind, "kind's default, and no kindest/node is here").with_problem(
             Level::Warning,
             "the first run pulls about 1 GB; without a registry set KIND_NODE_IMAGE to an image of this host",
         ),

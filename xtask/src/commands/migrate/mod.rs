@@ -23,7 +23,7 @@ use e2e_runner::state::{KEPT_FOR, Run};
 use e2e_runner::tools::migrate::{cancellable, failure, runtime};
 use e2e_runner::tools::postgres_url::{holds_password, random_password, with_password};
 use flags::{Flags, Migrate, Verb};
-use verbs::Answer;
+use verbs::Output;
 
 /// Runs the verb.
 pub fn run(runner: &Runner, args: &Migrate) -> anyhow::Result<Exit> {
@@ -58,7 +58,7 @@ fn answer(
     verb: &Verb,
     flags: &Flags,
     seen: &mut Option<Error>,
-) -> anyhow::Result<Answer> {
+) -> anyhow::Result<Output> {
     let catalogue = catalogue(flags).map_err(|error| tell(runner, error, seen))?;
     match verb {
         Verb::Lint => return Ok(files::lint(&catalogue)),
@@ -80,7 +80,7 @@ fn answer(
             .select(selection.clone())
             .catalogue(catalogue.clone())
             .deadline(flags.timeout)
-            .observe(|event| terminal::say(&format!("  {event}")));
+            .observe(|event| terminal::message(&format!("  {event}")));
         if let Some(hash) = &flags.only_plan {
             config = config.only_plan(hash);
         }
@@ -96,7 +96,7 @@ fn answer(
     };
     if let Some(url) = &flags.place.database_url {
         if holds_password(url) {
-            terminal::say(
+            terminal::message(
                 "  warning: a password in a URL is seen in process lists; set PGPASSWORD instead",
             );
         }
@@ -151,10 +151,10 @@ fn on_own_database(
     runtime: &Runtime,
     verb: &Verb,
     flags: &Flags,
-    work: impl FnOnce(&str) -> Result<Answer, Failure>,
-) -> anyhow::Result<Answer> {
+    work: impl FnOnce(&str) -> Result<Output, Failure>,
+) -> anyhow::Result<Output> {
     let paths = Paths::find(runner)?;
-    abandoned::remove_all(runner, &paths, terminal::say);
+    abandoned::remove_all(runner, &paths, terminal::message);
     let label = flags.profile.first().map_or("migrate", String::as_str);
     if let Some(run) = Run::kept(&paths.runs(), label) {
         let state = run.state();
@@ -163,15 +163,15 @@ fn on_own_database(
             .get(e2e_env::DATABASE_URL)
             .cloned()
             .unwrap_or_default();
-        terminal::say(&format!("database of {}: {url}", state.run));
+        terminal::message(&format!("database of {}: {url}", state.run));
         return Ok(work(&with_password(&url, &run.password()?))?);
     }
     if !matches!(verb, Verb::Apply) {
-        return Err(Failure::new(Exit::Preflight, format!("no environment of {label} is up"))
+        return Err(Failure::new(Exit::Preflight, format!("no running environment for {label}"))
             .next("give --database-url or --kubeconfig, or apply first: `cargo xtask migrate --profile …` keeps an embedded server")
             .into());
     }
-    let found = postgres::installation(runner, &paths, terminal::say)?;
+    let found = postgres::installation(runner, &paths, terminal::message)?;
     let run = Run::create(&paths.runs(), &[label.to_owned()], "local", KEPT_FOR)?;
     let password = random_password();
     let applied =

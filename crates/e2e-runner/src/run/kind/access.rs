@@ -29,6 +29,6 @@ pub fn home(session: &Session) -> &str {
     if session.is_shared() {
         SHARED
     } else {
-        &session.tenants[0].namespace
+        &session.service_runs[0].namespace
     }
 }

@@ -8,7 +8,7 @@ use crate::fingerprint::fingerprint;
 use crate::process::Runner;
 use crate::run::kind::access::{cluster, home, kubeconfig, kubectl};
 use crate::run::kind::ports::{leased, publish, wanted};
-use crate::run::reuse::Level;
+use crate::run::reuse::Layer;
 use crate::run::session::Session;
 use crate::settings::node_image;
 use crate::state::Resource;
@@ -58,32 +58,32 @@ pub fn cluster_fingerprint(runner: &Runner) -> Result<String, Failure> {
 }
 
 /// Whether an earlier run has kept a cluster that this one uses again.
-pub fn stands(session: &Session) -> Result<bool, Failure> {
-    if let Some(stands) = session.made.stands.get() {
+pub fn is_cluster_reused(session: &Session) -> Result<bool, Failure> {
+    if let Some(stands) = session.artifacts.stands.get() {
         return Ok(*stands);
     }
     let made_from = cluster_fingerprint(&session.runner)?;
-    let stands = session.is_made_from(Level::Cluster, None, &made_from)
+    let stands = session.fingerprint_matches(Layer::Cluster, None, &made_from)
         && docker::is_running(&session.runner, &kind::node(&cluster(session)));
-    Ok(*session.made.stands.get_or_init(|| stands))
+    Ok(*session.artifacts.stands.get_or_init(|| stands))
 }
 
 /// Creates the cluster with the block of node ports mapped; host ports are the services' own where they are free.
 pub fn create_cluster(session: &Session, deadline: Duration) -> Result<String, Failure> {
     let (runner, name) = (&session.runner, cluster(session));
-    if stands(session)? {
+    if is_cluster_reused(session)? {
         publish(session, &name)?;
         return Ok(format!(
             "{name} is used again: same configuration and node image"
         ));
     }
-    let why = session.why_made(Level::Cluster, None);
+    let why = session.rebuild_reason(Layer::Cluster, None);
     clear(session, &name)?;
     session
         .run
         .will_make(Resource::Cluster { name: name.clone() })
         .map_err(Failure::setup)?;
-    let prepared = session.made.node.get();
+    let prepared = session.artifacts.node.get();
     let shared = prepared.map(|node| node.directory.as_path());
     let config = kind::config(&wanted(session)?, shared)?;
     let image = prepared.map(|node| node.image.clone()).or_else(node_image);
@@ -95,7 +95,7 @@ pub fn create_cluster(session: &Session, deadline: Duration) -> Result<String, F
         };
         failure.next(next)
     })?;
-    session.made_from(Level::Cluster, None, &cluster_fingerprint(runner)?)?;
+    session.record_fingerprint(Layer::Cluster, None, &cluster_fingerprint(runner)?)?;
     publish(session, &name)?;
     watch_cluster(session)?;
     Ok(format!("{name}{}{why}", leased(session)?))

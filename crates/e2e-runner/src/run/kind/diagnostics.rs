@@ -15,10 +15,10 @@ pub fn collect(session: &Session, runner: &Runner) {
     if !kubeconfig(session).exists() {
         return;
     }
-    for tenant in &session.tenants {
+    for service_run in &session.service_runs {
         collect_from(
-            &kubectl(session, &tenant.namespace).with_runner(runner),
-            &tenant.dir,
+            &kubectl(session, &service_run.namespace).with_runner(runner),
+            &service_run.dir,
         );
     }
     if session.is_shared() {

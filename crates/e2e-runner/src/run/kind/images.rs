@@ -11,7 +11,7 @@ use crate::process::Error;
 use crate::run::kind::access::cluster;
 use crate::run::kind::image_archive;
 use crate::run::plan::Step;
-use crate::run::service_run::Tenant;
+use crate::run::service_run::ServiceRun;
 use crate::run::session::Session;
 use crate::settings::{datastorage_image, postgres_image};
 use crate::tools::{cargo, docker, kind};
@@ -39,7 +39,7 @@ fn load_from_host(
     }
     // One after the other: two would share the same cores, and may be of the same image.
     let mut streamed = session
-        .made
+        .artifacts
         .streamed
         .lock()
         .unwrap_or_else(PoisonError::into_inner);
@@ -60,7 +60,7 @@ fn await_runtime(
     deadline: Duration,
 ) -> Result<Vec<String>, Failure> {
     let mut present = session
-        .made
+        .artifacts
         .present
         .lock()
         .unwrap_or_else(PoisonError::into_inner);
@@ -90,13 +90,13 @@ fn await_runtime(
 pub fn load_datastorage(session: &Session, deadline: Duration) -> Result<String, Failure> {
     if let Some(image) = datastorage_image() {
         let note = load_from_host(session, &image, e2e_env::DATASTORAGE_IMAGE, deadline)?;
-        session.made.image.get_or_init(|| image);
+        session.artifacts.image.get_or_init(|| image);
         return Ok(note);
     }
     load_program(
         session,
         "datastorage",
-        (&session.made.datastorage, &session.made.image),
+        (&session.artifacts.datastorage, &session.artifacts.image),
         deadline,
     )
 }
@@ -106,7 +106,7 @@ pub fn load_double(session: &Session, deadline: Duration) -> Result<String, Fail
     load_program(
         session,
         "service-double",
-        (&session.made.double, &session.made.double_image),
+        (&session.artifacts.double, &session.artifacts.double_image),
         deadline,
     )
 }
@@ -133,7 +133,7 @@ fn load_program(
         slot.get_or_init(|| reference);
         return Ok(told);
     }
-    let binary = Session::made(binary, "the binary")?;
+    let binary = Session::artifact(binary, "the binary")?;
     let image = std::fs::read(binary)
         .and_then(|bytes| image_archive::of_binary(package, &bytes))
         .map_err(Failure::setup)?;
@@ -151,16 +151,16 @@ fn load_program(
 /// Brings the images that a service's manifests name into the node: built, read from an archive, or pulled by Docker.
 pub fn load_images(
     session: &Session,
-    tenant: &Tenant,
+    service_run: &ServiceRun,
     deadline: Duration,
 ) -> Result<String, Failure> {
     let runner = &session.runner;
     let mut told = Vec::new();
-    for image in &tenant.service.images {
-        let at = |path: &Path| tenant.service.root.join(path);
+    for image in &service_run.service.images {
+        let at = |path: &Path| service_run.service.root.join(path);
         match (&image.build, &image.archive) {
             (Some(dir), _) => {
-                let lines = session.lines(&session.stage(Step::LoadService, tenant));
+                let lines = session.lines(&session.stage(Step::LoadService, service_run));
                 docker::build_as(runner, &at(dir), &image.name, deadline, lines)?;
             }
             (None, Some(archive)) => docker::load(runner, &at(archive), &image.name)?,

@@ -13,7 +13,7 @@ use nix::unistd::getuid;
 use crate::exit::{Exit, Failure};
 use crate::fingerprint::fingerprint;
 use crate::process::{Error, Runner};
-use crate::run::kind::cluster::stands;
+use crate::run::kind::cluster::is_cluster_reused;
 use crate::run::session::{Node, Session};
 use crate::settings::{node_image, postgres_image, prepares_node};
 use crate::state::Resource;
@@ -67,7 +67,7 @@ impl Decision {
 
 /// Makes the node image that this run's cluster is to have, unless it is there. Where that does not work, the run goes on without.
 pub fn prepare(session: &Session, deadline: Duration) -> Result<String, Failure> {
-    if stands(session)? {
+    if is_cluster_reused(session)? {
         return Ok("none is needed: the cluster is used again".to_owned());
     }
     let decision = decide(&session.runner);
@@ -75,7 +75,7 @@ pub fn prepare(session: &Session, deadline: Duration) -> Result<String, Failure>
     let base = match decision {
         Decision::Make(base) => base,
         Decision::Ready(node) => {
-            session.made.node.get_or_init(|| node);
+            session.artifacts.node.get_or_init(|| node);
             return Ok(told);
         }
         Decision::Plain(_) => return Ok(told),
@@ -91,7 +91,7 @@ pub fn prepare(session: &Session, deadline: Duration) -> Result<String, Failure>
             evict(&session.runner, &key);
             let seconds = began.elapsed().as_secs_f64();
             let told = format!("{}, for this and later runs, in {seconds:.1} s", node.image);
-            session.made.node.get_or_init(|| node);
+            session.artifacts.node.get_or_init(|| node);
             Ok(told)
         }
         Err(failure) => {

@@ -18,7 +18,7 @@ const FILE: &str = "launch.json";
 
 /// How a program is started. The file that holds it may hold a password: only its user can read it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Launch {
+pub struct ProcessSpec {
     /// Its name in messages.
     pub name: String,
     /// The directory that is its own: address, queue, journal.
@@ -52,7 +52,7 @@ pub enum Address {
     },
 }
 
-impl Launch {
+impl ProcessSpec {
     /// Starts the program anew, ending one that an earlier run kept, and returns it with its base URL once its address is known.
     pub fn start(&self, runner: &Runner, deadline: Duration) -> Result<(Child, String), Failure> {
         // Its address would be taken for the new one's.
@@ -66,7 +66,7 @@ impl Launch {
     }
 
     /// Kills the program in `dir` with SIGKILL and starts it again under the same address.
-    pub fn kill_and_start_again(dir: &Path, runner: &Runner) -> Result<(), Failure> {
+    pub fn kill_and_restart(dir: &Path, runner: &Runner) -> Result<(), Failure> {
         let text = std::fs::read_to_string(dir.join(FILE)).map_err(|error| {
             Failure::new(
                 Exit::Preflight,

@@ -12,7 +12,7 @@ use crate::tools::postgres_url::{Database, Server};
 
 use crate::paths::Paths;
 use crate::process::Runner;
-use crate::run::reuse::Level;
+use crate::run::reuse::Layer;
 use crate::run::session::Session;
 use crate::state::{KEPT_FOR, Resource, Run, write_private};
 use crate::tools::cargo;
@@ -27,7 +27,7 @@ pub fn preflight(session: &Session) -> Result<String, Failure> {
     if session.integration && integration(session).is_none() {
         let what = format!(
             "{} has no ports of an integration tier",
-            session.tenants[0].service.name
+            session.service_runs[0].service.name
         );
         return Err(Failure::new(Exit::Usage, what)
             .next("add `integration` to its entry in the table of services"));
@@ -99,9 +99,9 @@ pub fn deploy_postgres(session: &Session) -> Result<String, Failure> {
         session.report.note(text);
     })?;
     let made_from = server_fingerprint(&found);
-    let why = session.why_made(Level::Postgres, None);
+    let why = session.rebuild_reason(Layer::Postgres, None);
     let kept = session
-        .is_made_from(Level::Postgres, None, &made_from)
+        .fingerprint_matches(Layer::Postgres, None, &made_from)
         .then(|| kept_postgres(session))
         .flatten();
     let (server, note) = if let Some(server) = kept {
@@ -120,9 +120,9 @@ pub fn deploy_postgres(session: &Session) -> Result<String, Failure> {
             why,
         )
     };
-    session.made_from(Level::Postgres, None, &made_from)?;
+    session.record_fingerprint(Layer::Postgres, None, &made_from)?;
     let note = format!("PostgreSQL {} on port {}{note}", found.version, server.port);
-    session.made.server.get_or_init(|| server);
+    session.artifacts.server.get_or_init(|| server);
     Ok(note)
 }
 
@@ -133,7 +133,7 @@ pub fn server_fingerprint(found: &Installation) -> String {
 
 /// The ports of the integration tier, where they were asked for.
 pub fn integration(session: &Session) -> Option<crate::table::Integration> {
-    session.tenants[0]
+    session.service_runs[0]
         .service
         .integration
         .filter(|_| session.integration)
@@ -229,7 +229,10 @@ fn adopt(session: &Session, url: &str) -> Result<String, Failure> {
         .map_err(failed)?;
     let secret = session.run.dir().join("postgres-url");
     write_private(&secret, server.secret_url("postgres").as_bytes()).map_err(Failure::setup)?;
-    let names = session.tenants.iter().map(|tenant| tenant.database.clone());
+    let names = session
+        .service_runs
+        .iter()
+        .map(|service_run| service_run.database.clone());
     for database in names.chain([session.unmigrated_name()]) {
         let resource = Resource::Database {
             name: database.clone(),
@@ -242,7 +245,7 @@ fn adopt(session: &Session, url: &str) -> Result<String, Failure> {
             .map_err(failed)?;
     }
     Ok(session
-        .made
+        .artifacts
         .server
         .get_or_init(|| server.database(""))
         .url())
@@ -250,7 +253,7 @@ fn adopt(session: &Session, url: &str) -> Result<String, Failure> {
 
 /// The embedded server answered before its stage ended; nothing is left to wait for.
 pub fn await_postgres(session: &Session) -> Result<String, Failure> {
-    Session::made(&session.made.server, "the PostgreSQL server").map(Database::url)
+    Session::artifact(&session.artifacts.server, "the PostgreSQL server").map(Database::url)
 }
 
 /// Kills the embedded server of a run with SIGKILL and starts it again on the same data and port (D9).

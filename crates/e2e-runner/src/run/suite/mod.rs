@@ -14,7 +14,7 @@ use crate::exit::{Exit, Failure};
 use crate::process::{Cmd, Runner};
 use crate::reporter::Reporter;
 use crate::run::plan::Step;
-use crate::run::service_run::Tenant;
+use crate::run::service_run::ServiceRun;
 use crate::run::session::Session;
 use crate::table::{Service, Suite, Tests};
 
@@ -95,18 +95,23 @@ impl Tally {
             }
             (code, ..) => Err(Failure::new(
                 Exit::TestsFailed,
-                format!("the suite ended with exit {code} without a result"),
+                format!("the test binary exited with {code} and no test result was recognised"),
             )),
         }
     }
 }
 
 /// Runs the suite of a service of a session.
-pub fn run(session: &Session, tenant: &Tenant, deadline: Duration) -> Result<String, Failure> {
-    let mut environment = session.environment(tenant);
+pub fn run(
+    session: &Session,
+    service_run: &ServiceRun,
+    deadline: Duration,
+) -> Result<String, Failure> {
+    let mut environment = session.environment(service_run);
     environment.insert(e2e_env::PGPASSWORD.to_owned(), session.password());
-    let id = session.stage(Step::RunSuite, tenant);
-    let mut log = std::fs::File::create(tenant.dir.join("suite.log")).map_err(Failure::setup)?;
+    let id = session.stage(Step::RunSuite, service_run);
+    let mut log =
+        std::fs::File::create(service_run.dir.join("suite.log")).map_err(Failure::setup)?;
     let mut show = session.lines(&id);
     let mut keep_and_show = |line: &str| {
         // The log is evidence: a full disk must not fail a suite that passes.
@@ -115,7 +120,7 @@ pub fn run(session: &Session, tenant: &Tenant, deadline: Duration) -> Result<Str
     };
     let binary = |package: &str| {
         let suites = session
-            .made
+            .artifacts
             .suites
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
@@ -126,7 +131,7 @@ pub fn run(session: &Session, tenant: &Tenant, deadline: Duration) -> Result<Str
         run_on(
             &session.runner,
             &session.report,
-            &tenant.service,
+            &service_run.service,
             binary,
             &environment,
             deadline,
