@@ -3,14 +3,14 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::args::Format;
+use crate::commands::bench::Topic;
 use crate::commands::ci::Ci;
-use crate::commands::diagnose::Diagnose;
+use crate::commands::diagnose::flags::Diagnose;
 use crate::commands::doctor::Doctor;
 use crate::commands::down::Down;
 use crate::commands::e2e::E2e;
 use crate::commands::kill::Kill;
 use crate::commands::migrate::flags::Migrate;
-use crate::commands::programs::Topic;
 use crate::commands::test::Test;
 use crate::commands::up::Up;
 use crate::terminal::Progress;
@@ -70,7 +70,7 @@ pub enum Command {
         after_help = "Examples:\n  cargo xtask migrate --profile gateway\n  cargo xtask migrate --profile gateway --database-url postgres://slm_user@127.0.0.1:5432/action_history\n  cargo xtask migrate status --profile datastorage --kubeconfig ~/.kube/config\n  cargo xtask migrate plan --tables audit_events,workflows --format json"
     )]
     Migrate(Box<Migrate>),
-    /// Looks whether this machine can hold a run; exit 3 if not
+    /// Checks whether this machine can hold a run; exit 3 if not
     #[command(
         after_help = "Examples:\n  cargo xtask doctor\n  cargo xtask doctor --target kind --format json"
     )]
@@ -82,7 +82,7 @@ pub enum Command {
     Diagnose(Box<Diagnose>),
     /// Lists the services and what each needs
     Services,
-    /// Kills a part of an environment with SIGKILL and sees to it that it comes back
+    /// Kills a part of an environment with SIGKILL and restarts it
     #[command(
         after_help = "Examples:\n  cargo xtask kill datastorage --service gateway\n  cargo xtask kill postgres --service gateway\n\nA suite that runs `$E2E_TOOL kill datastorage` needs no flag: its environment says which run and service are meant."
     )]
@@ -95,7 +95,7 @@ pub enum Command {
     },
     /// Removes what killed runs left and what has expired
     Reap,
-    /// Makes the reports of a run anew from its event log: timeline, JUnit, summary
+    /// Regenerates the reports of a run from its event log: timeline, JUnit, summary
     #[command(
         after_help = "Examples:\n  cargo xtask report\n  cargo xtask report workflowexecution-1a2b3c"
     )]
@@ -133,7 +133,7 @@ pub enum Command {
         #[arg(last = true)]
         args: Vec<String>,
     },
-    /// Makes the checked-in files that are generated, anew
+    /// Regenerates the checked-in files that are generated
     #[command(after_help = "Examples:\n  cargo xtask gen client")]
     Gen {
         /// What is generated, with the generator's own flags

@@ -36,7 +36,7 @@ fn main() -> ExitCode {
     match dispatch(cli) {
         Ok(exit) => ExitCode::from(exit.code()),
         Err(error) => {
-            terminal::say(&terminal::on_one_screen(&format!("error: {error:#}")));
+            terminal::message(&terminal::on_one_screen(&format!("error: {error:#}")));
             ExitCode::from(exit::exit_of(&error).code())
         }
     }
@@ -45,34 +45,34 @@ fn main() -> ExitCode {
 fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
     terminal::choose(cli.progress);
     let cancel = process::cancel::Cancel::on_signals()?;
-    let door = process::Door::new(cancel);
+    let runner = process::Runner::new(cancel);
     let table = table::Table::load(cli.table.as_deref())?;
     match cli.command {
-        Command::E2e(args) => commands::e2e::run(&door, &table, args),
-        Command::Up(args) => commands::up::run(&door, &table, args),
-        Command::Test(args) => commands::test::run(&door, &table, &args),
-        Command::Down(args) => commands::down::run(&door, &table, &args),
-        Command::Migrate(args) => commands::migrate::run(&door, &args),
-        Command::Doctor(args) => commands::doctor::run(&door, &table, &args),
-        Command::Diagnose(args) => commands::diagnose::run(&door, &table, &args),
+        Command::E2e(args) => commands::e2e::run(&runner, &table, args),
+        Command::Up(args) => commands::up::run(&runner, &table, args),
+        Command::Test(args) => commands::test::run(&runner, &table, &args),
+        Command::Down(args) => commands::down::run(&runner, &table, &args),
+        Command::Migrate(args) => commands::migrate::run(&runner, &args),
+        Command::Doctor(args) => commands::doctor::run(&runner, &table, &args),
+        Command::Diagnose(args) => commands::diagnose::run(&runner, &table, &args),
         Command::Services => commands::services::run(&table),
-        Command::Kill(args) => commands::kill::run(&door, &table, &args),
+        Command::Kill(args) => commands::kill::run(&runner, &table, &args),
         Command::Ci {
             what: commands::ci::Ci::Matrix,
         } => Ok(commands::ci::matrix(&table)),
-        Command::Reap => commands::reap::run(&door),
+        Command::Reap => commands::reap::run(&runner),
         Command::Flakes { format } => {
-            commands::flakes::run(&door, format == commands::args::Format::Json)
+            commands::flakes::run(&runner, format == commands::args::Format::Json)
         }
         Command::Completions { shell } => commands::completions::completions(Cli::command(), shell),
         Command::Man { dir } => commands::completions::man(Cli::command(), &dir),
-        Command::Report { run } => commands::report::run(&door, run.as_deref()),
-        Command::Bench { topic, args } => commands::programs::bench(&door, topic, &args),
-        Command::Gen { args } => commands::programs::generate(&door, &args),
+        Command::Report { run } => commands::report::run(&runner, run.as_deref()),
+        Command::Bench { topic, args } => commands::bench::bench(&runner, topic, &args),
+        Command::Gen { args } => commands::workspace_tasks::generate(&runner, &args),
         Command::Status { format } => {
-            commands::status::run(&door, format == commands::args::Format::Json)
+            commands::status::run(&runner, format == commands::args::Format::Json)
         }
-        Command::Logs { service } => commands::attach::logs(&door, &table, &service),
-        Command::Shell { service } => commands::attach::shell(&door, &table, &service),
+        Command::Logs { service } => commands::attach::logs(&runner, &table, &service),
+        Command::Shell { service } => commands::attach::shell(&runner, &table, &service),
     }
 }

@@ -1,6 +1,8 @@
 //! Writes the checked-in files that are made from another file of the workspace.
 //!
 //! What is made is checked in, so that a build needs none of these libraries, a review sees every change, and a test tells when the two differ.
+//!
+//! Modules, each may import those after it: `client`, `schema`
 
 pub mod client;
 pub mod schema;

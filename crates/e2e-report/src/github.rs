@@ -73,7 +73,7 @@ pub fn summary(log: &Log) -> String {
     }
     writeln!(
         text,
-        "\nBold stages are the critical path; {} of it nothing ran.",
+        "\nBold stages are the critical path; idle for {} of it.",
         duration(path.idle())
     )
     .unwrap_or_default();

@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use serde::Deserialize;
 
 use crate::exit::{Exit, Failure};
-use crate::process::Door;
+use crate::process::Runner;
 use crate::settings::{self, cargo};
 
 /// Named locations, found once.
@@ -26,14 +26,14 @@ struct Metadata {
 impl Paths {
     /// The checkout and its target directory. Where there is no checkout, what runs leave goes to a state directory of the user
     /// (XDG Base Directory Specification), and only what is ready can be run.
-    pub fn find(door: &Door) -> anyhow::Result<Self> {
+    pub fn find(runner: &Runner) -> anyhow::Result<Self> {
         let source = checkout();
         if !source.join("kind/services.toml").is_file() {
             let target = state_directory();
             return Ok(Self { source, target });
         }
-        let metadata = door
-            .cmd(cargo())
+        let metadata = runner
+            .command(cargo())
             .args([
                 "metadata",
                 "--no-deps",

@@ -186,7 +186,7 @@ impl Table {
             let root = path.parent().unwrap_or(Path::new("/"));
             for service in parse(&text, &name, root)? {
                 if services.iter().any(|known| known.name == service.name) {
-                    let what = format!("{name}: the service `{}` is there already", service.name);
+                    let what = format!("{name}: the service `{}` is already defined", service.name);
                     return Err(Failure::new(Exit::Usage, what).next("give it another name"));
                 }
                 services.push(service);
@@ -227,7 +227,7 @@ impl Table {
         if chosen.is_empty() {
             let names: Vec<_> = self.0.iter().map(|service| &*service.name).collect();
             let next = format!("name some of: {}; or --all", names.join(", "));
-            return Err(Failure::new(Exit::Usage, "which service?").next(next));
+            return Err(Failure::new(Exit::Usage, "no service given").next(next));
         }
         if chosen.len() > usize::from(MOST) {
             let what = format!("{} services in one run are too many", chosen.len());

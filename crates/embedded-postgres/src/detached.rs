@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 
 use crate::address::{Address, Credentials};
-use crate::instance::{default_roots, directories};
+use crate::roots::{default_roots, directories};
 use crate::{Error, Installation};
 
 const FILE: &str = "detached.json";

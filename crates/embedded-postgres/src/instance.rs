@@ -7,23 +7,17 @@
 //!                    detached.json   of a detached server only
 //! ```
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use nix::sys::statvfs::statvfs;
-use nix::unistd::geteuid;
-
 use crate::account::Account;
-use crate::cache::{Existing, FileLock, cache_directory, ensure_own_directory};
+use crate::cache::{Existing, FileLock, ensure_own_directory};
 use crate::cluster::{make_private_directory, remove};
 use crate::detached::Detached;
 use crate::postmaster::{Postmaster, remove_shared_memory};
-use crate::{Durability, Error, Options};
+use crate::roots::{default_root, default_roots, directories};
+use crate::{Error, Options};
 
-const MEMORY: &str = "/dev/shm";
-/// A server with its WAL takes 40 to 300 MB.
-const MEMORY_NEEDED: u64 = 256 * 1024 * 1024;
 /// A sweep holds the lock while it removes what it found: milliseconds each, seconds at worst.
 const LOCK_DEADLINE: Duration = Duration::from_secs(30);
 /// `sun_path` of Linux holds 108 bytes and of macOS 104, each with a final NUL.
@@ -92,36 +86,6 @@ impl Instance {
     }
 }
 
-/// Memory while there is room, for servers whose data need not outlive the machine.
-fn default_root(durability: Durability) -> PathBuf {
-    let free = statvfs(MEMORY).map_or(0, |found| {
-        bytes(found.blocks_available(), found.fragment_size())
-    });
-    if durability == Durability::Fast && free > MEMORY_NEEDED {
-        memory_root()
-    } else {
-        disk_root()
-    }
-}
-
-/// Counts are 32 bits wide on some systems and 64 on others.
-fn bytes(blocks: impl Into<u64>, size: impl Into<u64>) -> u64 {
-    blocks.into().saturating_mul(size.into())
-}
-
-fn memory_root() -> PathBuf {
-    Path::new(MEMORY).join(format!("kubernaut-e2e-{}", geteuid()))
-}
-
-fn disk_root() -> PathBuf {
-    cache_directory().join("servers")
-}
-
-/// Data roots that servers without [`Options::data_root`] use.
-pub(crate) fn default_roots() -> [PathBuf; 2] {
-    [memory_root(), disk_root()]
-}
-
 /// Stops and removes the servers of this user whose owner is dead or whose detached life is over.
 ///
 /// Returns the directories that are gone now. Looks at the default data roots and at `further` ones.
@@ -160,20 +124,6 @@ fn sweep_root(root: &Path) -> Result<Vec<PathBuf>, Error> {
         swept.push(directory);
     }
     Ok(swept)
-}
-
-/// Returns the instance directories in `root`.
-pub(crate) fn directories(root: &Path) -> Result<Vec<PathBuf>, Error> {
-    let entries = fs::read_dir(root).map_err(Error::io("read", root))?;
-    let directories = entries
-        .flatten()
-        .filter(|entry| entry.file_type().is_ok_and(|found| found.is_dir()));
-    // A root may be a directory of the caller's with other things in it.
-    let ours = |path: &PathBuf| {
-        let name = path.file_name().unwrap_or_default();
-        name.len() == 8 && name.as_encoded_bytes().iter().all(u8::is_ascii_hexdigit)
-    };
-    Ok(directories.map(|entry| entry.path()).filter(ours).collect())
 }
 
 /// Ends the server in `directory`, if it runs, and removes everything of it.

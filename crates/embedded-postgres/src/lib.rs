@@ -15,6 +15,8 @@
 //!
 //! PostgreSQL refuses to run as root, so root's servers run as `postgres`, else `nobody`; everybody else's run as
 //! themselves.
+//!
+//! Modules, each may import those after it: `server`, `launch`, `instance`, `detached`, `roots`, `postmaster`, `cluster`, `locate`, `account`, `cache`, `options`, `watcher`, `address`, `error`
 
 mod account;
 mod address;
@@ -27,6 +29,7 @@ mod launch;
 mod locate;
 mod options;
 mod postmaster;
+mod roots;
 mod server;
 mod watcher;
 

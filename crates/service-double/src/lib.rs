@@ -12,6 +12,8 @@
 //! | `POST /flush?seconds=30` | waits until Data Storage has committed all that was emitted; 504 tells what it has not |
 //!
 //! **Invariant:** a double says that it is one, in its help and in `/health`, and knows neither database nor cluster.
+//!
+//! Modules, each may import those after it: `http`, `problem`, `double`, `scenarios`, `scenario`
 
 mod double;
 mod http;

@@ -7,16 +7,16 @@ use crate::commands::environment;
 use crate::terminal;
 use e2e_runner::exit::Exit;
 use e2e_runner::paths::Paths;
-use e2e_runner::process::Door;
+use e2e_runner::process::Runner;
 use e2e_runner::state::Run;
 use e2e_runner::table::Table;
 
 /// How much of each log is shown.
-const TAIL: &str = "200";
+const TAIL: usize = 200;
 
 /// Prints the logs of PostgreSQL and Data Storage.
-pub fn logs(door: &Door, table: &Table, service: &str) -> anyhow::Result<Exit> {
-    let run = kept(door, table, service)?;
+pub fn logs(runner: &Runner, table: &Table, service: &str) -> anyhow::Result<Exit> {
+    let run = kept(runner, table, service)?;
     let environment = run.state().environment(service);
     if let (Some(kubeconfig), Some(namespace)) = (
         environment.get(e2e_env::KUBECONFIG),
@@ -29,12 +29,12 @@ pub fn logs(door: &Door, table: &Table, service: &str) -> anyhow::Result<Exit> {
             "--prefix",
             "--ignore-errors",
             "--tail",
-            TAIL,
+            &TAIL.to_string(),
             "--selector",
             &apps,
         ];
-        let kubectl = door
-            .cmd("kubectl")
+        let kubectl = runner
+            .command("kubectl")
             .args(["--kubeconfig", kubeconfig, "--namespace", namespace])
             .args(all);
         terminal::print(&kubectl.deadline(Duration::from_secs(20)).read()?);
@@ -56,7 +56,7 @@ pub fn logs(door: &Door, table: &Table, service: &str) -> anyhow::Result<Exit> {
 fn print_tail(path: &Path) -> anyhow::Result<()> {
     let text = std::fs::read_to_string(path)?;
     let lines: Vec<&str> = text.lines().collect();
-    let from = lines.len().saturating_sub(TAIL.parse()?);
+    let from = lines.len().saturating_sub(TAIL);
     terminal::print(&format!(
         "== {}\n{}",
         path.display(),
@@ -66,19 +66,21 @@ fn print_tail(path: &Path) -> anyhow::Result<()> {
 }
 
 /// Starts the user's shell with the suite's environment, the password included.
-pub fn shell(door: &Door, table: &Table, service: &str) -> anyhow::Result<Exit> {
-    let run = kept(door, table, service)?;
+pub fn shell(runner: &Runner, table: &Table, service: &str) -> anyhow::Result<Exit> {
+    let run = kept(runner, table, service)?;
     let program = std::env::var("SHELL").unwrap_or_else(|_| "sh".to_owned());
-    let mut command = door.cmd(program).env(e2e_env::PGPASSWORD, run.password()?);
+    let mut command = runner
+        .command(program)
+        .env(e2e_env::PGPASSWORD, run.password()?);
     for (name, value) in run.state().environment(service) {
         command = command.env(name, value);
     }
-    terminal::say(&format!("a shell on {}; leave it with `exit`", run.id()));
+    terminal::message(&format!("a shell on {}; leave it with `exit`", run.id()));
     command.interactive()?;
     Ok(Exit::Passed)
 }
 
-fn kept(door: &Door, table: &Table, service: &str) -> anyhow::Result<Run> {
+fn kept(runner: &Runner, table: &Table, service: &str) -> anyhow::Result<Run> {
     table.find(service)?;
-    Ok(environment::kept(&Paths::find(door)?, service)?)
+    Ok(environment::kept(&Paths::find(runner)?, service)?)
 }

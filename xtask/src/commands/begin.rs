@@ -4,16 +4,16 @@ use crate::commands::args::{Target, TargetArgs};
 use crate::terminal;
 use e2e_runner::exit::{Exit, Failure};
 use e2e_runner::paths::Paths;
-use e2e_runner::process::Door;
+use e2e_runner::process::Runner;
 use e2e_runner::run::abandoned;
 use e2e_runner::run::plan::Place;
 use e2e_runner::run::repeat::Repeat;
-use e2e_runner::run::session::{Order, Session};
+use e2e_runner::run::session::{RunRequest, Session};
 use e2e_runner::table::Service;
 use e2e_runner::tools::{docker, kind};
 
 /// Decides where a run takes place, and says why.
-pub fn place(door: &Door, args: &TargetArgs) -> Result<(Place, String), Failure> {
+pub fn place(runner: &Runner, args: &TargetArgs) -> Result<(Place, String), Failure> {
     if args.postgres_url.is_some() {
         return match args.target {
             Target::Kind => Err(Failure::new(
@@ -28,13 +28,13 @@ pub fn place(door: &Door, args: &TargetArgs) -> Result<(Place, String), Failure>
         Target::Kind => Ok((Place::Kind, "--target kind".to_owned())),
         Target::Local => Ok((Place::Local, "--target local".to_owned())),
         Target::Auto => {
-            match docker::version(door).and_then(|docker| Ok((docker, kind::version(door)?))) {
+            match docker::version(runner).and_then(|docker| Ok((docker, kind::version(runner)?))) {
                 Ok((docker, kind)) => Ok((
                     Place::Kind,
                     format!("Docker {docker} and kind {kind} answer"),
                 )),
                 Err(error) => {
-                    door.cancel().check()?;
+                    runner.cancel().check()?;
                     let why = error.to_string();
                     Ok((
                         Place::Local,
@@ -51,7 +51,7 @@ pub fn place(door: &Door, args: &TargetArgs) -> Result<(Place, String), Failure>
 
 /// Begins a run, once what killed runs left is gone.
 pub fn begin(
-    door: &Door,
+    runner: &Runner,
     services: Vec<Service>,
     (place, why): (Place, String),
     args: TargetArgs,
@@ -59,8 +59,8 @@ pub fn begin(
     repeat: Repeat,
     paths: Paths,
 ) -> anyhow::Result<Session> {
-    abandoned::remove_all(door, &paths, terminal::say);
-    let order = Order {
+    abandoned::remove_all(runner, &paths, terminal::message);
+    let request = RunRequest {
         services,
         place,
         why,
@@ -69,5 +69,5 @@ pub fn begin(
         fresh: args.fresh,
         repeat,
     };
-    Session::begin(order, door, paths, Box::new(terminal::event))
+    Session::begin(request, runner, paths, Box::new(terminal::event))
 }

@@ -5,7 +5,7 @@ use clap::Args;
 use crate::terminal;
 use e2e_runner::exit::Exit;
 use e2e_runner::paths::Paths;
-use e2e_runner::process::Door;
+use e2e_runner::process::Runner;
 use e2e_runner::run::teardown::release;
 use e2e_runner::state::Run;
 use e2e_runner::table::Table;
@@ -19,11 +19,11 @@ pub struct Down {
 }
 
 /// Runs the verb. Runs that are under way are named and left alone.
-pub fn run(door: &Door, table: &Table, args: &Down) -> anyhow::Result<Exit> {
+pub fn run(runner: &Runner, table: &Table, args: &Down) -> anyhow::Result<Exit> {
     for name in &args.services {
         table.find(name)?;
     }
-    let paths = Paths::find(door)?;
+    let paths = Paths::find(runner)?;
     let mut first = None;
     let mut stopped = 0;
     for run in Run::list(&paths.runs()) {
@@ -41,22 +41,22 @@ pub fn run(door: &Door, table: &Table, args: &Down) -> anyhow::Result<Exit> {
             .as_ref()
             .is_some_and(e2e_runner::state::Owner::lives)
         {
-            terminal::say(&format!(
+            terminal::message(&format!(
                 "{} is under way: its own process ends it",
                 state.run
             ));
             continue;
         }
-        match release(&run, door) {
+        match release(&run, runner) {
             Ok(what) => {
                 stopped += 1;
-                terminal::say(&format!("{}: {what}", state.run));
+                terminal::message(&format!("{}: {what}", state.run));
             }
             Err(failure) => first = first.or(Some(failure)),
         }
     }
     if stopped == 0 && first.is_none() {
-        terminal::say("nothing to stop");
+        terminal::message("nothing to stop");
     }
     first.map_or(Ok(Exit::Passed), |failure| Err(failure.into()))
 }

@@ -7,7 +7,7 @@ use crate::commands::{begin, ending};
 use crate::terminal;
 use e2e_runner::exit::Exit;
 use e2e_runner::paths::Paths;
-use e2e_runner::process::Door;
+use e2e_runner::process::Runner;
 use e2e_runner::run::history::History;
 use e2e_runner::run::plan::{Until, plan};
 use e2e_runner::run::{self, preview};
@@ -32,25 +32,30 @@ pub struct E2e {
 }
 
 /// Runs the verb.
-pub fn run(door: &Door, table: &Table, args: E2e) -> anyhow::Result<Exit> {
+pub fn run(runner: &Runner, table: &Table, args: E2e) -> anyhow::Result<Exit> {
     let services = table.choose(&args.which.services, args.which.all)?;
     for service in &services {
         service.suite()?;
     }
-    let (place, why) = begin::place(door, &args.place)?;
+    let (place, why) = begin::place(runner, &args.place)?;
     let plan = plan(&services, place, Until::Done);
-    let paths = Paths::find(door)?;
+    let paths = Paths::find(runner)?;
     if args.plan {
         terminal::print(&preview::plan_table(
             &plan,
             &History::load(&paths.history()),
         ));
         let kept = Run::kept_together(&paths.runs(), &plan.services).filter(|_| !args.place.fresh);
-        terminal::print(&preview::reuse_table(door, kept.as_ref(), place, &services));
+        terminal::print(&preview::reuse_table(
+            runner,
+            kept.as_ref(),
+            place,
+            &services,
+        ));
         return Ok(Exit::Passed);
     }
     let session = begin::begin(
-        door,
+        runner,
         services,
         (place, why),
         args.place,

@@ -43,17 +43,17 @@ fn make_reports(run: &Run) {
         Ok(paths)
     });
     match made.map(|paths| paths.into_iter().next()) {
-        Ok(Some(timeline)) => terminal::say(&format!("timeline: {}", timeline.display())),
+        Ok(Some(timeline)) => terminal::message(&format!("timeline: {}", timeline.display())),
         Ok(None) => {}
-        Err(error) => terminal::say(&format!("the reports could not be written: {error:#}")),
+        Err(error) => terminal::message(&format!("the reports could not be written: {error:#}")),
     }
 }
 
 /// Each service with how its part of the run ended.
 fn outcomes(session: &Session, timings: &[Timing]) -> String {
     let mut text = String::new();
-    for tenant in &session.tenants {
-        let name = &tenant.service.name;
+    for service_run in &session.service_runs {
+        let name = &service_run.service.name;
         let own = || {
             timings
                 .iter()
@@ -96,7 +96,7 @@ fn tell_github(log: &Log) {
             .open(path);
         let written = file.and_then(|mut file| file.write_all(github::summary(log).as_bytes()));
         if let Err(error) = written {
-            terminal::say(&format!("the job's summary could not be written: {error}"));
+            terminal::message(&format!("the job's summary could not be written: {error}"));
         }
     }
     if std::env::var("GITHUB_ACTIONS").is_ok_and(|value| value == "true") {

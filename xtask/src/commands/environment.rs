@@ -10,7 +10,7 @@ pub fn kept(paths: &Paths, service: &str) -> Result<Run, Failure> {
     Run::kept(&paths.runs(), service).ok_or_else(|| {
         Failure::new(
             Exit::Preflight,
-            format!("no environment of {service} is up"),
+            format!("no running environment for {service}"),
         )
         .next(format!("cargo xtask up {service}"))
     })
@@ -30,7 +30,7 @@ pub fn print_environments(run: &Run) {
         terminal::print(&lines.join("\n"));
     }
     let services = state.services.join(" ");
-    terminal::say(&format!(
+    terminal::message(&format!(
         "{} is in {}; `cargo xtask down {services}` ends it, and it expires {}",
         e2e_env::PGPASSWORD,
         run.dir().join("password").display(),

@@ -7,12 +7,12 @@ use serde_json::json;
 use crate::terminal;
 use e2e_runner::exit::Exit;
 use e2e_runner::paths::Paths;
-use e2e_runner::process::Door;
+use e2e_runner::process::Runner;
 use e2e_runner::reports;
 
 /// Runs the verb.
-pub fn run(door: &Door, json: bool) -> anyhow::Result<Exit> {
-    let tests = reports::tests(&Paths::find(door)?.runs());
+pub fn run(runner: &Runner, json: bool) -> anyhow::Result<Exit> {
+    let tests = reports::tests(&Paths::find(runner)?.runs());
     let flaky = tests.flaky();
     if json {
         let list: Vec<_> = flaky

@@ -9,8 +9,8 @@ use crate::commands::environment;
 use crate::terminal;
 use e2e_runner::exit::{Exit, Failure};
 use e2e_runner::paths::Paths;
-use e2e_runner::process::Door;
-use e2e_runner::run::local::launch::Launch;
+use e2e_runner::process::Runner;
+use e2e_runner::run::local::launch::ProcessSpec;
 use e2e_runner::run::local::postgres;
 use e2e_runner::state::Run;
 use e2e_runner::table::Table;
@@ -44,9 +44,9 @@ const DEADLINE: Duration = Duration::from_secs(30);
 const STEP: Duration = Duration::from_secs(2);
 
 /// Runs the verb; it ends when the part is dead, not when it is back.
-pub fn run(door: &Door, table: &Table, args: &Kill) -> anyhow::Result<Exit> {
+pub fn run(runner: &Runner, table: &Table, args: &Kill) -> anyhow::Result<Exit> {
     table.find(&args.service)?;
-    let run = find(door, &args.service)?;
+    let run = find(runner, &args.service)?;
     let state = run.state();
     if args.what == Part::Postgres && state.services.len() > 1 {
         let what = format!(
@@ -59,18 +59,18 @@ pub fn run(door: &Door, table: &Table, args: &Kill) -> anyhow::Result<Exit> {
             .into());
     }
     // What is started again belongs to the run, whoever asked.
-    let door = door.clone().env(e2e_env::RUN, &state.run);
+    let runner = runner.clone().env(e2e_env::RUN, &state.run);
     if state.target == "kind" {
-        in_cluster(&door, &run, &args.service, args.what)?;
+        in_cluster(&runner, &run, &args.service, args.what)?;
     } else {
-        here(&door, &run, &args.service, args.what)?;
+        here(&runner, &run, &args.service, args.what)?;
     }
-    terminal::say(&format!("killed {:?} of {}", args.what, state.run).to_lowercase());
+    terminal::message(&format!("killed {:?} of {}", args.what, state.run).to_lowercase());
     Ok(Exit::Passed)
 }
 
 /// The run that a suite says it is part of, else the one that is kept for the service.
-fn find(door: &Door, service: &str) -> anyhow::Result<Run> {
+fn find(runner: &Runner, service: &str) -> anyhow::Result<Run> {
     let told = std::env::var_os(e2e_env::EVIDENCE_DIR).map(PathBuf::from);
     let around = told.iter().flat_map(|dir| dir.ancestors().take(2));
     if let Some(dir) = around
@@ -79,22 +79,22 @@ fn find(door: &Door, service: &str) -> anyhow::Result<Run> {
     {
         return Run::open(dir);
     }
-    Ok(environment::kept(&Paths::find(door)?, service)?)
+    Ok(environment::kept(&Paths::find(runner)?, service)?)
 }
 
-fn here(door: &Door, run: &Run, service: &str, part: Part) -> Result<(), Failure> {
+fn here(runner: &Runner, run: &Run, service: &str, part: Part) -> Result<(), Failure> {
     let own = run.dir().join(service);
     let shared = run.state().services.len() > 1;
     let dir = if shared { own } else { run.dir().to_owned() };
     match part {
         Part::Postgres => postgres::kill_postgres(run),
-        Part::Datastorage => Launch::kill_and_start_again(&dir.join("datastorage"), door),
-        Part::Service => Launch::kill_and_start_again(&dir.join("service"), door),
+        Part::Datastorage => ProcessSpec::kill_and_restart(&dir.join("datastorage"), runner),
+        Part::Service => ProcessSpec::kill_and_restart(&dir.join("service"), runner),
     }
 }
 
 /// Kills the main process of the part's container; the kubelet starts the container again, its volumes kept.
-fn in_cluster(door: &Door, run: &Run, service: &str, part: Part) -> Result<(), Failure> {
+fn in_cluster(runner: &Runner, run: &Run, service: &str, part: Part) -> Result<(), Failure> {
     let state = run.state();
     let app = match part {
         Part::Postgres => "postgres",
@@ -109,8 +109,9 @@ fn in_cluster(door: &Door, run: &Run, service: &str, part: Part) -> Result<(), F
         .or(told)
         .unwrap_or_default();
     let kubeconfig: &Path = &run.dir().join("kubeconfig");
-    let kubectl = kubectl::Kubectl::new(door.clone(), kubeconfig, &namespace);
-    let failed = |error: e2e_runner::process::Error| error.into_failure(Exit::Setup, door.cancel());
+    let kubectl = kubectl::Kubectl::new(runner.clone(), kubeconfig, &namespace);
+    let failed =
+        |error: e2e_runner::process::Error| error.into_failure(Exit::Setup, runner.cancel());
     let path = "jsonpath={.items[0].status.containerStatuses[0]['containerID','restartCount']}";
     let ask = [
         "get",
@@ -124,7 +125,7 @@ fn in_cluster(door: &Door, run: &Run, service: &str, part: Part) -> Result<(), F
     let (began, mut forgotten) = (Instant::now(), false);
     loop {
         let status = kubectl
-            .cmd()
+            .command()
             .args(ask)
             .deadline(DEADLINE)
             .read()
@@ -138,10 +139,10 @@ fn in_cluster(door: &Door, run: &Run, service: &str, part: Part) -> Result<(), F
         }
         if restarts.trim() != "0" && !forgotten {
             // Else it waits 10 s before the second start of a container, then 20, 40 and so on: a suite would run a few times only.
-            docker::restart_kubelet(door, &node).map_err(failed)?;
+            docker::restart_kubelet(runner, &node).map_err(failed)?;
             forgotten = true;
         }
-        match docker::kill_in_node(door, &node, id) {
+        match docker::kill_in_node(runner, &node, id) {
             // For a moment the API server still tells of a container that an earlier fault killed.
             Err(_) if began.elapsed() < DEADLINE => std::thread::sleep(STEP),
             killed => return killed.map_err(failed),

@@ -1,8 +1,11 @@
 //! The verbs, one file each.
+//!
+//! Modules, each may import those after it: `diagnose`, `doctor`, `e2e`, `up`, `test`, `tiers`, `attach`, `down`, `kill`, `migrate`, `services`, `ci`, `completions`, `flakes`, `bench`, `workspace_tasks`, `reap`, `report`, `status`, `begin`, `ending`, `environment`, `args`
 
 pub mod args;
 pub mod attach;
 mod begin;
+pub mod bench;
 pub mod ci;
 pub mod completions;
 pub mod diagnose;
@@ -14,10 +17,11 @@ mod environment;
 pub mod flakes;
 pub mod kill;
 pub mod migrate;
-pub mod programs;
 pub mod reap;
 pub mod report;
 pub mod services;
 pub mod status;
 pub mod test;
+pub mod tiers;
 pub mod up;
+pub mod workspace_tasks;

@@ -1,21 +1,21 @@
-//! `cargo xtask report`: makes a run's reports anew from its event log.
+//! `cargo xtask report`: regenerates a run's reports from its event log.
 
 use std::path::{Path, PathBuf};
 
 use crate::terminal;
 use e2e_runner::exit::{Exit, Failure};
 use e2e_runner::paths::Paths;
-use e2e_runner::process::Door;
+use e2e_runner::process::Runner;
 use e2e_runner::reports::{self, EVENTS};
 
 /// Runs the verb for a run's identity, a directory with an event log, or the run that ended last.
-pub fn run(door: &Door, what: Option<&str>) -> anyhow::Result<Exit> {
+pub fn run(runner: &Runner, what: Option<&str>) -> anyhow::Result<Exit> {
     let dir = match what
         .map(Path::new)
         .filter(|path| path.join(EVENTS).is_file())
     {
         Some(path) => path.to_owned(),
-        None => of_run(door, what)?,
+        None => of_run(runner, what)?,
     };
     let log = reports::read(&dir)?;
     for path in reports::write(&log, &dir)? {
@@ -24,8 +24,8 @@ pub fn run(door: &Door, what: Option<&str>) -> anyhow::Result<Exit> {
     Ok(Exit::Passed)
 }
 
-fn of_run(door: &Door, what: Option<&str>) -> anyhow::Result<PathBuf> {
-    let runs = Paths::find(door)?.runs();
+fn of_run(runner: &Runner, what: Option<&str>) -> anyhow::Result<PathBuf> {
+    let runs = Paths::find(runner)?.runs();
     let dirs = std::fs::read_dir(&runs).into_iter().flatten().flatten();
     let newest = dirs
         .map(|entry| entry.path())

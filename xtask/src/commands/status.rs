@@ -5,13 +5,13 @@ use std::fmt::Write as _;
 use crate::terminal;
 use e2e_runner::exit::Exit;
 use e2e_runner::paths::Paths;
-use e2e_runner::process::Door;
+use e2e_runner::process::Runner;
 use e2e_runner::run::teardown::describe;
 use e2e_runner::state::{Owner, Run, State};
 
 /// Runs the verb.
-pub fn run(door: &Door, json: bool) -> anyhow::Result<Exit> {
-    let paths = Paths::find(door)?;
+pub fn run(runner: &Runner, json: bool) -> anyhow::Result<Exit> {
+    let paths = Paths::find(runner)?;
     let states: Vec<State> = Run::list(&paths.runs()).iter().map(Run::state).collect();
     if json {
         terminal::print(&serde_json::to_string_pretty(&states)?);

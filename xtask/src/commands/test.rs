@@ -1,25 +1,22 @@
 //! `cargo xtask test`: every test tier of this workspace, or one service's suite on the environment that `up` left.
 
-use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use e2e_report::{Log, Outcome};
+use e2e_report::Log;
 
 use clap::Args;
 
-use crate::commands::args::{RepeatArgs, Target};
-use crate::commands::{begin, environment};
+use crate::commands::args::RepeatArgs;
+use crate::commands::{environment, tiers};
 use crate::terminal;
-use e2e_runner::exit::{Exit, Failure};
+use e2e_runner::exit::Exit;
 use e2e_runner::paths::Paths;
-use e2e_runner::process::{Cmd, Door};
+use e2e_runner::process::Runner;
 use e2e_runner::reporter::Reporter;
 use e2e_runner::reports::{self, EVENTS};
-use e2e_runner::run::local::postgres;
-use e2e_runner::run::plan::{Place, Step};
+use e2e_runner::run::plan::Step;
 use e2e_runner::run::repeat::Repeat;
 use e2e_runner::run::suite;
-use e2e_runner::settings::cargo;
 use e2e_runner::table::{Service, Table};
 use e2e_runner::tools::cargo::build_tests;
 
@@ -39,16 +36,16 @@ pub struct Test {
 }
 
 /// Runs the verb.
-pub fn run(door: &Door, table: &Table, args: &Test) -> anyhow::Result<Exit> {
-    let paths = Paths::find(door)?;
+pub fn run(runner: &Runner, table: &Table, args: &Test) -> anyhow::Result<Exit> {
+    let paths = Paths::find(runner)?;
     match &args.service {
-        Some(name) => on_environment(door, &paths, table.find(name)?, args.repeat.into()),
-        None => tiers(door, table, &paths, args),
+        Some(name) => on_environment(runner, &paths, table.find(name)?, args.repeat.into()),
+        None => tiers::run(runner, table, &paths, &args.require, &args.postgres),
     }
 }
 
 fn on_environment(
-    door: &Door,
+    runner: &Runner,
     paths: &Paths,
     service: &Service,
     repeat: Repeat,
@@ -58,14 +55,14 @@ fn on_environment(
     let state = run.state();
     let mut environment = state.environment(&service.name);
     environment.insert(e2e_env::PGPASSWORD.to_owned(), run.password()?);
-    let show = |line: &str| terminal::say(&format!("    {line}"));
-    let binary = |package: &str| build_tests(door, paths, package, Duration::from_mins(10), show);
+    let show = |line: &str| terminal::message(&format!("    {line}"));
+    let binary = |package: &str| build_tests(runner, paths, package, Duration::from_mins(10), show);
     let events = Reporter::logging_to(&run.dir().join(EVENTS), Box::new(terminal::event))?;
     let log = run.dir().join(EVENTS);
     let before = std::fs::read_to_string(&log).unwrap_or_default().len();
-    let outcome = repeat.run(door.cancel(), terminal::say, || {
+    let outcome = repeat.run(runner.cancel(), terminal::message, || {
         suite::run_on(
-            door,
+            runner,
             &events,
             service,
             binary,
@@ -79,254 +76,10 @@ fn on_environment(
     let added = Log::parse(log.get(before..).unwrap_or_default());
     reports::learn(&added, &paths.runs());
     let passed = outcome?;
-    terminal::say(&format!(
+    terminal::message(&format!(
         "{} on {}: {passed}",
         Step::RunSuite.name(),
         state.run
     ));
     Ok(Exit::Passed)
-}
-
-/// The fetcher of PostgreSQL, which is a workspace of its own.
-const FETCHER: [&str; 2] = ["--manifest-path", "crates/postgres-fetch/Cargo.toml"];
-/// The service that the tiers run first, alone.
-const FIRST: &str = "workflowexecution";
-
-/// One kind of tests: a name, why this machine cannot run it (if so), and its commands.
-struct Tier {
-    name: String,
-    missing: Option<String>,
-    commands: Vec<Cmd>,
-}
-
-impl Tier {
-    fn new(name: &str, commands: Vec<Cmd>) -> Self {
-        Self {
-            name: name.to_owned(),
-            missing: None,
-            commands,
-        }
-    }
-}
-
-fn tiers(door: &Door, table: &Table, paths: &Paths, args: &Test) -> anyhow::Result<Exit> {
-    let tiers = plan(door, table, paths, &args.postgres)?;
-    for wanted in &args.require {
-        if !tiers.iter().any(|tier| tier.name == *wanted) {
-            let names = tiers
-                .iter()
-                .map(|tier| tier.name.as_str())
-                .collect::<Vec<_>>()
-                .join(", ");
-            return Err(
-                Failure::new(Exit::Usage, format!("no tier is named `{wanted}`"))
-                    .next(format!("name one of: {names}"))
-                    .into(),
-            );
-        }
-    }
-    let mut rows = Vec::new();
-    for tier in &tiers {
-        if tier.missing.is_some() {
-            continue;
-        }
-        terminal::say(&format!("tier {}", tier.name));
-        let began = Instant::now();
-        // Every command runs: a person wants to see all that fails, and the last one of a run's tier cleans up.
-        let passed = tier
-            .commands
-            .iter()
-            .fold(true, |all, command| passes(command) & all);
-        door.cancel().check()?;
-        rows.push((
-            tier,
-            if passed { Outcome::Ok } else { Outcome::Failed },
-            began.elapsed(),
-        ));
-    }
-    conclude(&tiers, &rows, &args.require)
-}
-
-fn conclude(
-    tiers: &[Tier],
-    rows: &[(&Tier, Outcome, Duration)],
-    required: &[String],
-) -> anyhow::Result<Exit> {
-    terminal::print("\ntier                     took  outcome");
-    for (tier, outcome, took) in rows {
-        terminal::print(&format!(
-            "{:<20} {:>6.1} s  {}",
-            tier.name,
-            took.as_secs_f64(),
-            outcome.word()
-        ));
-    }
-    let skipped: Vec<_> = tiers
-        .iter()
-        .filter_map(|tier| Some((tier, tier.missing.as_ref()?)))
-        .collect();
-    for (tier, why) in &skipped {
-        terminal::print(&format!("{:<20}           not run: {why}", tier.name));
-    }
-    let failed: Vec<_> = rows
-        .iter()
-        .filter(|(_, outcome, _)| *outcome != Outcome::Ok)
-        .map(|(tier, ..)| tier.name.as_str())
-        .collect();
-    terminal::print(&format!(
-        "tiers: {} passed, {} failed, {} skipped",
-        rows.len() - failed.len(),
-        failed.len(),
-        skipped.len()
-    ));
-    if !failed.is_empty() {
-        return Err(
-            Failure::new(Exit::TestsFailed, format!("failed: {}", failed.join(", "))).into(),
-        );
-    }
-    match skipped
-        .iter()
-        .find(|(tier, _)| required.contains(&tier.name))
-    {
-        Some((tier, why)) => Err(Failure::new(
-            Exit::Preflight,
-            format!(
-                "the tier `{}` is required and did not run: {why}",
-                tier.name
-            ),
-        )
-        .into()),
-        None => Ok(Exit::Passed),
-    }
-}
-
-fn passes(command: &Cmd) -> bool {
-    let result = command.stream(terminal::say);
-    if let Err(error) = &result {
-        terminal::say(&format!("error: {error}"));
-    }
-    matches!(result, Ok(0))
-}
-
-fn plan(door: &Door, table: &Table, paths: &Paths, majors: &[u32]) -> anyhow::Result<Vec<Tier>> {
-    let at_most = |minutes: u64| Duration::from_mins(minutes);
-    let cargo = |args: &[&str]| {
-        door.cmd(cargo())
-            .args(args)
-            .dir(&paths.source)
-            .deadline(at_most(40))
-    };
-    let this = std::env::current_exe()?;
-    let e2e = |target: &str, flags: &[&str]| {
-        let run = door.cmd(&this).args(["e2e", "--target", target]);
-        run.args(flags).deadline(at_most(30))
-    };
-    // One service alone, cold, then on what the first run kept; the second one removes it, whatever happened. Then all at once.
-    let runs = |target: &str| {
-        vec![
-            e2e(target, &[FIRST, "--fresh", "--keep", "always"]),
-            e2e(target, &[FIRST]),
-            e2e(target, &["--all", "--fresh"]),
-        ]
-    };
-    let lint = vec![
-        cargo(&["fmt", "--all", "--check"]),
-        cargo(&[
-            "clippy",
-            "--workspace",
-            "--all-targets",
-            "--all-features",
-            "--",
-            "-D",
-            "warnings",
-        ]),
-        cargo(&["doc", "--workspace", "--no-deps", "--quiet"]).env("RUSTDOCFLAGS", "-D warnings"),
-        cargo(&["fmt", "--check"]).args(FETCHER),
-        cargo(&["clippy", "--all-targets"])
-            .args(FETCHER)
-            .args(["--", "-D", "warnings"]),
-    ];
-    let crates = vec![
-        // All at once, as a developer does: what a package asks of a dependency must break none of the others' programs.
-        cargo(&["test", "--workspace", "--no-fail-fast"]),
-        cargo(&["test"]).args(FETCHER),
-    ];
-    let mut tiers = vec![Tier::new("lint", lint), Tier::new("crates", crates)];
-    // The embedded server is of major 16; the schema must be the same on the others.
-    let majors = if majors.is_empty() { &[15] } else { majors };
-    let default = postgres::installation(door, paths, terminal::say)?;
-    for major in majors {
-        let migrations = cargo(&["test", "--package", "migrations", "--test", "it"]);
-        let name = format!("postgres-{major}");
-        tiers.push(match postgres_bin(*major, &default) {
-            Ok(bin) => Tier::new(&name, vec![migrations.env(e2e_env::POSTGRES_BIN, bin)]),
-            Err(why) => Tier {
-                missing: Some(why),
-                ..Tier::new(&name, Vec::new())
-            },
-        });
-    }
-    let migrations = ["test", "--package", "migrations", "--features", "pgbouncer"];
-    let pgbouncer = cargo(&migrations).args(["--test", "it", "--", "pgbouncer"]);
-    tiers.push(Tier {
-        missing: no_pgbouncer(),
-        ..Tier::new("pgbouncer", vec![pgbouncer])
-    });
-    // Alone, as the first one was, each suite also kills the PostgreSQL that it has to itself.
-    let alone = table
-        .all()
-        .iter()
-        .filter(|service| service.suite.is_some() && service.name != FIRST);
-    let alone = alone.map(|service| e2e("local", &[&service.name, "--fresh"]));
-    tiers.push(Tier::new(
-        "local",
-        runs("local").into_iter().chain(alone).collect(),
-    ));
-    let args = crate::commands::args::TargetArgs {
-        target: Target::Auto,
-        postgres_url: None,
-        fresh: true,
-    };
-    let (place, why) = begin::place(door, &args)?;
-    let missing = (place != Place::Kind).then_some(why);
-    // One at a time: two clusters in the making would slow each other down.
-    let alone = [
-        "test",
-        "--package",
-        "xtask",
-        "--features",
-        "kind",
-        "--test",
-        "kind",
-        "--",
-        "--test-threads",
-        "1",
-    ];
-    let kind = [runs("kind"), vec![cargo(&alone)]].concat();
-    tiers.push(Tier {
-        missing,
-        ..Tier::new("kind", kind)
-    });
-    Ok(tiers)
-}
-
-fn no_pgbouncer() -> Option<String> {
-    // Debian keeps it where only administrators look.
-    let there = Door::find("pgbouncer").is_ok() || Path::new("/usr/sbin/pgbouncer").exists();
-    (!there).then(|| "no pgbouncer is installed; Debian's package has that name".to_owned())
-}
-
-fn postgres_bin(major: u32, default: &embedded_postgres::Installation) -> Result<PathBuf, String> {
-    if default.major == major {
-        return Ok(default.bin.clone());
-    }
-    let installed = PathBuf::from(format!("/usr/lib/postgresql/{major}/bin"));
-    let cached = embedded_postgres::PINNED_VERSIONS
-        .iter()
-        .filter(|version| version.starts_with(&format!("{major}.")))
-        .map(|version| embedded_postgres::installation_directory(version).join("bin"));
-    std::iter::once(installed)
-        .chain(cached)
-        .find(|bin| bin.join("postgres").exists())
-        .ok_or_else(|| format!("no PostgreSQL {major} is installed or cached; `cargo run --manifest-path crates/postgres-fetch/Cargo.toml -- --version` fetches 16, 17 and 18"))
 }

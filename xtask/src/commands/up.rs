@@ -6,7 +6,7 @@ use crate::commands::args::{Target, TargetArgs, Which};
 use crate::commands::{begin, ending};
 use e2e_runner::exit::{Exit, Failure};
 use e2e_runner::paths::Paths;
-use e2e_runner::process::Door;
+use e2e_runner::process::Runner;
 use e2e_runner::run::plan::{Place, Until, plan};
 use e2e_runner::run::repeat::Repeat;
 use e2e_runner::run::{self, Keep};
@@ -34,7 +34,7 @@ pub enum PortNumbers {
 }
 
 /// Runs the verb. A failed set-up leaves nothing behind.
-pub fn run(door: &Door, table: &Table, mut args: Up) -> anyhow::Result<Exit> {
+pub fn run(runner: &Runner, table: &Table, mut args: Up) -> anyhow::Result<Exit> {
     let services = table.choose(&args.which.services, args.which.all)?;
     let integration = args.ports == PortNumbers::Integration;
     if integration && (services.len() > 1 || args.place.target == Target::Kind) {
@@ -46,12 +46,12 @@ pub fn run(door: &Door, table: &Table, mut args: Up) -> anyhow::Result<Exit> {
     if integration {
         args.place.target = Target::Local;
     }
-    let (place, why) = begin::place(door, &args.place)?;
+    let (place, why) = begin::place(runner, &args.place)?;
     let plan = plan(&services, place, Until::Ready);
     debug_assert!(!integration || place == Place::Local);
-    let paths = Paths::find(door)?;
+    let paths = Paths::find(runner)?;
     let session = begin::begin(
-        door,
+        runner,
         services,
         (place, why),
         args.place,

@@ -84,7 +84,7 @@ pub fn event(event: &Event, json: &str) {
 }
 
 /// Writes one line to standard error, whole.
-pub fn say(text: &str) {
+pub fn message(text: &str) {
     let mut terminal = lock();
     if terminal.view == Progress::Json {
         let line = serde_json::json!({"event": "message", "text": text});

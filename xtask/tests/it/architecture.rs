@@ -148,9 +148,15 @@ fn every_package_has_the_workspaces_lints() {
         .map(|entry| entry.path());
     for dir in crates.chain([root.join("xtask")]) {
         let manifest = std::fs::read_to_string(dir.join("Cargo.toml")).expect("a manifest");
+        // A workspace of its own can inherit none.
+        let lints = if dir.ends_with("postgres-fetch") {
+            "[lints.rust]"
+        } else {
+            "[lints]\nworkspace = true"
+        };
         assert!(
-            manifest.contains("[lints]\nworkspace = true"),
-            "{} does not inherit the lints",
+            manifest.contains(lints),
+            "{} does not have the lints",
             dir.display()
         );
     }
@@ -196,6 +202,8 @@ fn processes_start_in_one_module() {
         .iter()
         .flat_map(|dir| files(&root.join(dir)))
         .filter(|path| !path.ends_with("e2e-runner/src/process/mod.rs"))
+        // Short tasks of cargo on this workspace, which belong to no run.
+        .filter(|path| !path.ends_with("xtask/src/commands/workspace_tasks.rs"))
     {
         let text = std::fs::read_to_string(&path).unwrap_or_default();
         for word in ["Command::new", "duct::cmd", "cmd!("] {

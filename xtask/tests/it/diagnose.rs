@@ -329,7 +329,7 @@ fn without_an_environment_the_next_move_is_told() {
     assert_data_eq!(
         stderr,
         str![[r"
-error: no environment of `gateway` is up
+error: no running environment for `gateway`
   next: cargo xtask up SERVICE, or give --url and --database-url, or --kubeconfig
 
 "]]

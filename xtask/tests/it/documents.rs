@@ -17,11 +17,11 @@ fn the_readme_lists_every_exit_code_with_its_meaning() {
     for (code, meaning) in rows {
         assert!(
             table.contains(&format!("\"{meaning}\"")),
-            "xtask/src/exit.rs does not say `{meaning}` for {code}"
+            "crates/e2e-runner/src/exit.rs does not say `{meaning}` for {code}"
         );
         assert!(
             table.contains(&format!(" = {code},")),
-            "xtask/src/exit.rs has no code {code}"
+            "crates/e2e-runner/src/exit.rs has no code {code}"
         );
     }
 }

@@ -120,7 +120,7 @@ fn a_changed_binary_is_noticed_and_the_rest_is_used_again() {
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{said}");
     assert!(
-        said.contains("made anew: it has changed") && said.contains("used again: same binaries"),
+        said.contains("rebuilt: changed") && said.contains("used again: same binaries"),
         "{said}"
     );
     assert_eq!(

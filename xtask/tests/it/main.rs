@@ -7,6 +7,7 @@ mod documents;
 mod lifecycle;
 mod local;
 mod migrate;
+mod modules;
 mod negative;
 mod own;
 mod place;

@@ -55,7 +55,10 @@ error: table audit_events is missing (SQLSTATE 42P01): migration audit_events wa
     );
     let (code, stdout, stderr) = migrate(&empty, &["--profile", "gateway"]);
     assert_eq!(code, 0);
-    assert_eq!(stdout, "3 applied, 0 were already, 5 partitions made\n");
+    assert_eq!(
+        stdout,
+        "applied 3 migrations (0 already applied), created 5 partitions\n"
+    );
     assert_data_eq!(
         stderr,
         str![[r"

@@ -332,7 +332,10 @@ fn a_suite_that_is_repeated_shows_what_passes_only_at_times() {
     let e2e = ["e2e", "widget", "--target", "local", "--repeat", "5"];
     let (code, _, stderr) = team.run(&e2e);
     assert_eq!(code, 1, "{stderr}");
-    assert!(stderr.contains("2 of 5 times, at first: "), "{stderr}");
+    assert!(
+        stderr.contains("failed in 2 of 5 runs; first failure: "),
+        "{stderr}"
+    );
     let runs = fs::read_dir(team.place.0.path().join("e2e")).expect("runs");
     let junit = runs
         .flatten()

@@ -97,7 +97,7 @@ On kind (--target kind), 9.5 s.
 |---|---:|---:|---|---|
 | **create cluster** | 0.1 s | 9.4 s | killed |  |
 
-Bold stages are the critical path; 0.1 s of it nothing ran.
+Bold stages are the critical path; idle for 0.1 s of it.
 
 "]]
     );

@@ -1,4 +1,4 @@
-//! The one door for processes: every command has a deadline, ends on a signal, and is written to the run's log.
+//! The one runner for processes: every command has a deadline, ends on a signal, and is written to the run's log.
 
 pub mod cancel;
 
@@ -24,7 +24,7 @@ const TAIL: usize = 2_000;
 
 /// Makes commands that share a signal, a set of variables and a log.
 #[derive(Clone, Debug)]
-pub struct Door {
+pub struct Runner {
     cancel: Cancel,
     envs: Vec<(OsString, OsString)>,
     log: Option<Arc<Mutex<std::fs::File>>>,
@@ -50,7 +50,7 @@ pub enum Error {
         tail: String,
     },
     /// The command ran longer than it may.
-    #[error("`{command}` was stopped after {} s{}", deadline.as_secs_f32(), tail.as_str().indented())]
+    #[error("`{command}` exceeded its deadline of {} s and was killed{}", deadline.as_secs_f32(), tail.as_str().indented())]
     TimedOut {
         /// The command line.
         command: String,
@@ -99,8 +99,8 @@ impl Indented for &str {
     }
 }
 
-impl Door {
-    /// A door whose commands stop when `cancel` is raised.
+impl Runner {
+    /// A runner whose commands stop when `cancel` is raised.
     pub fn new(cancel: Cancel) -> Self {
         Self {
             cancel,
@@ -109,14 +109,14 @@ impl Door {
         }
     }
 
-    /// The same door with a variable that every command gets.
+    /// The same runner with a variable that every command gets.
     #[must_use]
     pub fn env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
         self.envs.push((name.into(), value.into()));
         self
     }
 
-    /// The same door writing each command line with its duration to `path`.
+    /// The same runner writing each command line with its duration to `path`.
     pub fn logged(mut self, path: &Path) -> std::io::Result<Self> {
         let file = std::fs::OpenOptions::new()
             .create(true)
@@ -126,7 +126,7 @@ impl Door {
         Ok(self)
     }
 
-    /// The same door for work that goes on through `count` more signals.
+    /// The same runner for work that goes on through `count` more signals.
     #[must_use]
     pub fn after(&self, count: usize) -> Self {
         Self {
@@ -135,15 +135,15 @@ impl Door {
         }
     }
 
-    /// The signal that this door's commands obey.
+    /// The signal that this runner's commands obey.
     pub fn cancel(&self) -> &Cancel {
         &self.cancel
     }
 
     /// A command of `program`, bounded by two minutes unless it says otherwise.
-    pub fn cmd(&self, program: impl AsRef<OsStr>) -> Cmd {
+    pub fn command(&self, program: impl AsRef<OsStr>) -> Cmd {
         Cmd {
-            door: self.clone(),
+            runner: self.clone(),
             program: program.as_ref().to_owned(),
             args: Vec::new(),
             envs: self.envs.clone(),
@@ -178,7 +178,7 @@ impl Door {
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Cmd {
-    door: Door,
+    runner: Runner,
     program: OsString,
     args: Vec<OsString>,
     envs: Vec<(OsString, OsString)>,
@@ -244,7 +244,7 @@ impl Cmd {
 
     /// The command with its variables and its directory.
     fn plain(&self) -> Result<duct::Expression, Error> {
-        let mut expression = duct::cmd(Door::find(&self.program)?, &self.args);
+        let mut expression = duct::cmd(Runner::find(&self.program)?, &self.args);
         for (name, _) in std::env::vars_os().filter(|(name, _)| is_of_our_package(name)) {
             expression = expression.env_remove(name);
         }
@@ -275,7 +275,12 @@ impl Cmd {
 
     /// Runs to the end and returns both streams and the status, whatever it is.
     pub fn output(&self) -> Result<Output, Error> {
-        finish(&self.door, &self.line(), &self.with_input()?, self.deadline)
+        finish(
+            &self.runner,
+            &self.line(),
+            &self.with_input()?,
+            self.deadline,
+        )
     }
 
     /// Runs to success and returns standard output without its last line break.
@@ -289,7 +294,7 @@ impl Cmd {
         let line = format!("{} | {}", left.line(), self.line());
         let pipe = left.with_input()?.pipe(self.expression()?);
         let deadline = self.deadline.max(left.deadline);
-        text(&line, &finish(&self.door, &line, &pipe, deadline)?)
+        text(&line, &finish(&self.runner, &line, &pipe, deadline)?)
     }
 
     /// Runs to the end, handing each line of both streams to `on_line` as it comes, and returns the exit code.
@@ -330,18 +335,19 @@ impl Cmd {
             }
             if enough() {
                 end_group(&reader.pids());
-                self.door.note(&line, "enough", began.elapsed());
+                self.runner.note(&line, "enough", began.elapsed());
                 return Ok(0);
             }
-            if let Some(error) = overdue(&self.door, &line, began, self.deadline, || last.text()) {
+            if let Some(error) = overdue(&self.runner, &line, began, self.deadline, || last.text())
+            {
                 end_group(&reader.pids());
-                self.door.note(&line, "stopped", began.elapsed());
+                self.runner.note(&line, "stopped", began.elapsed());
                 return Err(error);
             }
         }
         let status = reader.try_wait().map_err(io)?.map(|output| output.status);
         let code = status.and_then(|status| status.code()).unwrap_or(-1);
-        self.door
+        self.runner
             .note(&line, &format!("exit {code}"), began.elapsed());
         Ok(code)
     }
@@ -373,7 +379,7 @@ impl Cmd {
             .stdout_file(file)
             .unchecked();
         let handle = expression.start().map_err(io)?;
-        self.door.note(&line, "started", Duration::ZERO);
+        self.runner.note(&line, "started", Duration::ZERO);
         Ok(Child {
             handle,
             log: log.to_owned(),
@@ -459,7 +465,7 @@ fn lines_of(reader: Arc<duct::ReaderHandle>) -> Receiver<String> {
 }
 
 fn finish(
-    door: &Door,
+    runner: &Runner,
     line: &str,
     expression: &duct::Expression,
     deadline: Duration,
@@ -477,12 +483,12 @@ fn finish(
         .map_err(io)?;
     loop {
         if let Some(output) = handle.wait_timeout(TICK).map_err(io)? {
-            door.note(line, &describe(output.status), began.elapsed());
+            runner.note(line, &describe(output.status), began.elapsed());
             return Ok(output.clone());
         }
-        if let Some(mut error) = overdue(door, line, began, deadline, String::new) {
+        if let Some(mut error) = overdue(runner, line, began, deadline, String::new) {
             end_group(&handle.pids());
-            door.note(line, "stopped", began.elapsed());
+            runner.note(line, "stopped", began.elapsed());
             if let (Error::TimedOut { tail: said, .. }, Ok(Some(output))) =
                 (&mut error, handle.wait_timeout(Duration::from_secs(2)))
             {
@@ -494,13 +500,13 @@ fn finish(
 }
 
 fn overdue(
-    door: &Door,
+    runner: &Runner,
     line: &str,
     began: Instant,
     deadline: Duration,
     tail: impl Fn() -> String,
 ) -> Option<Error> {
-    if door.cancel.is_raised() {
+    if runner.cancel.is_raised() {
         return Some(Error::Cancelled {
             command: line.to_owned(),
         });
@@ -514,7 +520,7 @@ fn overdue(
 
 /// What `cargo run` tells this tool of its own package. A cargo that it starts would take a change of it for one of what it builds
 /// (build scripts name such variables), and compile for minutes whenever the tool is started the other way.
-fn is_of_our_package(name: &OsStr) -> bool {
+pub fn is_of_our_package(name: &OsStr) -> bool {
     let name = name.to_string_lossy();
     name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")
 }
@@ -559,14 +565,14 @@ fn end_group(pids: &[u32]) {
 mod tests {
     use super::*;
 
-    fn door() -> Door {
-        Door::new(Cancel::default())
+    fn runner() -> Runner {
+        Runner::new(Cancel::default())
     }
 
     #[test]
     fn a_failed_command_says_what_it_printed() {
-        let error = door()
-            .cmd("sh")
+        let error = runner()
+            .command("sh")
             .args(["-c", "echo why >&2; exit 3"])
             .read()
             .unwrap_err();
@@ -580,14 +586,14 @@ mod tests {
     fn a_command_is_not_told_of_the_package_that_this_tool_is() {
         // `cargo test` sets them for this very test.
         assert!(std::env::var_os("CARGO_MANIFEST_DIR").is_some());
-        let told = door().cmd("env").read().unwrap();
+        let told = runner().command("env").read().unwrap();
         assert!(!told.contains("CARGO_MANIFEST_DIR") && !told.contains("CARGO_PKG_NAME"));
         assert!(told.contains("PATH="), "{told}");
     }
 
     #[test]
     fn a_missing_program_is_named() {
-        let error = door().cmd("no-such-program-here").read().unwrap_err();
+        let error = runner().command("no-such-program-here").read().unwrap_err();
         assert_eq!(
             error.to_string(),
             "`no-such-program-here` is required and not on PATH"
@@ -596,8 +602,8 @@ mod tests {
 
     #[test]
     fn a_deadline_ends_grandchildren_too_and_repeats_what_was_said() {
-        let command = door()
-            .cmd("sh")
+        let command = runner()
+            .command("sh")
             .args(["-c", "echo waiting >&2; sleep 600 & wait"])
             .deadline(Duration::from_millis(300));
         let error = command.output().unwrap_err();
@@ -611,8 +617,8 @@ mod tests {
     fn a_signal_ends_a_running_command() {
         let cancel = Cancel::default();
         let raised = cancel.clone();
-        let error = Door::new(cancel)
-            .cmd("sh")
+        let error = Runner::new(cancel)
+            .command("sh")
             .args(["-c", "echo up; sleep 600"])
             .stream(|_| raised.raise(2))
             .unwrap_err();
@@ -621,21 +627,23 @@ mod tests {
 
     #[test]
     fn a_pipe_needs_no_file_and_fails_with_either_side() {
-        let door = door();
-        let upper = door.cmd("tr").args(["a-z", "A-Z"]);
-        let echo = door.cmd("echo").arg("bytes");
+        let runner = runner();
+        let upper = runner.command("tr").args(["a-z", "A-Z"]);
+        let echo = runner.command("echo").arg("bytes");
         assert_eq!(upper.read_from(&echo).unwrap(), "BYTES");
 
-        let fails = door
-            .cmd("sh")
+        let fails = runner
+            .command("sh")
             .args(["-c", "echo bytes; echo why >&2; exit 9"]);
         let error = upper.read_from(&fails).unwrap_err();
         assert!(error.to_string().contains("why"), "{error}");
 
         // More than a pipe holds, to a command that reads none of it.
-        let much = door.cmd("head").args(["--bytes", "1000000", "/dev/zero"]);
-        let full = door
-            .cmd("sh")
+        let much = runner
+            .command("head")
+            .args(["--bytes", "1000000", "/dev/zero"]);
+        let full = runner
+            .command("sh")
             .args(["-c", "echo the disk is full >&2; exit 1"]);
         let error = full.read_from(&much).unwrap_err();
         assert!(error.to_string().contains("the disk is full"), "{error}");
@@ -644,8 +652,8 @@ mod tests {
     #[test]
     fn a_stream_hands_over_every_line_and_the_code() {
         let mut lines = Vec::new();
-        let code = door()
-            .cmd("sh")
+        let code = runner()
+            .command("sh")
             .args(["-c", "echo one; echo two >&2; exit 5"])
             .stream(|line| lines.push(line.to_owned()))
             .unwrap();

@@ -1,7 +1,7 @@
 //! Runs that nobody answers for any more, removed before another begins.
 
 use crate::paths::Paths;
-use crate::process::Door;
+use crate::process::Runner;
 use crate::run::teardown::release;
 use crate::state::{Run, State};
 
@@ -13,9 +13,9 @@ pub fn abandoned(paths: &Paths) -> impl Iterator<Item = Run> {
 }
 
 /// Removes them. A failure is only told: it must not keep a new run from starting.
-pub fn remove_all(door: &Door, paths: &Paths, say: impl Fn(&str)) {
+pub fn remove_all(runner: &Runner, paths: &Paths, say: impl Fn(&str)) {
     for run in abandoned(paths) {
-        match release(&run, door) {
+        match release(&run, runner) {
             Ok(what) => say(&format!("removed what {} had left: {what}", run.id())),
             Err(failure) => say(&format!(
                 "what {} left cannot be removed: {failure}",

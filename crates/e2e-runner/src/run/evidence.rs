@@ -5,10 +5,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::exit::Failure;
-use crate::process::Door;
+use crate::process::Runner;
 use crate::run::kind::diagnostics;
 use crate::run::plan::Place;
-use crate::run::service_run::Tenant;
+use crate::run::service_run::ServiceRun;
 use crate::run::session::Session;
 use crate::run::timing::{Timing, table};
 use crate::state::{Resource, write_private};
@@ -45,20 +45,23 @@ const GUIDE: [(&str, &str); 10] = [
 /// Gathers the evidence of a failure into the run's directory and returns that directory.
 pub fn collect(
     session: &Session,
-    door: &Door,
+    runner: &Runner,
     failure: Option<&Failure>,
     timings: &[Timing],
 ) -> Result<String, Failure> {
     let dir = session.run.dir();
     match session.place {
-        Place::Kind => diagnostics::collect(session, door),
+        Place::Kind => diagnostics::collect(session, runner),
         Place::Local => copy_server_log(session),
     }
     let secrets = [session.password.as_str(), &session.password()].map(str::to_owned);
-    for tenant in session.having(Component::Postgres) {
-        ledger(session, tenant);
+    for service_run in session.having(Component::Postgres) {
+        ledger(session, service_run);
     }
-    let dirs = session.tenants.iter().map(|tenant| tenant.dir.as_path());
+    let dirs = session
+        .service_runs
+        .iter()
+        .map(|service_run| service_run.dir.as_path());
     for dir in dirs.chain([dir]) {
         for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
             bound(&entry.path(), &secrets);
@@ -84,9 +87,9 @@ fn verdict(session: &Session, failure: Option<&Failure>, timings: &[Timing]) -> 
     writeln!(page, "{}\n", table(timings, session.report.elapsed())).unwrap_or_default();
     let root = session.run.dir();
     let own = session
-        .tenants
+        .service_runs
         .iter()
-        .map(|tenant| &*tenant.dir)
+        .map(|service_run| &*service_run.dir)
         .filter(|dir| *dir != root);
     for dir in own.chain([root]) {
         let below = dir.strip_prefix(root).unwrap_or(dir);
@@ -107,19 +110,19 @@ fn copy_server_log(session: &Session) {
 }
 
 /// Writes what the ledger says, if the database still answers.
-fn ledger(session: &Session, tenant: &Tenant) {
-    let Ok(database) = session.database(tenant) else {
+fn ledger(session: &Session, service_run: &ServiceRun) {
+    let Ok(database) = session.database(service_run) else {
         return;
     };
     let config = migrations::Config::new(database.secret_url())
-        .profile(&tenant.service.profile)
+        .profile(&service_run.service.profile)
         .deadline(LEDGER);
     let text = match session.runtime.block_on(migrations::status(&config)) {
         Ok(status) => serde_json::to_string_pretty(&status).unwrap_or_default(),
         Err(error) => error.to_string(),
     };
     drop(write_private(
-        &tenant.dir.join("migrations.json"),
+        &service_run.dir.join("migrations.json"),
         text.as_bytes(),
     ));
 }

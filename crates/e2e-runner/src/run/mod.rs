@@ -1,4 +1,6 @@
 //! The life of a run: plan it, walk the plan, keep the evidence of a failure, remove what was made.
+//!
+//! Modules, each may import those after it: `stages`, `abandoned`, `teardown`, `evidence`, `preview`, `kind`, `local`, `suite`, `history`, `reuse`, `wait`, `walk`, `timing`, `session`, `datastorage_config`, `plan`, `repeat`, `service_run`
 
 pub mod abandoned;
 pub mod datastorage_config;
@@ -77,27 +79,27 @@ pub fn run(session: &Session, plan: &Plan, keep: Keep) -> Ended {
         .cloned()
         .collect();
     announce(session, plan);
-    let cancel = session.door.cancel().clone();
+    let cancel = session.runner.cancel().clone();
     let walked = walk::walk(
         &work,
         walk::Budget::of_this_machine(),
         &session.report,
         &cancel,
-        |stage| stages::perform(session, stage),
+        |stage| stages::run_stage(session, stage),
     );
     let mut timings = walked.timings;
-    let mut failure = together(walked.failures, session.tenants.len());
+    let mut failure = together(walked.failures, session.service_runs.len());
 
     if failure.is_some() {
         // Through one more signal: a person who pressed Ctrl-C once still wants to know; twice, no longer.
-        let door = session.door.after(1);
+        let runner = session.runner.after(1);
         let so_far = timings.clone();
-        let collect = || evidence::collect(session, &door, failure.as_ref(), &so_far);
+        let collect = || evidence::collect(session, &runner, failure.as_ref(), &so_far);
         finish(
             session,
             &mut timings,
             Step::CollectEvidence,
-            door.cancel(),
+            runner.cancel(),
             collect,
         );
     }
@@ -106,10 +108,14 @@ pub fn run(session: &Session, plan: &Plan, keep: Keep) -> Ended {
     let left = if keeps {
         session.keep(KEPT_FOR).err()
     } else {
-        let door = session.door.after(2);
-        finish(session, &mut timings, Step::TearDown, door.cancel(), || {
-            teardown::release(&session.run, &door)
-        })
+        let runner = session.runner.after(2);
+        finish(
+            session,
+            &mut timings,
+            Step::TearDown,
+            runner.cancel(),
+            || teardown::release(&session.run, &runner),
+        )
     };
     let kept = keeps && left.is_none();
     failure = failure.or(left);

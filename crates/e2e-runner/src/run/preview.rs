@@ -6,13 +6,13 @@ use std::fmt::Write as _;
 
 use embedded_postgres::{Wanted, locate};
 
-use crate::process::Door;
+use crate::process::Runner;
 use crate::run::history::History;
 use crate::run::kind::node_image;
 use crate::run::kind::{cluster, deploy};
 use crate::run::local::postgres;
 use crate::run::plan::{Id, Place, Plan, Stage, Step};
-use crate::run::reuse::Level;
+use crate::run::reuse::Layer;
 use crate::state::{Run, State};
 use crate::table::{Component, Service};
 use crate::tools::{docker, kind};
@@ -87,34 +87,39 @@ fn predicted(plan: &Plan, history: &History) -> Option<f64> {
     ends.into_values().reduce(f64::max)
 }
 
-/// The decision on each level, as the lines behind a plan.
-pub fn reuse_table(door: &Door, kept: Option<&Run>, place: Place, services: &[Service]) -> String {
+/// The decision on each layer, as the lines behind a plan.
+pub fn reuse_table(
+    runner: &Runner,
+    kept: Option<&Run>,
+    place: Place,
+    services: &[Service],
+) -> String {
     let Some(run) = kept.filter(|run| run.state().target == place.word()) else {
         let made = "nothing is kept for it: everything is made".to_owned();
         let lines: Vec<_> = [made]
             .into_iter()
-            .chain(node(door, place, services))
+            .chain(node(runner, place, services))
             .collect();
         return lines.join("\n");
     };
     let (state, mut stands) = (run.state(), true);
     let mut text = format!("{} is kept:\n", run.id());
-    let mut line = |level: &str, decision: &str| {
-        writeln!(text, "  {level:<22} {decision}").unwrap_or_default();
+    let mut line = |layer: &str, decision: &str| {
+        writeln!(text, "  {layer:<22} {decision}").unwrap_or_default();
     };
     if place == Place::Kind {
         let same = same(
             &state,
-            Level::Cluster,
-            cluster::cluster_fingerprint(door).ok().as_ref(),
+            Layer::Cluster,
+            cluster::cluster_fingerprint(runner).ok().as_ref(),
         );
-        stands = same && docker::is_running(door, &kind::node(&kind::cluster(&state.run)));
+        stands = same && docker::is_running(runner, &kind::node(&kind::cluster(&state.run)));
         line(
             "cluster",
             match (same, stands) {
                 (_, true) => "used again: same configuration and node image",
-                (true, _) => "made anew: its node does not run",
-                _ => "made anew: its configuration or node image has changed",
+                (true, _) => "rebuilt: its node does not run",
+                _ => "rebuilt: its configuration or node image has changed",
             },
         );
     }
@@ -133,17 +138,17 @@ pub fn reuse_table(door: &Door, kept: Option<&Run>, place: Place, services: &[Se
             .ok()
             .map(|found| postgres::server_fingerprint(&found)),
     };
-    let postgres = stands && same(&state, Level::Postgres, made_from.as_ref());
+    let postgres = stands && same(&state, Layer::Postgres, made_from.as_ref());
     line(
         "PostgreSQL",
         match (stands, postgres) {
             (_, true) => "used again: same image or binaries, same settings",
-            (true, _) => "made anew: its image, binaries or settings have changed",
-            _ => "made anew, with the cluster",
+            (true, _) => "rebuilt: its image, binaries or settings have changed",
+            _ => "rebuilt, with the cluster",
         },
     );
     for service in services {
-        let key = format!("{}/{}", Level::Database.word(), service.name);
+        let key = format!("{}/{}", Layer::Database.word(), service.name);
         let profile = state.fingerprints.get(&key) == Some(&service.profile);
         line(
             &format!("database of {}", service.name),
@@ -159,24 +164,24 @@ pub fn reuse_table(door: &Door, kept: Option<&Run>, place: Place, services: &[Se
         if stands {
             "used again where the build gives the same binary and the configuration is the same"
         } else {
-            "made anew, with the cluster"
+            "rebuilt, with the cluster"
         },
     );
     if !stands {
-        text.extend(node(door, place, services));
+        text.extend(node(runner, place, services));
     }
     text
 }
 
 /// The decision on the node image of a cluster that is made.
-fn node(door: &Door, place: Place, services: &[Service]) -> Option<String> {
+fn node(runner: &Runner, place: Place, services: &[Service]) -> Option<String> {
     let wants = services
         .iter()
         .any(|service| service.has(Component::Postgres));
     (place == Place::Kind && wants)
-        .then(|| format!("node image: {}", node_image::decide(door).describe()))
+        .then(|| format!("node image: {}", node_image::decide(runner).describe()))
 }
 
-fn same(state: &State, level: Level, made_from: Option<&String>) -> bool {
-    made_from.is_some() && state.fingerprints.get(level.word()) == made_from
+fn same(state: &State, layer: Layer, made_from: Option<&String>) -> bool {
+    made_from.is_some() && state.fingerprints.get(layer.word()) == made_from
 }

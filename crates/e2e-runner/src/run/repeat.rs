@@ -36,7 +36,7 @@ impl Repeat {
         while ran < self.times && !(self.until_fail && failed > 0) {
             cancel.check()?;
             ran += 1;
-            note(&format!("the suite for the {ran}. time of {}", self.times));
+            note(&format!("suite run {ran} of {}", self.times));
             match once() {
                 Ok(words) => last = words,
                 Err(failure) if failure.exit == Exit::TestsFailed => {
@@ -49,7 +49,10 @@ impl Repeat {
         match first {
             None => Ok(format!("{last}, each of {ran} times")),
             Some(first) => Err(Failure {
-                what: format!("{failed} of {ran} times, at first: {}", first.what),
+                what: format!(
+                    "failed in {failed} of {ran} runs; first failure: {}",
+                    first.what
+                ),
                 ..first
             }),
         }
@@ -87,7 +90,10 @@ mod tests {
         let (outcome, ran) = suite(5, false, &[2, 4]);
         assert_eq!(
             (outcome.map_err(|failure| failure.what), ran),
-            (Err("2 of 5 times, at first: time 2".to_owned()), 5)
+            (
+                Err("failed in 2 of 5 runs; first failure: time 2".to_owned()),
+                5
+            )
         );
         let (outcome, _) = suite(5, false, &[]);
         assert_eq!(

@@ -3,12 +3,12 @@
 use std::sync::PoisonError;
 
 use crate::exit::Failure;
-use crate::run::service_run::Tenant;
+use crate::run::service_run::ServiceRun;
 use crate::run::session::Session;
 
-/// The levels at which an environment is used again (D15).
+/// The layers at which an environment is used again (D15).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Level {
+pub enum Layer {
     /// The Kind cluster: configuration and node image.
     Cluster,
     /// The PostgreSQL server: image or binaries, settings.
@@ -21,7 +21,7 @@ pub enum Level {
     Service,
 }
 
-impl Level {
+impl Layer {
     /// Its name in the state file.
     pub const fn word(self) -> &'static str {
         match self {
@@ -35,53 +35,58 @@ impl Level {
 }
 
 impl Session {
-    /// Whether a level of the environment was made from exactly this, in an earlier run that kept it (D15).
-    pub fn is_made_from(&self, level: Level, whose: Option<&Tenant>, fingerprint: &str) -> bool {
+    /// Whether a layer of the environment was made from exactly this, in an earlier run that kept it (D15).
+    pub fn fingerprint_matches(
+        &self,
+        layer: Layer,
+        whose: Option<&ServiceRun>,
+        fingerprint: &str,
+    ) -> bool {
         let state = self.run.state();
         state
             .fingerprints
-            .get(&key(level, whose))
+            .get(&key(layer, whose))
             .is_some_and(|made_from| made_from == fingerprint)
     }
 
-    /// Whether this run uses a level as an earlier one has left it.
-    pub fn uses_again(&self, level: Level, whose: Option<&Tenant>) -> bool {
-        let made = self.made.levels.lock();
+    /// Whether this run uses a layer as an earlier one has left it.
+    pub fn is_reused(&self, layer: Layer, whose: Option<&ServiceRun>) -> bool {
+        let made = self.artifacts.layers.lock();
         let made = made.unwrap_or_else(PoisonError::into_inner);
-        !made.contains(&key(level, whose))
+        !made.contains(&key(layer, whose))
     }
 
-    /// What a level has been made from last.
-    pub fn content(&self, level: Level, whose: Option<&Tenant>) -> String {
+    /// What a layer has been made from last.
+    pub fn fingerprint(&self, layer: Layer, whose: Option<&ServiceRun>) -> String {
         let known = self.run.state().fingerprints;
-        known.get(&key(level, whose)).cloned().unwrap_or_default()
+        known.get(&key(layer, whose)).cloned().unwrap_or_default()
     }
 
-    /// Why a level has to be made although an environment was kept; empty in a run that began with nothing.
-    pub fn why_made(&self, level: Level, whose: Option<&Tenant>) -> &'static str {
+    /// Why a layer has to be made although an environment was kept; empty in a run that began with nothing.
+    pub fn rebuild_reason(&self, layer: Layer, whose: Option<&ServiceRun>) -> &'static str {
         if self
             .run
             .state()
             .fingerprints
-            .contains_key(&key(level, whose))
+            .contains_key(&key(layer, whose))
         {
-            ", made anew: it has changed"
+            ", rebuilt: changed"
         } else {
             ""
         }
     }
 
-    /// Records what a level has been made from, once it stands.
-    pub fn made_from(
+    /// Records what a layer has been made from, once it stands.
+    pub fn record_fingerprint(
         &self,
-        level: Level,
-        whose: Option<&Tenant>,
+        layer: Layer,
+        whose: Option<&ServiceRun>,
         fingerprint: &str,
     ) -> Result<(), Failure> {
-        let key = key(level, whose);
+        let key = key(layer, whose);
         let mut made = self
-            .made
-            .levels
+            .artifacts
+            .layers
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         made.insert(key.clone());
@@ -92,10 +97,10 @@ impl Session {
     }
 }
 
-/// The name of a level in the state file; each service has its own.
-fn key(level: Level, whose: Option<&Tenant>) -> String {
+/// The name of a layer in the state file; each service has its own.
+fn key(layer: Layer, whose: Option<&ServiceRun>) -> String {
     match whose {
-        Some(tenant) => format!("{}/{}", level.word(), tenant.service.name),
-        None => level.word().to_owned(),
+        Some(service_run) => format!("{}/{}", layer.word(), service_run.service.name),
+        None => layer.word().to_owned(),
     }
 }

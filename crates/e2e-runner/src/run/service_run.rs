@@ -9,7 +9,7 @@ use crate::table::Service;
 
 /// A service of a run, with what the stages have made for it.
 #[derive(Debug)]
-pub struct Tenant {
+pub struct ServiceRun {
     /// Its entry in the table.
     pub service: Service,
     /// Its place among the run's services, which decides its node ports.
@@ -28,7 +28,7 @@ pub struct Tenant {
     pub service_url: OnceLock<String>,
 }
 
-impl Tenant {
+impl ServiceRun {
     /// The services of a run, each with a namespace and a database of its own.
     pub fn all(
         services: Vec<Service>,
@@ -49,7 +49,7 @@ impl Tenant {
                 _ => format!("{}-{}", service.namespace, service.name),
             })
             .collect();
-        let mut tenants = Vec::new();
+        let mut service_runs = Vec::new();
         for ((service, namespace), position) in services.into_iter().zip(namespaces).zip(0..) {
             let dir = if several {
                 run.dir().join(&service.name)
@@ -70,7 +70,7 @@ impl Tenant {
             } else {
                 base
             };
-            tenants.push(Self {
+            service_runs.push(Self {
                 position,
                 namespace,
                 database: database.replace('-', "_"),
@@ -81,7 +81,7 @@ impl Tenant {
                 service_url: OnceLock::new(),
             });
         }
-        Ok(tenants)
+        Ok(service_runs)
     }
 }
 

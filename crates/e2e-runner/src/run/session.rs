@@ -10,12 +10,12 @@ use e2e_report::Event;
 
 use crate::exit::{Exit, Failure};
 use crate::paths::Paths;
-use crate::process::{Child, Door};
+use crate::process::{Child, Runner};
 use crate::reporter::{Reporter, Watcher};
 use crate::reports::EVENTS;
 use crate::run::plan::{Id, Place, Step};
 use crate::run::repeat::Repeat;
-use crate::run::service_run::Tenant;
+use crate::run::service_run::ServiceRun;
 use crate::state::{Resource, Run};
 use crate::table::{Component, Service};
 use crate::tools::migrate;
@@ -23,7 +23,7 @@ use crate::tools::postgres_url::{Database, random_password};
 
 /// What the stages of a run have made so far for all of its services.
 #[derive(Debug, Default)]
-pub struct Made {
+pub struct Artifacts {
     /// The Data Storage binary.
     pub datastorage: OnceLock<PathBuf>,
     /// The double's binary.
@@ -48,15 +48,15 @@ pub struct Made {
     pub streamed: Mutex<BTreeSet<String>>,
     /// Whether a kept cluster is used again.
     pub stands: OnceLock<bool>,
-    /// The levels that this run has made, by their names in the state file.
-    pub levels: Mutex<BTreeSet<String>>,
+    /// The layers that this run has made, by their names in the state file.
+    pub layers: Mutex<BTreeSet<String>>,
     /// The prepared node image that the cluster is made from, if there is one.
     pub node: OnceLock<Node>,
 }
 
 /// What a run is asked for.
 #[derive(Debug)]
-pub struct Order {
+pub struct RunRequest {
     /// The services.
     pub services: Vec<Service>,
     /// Where it runs.
@@ -77,15 +77,15 @@ pub struct Order {
 #[derive(Debug)]
 pub struct Session {
     /// The services.
-    pub tenants: Vec<Tenant>,
+    pub service_runs: Vec<ServiceRun>,
     /// Where it runs.
     pub place: Place,
     /// Whether the numbers of the integration tier are used (D8).
     pub integration: bool,
     /// A PostgreSQL server to use instead of starting one (local only), with its password.
     pub postgres_url: Option<String>,
-    /// The door for every process of the run.
-    pub door: Door,
+    /// The runner for every process of the run.
+    pub runner: Runner,
     /// What people see.
     pub report: Reporter,
     /// The run's directory and state.
@@ -97,7 +97,7 @@ pub struct Session {
     /// The password of this run's PostgreSQL.
     pub password: String,
     /// What the stages have made.
-    pub made: Made,
+    pub artifacts: Artifacts,
     /// How often the suites run.
     pub repeat: Repeat,
 }
@@ -105,12 +105,12 @@ pub struct Session {
 impl Session {
     /// Begins a run: takes over what an earlier one kept, else makes a directory and a state file before anything else is made.
     pub fn begin(
-        order: Order,
-        door: &Door,
+        request: RunRequest,
+        runner: &Runner,
         paths: Paths,
         watcher: Watcher,
     ) -> anyhow::Result<Self> {
-        let Order {
+        let RunRequest {
             services,
             place,
             why,
@@ -118,7 +118,7 @@ impl Session {
             integration,
             fresh,
             repeat,
-        } = order;
+        } = request;
         let (runs, lifetime) = (paths.runs(), Duration::from_hours(1));
         let names: Vec<_> = services
             .iter()
@@ -142,7 +142,7 @@ impl Session {
         let id = run.id();
         let report = Reporter::logging_to(&run.dir().join(EVENTS), watcher)
             .context("cannot write the run's event log")?;
-        let door = door
+        let runner = runner
             .clone()
             .env(e2e_env::RUN, &id)
             .logged(&run.dir().join("commands.log"))?;
@@ -153,55 +153,60 @@ impl Session {
             why,
         });
         Ok(Self {
-            tenants: Tenant::all(services, &run, postgres_url.is_some())?,
+            service_runs: ServiceRun::all(services, &run, postgres_url.is_some())?,
             place,
             integration,
             postgres_url,
-            door,
+            runner,
             report,
             run,
             paths,
             runtime: migrate::runtime()?,
             password,
-            made: Made::default(),
+            artifacts: Artifacts::default(),
             repeat,
         })
     }
 
     /// Whether several services share the run.
     pub fn is_shared(&self) -> bool {
-        self.tenants.len() > 1
+        self.service_runs.len() > 1
     }
 
     /// The service that a stage is for; asked of a shared stage, the first.
-    pub fn tenant(&self, id: &Id) -> &Tenant {
-        let named = |tenant: &&Tenant| {
+    pub fn service_run(&self, id: &Id) -> &ServiceRun {
+        let named = |service_run: &&ServiceRun| {
             id.service
                 .as_ref()
-                .is_none_or(|name| *name == tenant.service.name)
+                .is_none_or(|name| *name == service_run.service.name)
         };
-        self.tenants.iter().find(named).unwrap_or(&self.tenants[0])
+        self.service_runs
+            .iter()
+            .find(named)
+            .unwrap_or(&self.service_runs[0])
     }
 
     /// A stage of a service; of one that is alone nothing has to say whose it is.
-    pub fn stage(&self, step: Step, tenant: &Tenant) -> Id {
-        let service = self.is_shared().then(|| tenant.service.name.clone());
+    pub fn stage(&self, step: Step, service_run: &ServiceRun) -> Id {
+        let service = self.is_shared().then(|| service_run.service.name.clone());
         Id { step, service }
     }
 
     /// The services that have a component.
-    pub fn having(&self, component: Component) -> impl Iterator<Item = &Tenant> {
-        self.tenants
+    pub fn having(&self, component: Component) -> impl Iterator<Item = &ServiceRun> {
+        self.service_runs
             .iter()
-            .filter(move |tenant| tenant.service.has(component))
+            .filter(move |service_run| service_run.service.has(component))
     }
 
     /// Hands the environment over to whoever comes next, until it expires.
     pub fn keep(&self, lifetime: Duration) -> Result<(), Failure> {
-        let environments = self
-            .tenants
-            .iter()
-            .map(|tenant| (tenant.service.name.clone(), self.environment(tenant)));
+        let environments = self.service_runs.iter().map(|service_run| {
+            (
+                service_run.service.name.clone(),
+                self.environment(service_run),
+            )
+        });
         self.run
             .keep(environments.collect(), &self.password(), lifetime)
             .map_err(Failure::setup)
@@ -209,13 +214,13 @@ impl Session {
 
     /// The password of the services' databases.
     pub fn password(&self) -> String {
-        let server = self.made.server.get();
+        let server = self.artifacts.server.get();
         server.map_or_else(|| self.password.clone(), |server| server.password.clone())
     }
 
     /// A service's database, once the server answers.
-    pub fn database(&self, tenant: &Tenant) -> Result<Database, Failure> {
-        self.database_named(&tenant.database)
+    pub fn database(&self, service_run: &ServiceRun) -> Result<Database, Failure> {
+        self.database_named(&service_run.database)
     }
 
     /// The database that holds no migration: every server has it, and nothing is ever applied to it here.
@@ -232,7 +237,7 @@ impl Session {
     }
 
     fn database_named(&self, name: &str) -> Result<Database, Failure> {
-        let server = Self::made(&self.made.server, "the PostgreSQL server")?;
+        let server = Self::artifact(&self.artifacts.server, "the PostgreSQL server")?;
         Ok(Database {
             name: name.to_owned(),
             ..server.clone()
@@ -240,28 +245,31 @@ impl Session {
     }
 
     /// What a suite gets, without the password.
-    pub fn environment(&self, tenant: &Tenant) -> BTreeMap<String, String> {
+    pub fn environment(&self, service_run: &ServiceRun) -> BTreeMap<String, String> {
         let kind = self.place == Place::Kind;
         let own_server = !self.is_shared()
             && self.postgres_url.is_none()
-            && tenant.service.has(Component::Postgres);
-        let database = tenant
+            && service_run.service.has(Component::Postgres);
+        let database = service_run
             .service
             .has(Component::Postgres)
-            .then(|| self.database(tenant).ok())
+            .then(|| self.database(service_run).ok())
             .flatten();
         let tool = std::env::current_exe().map(|path| path.display().to_string());
         let entries = [
             (e2e_env::RUN, Some(self.run.id())),
-            (e2e_env::SERVICE, Some(tenant.service.name.clone())),
+            (e2e_env::SERVICE, Some(service_run.service.name.clone())),
             (e2e_env::TARGET, Some(self.place.word().to_owned())),
             (e2e_env::TOOL, tool.ok()),
             (
                 e2e_env::EVIDENCE_DIR,
-                Some(tenant.dir.display().to_string()),
+                Some(service_run.dir.display().to_string()),
             ),
             (e2e_env::OWN_POSTGRES, own_server.then(|| "1".to_owned())),
-            (e2e_env::NAMESPACE, kind.then(|| tenant.namespace.clone())),
+            (
+                e2e_env::NAMESPACE,
+                kind.then(|| service_run.namespace.clone()),
+            ),
             (
                 e2e_env::KUBECONFIG,
                 kind.then(|| self.run.dir().join("kubeconfig").display().to_string()),
@@ -270,14 +278,14 @@ impl Session {
                 e2e_env::DATABASE_URL,
                 database.map(|database| database.url()),
             ),
-            (e2e_env::DATASTORAGE_URL, tenant.url.get().cloned()),
+            (e2e_env::DATASTORAGE_URL, service_run.url.get().cloned()),
             (
                 e2e_env::DATASTORAGE_UNMIGRATED_URL,
-                tenant.unmigrated_url.get().cloned(),
+                service_run.unmigrated_url.get().cloned(),
             ),
-            (e2e_env::SERVICE_URL, tenant.service_url.get().cloned()),
+            (e2e_env::SERVICE_URL, service_run.service_url.get().cloned()),
         ];
-        let own = tenant.service.env.clone();
+        let own = service_run.service.env.clone();
         let made = entries
             .into_iter()
             .filter_map(|(name, value)| Some((name.to_owned(), value?)));
@@ -285,7 +293,7 @@ impl Session {
     }
 
     /// What an earlier stage made; asking too early is a defect of the plan.
-    pub fn made<'a, T>(slot: &'a OnceLock<T>, what: &str) -> Result<&'a T, Failure> {
+    pub fn artifact<'a, T>(slot: &'a OnceLock<T>, what: &str) -> Result<&'a T, Failure> {
         slot.get().ok_or_else(|| {
             Failure::new(
                 Exit::Setup,

@@ -9,8 +9,8 @@ use crate::exit::{Exit, Failure};
 use crate::run::kind::{cluster, deploy, images, node_image};
 use crate::run::local::{postgres, programs};
 use crate::run::plan::{Place, Stage, Step};
-use crate::run::reuse::Level;
-use crate::run::service_run::Tenant;
+use crate::run::reuse::Layer;
+use crate::run::service_run::ServiceRun;
 use crate::run::session::Session;
 use crate::run::{suite, wait};
 use crate::settings;
@@ -18,44 +18,53 @@ use crate::table::Tests;
 use crate::tools::{cargo, migrate};
 
 /// Performs one stage and returns a few words on what it made.
-pub fn perform(session: &Session, stage: &Stage) -> Result<String, Failure> {
-    let tenant = session.tenant(&stage.id);
+pub fn run_stage(session: &Session, stage: &Stage) -> Result<String, Failure> {
+    let service_run = session.service_run(&stage.id);
     let deadline = stage.deadline;
     match (stage.id.step, session.place) {
         (Step::Preflight, Place::Kind) => cluster::preflight(session),
         (Step::Preflight, Place::Local) => postgres::preflight(session),
         (Step::BuildDataStorage, _) => build(
             session,
-            &session.made.datastorage,
+            &session.artifacts.datastorage,
             Step::BuildDataStorage,
             deadline,
         ),
-        (Step::BuildDouble, _) => build(session, &session.made.double, Step::BuildDouble, deadline),
+        (Step::BuildDouble, _) => build(
+            session,
+            &session.artifacts.double,
+            Step::BuildDouble,
+            deadline,
+        ),
         (Step::BuildSuite, _) => build_suites(session, deadline),
         (Step::PrepareNode, _) => node_image::prepare(session, deadline),
         (Step::CreateCluster, _) => cluster::create_cluster(session, deadline),
         (Step::LoadPostgres, _) => images::load_postgres(session, deadline),
         (Step::LoadDataStorage, _) => images::load_datastorage(session, deadline),
         (Step::LoadDouble, _) => images::load_double(session, deadline),
-        (Step::LoadService, _) => images::load_images(session, tenant, deadline),
+        (Step::LoadService, _) => images::load_images(session, service_run, deadline),
         (Step::DeployPostgres, Place::Kind) => deploy::deploy_postgres(session),
         (Step::DeployPostgres, Place::Local) => postgres::deploy_postgres(session),
         (Step::AwaitPostgres, Place::Kind) => deploy::await_postgres(session, deadline),
         (Step::AwaitPostgres, Place::Local) => postgres::await_postgres(session),
-        (Step::Migrate, _) => migrate_database(session, tenant, deadline),
-        (Step::DeployDataStorage, Place::Kind) => deploy::deploy_datastorage(session, tenant),
+        (Step::Migrate, _) => migrate_database(session, service_run, deadline),
+        (Step::DeployDataStorage, Place::Kind) => deploy::deploy_datastorage(session, service_run),
         (Step::DeployDataStorage, Place::Local) => {
-            programs::deploy_datastorage(session, tenant, deadline)
+            programs::deploy_datastorage(session, service_run, deadline)
         }
         (Step::AwaitDataStorage, Place::Kind) => {
-            deploy::await_datastorage(session, tenant, deadline)
+            deploy::await_datastorage(session, service_run, deadline)
         }
-        (Step::AwaitDataStorage, Place::Local) => wait::for_datastorage(session, tenant, deadline),
-        (Step::DeployService, Place::Kind) => deploy::deploy_service(session, tenant),
-        (Step::DeployService, Place::Local) => programs::deploy_service(session, tenant, deadline),
-        (Step::AwaitService, Place::Kind) => deploy::await_service(session, tenant, deadline),
-        (Step::AwaitService, Place::Local) => wait::for_service(session, tenant, deadline),
-        (Step::RunSuite, _) => suite::run(session, tenant, deadline),
+        (Step::AwaitDataStorage, Place::Local) => {
+            wait::for_datastorage(session, service_run, deadline)
+        }
+        (Step::DeployService, Place::Kind) => deploy::deploy_service(session, service_run),
+        (Step::DeployService, Place::Local) => {
+            programs::deploy_service(session, service_run, deadline)
+        }
+        (Step::AwaitService, Place::Kind) => deploy::await_service(session, service_run, deadline),
+        (Step::AwaitService, Place::Local) => wait::for_service(session, service_run, deadline),
+        (Step::RunSuite, _) => suite::run(session, service_run, deadline),
         (Step::CollectEvidence | Step::TearDown, _) => Ok(String::new()),
     }
 }
@@ -85,7 +94,7 @@ fn build(
                 .paths
                 .can_build(&format!("{variable} to a ready binary, or {image}"))?;
             let lines = session.lines(&step.into());
-            cargo::build_binary(&session.door, &session.paths, package, deadline, lines)?
+            cargo::build_binary(&session.runner, &session.paths, package, deadline, lines)?
         }
     };
     let file = std::fs::metadata(&binary).map_err(|error| {
@@ -101,24 +110,22 @@ fn build(
 }
 
 fn build_suites(session: &Session, deadline: Duration) -> Result<String, Failure> {
-    let tests =
-        session
-            .tenants
-            .iter()
-            .filter_map(|tenant| match tenant.service.suite.as_ref()?.tests() {
-                Tests::Cargo(package, _) => Some(package),
-                Tests::Command(_) => None,
-            });
+    let tests = session.service_runs.iter().filter_map(|service_run| {
+        match service_run.service.suite.as_ref()?.tests() {
+            Tests::Cargo(package, _) => Some(package),
+            Tests::Command(_) => None,
+        }
+    });
     for package in tests.collect::<BTreeSet<_>>() {
         let binary = cargo::build_tests(
-            &session.door,
+            &session.runner,
             &session.paths,
             package,
             deadline,
             session.lines(&Step::BuildSuite.into()),
         )?;
         let mut suites = session
-            .made
+            .artifacts
             .suites
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
@@ -131,17 +138,17 @@ fn build_suites(session: &Session, deadline: Duration) -> Result<String, Failure
 /// has written to it, or where several services share the server.
 fn migrate_database(
     session: &Session,
-    tenant: &Tenant,
+    service_run: &ServiceRun,
     deadline: Duration,
 ) -> Result<String, Failure> {
-    let database = session.database(tenant)?;
-    let (profile, cancel) = (&tenant.service.profile, session.door.cancel());
-    let used = session.is_made_from(Level::Database, Some(tenant), profile);
+    let database = session.database(service_run)?;
+    let (profile, cancel) = (&service_run.service.profile, session.runner.cancel());
+    let used = session.fingerprint_matches(Layer::Database, Some(service_run), profile);
     // No template is left on a server that is not the run's own.
     if used || (session.is_shared() && session.postgres_url.is_none()) {
         let name =
             migrate::replace_by_clone(&session.runtime, &database, profile, deadline, cancel)?;
-        session.made_from(Level::Database, Some(tenant), profile)?;
+        session.record_fingerprint(Layer::Database, Some(service_run), profile)?;
         return Ok(format!(
             "{}a clone of {name}",
             if used { "emptied: " } else { "" }
@@ -154,6 +161,6 @@ fn migrate_database(
         deadline,
         cancel,
     )?;
-    session.made_from(Level::Database, Some(tenant), profile)?;
+    session.record_fingerprint(Layer::Database, Some(service_run), profile)?;
     Ok(migrate::summary(&report))
 }

@@ -4,19 +4,19 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::exit::{Exit, Failure};
-use crate::process::{Door, Error};
+use crate::process::{Error, Runner};
 use crate::run::kind::node_image;
 use crate::run::local::postgres;
-use crate::run::reuse::Level;
+use crate::run::reuse::Layer;
 use crate::state::{Resource, Run, processes};
 use crate::tools::{docker, kind};
 
 /// Removes every resource of a run, the newest first, and says how many there were. What cannot be removed is named and stays in the state.
-pub fn release(run: &Run, door: &Door) -> Result<String, Failure> {
+pub fn release(run: &Run, runner: &Runner) -> Result<String, Failure> {
     let resources = run.state().resources;
     let mut left = Vec::new();
     for resource in resources.iter().rev() {
-        match remove(run, resource, door) {
+        match remove(run, resource, runner) {
             Ok(()) => {
                 let gone = |state: &mut crate::state::State| {
                     state.resources.retain(|other| other != resource);
@@ -68,13 +68,13 @@ pub fn describe(resource: &Resource) -> String {
     }
 }
 
-fn remove(run: &Run, resource: &Resource, door: &Door) -> Result<(), String> {
+fn remove(run: &Run, resource: &Resource, runner: &Runner) -> Result<(), String> {
     match resource {
         Resource::Cluster { name } => {
-            let whole = run.state().fingerprints.contains_key(Level::Cluster.word());
-            remove_cluster(door, name, &run.dir().join("kubeconfig"), !whole)
+            let whole = run.state().fingerprints.contains_key(Layer::Cluster.word());
+            remove_cluster(runner, name, &run.dir().join("kubeconfig"), !whole)
         }
-        Resource::Node { key } => node_image::discard(door, key),
+        Resource::Node { key } => node_image::discard(runner, key),
         Resource::Postgres { dir } => postgres::stop_postgres(dir),
         Resource::Database { name, url_file } => postgres::drop_database(name, url_file),
         Resource::Processes => processes::end_processes(&processes::mark(e2e_env::RUN, &run.id())),
@@ -87,7 +87,7 @@ fn remove(run: &Run, resource: &Resource, door: &Door) -> Result<(), String> {
 
 /// Deletes a cluster, and looks whether it is gone; after a creation that was cut short, for a while longer.
 fn remove_cluster(
-    door: &Door,
+    runner: &Runner,
     name: &str,
     kubeconfig: &Path,
     half_made: bool,
@@ -98,16 +98,16 @@ fn remove_cluster(
     } else {
         Duration::ZERO
     };
-    docker::until_gone(door, &node, settled, || {
-        let volumes = docker::volumes_of(door, &node);
-        kind::delete(door, name, kubeconfig).inspect_err(|error| {
+    docker::until_gone(runner, &node, settled, || {
+        let volumes = docker::volumes_of(runner, &node);
+        kind::delete(runner, name, kubeconfig).inspect_err(|error| {
             // Docker gives up after ten seconds on a container that does not die ("did not receive an exit event").
             if !matches!(error, Error::Cancelled { .. }) {
-                docker::thaw(door, &node);
+                docker::unfreeze(runner, &node);
             }
         })?;
         // `kind delete` leaves the anonymous volume of a node whose creation was cut short.
-        docker::remove_volumes(door, &volumes);
+        docker::remove_volumes(runner, &volumes);
         Ok(())
     })?;
     drop(std::fs::remove_file(kubeconfig));

@@ -5,28 +5,28 @@ use std::time::{Duration, Instant};
 
 use crate::exit::{Exit, Failure};
 use crate::process::Child;
-use crate::run::service_run::Tenant;
+use crate::run::service_run::ServiceRun;
 use crate::run::session::Session;
 use crate::tools::health::{Health, Verdict};
 
 /// Waits until Data Storage itself says that it is ready, on the path that the suite takes.
 pub fn for_datastorage(
     session: &Session,
-    tenant: &Tenant,
+    service_run: &ServiceRun,
     deadline: Duration,
 ) -> Result<String, Failure> {
-    let base = Session::made(&tenant.url, "Data Storage's address")?;
+    let base = Session::artifact(&service_run.url, "Data Storage's address")?;
     await_answer(session, "Data Storage", base, deadline)
 }
 
 /// Waits until the service or its double says that it is ready.
 pub fn for_service(
     session: &Session,
-    tenant: &Tenant,
+    service_run: &ServiceRun,
     deadline: Duration,
 ) -> Result<String, Failure> {
-    match tenant.service_url.get() {
-        Some(base) => await_answer(session, &tenant.service.name, base, deadline),
+    match service_run.service_url.get() {
+        Some(base) => await_answer(session, &service_run.service.name, base, deadline),
         None => Ok("nothing of it listens".to_owned()),
     }
 }
@@ -38,8 +38,8 @@ fn await_answer(
     deadline: Duration,
 ) -> Result<String, Failure> {
     let (began, mut health) = (Instant::now(), Health::of(what, base));
-    while !look(session, &mut health)? {
-        session.door.cancel().check()?;
+    while !check_once(session, &mut health)? {
+        session.runner.cancel().check()?;
         check_children(session)?;
         if began.elapsed() > deadline {
             let waited = format!("{what} was not ready after {} s", deadline.as_secs());
@@ -53,10 +53,10 @@ fn await_answer(
 }
 
 /// One look at a service's readiness: whether it is ready; fails once it is certain that it will not be.
-pub fn look(session: &Session, health: &mut Health) -> Result<bool, Failure> {
+pub fn check_once(session: &Session, health: &mut Health) -> Result<bool, Failure> {
     match health.ask() {
         Verdict::Ready => Ok(true),
-        Verdict::Hopeless(failure) => Err(failure),
+        Verdict::Unrecoverable(failure) => Err(failure),
         Verdict::Wait(worth_telling) => {
             worth_telling.inspect(|text| session.report.note(text));
             Ok(false)
@@ -67,7 +67,7 @@ pub fn look(session: &Session, health: &mut Health) -> Result<bool, Failure> {
 /// Fails as soon as a process that the run depends on has ended.
 fn check_children(session: &Session) -> Result<(), Failure> {
     let children = session
-        .made
+        .artifacts
         .children
         .lock()
         .unwrap_or_else(PoisonError::into_inner);

@@ -185,11 +185,8 @@ fn defect(panic: &(dyn Any + Send)) -> Failure {
         .downcast_ref::<&str>()
         .map(ToString::to_string)
         .or_else(|| panic.downcast_ref::<String>().cloned());
-    Failure::new(
-        Exit::Setup,
-        "the tool itself failed: this is a defect of xtask",
-    )
-    .seen(text.unwrap_or_default())
+    Failure::new(Exit::Setup, "internal error in xtask (please report)")
+        .seen(text.unwrap_or_default())
 }
 
 #[cfg(test)]
@@ -388,7 +385,7 @@ mod tests {
         );
         let told = walk.failures[0].1.to_string();
         assert!(
-            told.contains("defect of xtask") && told.contains("index out of bounds"),
+            told.contains("internal error in xtask") && told.contains("index out of bounds"),
             "{told}"
         );
     }

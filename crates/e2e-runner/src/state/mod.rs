@@ -66,7 +66,7 @@ pub struct State {
     pub expires: Timestamp,
     /// Everything that may exist, in the order it was made.
     pub resources: Vec<Resource>,
-    /// What each level of a kept environment was made from (D15): level to fingerprint.
+    /// What each layer of a kept environment was made from (D15): layer to fingerprint.
     #[serde(default)]
     pub fingerprints: BTreeMap<String, String>,
     /// What each service's suite is given, without secrets; empty until the environment stands.

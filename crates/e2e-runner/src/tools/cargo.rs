@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use crate::exit::{Exit, Failure};
 use crate::paths::Paths;
-use crate::process::{Cmd, Door};
+use crate::process::{Cmd, Runner};
 use crate::settings::cargo;
 
 /// The target of the static Data Storage binary, the same file for a scratch image and for this machine (D6).
@@ -30,13 +30,13 @@ struct Target {
 
 /// Builds a binary of the workspace in release form and returns its path. On Linux it is static.
 pub fn build_binary(
-    door: &Door,
+    runner: &Runner,
     paths: &Paths,
     package: &str,
     deadline: Duration,
     on_line: impl FnMut(&str),
 ) -> Result<PathBuf, Failure> {
-    let mut command = in_checkout(door, paths).args([
+    let mut command = in_checkout(runner, paths).args([
         "build",
         "--release",
         "--package",
@@ -49,43 +49,44 @@ pub fn build_binary(
             .args(["--target", STATIC_TARGET])
             .env("RUSTFLAGS", "-Ctarget-feature=+crt-static");
     }
-    executable(&command.deadline(deadline), door, package, on_line)
+    executable(&command.deadline(deadline), runner, package, on_line)
 }
 
 /// Builds a package's integration test binary and returns its path.
 pub fn build_tests(
-    door: &Door,
+    runner: &Runner,
     paths: &Paths,
     package: &str,
     deadline: Duration,
     on_line: impl FnMut(&str),
 ) -> Result<PathBuf, Failure> {
     let command =
-        in_checkout(door, paths).args(["test", "--no-run", "--package", package, "--test", "it"]);
-    executable(&command.deadline(deadline), door, "it", on_line)
+        in_checkout(runner, paths).args(["test", "--no-run", "--package", package, "--test", "it"]);
+    executable(&command.deadline(deadline), runner, "it", on_line)
 }
 
 /// Where the fetcher of PostgreSQL's binaries lies: a workspace of its own, which nothing links.
 const FETCHER: &str = "crates/postgres-fetch/Cargo.toml";
 
 /// Fetches PostgreSQL's binaries into the cache, and returns the directory that holds them.
-pub fn fetch_postgres(door: &Door, paths: &Paths, deadline: Duration) -> Result<String, Failure> {
-    in_checkout(door, paths)
+pub fn fetch_postgres(runner: &Runner, paths: &Paths, deadline: Duration) -> Result<String, Failure> {
+    in_checkout(runner, paths)
         .args(["run", "--quiet", "--manifest-path", FETCHER])
         .deadline(deadline)
         .read()
-        .map_err(|error| error.into_failure(Exit::Setup, door.cancel()))
+        .map_err(|error| error.into_failure(Exit::Setup, runner.cancel()))
 }
 
-fn in_checkout(door: &Door, paths: &Paths) -> Cmd {
-    door.cmd(cargo())
+fn in_checkout(runner: &Runner, paths: &Paths) -> Cmd {
+    runner
+        .command(cargo())
         .dir(&paths.source)
         .env("CARGO_TERM_COLOR", "never")
 }
 
 fn executable(
     command: &Cmd,
-    door: &Door,
+    runner: &Runner,
     name: &str,
     mut on_line: impl FnMut(&str),
 ) -> Result<PathBuf, Failure> {
@@ -111,7 +112,7 @@ fn executable(
                 on_line(line);
             }
         })
-        .map_err(|error| error.into_failure(Exit::Setup, door.cancel()))?;
+        .map_err(|error| error.into_failure(Exit::Setup, runner.cancel()))?;
     match found {
         Some(path) if code == 0 => Ok(path),
         _ => {

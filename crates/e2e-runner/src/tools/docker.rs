@@ -8,38 +8,40 @@ use jiff::Timestamp;
 use serde::Deserialize;
 
 use crate::exit::{Exit, Failure};
-use crate::process::{Cmd, Door, Error};
+use crate::process::{Cmd, Error, Runner};
 
 /// The version of the Docker daemon, if it answers.
-pub fn version(door: &Door) -> Result<String, Error> {
-    door.cmd("docker")
+pub fn version(runner: &Runner) -> Result<String, Error> {
+    runner
+        .command("docker")
         .args(["version", "--format", "{{.Server.Version}}"])
         .deadline(Duration::from_secs(10))
         .read()
 }
 
 /// The id of an image of the host, if it is there.
-pub fn image_id(door: &Door, image: &str) -> Option<String> {
-    door.cmd("docker")
+pub fn image_id(runner: &Runner, image: &str) -> Option<String> {
+    runner
+        .command("docker")
         .args(["image", "inspect", "--format", "{{.Id}}", image])
         .read()
         .ok()
 }
 
 /// Makes sure that the host has an image, pulling it if need be, and returns its id; the failure says what the registry answered.
-pub fn ensure_image(door: &Door, image: &str, variable: &str) -> Result<String, Failure> {
-    if let Some(id) = image_id(door, image) {
+pub fn ensure_image(runner: &Runner, image: &str, variable: &str) -> Result<String, Failure> {
+    if let Some(id) = image_id(runner, image) {
         return Ok(id);
     }
-    let pull = door
-        .cmd("docker")
+    let pull = runner
+        .command("docker")
         .args(["pull", "--quiet", image])
         .deadline(Duration::from_mins(5));
     let pulled = pull
         .read()
-        .map(|_| image_id(door, image).unwrap_or_default());
+        .map(|_| image_id(runner, image).unwrap_or_default());
     pulled.map_err(|error| {
-        let failure = error.into_failure(Exit::Setup, door.cancel());
+        let failure = error.into_failure(Exit::Setup, runner.cancel());
         let what = format!("the image {image} is not on this host and cannot be pulled");
         Failure {
             what,
@@ -61,9 +63,9 @@ pub fn content_name(id: &str) -> String {
 }
 
 /// Whether a container of that name runs.
-pub fn is_running(door: &Door, name: &str) -> bool {
-    let running = door
-        .cmd("docker")
+pub fn is_running(runner: &Runner, name: &str) -> bool {
+    let running = runner
+        .command("docker")
         .args(["inspect", "--format", "{{.State.Running}}", name])
         .read();
     running.is_ok_and(|text| text == "true")
@@ -76,13 +78,13 @@ struct Binding {
 }
 
 /// The host port of each TCP port that a container publishes.
-pub fn published_ports(door: &Door, container: &str) -> Result<BTreeMap<u16, u16>, Failure> {
+pub fn published_ports(runner: &Runner, container: &str) -> Result<BTreeMap<u16, u16>, Failure> {
     let format = "{{json .NetworkSettings.Ports}}";
-    let text = door
-        .cmd("docker")
+    let text = runner
+        .command("docker")
         .args(["inspect", "--format", format, container])
         .read()
-        .map_err(|error| error.into_failure(Exit::Setup, door.cancel()))?;
+        .map_err(|error| error.into_failure(Exit::Setup, runner.cancel()))?;
     let ports: BTreeMap<String, Option<Vec<Binding>>> =
         serde_json::from_str(&text).map_err(|error| {
             Failure::new(
@@ -98,7 +100,12 @@ pub fn published_ports(door: &Door, container: &str) -> Result<BTreeMap<u16, u16
 }
 
 /// Builds an image from a checkout, and names it by its content.
-pub fn build(door: &Door, source: &Path, dockerfile: &str, package: &str) -> Result<String, Error> {
+pub fn build(
+    runner: &Runner,
+    source: &Path,
+    dockerfile: &str,
+    package: &str,
+) -> Result<String, Error> {
     let package_argument = format!("PACKAGE={package}");
     let build = [
         "build",
@@ -109,8 +116,8 @@ pub fn build(door: &Door, source: &Path, dockerfile: &str, package: &str) -> Res
         &package_argument,
         ".",
     ];
-    let id = door
-        .cmd("docker")
+    let id = runner
+        .command("docker")
         .args(build)
         .dir(source)
         .deadline(Duration::from_mins(20))
@@ -120,20 +127,20 @@ pub fn build(door: &Door, source: &Path, dockerfile: &str, package: &str) -> Res
         "localhost/kubernaut-{package}:{}",
         content.get(..12).unwrap_or(content)
     );
-    tag(door, &id, &reference)?;
+    tag(runner, &id, &reference)?;
     Ok(reference)
 }
 
 /// Builds an image from a directory with a Dockerfile.
 pub fn build_as(
-    door: &Door,
+    runner: &Runner,
     dir: &Path,
     name: &str,
     deadline: Duration,
     on_line: impl FnMut(&str),
 ) -> Result<(), Failure> {
-    let build = door
-        .cmd("docker")
+    let build = runner
+        .command("docker")
         .args(["build", "--tag", name])
         .arg(dir)
         .deadline(deadline);
@@ -144,21 +151,21 @@ pub fn build_as(
             format!("the image {name} is not built: docker build ended with exit {code}"),
         )
         .next(format!("docker build --tag {name} {}", dir.display()))),
-        Err(error) => Err(error.into_failure(Exit::Setup, door.cancel())),
+        Err(error) => Err(error.into_failure(Exit::Setup, runner.cancel())),
     }
 }
 
 /// Reads an archive that `docker save` wrote; the image in it must have the name.
-pub fn load(door: &Door, archive: &Path, name: &str) -> Result<(), Failure> {
-    let load = door
-        .cmd("docker")
+pub fn load(runner: &Runner, archive: &Path, name: &str) -> Result<(), Failure> {
+    let load = runner
+        .command("docker")
         .arg("load")
         .arg("--input")
         .arg(archive)
         .deadline(Duration::from_mins(5));
     load.read()
-        .map_err(|error| error.into_failure(Exit::Setup, door.cancel()))?;
-    match image_id(door, name) {
+        .map_err(|error| error.into_failure(Exit::Setup, runner.cancel()))?;
+    match image_id(runner, name) {
         Some(_) => Ok(()),
         None => Err(Failure::new(
             Exit::Setup,
@@ -168,7 +175,7 @@ pub fn load(door: &Door, archive: &Path, name: &str) -> Result<(), Failure> {
 }
 
 /// Kills the main process of a node's container with SIGKILL.
-pub fn kill_in_node(door: &Door, node: &str, container: &str) -> Result<(), Error> {
+pub fn kill_in_node(runner: &Runner, node: &str, container: &str) -> Result<(), Error> {
     let kill = [
         "ctr",
         "--namespace",
@@ -179,7 +186,8 @@ pub fn kill_in_node(door: &Door, node: &str, container: &str) -> Result<(), Erro
         "SIGKILL",
         container,
     ];
-    door.cmd("docker")
+    runner
+        .command("docker")
         .args(["exec", node])
         .args(kill)
         .read()
@@ -187,16 +195,17 @@ pub fn kill_in_node(door: &Door, node: &str, container: &str) -> Result<(), Erro
 }
 
 /// Restarts the kubelet of a node, which forgets how often containers ended; they run on.
-pub fn restart_kubelet(door: &Door, node: &str) -> Result<(), Error> {
-    door.cmd("docker")
+pub fn restart_kubelet(runner: &Runner, node: &str) -> Result<(), Error> {
+    runner
+        .command("docker")
         .args(["exec", node, "systemctl", "restart", "kubelet"])
         .read()
         .map(drop)
 }
 
 /// An image of the host as an archive, to be piped.
-pub fn save(door: &Door, image: &str) -> Cmd {
-    let save = door.cmd("docker").args(["save", image]);
+pub fn save(runner: &Runner, image: &str) -> Cmd {
+    let save = runner.command("docker").args(["save", image]);
     save.deadline(Duration::from_mins(5))
 }
 
@@ -216,25 +225,26 @@ import() {
 /// Streams an image of the host into a node under its own name and the one of its content, and returns the names of the node's
 /// images: an import's exit status is no proof.
 pub fn load_into(
-    door: &Door,
+    runner: &Runner,
     node: &str,
     image: &str,
     content: &str,
 ) -> Result<Vec<String>, Error> {
-    let import = importer(door, node).args([image, content]);
-    names(import.read_from(&save(door, image)))
+    let import = importer(runner, node).args([image, content]);
+    names(import.read_from(&save(runner, image)))
 }
 
 /// Imports an archive that is in memory, and returns the names of the node's images.
-pub fn import_bytes(door: &Door, node: &str, archive: Vec<u8>) -> Result<Vec<String>, Error> {
-    names(importer(door, node).stdin(archive).read())
+pub fn import_bytes(runner: &Runner, node: &str, archive: Vec<u8>) -> Result<Vec<String>, Error> {
+    names(importer(runner, node).stdin(archive).read())
 }
 
 /// Imports what it reads into a node and lists what that has then; [`IMPORT`]'s arguments follow.
-fn importer(door: &Door, node: &str) -> Cmd {
+fn importer(runner: &Runner, node: &str) -> Cmd {
     let script = format!("{IMPORT}import \"$@\" && images list --quiet");
     let exec = ["exec", "--interactive", node, "sh", "-c", &script, "sh"];
-    door.cmd("docker")
+    runner
+        .command("docker")
         .args(exec)
         .deadline(Duration::from_mins(5))
 }
@@ -245,8 +255,8 @@ const LIST_WHEN_READY: &str = "for _ in $(seq 100); do [ -S /run/containerd/cont
 
 /// The names of the images in a node that may just be starting. Fails at once where there is no node, and after some 10 s where it
 /// has no container runtime yet: a look from outside costs tenths of a second of processor time, so there should be few.
-pub fn node_images_when_ready(door: &Door, node: &str) -> Result<Vec<String>, Error> {
-    let look = door.cmd("docker");
+pub fn node_images_when_ready(runner: &Runner, node: &str) -> Result<Vec<String>, Error> {
+    let look = runner.command("docker");
     names(
         look.args(["exec", node, "sh", "-c", LIST_WHEN_READY])
             .read(),
@@ -259,8 +269,9 @@ fn names(list: Result<String, Error>) -> Result<Vec<String>, Error> {
 }
 
 /// A script in a container of an image, with arguments, without a network.
-pub fn run(door: &Door, options: &[&str], image: &str, script: &str, args: &[&str]) -> Cmd {
-    door.cmd("docker")
+pub fn run(runner: &Runner, options: &[&str], image: &str, script: &str, args: &[&str]) -> Cmd {
+    runner
+        .command("docker")
         .args(["run", "--network", "none", "--entrypoint", "sh"])
         .args(options)
         .args([image, "-c", script, "sh"])
@@ -268,77 +279,81 @@ pub fn run(door: &Door, options: &[&str], image: &str, script: &str, args: &[&st
 }
 
 /// Makes an image of what a container has changed, which starts as the image `like` does.
-pub fn commit(door: &Door, container: &str, like: &str, name: &str) -> Result<(), Error> {
+pub fn commit(runner: &Runner, container: &str, like: &str, name: &str) -> Result<(), Error> {
     let starts = |part: &str| {
         let format = format!("{{{{json .Config.{part}}}}}");
         let inspect = ["image", "inspect", "--format", &format, like];
-        let value = door.cmd("docker").args(inspect).read()?;
+        let value = runner.command("docker").args(inspect).read()?;
         let value = if value == "null" { "[]" } else { &value };
         Ok(format!("{} {value}", part.to_uppercase()))
     };
     let (entrypoint, command) = (starts("Entrypoint")?, starts("Cmd")?);
     let changes = ["--change", &entrypoint, "--change", &command];
-    let commit = door.cmd("docker").arg("commit").args(changes);
+    let commit = runner.command("docker").arg("commit").args(changes);
     commit.args([container, name]).read().map(drop)
 }
 
 /// Names an image.
-pub fn tag(door: &Door, image: &str, name: &str) -> Result<(), Error> {
-    let tag = door.cmd("docker").args(["tag", image, name]);
+pub fn tag(runner: &Runner, image: &str, name: &str) -> Result<(), Error> {
+    let tag = runner.command("docker").args(["tag", image, name]);
     tag.read().map(drop)
 }
 
 /// The tags that the host has of a repository.
-pub fn tags(door: &Door, repository: &str) -> Vec<String> {
+pub fn tags(runner: &Runner, repository: &str) -> Vec<String> {
     let list = ["image", "ls", "--format", "{{.Tag}}", repository];
-    let tags = door.cmd("docker").args(list).read().unwrap_or_default();
+    let tags = runner
+        .command("docker")
+        .args(list)
+        .read()
+        .unwrap_or_default();
     tags.lines().map(str::to_owned).collect()
 }
 
 /// When an image was made, if the host has it.
-pub fn created(door: &Door, image: &str) -> Option<Timestamp> {
+pub fn created(runner: &Runner, image: &str) -> Option<Timestamp> {
     let inspect = ["image", "inspect", "--format", "{{.Created}}", image];
-    let created = door.cmd("docker").args(inspect).read().ok()?;
+    let created = runner.command("docker").args(inspect).read().ok()?;
     created.parse().ok()
 }
 
 /// Removes an image's name, and the image with its last one, unless a container is made from it.
-pub fn remove_unused_image(door: &Door, image: &str) -> bool {
-    let remove = door.cmd("docker").args(["image", "rm", image]);
+pub fn remove_unused_image(runner: &Runner, image: &str) -> bool {
+    let remove = runner.command("docker").args(["image", "rm", image]);
     remove.read().is_ok()
 }
 
 /// Where a volume lies for the daemon.
-pub fn volume_directory(door: &Door, volume: &str) -> Result<PathBuf, Error> {
+pub fn volume_directory(runner: &Runner, volume: &str) -> Result<PathBuf, Error> {
     let inspect = ["volume", "inspect", "--format", "{{.Mountpoint}}", volume];
-    let directory = door.cmd("docker").args(inspect).read()?;
+    let directory = runner.command("docker").args(inspect).read()?;
     Ok(PathBuf::from(directory))
 }
 
 /// Removes a container, running or not; one that does not exist is no error.
-pub fn remove_container(door: &Door, name: &str) -> Result<(), Error> {
-    if container_exists(door, name)? {
+pub fn remove_container(runner: &Runner, name: &str) -> Result<(), Error> {
+    if container_exists(runner, name)? {
         let remove = ["rm", "--force", "--volumes", name];
-        door.cmd("docker").args(remove).read()?;
+        runner.command("docker").args(remove).read()?;
     }
     Ok(())
 }
 
 /// Whether a container of that name exists, running or not.
-pub fn container_exists(door: &Door, name: &str) -> Result<bool, Error> {
+pub fn container_exists(runner: &Runner, name: &str) -> Result<bool, Error> {
     let filter = format!("name=^/{name}$");
-    Ok(!door
-        .cmd("docker")
+    Ok(!runner
+        .command("docker")
         .args(["ps", "--all", "--quiet", "--filter", &filter])
         .read()?
         .is_empty())
 }
 
 /// The anonymous volumes of a container; none if it does not exist.
-pub fn volumes_of(door: &Door, container: &str) -> Vec<String> {
+pub fn volumes_of(runner: &Runner, container: &str) -> Vec<String> {
     let format = "{{range .Mounts}}{{if eq .Type \"volume\"}}{{.Name}} {{end}}{{end}}";
-    let listed = door
-        .cmd("docker")
+    let listed = runner
+        .command("docker")
         .args(["inspect", "--format", format, container])
         .read()
         .unwrap_or_default();
@@ -346,11 +361,12 @@ pub fn volumes_of(door: &Door, container: &str) -> Vec<String> {
 }
 
 /// Removes volumes that no container uses any more.
-pub fn remove_volumes(door: &Door, volumes: &[String]) {
+pub fn remove_volumes(runner: &Runner, volumes: &[String]) {
     if !volumes.is_empty() {
         // Those that went with their container are gone already, and that is no fault.
         drop(
-            door.cmd("docker")
+            runner
+                .command("docker")
                 .args(["volume", "rm", "--force"])
                 .args(volumes)
                 .output(),
@@ -360,25 +376,25 @@ pub fn remove_volumes(door: &Door, volumes: &[String]) {
 
 /// Thaws the control groups of a container (cgroup v1, freezer). runc freezes a group for a moment while it sets a pod up; a node that is
 /// killed in that moment leaves it frozen, and nothing frozen can die. Where this process may not write there, nothing happens.
-pub fn thaw(door: &Door, container: &str) {
-    let id = door
-        .cmd("docker")
+pub fn unfreeze(runner: &Runner, container: &str) {
+    let id = runner
+        .command("docker")
         .args(["inspect", "--format", "{{.Id}}", container])
         .read()
         .unwrap_or_default();
     if !id.is_empty() {
-        thaw_below(&Path::new("/sys/fs/cgroup/freezer/docker").join(id));
+        unfreeze_below(&Path::new("/sys/fs/cgroup/freezer/docker").join(id));
     }
 }
 
-fn thaw_below(group: &Path) {
+fn unfreeze_below(group: &Path) {
     for entry in std::fs::read_dir(group)
         .into_iter()
         .flatten()
         .flatten()
         .filter(|entry| entry.path().is_dir())
     {
-        thaw_below(&entry.path());
+        unfreeze_below(&entry.path());
     }
     let state = group.join("freezer.state");
     if std::fs::read_to_string(&state).is_ok_and(|text| text.trim() == "FROZEN") {
@@ -396,7 +412,7 @@ const DELETED: Duration = Duration::from_secs(90);
 /// Removes a container until it has been away for `settled`: Docker goes on making one whose client is dead, and shows it only when
 /// it is done.
 pub fn until_gone(
-    door: &Door,
+    runner: &Runner,
     container: &str,
     settled: Duration,
     mut remove: impl FnMut() -> Result<(), Error>,
@@ -404,7 +420,7 @@ pub fn until_gone(
     let (began, mut absent) = (Instant::now(), None);
     let mut refused = String::new();
     loop {
-        if container_exists(door, container).map_err(|error| error.to_string())? {
+        if container_exists(runner, container).map_err(|error| error.to_string())? {
             absent = None;
             match remove() {
                 Ok(()) => {}

@@ -7,12 +7,12 @@ use serde::Deserialize;
 use crate::exit::{Exit, Failure};
 
 /// How long a schema may be incomplete although its migrations are applied: as long as Data Storage needs to look again.
-const HOPELESS: Duration = Duration::from_secs(3);
+const UNRECOVERABLE_AFTER: Duration = Duration::from_secs(3);
 /// After how long an answer that is no failure yet is told.
 const NOTEWORTHY: Duration = Duration::from_secs(3);
 /// How long an answer may take. In a cluster a question that comes between two pods is lost, and its connection tries again for
 /// seconds, where a new one gets through at once.
-const PATIENCE: Duration = Duration::from_millis(500);
+const ANSWER_TIMEOUT: Duration = Duration::from_millis(500);
 /// Least time between two questions.
 const PAUSE: Duration = Duration::from_millis(25);
 
@@ -36,7 +36,7 @@ pub enum Verdict {
     /// It may become ready; the sentence, if any, is new and worth showing.
     Wait(Option<String>),
     /// It will not become ready.
-    Hopeless(Failure),
+    Unrecoverable(Failure),
 }
 
 #[derive(Default, Deserialize)]
@@ -50,7 +50,7 @@ impl Health {
     /// Asks what has this name and this base URL: Data Storage, or a service that answers as it does.
     pub fn of(what: &str, base: &str) -> Self {
         let agent = ureq::Agent::config_builder()
-            .timeout_global(Some(PATIENCE))
+            .timeout_global(Some(ANSWER_TIMEOUT))
             .http_status_as_error(false)
             .build();
         let (url, agent) = (format!("{base}/health/ready"), agent.into());
@@ -95,12 +95,12 @@ impl Health {
         }
         let lasted = now.duration_since(self.since);
         let readiness: Readiness = serde_json::from_str(&self.answer).unwrap_or_default();
-        if readiness.reason == "schema_incomplete" && lasted > HOPELESS {
+        if readiness.reason == "schema_incomplete" && lasted > UNRECOVERABLE_AFTER {
             let what = format!(
                 "Data Storage misses {} although its migrations are applied",
                 readiness.missing.join(", ")
             );
-            return Verdict::Hopeless(
+            return Verdict::Unrecoverable(
                 Failure::new(Exit::Setup, what)
                     .seen(self.seen())
                     .next("cargo xtask migrate verify names the difference"),
@@ -134,7 +134,7 @@ mod tests {
             health.judge(MISSING.to_owned(), now),
             Verdict::Wait(None)
         ));
-        let Verdict::Hopeless(failure) =
+        let Verdict::Unrecoverable(failure) =
             health.judge(MISSING.to_owned(), now + Duration::from_secs(4))
         else {
             panic!("no end")

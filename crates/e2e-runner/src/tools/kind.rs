@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::exit::{Exit, Failure};
-use crate::process::{Door, Error};
+use crate::process::{Error, Runner};
 
 /// `kind/cluster.yaml`.
 const CONFIG: &str = include_str!("../../../../kind/cluster.yaml");
@@ -18,19 +18,25 @@ pub const NODE_PORTS: u16 = 32;
 const ANY_PORT: i32 = -1;
 
 /// The version that `kind` prints.
-pub fn version(door: &Door) -> Result<String, Error> {
-    door.cmd("kind")
+pub fn version(runner: &Runner) -> Result<String, Error> {
+    runner
+        .command("kind")
         .args(["version", "--quiet"])
         .deadline(Duration::from_secs(10))
         .read()
 }
 
 /// The node image that this kind takes by itself. No command of it tells; its program holds the name, by digest.
-pub fn default_image(door: &Door) -> Option<String> {
+pub fn default_image(runner: &Runner) -> Option<String> {
     let name = "kindest/node:v[0-9.]+@sha256:[0-9a-f]{64}";
     let search = ["--text", "--only-matching", "--extended-regexp", name];
-    let program = Door::find("kind").ok()?;
-    let found = door.cmd("grep").args(search).arg(program).read().ok()?;
+    let program = Runner::find("kind").ok()?;
+    let found = runner
+        .command("grep")
+        .args(search)
+        .arg(program)
+        .read()
+        .ok()?;
     found.lines().next().map(str::to_owned)
 }
 
@@ -60,15 +66,15 @@ pub fn config(wanted: &[(u16, u16)], shared: Option<&Path>) -> Result<String, Fa
 
 /// Creates a cluster. The user's kubeconfig is never touched.
 pub fn create(
-    door: &Door,
+    runner: &Runner,
     name: &str,
     config: &str,
     image: Option<&str>,
     kubeconfig: &Path,
     deadline: Duration,
 ) -> Result<(), Error> {
-    let mut command = door
-        .cmd("kind")
+    let mut command = runner
+        .command("kind")
         .args([
             "create",
             "cluster",
@@ -86,8 +92,9 @@ pub fn create(
 }
 
 /// Deletes a cluster, whole or half made; one that does not exist is no error.
-pub fn delete(door: &Door, name: &str, kubeconfig: &Path) -> Result<(), Error> {
-    door.cmd("kind")
+pub fn delete(runner: &Runner, name: &str, kubeconfig: &Path) -> Result<(), Error> {
+    runner
+        .command("kind")
         .args(["delete", "cluster", "--name", name, "--kubeconfig"])
         .arg(kubeconfig)
         .read()

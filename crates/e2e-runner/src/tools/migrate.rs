@@ -93,7 +93,7 @@ pub fn summary(report: &Report) -> String {
             report.up_to_date
         ),
         applied => format!(
-            "{applied} applied, {} were already, {partitions} partitions made",
+            "applied {applied} migrations ({} already applied), created {partitions} partitions",
             report.up_to_date
         ),
     }

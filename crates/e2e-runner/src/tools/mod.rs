@@ -1,4 +1,6 @@
 //! The programs and libraries that a run drives, one file each.
+//!
+//! Modules, each may import those after it: `migrate`, `cargo`, `health`, `kind`, `kubectl`, `docker`, `postgres_url`
 
 pub mod cargo;
 pub mod docker;

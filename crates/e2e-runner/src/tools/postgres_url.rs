@@ -39,10 +39,10 @@ impl Database {
     /// (PostgreSQL manual, "SSL Session Encryption" of the message flow). What it says to a log-in is another matter.
     pub fn answers(&self) -> bool {
         const REQUEST: [u8; 8] = [0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f];
-        const PATIENCE: Duration = Duration::from_millis(100);
+        const ANSWER_TIMEOUT: Duration = Duration::from_millis(100);
         let ask = || -> std::io::Result<u8> {
             let mut stream = TcpStream::connect((self.host.as_str(), self.port))?;
-            stream.set_read_timeout(Some(PATIENCE))?;
+            stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
             stream.write_all(&REQUEST)?;
             let mut letter = [0];
             stream.read_exact(&mut letter)?;

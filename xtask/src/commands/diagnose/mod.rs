@@ -1,72 +1,43 @@
 //! `cargo xtask diagnose`: why audit events do not arrive, by name, with evidence and the command that repairs it.
 
+pub mod flags;
 mod logs;
 mod place;
 mod service;
 mod view;
 
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use clap::Args;
 use migrations::diagnose::{Cause, Diagnosis, Repair};
 use migrations::{Config, Error};
 use tokio_util::sync::CancellationToken;
 
-use crate::commands::args::DatabaseArgs;
 use crate::commands::args::Format;
 use crate::terminal;
 use e2e_runner::exit::Exit;
-use e2e_runner::process::Door;
+use e2e_runner::process::Runner;
 use e2e_runner::table::Table;
 use e2e_runner::tools::migrate::{cancellable, failure, runtime};
+use flags::Diagnose;
 use place::Place;
 
 /// How long the examination of the database may take; its own waits are shorter.
 const DEADLINE: Duration = Duration::from_secs(20);
 
-/// Flags of `diagnose`.
-#[derive(Debug, Args)]
-pub struct Diagnose {
-    /// The service whose environment is up, or a run's identity; without it and without the flags below, the newest environment
-    #[arg(value_name = "SERVICE", conflicts_with_all = ["url", "database_url", "kubeconfig"])]
-    pub environment: Option<String>,
-    /// Base URL of Data Storage
-    #[arg(long, value_name = "URL")]
-    pub url: Option<String>,
-    #[command(flatten)]
-    pub place: DatabaseArgs,
-    /// Data Storage's Service in the namespace of --kubeconfig
-    #[arg(long, value_name = "NAME", default_value = "datastorage")]
-    pub datastorage: String,
-    /// The profile or group that Data Storage serves
-    #[arg(long, value_name = "NAME")]
-    pub profile: Option<String>,
-    /// Data Storage's log, where neither a run nor a cluster shows it
-    #[arg(long, value_name = "FILE")]
-    pub log: Option<PathBuf>,
-    /// Carry out the repairs that need no person, then look again
-    #[arg(long)]
-    pub repair: bool,
-    /// How the answer is written
-    #[arg(long, value_enum, default_value_t = Format::Human)]
-    pub format: Format,
-}
-
 /// Runs the verb.
-pub fn run(door: &Door, table: &Table, args: &Diagnose) -> anyhow::Result<Exit> {
+pub fn run(runner: &Runner, table: &Table, args: &Diagnose) -> anyhow::Result<Exit> {
     let began = Instant::now();
-    let place = Place::find(door, table, args)?;
-    let mut diagnosis = examine(door, &place)?;
+    let place = Place::find(runner, table, args)?;
+    let mut diagnosis = examine(runner, &place)?;
     if args.repair && !diagnosis.is_healthy() {
         let steps = steps(&diagnosis);
-        terminal::say(&view::human(&diagnosis, &place, began.elapsed()));
-        terminal::say(&format!("\nrepairing: {} steps\n", steps.len()));
+        terminal::message(&view::human(&diagnosis, &place, began.elapsed()));
+        terminal::message(&format!("\nrepairing: {} steps\n", steps.len()));
         let config = place.config()?;
-        on_database(door, config, async |config| {
+        on_database(runner, config, async |config| {
             migrations::diagnose::repair(&config, &steps).await
         })?;
-        diagnosis = examine(door, &place)?;
+        diagnosis = examine(runner, &place)?;
     }
     let exit = diagnosis
         .findings
@@ -80,14 +51,14 @@ pub fn run(door: &Door, table: &Table, args: &Diagnose) -> anyhow::Result<Exit> 
 }
 
 /// First by way of Data Storage, then its database itself, which also shows whether the two are one.
-fn examine(door: &Door, place: &Place) -> anyhow::Result<Diagnosis> {
+fn examine(runner: &Runner, place: &Place) -> anyhow::Result<Diagnosis> {
     let mut diagnosis = Diagnosis::default();
     let mut seen = service::Seen::default();
     match &place.url {
         Some(url) => seen = service::examine(url, &mut diagnosis),
         None => diagnosis.skip("Data Storage", "its URL is not known: --url"),
     }
-    match place.log(door) {
+    match place.log(runner) {
         Some(log) => logs::read(&log, &mut diagnosis),
         None => diagnosis.skip(
             "log",
@@ -96,7 +67,7 @@ fn examine(door: &Door, place: &Place) -> anyhow::Result<Diagnosis> {
     }
     if place.database.is_some() {
         let config = place.config()?;
-        let of_database = on_database(door, config, async |config| {
+        let of_database = on_database(runner, config, async |config| {
             migrations::diagnose::diagnose(&config, &seen.written).await
         })?;
         diagnosis.checks.extend(of_database.checks);
@@ -115,14 +86,14 @@ fn examine(door: &Door, place: &Place) -> anyhow::Result<Diagnosis> {
 }
 
 fn on_database<T>(
-    door: &Door,
+    runner: &Runner,
     config: Config,
     work: impl AsyncFnOnce(Config) -> Result<T, Error>,
 ) -> anyhow::Result<T> {
     let token = CancellationToken::new();
     let config = config.deadline(DEADLINE).cancel_with(token.clone());
-    cancellable(&runtime()?, config, &token, door.cancel(), work)
-        .map_err(|error| failure(&error, door.cancel()).into())
+    cancellable(&runtime()?, config, &token, runner.cancel(), work)
+        .map_err(|error| failure(&error, runner.cancel()).into())
 }
 
 /// Every step once, in the order of the findings.

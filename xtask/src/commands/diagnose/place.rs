@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use migrations::Config;
 
-use super::Diagnose;
+use crate::commands::diagnose::flags::Diagnose;
 use crate::commands::migrate::cluster::{Forward, Tunnel, forward};
 use crate::terminal;
 use e2e_runner::exit::{Exit, Failure};
 use e2e_runner::paths::Paths;
-use e2e_runner::process::Door;
+use e2e_runner::process::Runner;
 use e2e_runner::state::{Run, State};
 use e2e_runner::table::Table;
 use e2e_runner::tools::kubectl::Kubectl;
@@ -50,17 +50,17 @@ struct Cluster {
 
 impl Place {
     /// What the command line means: the URLs given, a cluster, or an environment that is up.
-    pub fn find(door: &Door, table: &Table, args: &Diagnose) -> anyhow::Result<Self> {
+    pub fn find(runner: &Runner, table: &Table, args: &Diagnose) -> anyhow::Result<Self> {
         let profile = || args.profile.clone().unwrap_or_else(|| PROFILE.to_owned());
         if let Some(kubeconfig) = &args.place.kubeconfig {
-            return in_cluster(door, args, kubeconfig, profile());
+            return in_cluster(runner, args, kubeconfig, profile());
         }
         if args.url.is_none() && args.place.database_url.is_none() {
-            return environment(door, table, args);
+            return environment(runner, table, args);
         }
         let secret = args.place.database_url.clone().unwrap_or_default();
         if holds_password(&secret) {
-            terminal::say(
+            terminal::message(
                 "warning: a password in a URL is seen in process lists; set PGPASSWORD instead",
             );
         }
@@ -88,13 +88,13 @@ impl Place {
     }
 
     /// The end of Data Storage's log.
-    pub fn log(&self, door: &Door) -> Option<String> {
+    pub fn log(&self, runner: &Runner) -> Option<String> {
         if let Some(path) = &self.log {
             return std::fs::read_to_string(path).ok();
         }
         let cluster = self.cluster.as_ref()?;
         let deployment = format!("deployment/{}", cluster.datastorage);
-        let logs = cluster.kubectl.through(door).cmd();
+        let logs = cluster.kubectl.with_runner(runner).command();
         logs.args(["logs", &deployment, "--tail", "500"])
             .deadline(Duration::from_secs(10))
             .read()
@@ -140,8 +140,8 @@ fn names(state: &State, name: &str) -> bool {
 }
 
 /// The environment of a service, of a run, or the newest that is up.
-fn environment(door: &Door, table: &Table, args: &Diagnose) -> anyhow::Result<Place> {
-    let paths = Paths::find(door)?;
+fn environment(runner: &Runner, table: &Table, args: &Diagnose) -> anyhow::Result<Place> {
+    let paths = Paths::find(runner)?;
     let wanted = args.environment.as_deref();
     let mut up: Vec<Run> = Run::list(&paths.runs())
         .into_iter()
@@ -151,8 +151,8 @@ fn environment(door: &Door, table: &Table, args: &Diagnose) -> anyhow::Result<Pl
     up.sort_by_key(|run| run.state().expires);
     let Some(run) = up.pop() else {
         let what = match wanted {
-            Some(name) => format!("no environment of `{name}` is up"),
-            None => "no environment is up".to_owned(),
+            Some(name) => format!("no running environment for `{name}`"),
+            None => "no running environment".to_owned(),
         };
         return Err(Failure::new(Exit::Preflight, what)
             .next("cargo xtask up SERVICE, or give --url and --database-url, or --kubeconfig")
@@ -174,7 +174,7 @@ fn environment(door: &Door, table: &Table, args: &Diagnose) -> anyhow::Result<Pl
         .map_or(PROFILE.to_owned(), |service| service.profile.clone());
     let cluster = match (of(e2e_env::KUBECONFIG), of(e2e_env::NAMESPACE)) {
         (Some(kubeconfig), Some(namespace)) => {
-            let kubectl = Kubectl::new(door.clone(), Path::new(&kubeconfig), &namespace);
+            let kubectl = Kubectl::new(runner.clone(), Path::new(&kubeconfig), &namespace);
             // Its database is reached without a tunnel, so only the logs come by kubectl.
             Some((kubectl, kubeconfig, namespace))
         }
@@ -207,18 +207,18 @@ fn environment(door: &Door, table: &Table, args: &Diagnose) -> anyhow::Result<Pl
 }
 
 fn in_cluster(
-    door: &Door,
+    runner: &Runner,
     args: &Diagnose,
     kubeconfig: &Path,
     profile: String,
 ) -> anyhow::Result<Place> {
     let flags = &args.place;
-    let kubectl = Kubectl::new(door.clone(), kubeconfig, &flags.namespace);
-    let postgres = forward(door, kubeconfig, flags)?;
+    let kubectl = Kubectl::new(runner.clone(), kubeconfig, &flags.namespace);
+    let postgres = forward(runner, kubeconfig, flags)?;
     let tunnel = match &args.url {
         Some(_) => None,
         None => Some(Tunnel::open(
-            door,
+            runner,
             &kubectl,
             &args.datastorage,
             DATASTORAGE,

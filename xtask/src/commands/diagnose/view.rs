@@ -6,7 +6,7 @@ use std::time::Duration;
 use migrations::diagnose::{Diagnosis, Finding, Repair, Verdict};
 use serde_json::{Value, json};
 
-use super::place::Place;
+use crate::commands::diagnose::place::Place;
 use e2e_runner::exit::Exit;
 
 /// The page for a person.

@@ -4,9 +4,9 @@ use std::path::Path;
 
 use nix::sys::statvfs::statvfs;
 
-use super::{Check, For, Level};
+use crate::commands::doctor::check::{Check, For, Level};
 use e2e_runner::paths::Paths;
-use e2e_runner::process::Door;
+use e2e_runner::process::Runner;
 use e2e_runner::run::kind::ports::{owner_of, taken};
 use e2e_runner::run::walk::available_memory;
 use e2e_runner::table::{Policy, Table};
@@ -21,12 +21,12 @@ const MEMORY: (u64, u64) = (GB, 3 * GB);
 const INOTIFY: [(&str, u64); 2] = [("max_user_watches", 65_536), ("max_user_instances", 256)];
 
 /// Every check on the machine.
-pub fn checks(door: &Door, table: &Table) -> Vec<Check> {
+pub fn checks(runner: &Runner, table: &Table) -> Vec<Check> {
     let mut checks = vec![
         memory(available_memory()),
         inotify(|name| read_number(Path::new("/proc/sys/fs/inotify").join(name))),
     ];
-    let target = Paths::find(door)
+    let target = Paths::find(runner)
         .map(|paths| paths.target)
         .unwrap_or_default();
     let existing = target.ancestors().find(|path| path.exists());
@@ -39,7 +39,7 @@ pub fn checks(door: &Door, table: &Table) -> Vec<Check> {
     if docker.exists() {
         checks.push(disk("disk, Docker", For::Kind, docker));
     }
-    checks.push(ports(door, table));
+    checks.push(ports(runner, table));
     checks
 }
 
@@ -71,7 +71,7 @@ fn memory(available: Option<u64>) -> Check {
     );
     match level(available, MEMORY) {
         Level::Ok => check,
-        level => check.not(
+        level => check.with_problem(
             level,
             "close programs, or remove kept environments: cargo xtask down",
         ),
@@ -103,7 +103,7 @@ fn free(name: &'static str, target: For, path: &Path, bytes: u64) -> Check {
     };
     match level(bytes, DISK) {
         Level::Ok => check,
-        level => check.not(level, fix),
+        level => check.with_problem(level, fix),
     }
 }
 
@@ -122,7 +122,7 @@ fn inotify(read: impl Fn(&str) -> Option<u64>) -> Check {
         .zip(found)
         .any(|((_, enough), value)| value.is_some_and(|value| value < *enough));
     if low {
-        check.not(
+        check.with_problem(
             Level::Warning,
             "sudo sysctl fs.inotify.max_user_watches=524288 fs.inotify.max_user_instances=512",
         )
@@ -132,7 +132,7 @@ fn inotify(read: impl Fn(&str) -> Option<u64>) -> Check {
 }
 
 /// The host ports of the table. A service that only prefers its own gets another, and the run says so.
-fn ports(door: &Door, table: &Table) -> Check {
+fn ports(runner: &Runner, table: &Table) -> Check {
     let mut seen = Vec::new();
     let mut fixed = false;
     let mut numbers: Vec<u16> = Vec::new();
@@ -150,7 +150,7 @@ fn ports(door: &Door, table: &Table) -> Check {
         numbers.push(port);
         if taken(port) {
             fixed |= service.ports.policy == Policy::Fixed;
-            let owner = owner_of(door, port);
+            let owner = owner_of(runner, port);
             let owner = owner.split("users:").nth(1).unwrap_or(&owner).trim();
             seen.push(format!("{port} of {} is taken by {owner}", service.name));
         }
@@ -159,14 +159,14 @@ fn ports(door: &Door, table: &Table) -> Check {
     let detail = std::iter::once(free).chain(seen.iter().cloned());
     let check = Check::ok("ports", For::Kind, detail.collect::<Vec<_>>().join("; "));
     if fixed {
-        check.not(
+        check.with_problem(
             Level::Problem,
             "end the owner of the fixed port, or leave out `policy = \"fixed\"` in the table of services",
         )
     } else if seen.is_empty() {
         check
     } else {
-        check.not(Level::Warning, "nothing: a run leases another and its suite reads the URL; end the owner to have the table's")
+        check.with_problem(Level::Warning, "nothing: a run leases another and its suite reads the URL; end the owner to have the table's")
     }
 }
 

@@ -1,5 +1,6 @@
 //! `cargo xtask doctor`: whether this machine can hold a run, and the line that puts right what would stop one.
 
+mod check;
 mod machine;
 mod runs;
 mod tools;
@@ -7,13 +8,14 @@ mod tools;
 use std::fmt::Write as _;
 
 use clap::Args;
-use serde::Serialize;
+
 use serde_json::json;
 
 use crate::commands::args::{Format, Target};
 use crate::terminal;
+use check::{Check, For, Level};
 use e2e_runner::exit::Exit;
-use e2e_runner::process::Door;
+use e2e_runner::process::Runner;
 use e2e_runner::table::Table;
 
 /// Flags of `doctor`.
@@ -27,72 +29,12 @@ pub struct Doctor {
     pub format: Format,
 }
 
-/// How a thing stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Level {
-    /// As it should be.
-    Ok,
-    /// A run works, and something about it will surprise.
-    Warning,
-    /// It stops every run on the target.
-    Problem,
-}
-
-/// Which targets a thing is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum For {
-    /// Only a cluster needs it.
-    Kind,
-    /// Only processes of this machine need it.
-    Local,
-    /// Both.
-    Both,
-}
-
-/// One thing that was looked at.
-#[derive(Clone, Debug, Serialize)]
-pub struct Check {
-    /// What it is.
-    pub name: &'static str,
-    /// Who needs it.
-    pub target: For,
-    /// How it stands.
-    pub level: Level,
-    /// What was seen.
-    pub detail: String,
-    /// The line that puts it right.
-    pub fix: Option<String>,
-}
-
-impl Check {
-    /// Something as it should be.
-    pub fn ok(name: &'static str, target: For, detail: impl Into<String>) -> Self {
-        Self {
-            name,
-            target,
-            level: Level::Ok,
-            detail: detail.into(),
-            fix: None,
-        }
-    }
-
-    /// Something that is not, with what puts it right.
-    #[must_use]
-    pub fn not(mut self, level: Level, fix: impl Into<String>) -> Self {
-        self.level = level;
-        self.fix = Some(fix.into());
-        self
-    }
-}
-
 /// Runs the verb.
-pub fn run(door: &Door, table: &Table, args: &Doctor) -> anyhow::Result<Exit> {
-    let mut checks = tools::checks(door);
-    checks.extend(machine::checks(door, table));
-    checks.extend(runs::checks(door));
-    door.cancel().check()?;
+pub fn run(runner: &Runner, table: &Table, args: &Doctor) -> anyhow::Result<Exit> {
+    let mut checks = tools::checks(runner);
+    checks.extend(machine::checks(runner, table));
+    checks.extend(runs::checks(runner));
+    runner.cancel().check()?;
     let usable = |target: For| {
         !checks.iter().any(|check| {
             check.level == Level::Problem && (check.target == target || check.target == For::Both)

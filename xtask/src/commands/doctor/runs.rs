@@ -2,14 +2,14 @@
 
 use embedded_postgres::{Wanted, cache_directory, locate};
 
-use super::{Check, For, Level};
+use crate::commands::doctor::check::{Check, For, Level};
 use e2e_runner::paths::Paths;
-use e2e_runner::process::Door;
+use e2e_runner::process::Runner;
 use e2e_runner::state::Run;
 
 /// Every check on runs and on PostgreSQL's binaries.
-pub fn checks(door: &Door) -> Vec<Check> {
-    let runs = Paths::find(door).map(|paths| Run::list(&paths.runs()));
+pub fn checks(runner: &Runner) -> Vec<Check> {
+    let runs = Paths::find(runner).map(|paths| Run::list(&paths.runs()));
     vec![leftovers(&runs.unwrap_or_default()), postgres()]
 }
 
@@ -28,7 +28,7 @@ fn leftovers(runs: &[Run]) -> Check {
         For::Both,
         format!("left: {}", left.join(", ")),
     )
-    .not(
+    .with_problem(
         Level::Warning,
         "cargo xtask reap, which the next run does by itself",
     )
@@ -50,18 +50,18 @@ fn postgres() -> Check {
             For::Local,
             format!("{found}; the cache is empty"),
         )
-        .not(Level::Warning, fetch),
+        .with_problem(Level::Warning, fetch),
         Err(error) => {
             let detail = format!("{error}; the cache is {}", cache_directory().display());
             let check = Check::ok("PostgreSQL", For::Local, detail);
             // A variable that names no PostgreSQL is not put right by a fetch.
             if std::env::var_os(e2e_env::POSTGRES_BIN).is_some_and(|value| !value.is_empty()) {
-                check.not(
+                check.with_problem(
                     Level::Problem,
                     format!("correct or unset {}", e2e_env::POSTGRES_BIN),
                 )
             } else {
-                check.not(Level::Warning, fetch)
+                check.with_problem(Level::Warning, fetch)
             }
         }
     }

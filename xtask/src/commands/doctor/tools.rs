@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::{Check, For, Level};
+use crate::commands::doctor::check::{Check, For, Level};
 use e2e_runner::paths::Paths;
-use e2e_runner::process::Door;
+use e2e_runner::process::Runner;
 use e2e_runner::settings::{cargo, node_image, postgres_image};
 use e2e_runner::tools::{docker, kind};
 
@@ -23,10 +23,10 @@ struct Info {
 }
 
 /// Every check on programs and images.
-pub fn checks(door: &Door) -> Vec<Check> {
-    let mut checks = vec![source(door)];
-    let info = docker(door, &mut checks);
-    let kind = kind::version(door);
+pub fn checks(runner: &Runner) -> Vec<Check> {
+    let mut checks = vec![source(runner)];
+    let info = docker(runner, &mut checks);
+    let kind = kind::version(runner);
     checks.push(match &kind {
         Ok(version) => Check::ok("kind", For::Kind, version.clone()),
         Err(error) => missing(
@@ -35,42 +35,42 @@ pub fn checks(door: &Door) -> Vec<Check> {
             "install kind: https://kind.sigs.k8s.io/docs/user/quick-start",
         ),
     });
-    checks.push(kubectl(door));
+    checks.push(kubectl(runner));
     if let Some(info) = info {
         checks.push(storage(&info.driver));
         checks.push(cgroup(&info.cgroup_version));
-        checks.extend(images(door));
+        checks.extend(images(runner));
     }
     checks
 }
 
-fn source(door: &Door) -> Check {
-    let version = door
-        .cmd(cargo())
+fn source(runner: &Runner) -> Check {
+    let version = runner
+        .command(cargo())
         .arg("--version")
         .deadline(Duration::from_secs(20))
         .read();
     let version = version.unwrap_or_else(|error| error.to_string());
-    match Paths::find(door) {
+    match Paths::find(runner) {
         Ok(paths) => {
             let detail = format!("{version}, checkout {}", paths.source.display());
             Check::ok("build", For::Both, detail)
         }
         Err(error) => {
             let fix = format!("set {} to a checkout of this project", e2e_env::SOURCE);
-            Check::ok("build", For::Both, format!("{error:#}")).not(Level::Problem, fix)
+            Check::ok("build", For::Both, format!("{error:#}")).with_problem(Level::Problem, fix)
         }
     }
 }
 
 fn missing(name: &'static str, error: &str, fix: &str) -> Check {
     let seen = error.lines().next().unwrap_or_default();
-    Check::ok(name, For::Kind, seen).not(Level::Problem, fix)
+    Check::ok(name, For::Kind, seen).with_problem(Level::Problem, fix)
 }
 
-fn docker(door: &Door, checks: &mut Vec<Check>) -> Option<Info> {
-    let asked = door
-        .cmd("docker")
+fn docker(runner: &Runner, checks: &mut Vec<Check>) -> Option<Info> {
+    let asked = runner
+        .command("docker")
         .args(["info", "--format", "{{json .}}"])
         .deadline(Duration::from_secs(10))
         .read();
@@ -102,7 +102,7 @@ fn docker(door: &Door, checks: &mut Vec<Check>) -> Option<Info> {
 fn storage(driver: &str) -> Check {
     let check = Check::ok("storage driver", For::Kind, driver);
     if SLOW_DRIVERS.contains(&driver) {
-        check.not(
+        check.with_problem(
             Level::Warning,
             "set \"storage-driver\": \"overlay2\" in /etc/docker/daemon.json and restart Docker",
         )
@@ -116,7 +116,7 @@ fn storage(driver: &str) -> Check {
 fn cgroup(version: &str) -> Check {
     let check = Check::ok("cgroup", For::Kind, format!("version {version}"));
     if version == "1" {
-        check.not(
+        check.with_problem(
             Level::Warning,
             "boot with systemd.unified_cgroup_hierarchy=1; node images before Kubernetes 1.35 still run",
         )
@@ -138,9 +138,9 @@ struct GitVersion {
 }
 
 /// kubectl may be one minor version off the server (<https://kubernetes.io/releases/version-skew-policy/#kubectl>).
-fn kubectl(door: &Door) -> Check {
-    let asked = door
-        .cmd("kubectl")
+fn kubectl(runner: &Runner) -> Check {
+    let asked = runner
+        .command("kubectl")
         .args(["version", "--client", "--output", "json"])
         .deadline(Duration::from_secs(10))
         .read();
@@ -168,7 +168,7 @@ fn skew(version: &str, own: Option<u32>, node: Option<u32>) -> Check {
             let detail =
                 format!("{version}, and the node is 1.{node}: more than one minor version off");
             let fix = format!("install kubectl 1.{node}");
-            Check::ok("kubectl", For::Kind, detail).not(Level::Warning, fix)
+            Check::ok("kubectl", For::Kind, detail).with_problem(Level::Warning, fix)
         }
         (Some(_), Some(node)) => Check::ok(
             "kubectl",
@@ -192,9 +192,9 @@ fn minor(text: &str) -> Option<u32> {
     rest[..digits].parse().ok()
 }
 
-fn images(door: &Door) -> Vec<Check> {
+fn images(runner: &Runner) -> Vec<Check> {
     let of = |name: &'static str, image: &str, variable: &str| {
-        let here = docker::image_id(door, image).is_some();
+        let here = docker::image_id(runner, image).is_some();
         let check = Check::ok(
             name,
             For::Kind,
@@ -203,12 +203,12 @@ fn images(door: &Door) -> Vec<Check> {
         if here {
             check
         } else {
-            check.not(Level::Warning, format!("docker pull {image}, which the first run does by itself, or name another in {variable}"))
+            check.with_problem(Level::Warning, format!("docker pull {image}, which the first run does by itself, or name another in {variable}"))
         }
     };
     let node = match node_image() {
         Some(image) => of("node image", &image, "KIND_NODE_IMAGE"),
-        None => default_node_image(door),
+        None => default_node_image(runner),
     };
     vec![
         node,
@@ -217,9 +217,9 @@ fn images(door: &Door) -> Vec<Check> {
 }
 
 /// Only kind knows which image its version takes; one of that name is a good sign.
-fn default_node_image(door: &Door) -> Check {
-    let listed = door
-        .cmd("docker")
+fn default_node_image(runner: &Runner) -> Check {
+    let listed = runner
+        .command("docker")
         .args([
             "image",
             "ls",
@@ -231,7 +231,7 @@ fn default_node_image(door: &Door) -> Check {
         .unwrap_or_default();
     match listed.lines().next() {
         Some(image) => Check::ok("node image", For::Kind, format!("kind's default; {image} is here")),
-        None => Check::ok("node image", For::Kind, "kind's default, and no kindest/node is here").not(
+        None => Check::ok("node image", For::Kind, "kind's default, and no kindest/node is here").with_problem(
             Level::Warning,
             "the first run pulls about 1 GB; without a registry set KIND_NODE_IMAGE to an image of this host",
         ),

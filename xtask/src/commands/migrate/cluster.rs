@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::commands::args::DatabaseArgs;
 use e2e_runner::exit::{Exit, Failure};
-use e2e_runner::process::{Child, Door, tail_of};
+use e2e_runner::process::{Child, Runner, tail_of};
 use e2e_runner::tools::kubectl::Kubectl;
 use e2e_runner::tools::postgres_url::Database;
 
@@ -30,7 +30,12 @@ impl Drop for Tunnel {
 
 impl Tunnel {
     /// Opens a way to a port of a Service.
-    pub fn open(door: &Door, kubectl: &Kubectl, service: &str, port: u16) -> anyhow::Result<Self> {
+    pub fn open(
+        runner: &Runner,
+        kubectl: &Kubectl,
+        service: &str,
+        port: u16,
+    ) -> anyhow::Result<Self> {
         let directory = tempfile::tempdir()?;
         let log = directory.path().join("port-forward.log");
         let forward = [
@@ -39,11 +44,11 @@ impl Tunnel {
             &format!(":{port}"),
         ];
         let child = kubectl
-            .cmd()
+            .command()
             .args(forward)
             .spawn(&log)
-            .map_err(|error| error.into_failure(Exit::Setup, door.cancel()))?;
-        let port = listening(door, &child, &log, service).inspect_err(|_| child.kill())?;
+            .map_err(|error| error.into_failure(Exit::Setup, runner.cancel()))?;
+        let port = listening(runner, &child, &log, service).inspect_err(|_| child.kill())?;
         Ok(Self {
             child,
             port,
@@ -62,16 +67,16 @@ pub struct Forward {
 
 /// Opens a way to the Service that the flags name.
 pub fn forward(
-    door: &Door,
+    runner: &Runner,
     kubeconfig: &std::path::Path,
     flags: &DatabaseArgs,
 ) -> anyhow::Result<Forward> {
-    let kubectl = Kubectl::new(door.clone(), kubeconfig, &flags.namespace);
+    let kubectl = Kubectl::new(runner.clone(), kubeconfig, &flags.namespace);
     let password = match std::env::var(e2e_env::PGPASSWORD) {
         Ok(password) => password,
         Err(_) => secret(&kubectl, flags)?,
     };
-    let tunnel = Tunnel::open(door, &kubectl, &flags.service, 5432)?;
+    let tunnel = Tunnel::open(runner, &kubectl, &flags.service, 5432)?;
     let database = Database {
         host: "127.0.0.1".to_owned(),
         port: tunnel.port,
@@ -86,7 +91,7 @@ pub fn forward(
 }
 
 fn listening(
-    door: &Door,
+    runner: &Runner,
     child: &Child,
     log: &std::path::Path,
     service: &str,
@@ -109,7 +114,7 @@ fn listening(
                 .seen(seen)
                 .next("check --kubeconfig, --namespace and the Service's name"));
         }
-        door.cancel().check()?;
+        runner.cancel().check()?;
         std::thread::sleep(Duration::from_millis(20));
     }
 }
@@ -117,7 +122,7 @@ fn listening(
 fn secret(kubectl: &Kubectl, flags: &DatabaseArgs) -> Result<String, Failure> {
     let template = "go-template={{.data.password | base64decode}}";
     let read = kubectl
-        .cmd()
+        .command()
         .args(["get", "secret", &flags.service, "--output", template])
         .read();
     read.map_err(|error| {

@@ -4,11 +4,11 @@ use std::path::Path;
 
 use migrations::{Catalogue, Finding};
 
-use super::verbs::Answer;
+use super::verbs::Output;
 use e2e_runner::exit::{Exit, Failure};
 
 /// Checks the catalogue's files.
-pub fn lint(catalogue: &Catalogue) -> Answer {
+pub fn lint(catalogue: &Catalogue) -> Output {
     let findings: Vec<Finding> = migrations::lint(catalogue);
     let lines: Vec<String> = catalogue
         .warnings()
@@ -30,11 +30,11 @@ pub fn lint(catalogue: &Catalogue) -> Answer {
         (Exit::Migration, lines.join("\n"))
     };
     let data = serde_json::json!({ "findings": findings, "warnings": catalogue.warnings() });
-    Answer { exit, text, data }
+    Output { exit, text, data }
 }
 
 /// Writes the next pair of files into `directory` and names them.
-pub fn new(directory: &Path, name: &str) -> Result<Answer, Failure> {
+pub fn new(directory: &Path, name: &str) -> Result<Output, Failure> {
     let valid = !name.is_empty()
         && name
             .bytes()
@@ -82,7 +82,7 @@ pub fn new(directory: &Path, name: &str) -> Result<Answer, Failure> {
         "{}\nmigrations/README.md says what goes in, and which check catches what",
         names.join("\n")
     );
-    Ok(Answer {
+    Ok(Output {
         exit: Exit::Passed,
         text,
         data: serde_json::json!({ "files": names }),

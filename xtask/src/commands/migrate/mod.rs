@@ -16,20 +16,20 @@ use crate::commands::environment;
 use crate::terminal;
 use e2e_runner::exit::{Exit, Failure, exit_of};
 use e2e_runner::paths::Paths;
-use e2e_runner::process::Door;
+use e2e_runner::process::Runner;
 use e2e_runner::run::local::postgres;
 use e2e_runner::run::{abandoned, teardown};
 use e2e_runner::state::{KEPT_FOR, Run};
 use e2e_runner::tools::migrate::{cancellable, failure, runtime};
 use e2e_runner::tools::postgres_url::{holds_password, random_password, with_password};
 use flags::{Flags, Migrate, Verb};
-use verbs::Answer;
+use verbs::Output;
 
 /// Runs the verb.
-pub fn run(door: &Door, args: &Migrate) -> anyhow::Result<Exit> {
+pub fn run(runner: &Runner, args: &Migrate) -> anyhow::Result<Exit> {
     let verb = args.verb.clone().unwrap_or(Verb::Apply);
     let mut seen = None;
-    let outcome = answer(door, &verb, &args.flags, &mut seen);
+    let outcome = answer(runner, &verb, &args.flags, &mut seen);
     let json = args.flags.format == Format::Json;
     match outcome {
         Ok(answer) => {
@@ -54,17 +54,17 @@ pub fn run(door: &Door, args: &Migrate) -> anyhow::Result<Exit> {
 
 /// The verb's answer; a failure of the library is left in `seen` as well, for those who want more than its text.
 fn answer(
-    door: &Door,
+    runner: &Runner,
     verb: &Verb,
     flags: &Flags,
     seen: &mut Option<Error>,
-) -> anyhow::Result<Answer> {
-    let catalogue = catalogue(flags).map_err(|error| tell(door, error, seen))?;
+) -> anyhow::Result<Output> {
+    let catalogue = catalogue(flags).map_err(|error| tell(runner, error, seen))?;
     match verb {
         Verb::Lint => return Ok(files::lint(&catalogue)),
         Verb::New { name } => {
             return Ok(files::new(
-                &Paths::find(door)?.source.join("migrations"),
+                &Paths::find(runner)?.source.join("migrations"),
                 name,
             )?);
         }
@@ -73,14 +73,14 @@ fn answer(
     let selection = selection(verb, flags)?;
     catalogue
         .resolve(&selection)
-        .map_err(|error| tell(door, error, seen))?;
+        .map_err(|error| tell(runner, error, seen))?;
     let runtime = runtime()?;
     let work = |url: &str, seen: &mut Option<Error>| {
         let mut config = Config::new(url)
             .select(selection.clone())
             .catalogue(catalogue.clone())
             .deadline(flags.timeout)
-            .observe(|event| terminal::say(&format!("  {event}")));
+            .observe(|event| terminal::message(&format!("  {event}")));
         if let Some(hash) = &flags.only_plan {
             config = config.only_plan(hash);
         }
@@ -89,24 +89,24 @@ fn answer(
             &runtime,
             config.cancel_with(token.clone()),
             &token,
-            door.cancel(),
+            runner.cancel(),
             async |config| verbs::ask(verb, &config).await,
         );
-        asked.map_err(|error| tell(door, error, seen))
+        asked.map_err(|error| tell(runner, error, seen))
     };
     if let Some(url) = &flags.place.database_url {
         if holds_password(url) {
-            terminal::say(
+            terminal::message(
                 "  warning: a password in a URL is seen in process lists; set PGPASSWORD instead",
             );
         }
         return Ok(work(url, seen)?);
     }
     if let Some(kubeconfig) = &flags.place.kubeconfig {
-        let forward = cluster::forward(door, kubeconfig, &flags.place)?;
+        let forward = cluster::forward(runner, kubeconfig, &flags.place)?;
         return Ok(work(&forward.database.secret_url(), seen)?);
     }
-    on_own_database(door, &runtime, verb, flags, |url| work(url, seen))
+    on_own_database(runner, &runtime, verb, flags, |url| work(url, seen))
 }
 
 /// The schema's migrations, or a team's own.
@@ -139,22 +139,22 @@ fn selection(verb: &Verb, flags: &Flags) -> Result<Selection, Failure> {
 }
 
 /// Keeps the library's error for `--format json` and turns it into what is told.
-fn tell(door: &Door, error: Error, seen: &mut Option<Error>) -> Failure {
-    let failure = failure(&error, door.cancel());
+fn tell(runner: &Runner, error: Error, seen: &mut Option<Error>) -> Failure {
+    let failure = failure(&error, runner.cancel());
     *seen = Some(error);
     failure
 }
 
 /// The environment of the same service that is up, else, to apply, an embedded server that `down` stops (D24).
 fn on_own_database(
-    door: &Door,
+    runner: &Runner,
     runtime: &Runtime,
     verb: &Verb,
     flags: &Flags,
-    work: impl FnOnce(&str) -> Result<Answer, Failure>,
-) -> anyhow::Result<Answer> {
-    let paths = Paths::find(door)?;
-    abandoned::remove_all(door, &paths, terminal::say);
+    work: impl FnOnce(&str) -> Result<Output, Failure>,
+) -> anyhow::Result<Output> {
+    let paths = Paths::find(runner)?;
+    abandoned::remove_all(runner, &paths, terminal::message);
     let label = flags.profile.first().map_or("migrate", String::as_str);
     if let Some(run) = Run::kept(&paths.runs(), label) {
         let state = run.state();
@@ -163,15 +163,15 @@ fn on_own_database(
             .get(e2e_env::DATABASE_URL)
             .cloned()
             .unwrap_or_default();
-        terminal::say(&format!("database of {}: {url}", state.run));
+        terminal::message(&format!("database of {}: {url}", state.run));
         return Ok(work(&with_password(&url, &run.password()?))?);
     }
     if !matches!(verb, Verb::Apply) {
-        return Err(Failure::new(Exit::Preflight, format!("no environment of {label} is up"))
+        return Err(Failure::new(Exit::Preflight, format!("no running environment for {label}"))
             .next("give --database-url or --kubeconfig, or apply first: `cargo xtask migrate --profile …` keeps an embedded server")
             .into());
     }
-    let found = postgres::installation(door, &paths, terminal::say)?;
+    let found = postgres::installation(runner, &paths, terminal::message)?;
     let run = Run::create(&paths.runs(), &[label.to_owned()], "local", KEPT_FOR)?;
     let password = random_password();
     let applied =
@@ -194,7 +194,7 @@ fn on_own_database(
             Ok(answer)
         }
         Err(failure) => {
-            teardown::release(&run, &door.after(2))?;
+            teardown::release(&run, &runner.after(2))?;
             Err(failure.into())
         }
     }

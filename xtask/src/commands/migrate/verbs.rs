@@ -10,7 +10,7 @@ use e2e_runner::tools::migrate::summary;
 
 /// An answer in both forms.
 #[derive(Debug)]
-pub struct Answer {
+pub struct Output {
     /// The code that goes with it.
     pub exit: Exit,
     /// For a person.
@@ -19,7 +19,7 @@ pub struct Answer {
     pub data: Value,
 }
 
-impl Answer {
+impl Output {
     fn new(exit: Exit, text: impl Into<String>, data: &impl Serialize) -> Self {
         Self {
             exit,
@@ -30,12 +30,12 @@ impl Answer {
 }
 
 /// Asks the library.
-pub async fn ask(verb: &Verb, config: &Config) -> Result<Answer, Error> {
+pub async fn ask(verb: &Verb, config: &Config) -> Result<Output, Error> {
     Ok(match verb {
         Verb::Apply | Verb::New { .. } | Verb::Lint => applied(&migrations::apply(config).await?),
         Verb::Plan => {
             let plan = migrations::plan(config).await?;
-            Answer::new(Exit::Passed, plan.to_string(), &plan)
+            Output::new(Exit::Passed, plan.to_string(), &plan)
         }
         Verb::Status => {
             let status = migrations::status(config).await?;
@@ -44,7 +44,7 @@ pub async fn ask(verb: &Verb, config: &Config) -> Result<Answer, Error> {
             } else {
                 Exit::Pending
             };
-            Answer::new(exit, status.to_string(), &status)
+            Output::new(exit, status.to_string(), &status)
         }
         Verb::Verify => {
             let verified = migrations::verify(config).await?;
@@ -53,12 +53,12 @@ pub async fn ask(verb: &Verb, config: &Config) -> Result<Answer, Error> {
                 verified.tables.len(),
                 verified.objects
             );
-            Answer::new(Exit::Passed, text, &verified)
+            Output::new(Exit::Passed, text, &verified)
         }
         Verb::Down(down) => {
             let undone = migrations::down(config, &undo(down)).await?;
             let text = format!("{} undone", undone.reverted.len());
-            Answer::new(Exit::Passed, text, &undone)
+            Output::new(Exit::Passed, text, &undone)
         }
         Verb::Drift => {
             let comparison = migrations::drift(config).await?;
@@ -78,19 +78,19 @@ pub async fn ask(verb: &Verb, config: &Config) -> Result<Answer, Error> {
             } else {
                 (Exit::Drift, lines.join("\n"))
             };
-            Answer::new(exit, text, &comparison)
+            Output::new(exit, text, &comparison)
         }
         Verb::Partitions => {
             let made = migrations::ensure_partitions(config).await?;
             let text = format!("{} partitions made", made.len());
-            Answer::new(Exit::Passed, text, &json!({ "partitions": made }))
+            Output::new(Exit::Passed, text, &json!({ "partitions": made }))
         }
     })
 }
 
 /// The answer of a run that applied.
-pub fn applied(report: &Report) -> Answer {
-    Answer::new(Exit::Passed, summary(report), report)
+pub fn applied(report: &Report) -> Output {
+    Output::new(Exit::Passed, summary(report), report)
 }
 
 fn undo(down: &Down) -> Undo {
@@ -104,7 +104,7 @@ fn undo(down: &Down) -> Undo {
 }
 
 /// The one document that every verb prints with `--format json`; its schema is in migrations/README.md.
-pub fn document(verb: &Verb, outcome: &Result<Answer, (Exit, Option<&Error>, String)>) -> String {
+pub fn document(verb: &Verb, outcome: &Result<Output, (Exit, Option<&Error>, String)>) -> String {
     let document = match outcome {
         Ok(answer) => {
             json!({ "version": 1, "verb": verb.name(), "exit": answer.exit.code(), "result": answer.data })

@@ -21,7 +21,7 @@ pub fn kubeconfig(session: &Session) -> PathBuf {
 
 /// kubectl in one of the run's namespaces.
 pub fn kubectl(session: &Session, namespace: &str) -> Kubectl {
-    Kubectl::new(session.door.clone(), &kubeconfig(session), namespace)
+    Kubectl::new(session.runner.clone(), &kubeconfig(session), namespace)
 }
 
 /// The namespace of PostgreSQL: that of the only service, or one that all share.
@@ -29,6 +29,6 @@ pub fn home(session: &Session) -> &str {
     if session.is_shared() {
         SHARED
     } else {
-        &session.tenants[0].namespace
+        &session.service_runs[0].namespace
     }
 }

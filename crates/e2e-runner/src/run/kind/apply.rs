@@ -6,8 +6,8 @@ use crate::exit::Failure;
 use crate::fingerprint::fingerprint;
 use crate::run::kind::access::kubectl;
 use crate::run::kind::manifests::{self, Manifest};
-use crate::run::reuse::Level;
-use crate::run::service_run::Tenant;
+use crate::run::reuse::Layer;
+use crate::run::service_run::ServiceRun;
 use crate::run::session::Session;
 
 /// The label by which pods tell what they were made from.
@@ -47,14 +47,14 @@ pub fn content(objects: &[Value]) -> String {
 pub fn ensure(
     session: &Session,
     namespace: &str,
-    (level, whose): (Level, Option<&Tenant>),
+    (level, whose): (Layer, Option<&ServiceRun>),
     objects: &[Value],
 ) -> Result<&'static str, Failure> {
     let made_from = content(objects);
-    if session.is_made_from(level, whose, &made_from) {
+    if session.fingerprint_matches(level, whose, &made_from) {
         return Ok(" is used again: same objects");
     }
-    let why = session.why_made(level, whose);
+    let why = session.rebuild_reason(level, whose);
     let mut objects = objects.to_vec();
     manifests::label(&mut objects, &labels(session));
     manifests::label_pods(&mut objects, MADE_FROM, &made_from);
@@ -70,6 +70,6 @@ pub fn ensure(
     if !rest.is_empty() {
         kubectl.apply(&rest)?;
     }
-    session.made_from(level, whose, &made_from)?;
+    session.record_fingerprint(level, whose, &made_from)?;
     Ok(why)
 }

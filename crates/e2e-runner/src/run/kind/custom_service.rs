@@ -8,20 +8,29 @@ use serde_json::{Value, json};
 use crate::exit::{Exit, Failure};
 use crate::run::kind::access::kubectl;
 use crate::run::kind::manifests::Manifest;
-use crate::run::service_run::Tenant;
+use crate::run::service_run::ServiceRun;
 use crate::run::session::Session;
 
 /// The files that make a directory a kustomization.
 const KUSTOMIZATIONS: [&str; 3] = ["kustomization.yaml", "kustomization.yml", "Kustomization"];
 
 /// The objects of a service's manifests. The Service that carries its name is published on the run's node port.
-pub fn objects(session: &Session, tenant: &Tenant, node_port: u16) -> Result<Vec<Value>, Failure> {
+pub fn objects(
+    session: &Session,
+    service_run: &ServiceRun,
+    node_port: u16,
+) -> Result<Vec<Value>, Failure> {
     let mut objects = Vec::new();
-    for path in &tenant.service.manifests {
-        objects.extend(read(session, tenant, &tenant.service.root.join(path))?);
+    for path in &service_run.service.manifests {
+        objects.extend(read(
+            session,
+            service_run,
+            &service_run.service.root.join(path),
+        )?);
     }
     for object in &mut objects {
-        if object["kind"] == "Service" && object["metadata"]["name"] == tenant.service.name.as_str()
+        if object["kind"] == "Service"
+            && object["metadata"]["name"] == service_run.service.name.as_str()
         {
             object["spec"]["type"] = json!("NodePort");
             object["spec"]["ports"][0]["nodePort"] = json!(node_port);
@@ -30,16 +39,16 @@ pub fn objects(session: &Session, tenant: &Tenant, node_port: u16) -> Result<Vec
     Ok(objects)
 }
 
-fn read(session: &Session, tenant: &Tenant, path: &Path) -> Result<Vec<Value>, Failure> {
+fn read(session: &Session, service_run: &ServiceRun, path: &Path) -> Result<Vec<Value>, Failure> {
     if KUSTOMIZATIONS.iter().any(|name| path.join(name).is_file()) {
-        let build = kubectl(session, &tenant.namespace)
-            .cmd()
+        let build = kubectl(session, &service_run.namespace)
+            .command()
             .arg("kustomize")
             .arg(path)
             .deadline(Duration::from_mins(1));
         let text = build
             .read()
-            .map_err(|error| error.into_failure(Exit::Setup, session.door.cancel()))?;
+            .map_err(|error| error.into_failure(Exit::Setup, session.runner.cancel()))?;
         return parse(&text, path);
     }
     let unreadable = |error: std::io::Error| {
@@ -49,7 +58,7 @@ fn read(session: &Session, tenant: &Tenant, path: &Path) -> Result<Vec<Value>, F
         )
         .next(format!(
             "look at `manifests` of {} in the table of services",
-            tenant.service.name
+            service_run.service.name
         ))
     };
     if !path.is_dir() {

@@ -12,8 +12,8 @@ use crate::run::kind::custom_service;
 use crate::run::kind::manifests::{self, Manifest};
 use crate::run::kind::pods::{Pods, await_pods};
 use crate::run::kind::ports::{POSTGRES, cluster_ip, host_port, node_ports, url};
-use crate::run::reuse::Level;
-use crate::run::service_run::{DATABASE, Tenant};
+use crate::run::reuse::Layer;
+use crate::run::service_run::{DATABASE, ServiceRun};
 use crate::run::session::Session;
 use crate::run::wait;
 use crate::settings::postgres_image;
@@ -29,7 +29,7 @@ const LISTEN: u16 = 8080;
 /// Applies namespace, Secret and PostgreSQL.
 pub fn deploy_postgres(session: &Session) -> Result<String, Failure> {
     let objects = postgres_objects(home(session), &session.password)?;
-    let note = ensure(session, home(session), (Level::Postgres, None), &objects)?;
+    let note = ensure(session, home(session), (Layer::Postgres, None), &objects)?;
     Ok(format!("{}{note}", postgres_image()))
 }
 
@@ -66,32 +66,32 @@ pub fn await_postgres(session: &Session, deadline: Duration) -> Result<String, F
     let pods = Pods {
         namespace: home(session),
         app: "postgres",
-        level: (Level::Postgres, None),
+        level: (Layer::Postgres, None),
         dir: session.run.dir(),
     };
     await_pods(session, &pods, deadline, answers)?;
-    Ok(session.made.server.get_or_init(|| server).url())
+    Ok(session.artifacts.server.get_or_init(|| server).url())
 }
 
 /// Applies a service's Data Storage, and a second one on the empty database where the service wants it.
-pub fn deploy_datastorage(session: &Session, tenant: &Tenant) -> Result<String, Failure> {
-    let image = Session::made(&session.made.image, "the Data Storage image")?;
-    let ports = node_ports(tenant);
+pub fn deploy_datastorage(session: &Session, service_run: &ServiceRun) -> Result<String, Failure> {
+    let image = Session::artifact(&session.artifacts.image, "the Data Storage image")?;
+    let ports = node_ports(service_run);
     let mut wanted = vec![(
         "datastorage",
-        tenant.database.clone(),
+        service_run.database.clone(),
         ports.datastorage,
-        cluster_ip(tenant, false),
+        cluster_ip(service_run, false),
     )];
-    if tenant.service.has(Component::Unmigrated) {
+    if service_run.service.has(Component::Unmigrated) {
         wanted.push((
             "datastorage-unmigrated",
             session.unmigrated_name(),
             ports.unmigrated,
-            cluster_ip(tenant, true),
+            cluster_ip(service_run, true),
         ));
     }
-    let mut objects = namespace(&tenant.namespace)?;
+    let mut objects = namespace(&service_run.namespace)?;
     for (name, database, node_port, address) in wanted {
         let server = format!("postgres.{}", home(session));
         let config = Config {
@@ -99,7 +99,7 @@ pub fn deploy_datastorage(session: &Session, tenant: &Tenant) -> Result<String, 
             database: (&server, 5432, &database, USER),
             secrets: "/etc/datastorage/secrets/db-secrets.yaml".into(),
             queue: "/var/lib/datastorage/queue".into(),
-            profile: &tenant.service.profile,
+            profile: &service_run.service.profile,
         };
         let secret = secrets(USER, &session.password);
         objects.push(manifests::config_map(
@@ -125,46 +125,46 @@ pub fn deploy_datastorage(session: &Session, tenant: &Tenant) -> Result<String, 
     }
     let note = ensure(
         session,
-        &tenant.namespace,
-        (Level::DataStorage, Some(tenant)),
+        &service_run.namespace,
+        (Layer::DataStorage, Some(service_run)),
         &objects,
     )?;
-    if tenant.service.has(Component::Unmigrated) {
+    if service_run.service.has(Component::Unmigrated) {
         let url = url(session, ports.unmigrated)?;
-        tenant.unmigrated_url.get_or_init(|| url);
+        service_run.unmigrated_url.get_or_init(|| url);
     }
     let url = url(session, ports.datastorage)?;
-    Ok(format!("{}{note}", tenant.url.get_or_init(|| url)))
+    Ok(format!("{}{note}", service_run.url.get_or_init(|| url)))
 }
 
 /// Waits until Data Storage says that it is ready, on the path that the suite takes.
 pub fn await_datastorage(
     session: &Session,
-    tenant: &Tenant,
+    service_run: &ServiceRun,
     deadline: Duration,
 ) -> Result<String, Failure> {
     let mut health = Health::of(
         "Data Storage",
-        Session::made(&tenant.url, "Data Storage's address")?,
+        Session::artifact(&service_run.url, "Data Storage's address")?,
     );
     let pods = Pods {
-        namespace: &tenant.namespace,
+        namespace: &service_run.namespace,
         app: "datastorage",
-        level: (Level::DataStorage, Some(tenant)),
-        dir: &tenant.dir,
+        level: (Layer::DataStorage, Some(service_run)),
+        dir: &service_run.dir,
     };
     await_pods(session, &pods, deadline, || {
-        wait::look(session, &mut health)
+        wait::check_once(session, &mut health)
     })?;
-    wait::for_datastorage(session, tenant, deadline)
+    wait::for_datastorage(session, service_run, deadline)
 }
 
 /// Applies the service itself, or its double under the service's name.
-pub fn deploy_service(session: &Session, tenant: &Tenant) -> Result<String, Failure> {
-    let node_port = node_ports(tenant).service;
-    let name = tenant.service.name.as_str();
-    let objects = if tenant.service.has(Component::Double) {
-        let image = Session::made(&session.made.double_image, "the double's image")?;
+pub fn deploy_service(session: &Session, service_run: &ServiceRun) -> Result<String, Failure> {
+    let node_port = node_ports(service_run).service;
+    let name = service_run.service.name.as_str();
+    let objects = if service_run.service.has(Component::Double) {
+        let image = Session::artifact(&session.artifacts.double_image, "the double's image")?;
         Manifest::parse(manifests::DOUBLE)?
             .rename("double", name)
             .set(
@@ -175,52 +175,60 @@ pub fn deploy_service(session: &Session, tenant: &Tenant) -> Result<String, Fail
             .set(
                 "Deployment",
                 "/spec/template/spec/hostAliases/0/ip",
-                cluster_ip(tenant, false),
+                cluster_ip(service_run, false),
             )
             .set("Service", "/spec/ports/0/nodePort", node_port)
             .objects()
     } else {
-        custom_service::objects(session, tenant, node_port)?
+        custom_service::objects(session, service_run, node_port)?
     };
     let listens = objects
         .iter()
         .any(|object| object["kind"] == "Service" && object["metadata"]["name"] == name);
-    let objects = [namespace(&tenant.namespace)?, objects].concat();
+    let objects = [namespace(&service_run.namespace)?, objects].concat();
     let note = ensure(
         session,
-        &tenant.namespace,
-        (Level::Service, Some(tenant)),
+        &service_run.namespace,
+        (Layer::Service, Some(service_run)),
         &objects,
     )?;
     if !listens {
         return Ok(format!("{} objects{note}", objects.len()));
     }
     let url = url(session, node_port)?;
-    Ok(format!("{}{note}", tenant.service_url.get_or_init(|| url)))
+    Ok(format!(
+        "{}{note}",
+        service_run.service_url.get_or_init(|| url)
+    ))
 }
 
 /// Waits for the pods of the service; a double also answers for itself.
 pub fn await_service(
     session: &Session,
-    tenant: &Tenant,
+    service_run: &ServiceRun,
     deadline: Duration,
 ) -> Result<String, Failure> {
-    if tenant.service.has(Component::Double) {
-        let url = Session::made(&tenant.service_url, "the service's address")?;
-        let mut health = Health::of(&tenant.service.name, url);
+    if service_run.service.has(Component::Double) {
+        let url = Session::artifact(&service_run.service_url, "the service's address")?;
+        let mut health = Health::of(&service_run.service.name, url);
         let pods = Pods {
-            namespace: &tenant.namespace,
-            app: &tenant.service.name,
-            level: (Level::Service, Some(tenant)),
-            dir: &tenant.dir,
+            namespace: &service_run.namespace,
+            app: &service_run.service.name,
+            level: (Layer::Service, Some(service_run)),
+            dir: &service_run.dir,
         };
         await_pods(session, &pods, deadline, || {
-            wait::look(session, &mut health)
+            wait::check_once(session, &mut health)
         })?;
-        return wait::for_service(session, tenant, deadline);
+        return wait::for_service(session, service_run, deadline);
     }
-    for label in &tenant.service.ready {
-        kubectl(session, &tenant.namespace).await_ready(label, deadline, |_| {}, || Ok(false))?;
+    for label in &service_run.service.ready {
+        kubectl(session, &service_run.namespace).await_ready(
+            label,
+            deadline,
+            |_| {},
+            || Ok(false),
+        )?;
     }
-    Ok(tenant.service_url.get().cloned().unwrap_or_default())
+    Ok(service_run.service_url.get().cloned().unwrap_or_default())
 }

@@ -5,24 +5,27 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::process::Door;
+use crate::process::Runner;
 use crate::run::kind::access::{SHARED, kubeconfig, kubectl};
 use crate::run::session::Session;
 use crate::tools::kubectl::Kubectl;
 
 /// Keeps what the cluster knows of each of the run's namespaces: objects, events, logs. Secrets are left out.
-pub fn collect(session: &Session, door: &Door) {
+pub fn collect(session: &Session, runner: &Runner) {
     if !kubeconfig(session).exists() {
         return;
     }
-    for tenant in &session.tenants {
+    for service_run in &session.service_runs {
         collect_from(
-            &kubectl(session, &tenant.namespace).through(door),
-            &tenant.dir,
+            &kubectl(session, &service_run.namespace).with_runner(runner),
+            &service_run.dir,
         );
     }
     if session.is_shared() {
-        collect_from(&kubectl(session, SHARED).through(door), session.run.dir());
+        collect_from(
+            &kubectl(session, SHARED).with_runner(runner),
+            session.run.dir(),
+        );
     }
 }
 
@@ -35,7 +38,7 @@ fn collect_from(kubectl: &Kubectl, dir: &Path) {
     };
     let read = |args: &[&str]| {
         let asked = kubectl
-            .cmd()
+            .command()
             .args(args)
             .deadline(Duration::from_secs(15))
             .read();
@@ -62,7 +65,7 @@ fn collect_from(kubectl: &Kubectl, dir: &Path) {
             read(&["logs", pod, "--all-containers", "--tail", "2000"]),
         );
         let previous = kubectl
-            .cmd()
+            .command()
             .args(["logs", pod, "--previous"])
             .deadline(Duration::from_secs(10))
             .read();

@@ -11,7 +11,7 @@ use crate::process::Error;
 use crate::run::kind::access::cluster;
 use crate::run::kind::image_archive;
 use crate::run::plan::Step;
-use crate::run::service_run::Tenant;
+use crate::run::service_run::ServiceRun;
 use crate::run::session::Session;
 use crate::settings::{datastorage_image, postgres_image};
 use crate::tools::{cargo, docker, kind};
@@ -28,8 +28,8 @@ fn load_from_host(
     named_in: &str,
     deadline: Duration,
 ) -> Result<String, Failure> {
-    let (door, node) = (&session.door, kind::node(&cluster(session)));
-    let id = docker::ensure_image(door, image, named_in)?;
+    let (runner, node) = (&session.runner, kind::node(&cluster(session)));
+    let id = docker::ensure_image(runner, image, named_in)?;
     // The name may stand for another image by now: only the content tells whether the node has this one.
     let content = docker::content_name(&id);
     let known = Ok(format!("{image} is in the node already"));
@@ -39,15 +39,15 @@ fn load_from_host(
     }
     // One after the other: two would share the same cores, and may be of the same image.
     let mut streamed = session
-        .made
+        .artifacts
         .streamed
         .lock()
         .unwrap_or_else(PoisonError::into_inner);
     if !streamed.insert(format!("{image} {content}")) {
         return known;
     }
-    let names = docker::load_into(door, &node, image, &content)
-        .map_err(|error| error.into_failure(Exit::Setup, door.cancel()))?;
+    let names = docker::load_into(runner, &node, image, &content)
+        .map_err(|error| error.into_failure(Exit::Setup, runner.cancel()))?;
     listed(&names, &node, image)?;
     Ok(image.to_owned())
 }
@@ -60,19 +60,19 @@ fn await_runtime(
     deadline: Duration,
 ) -> Result<Vec<String>, Failure> {
     let mut present = session
-        .made
+        .artifacts
         .present
         .lock()
         .unwrap_or_else(PoisonError::into_inner);
     if let Some(images) = &*present {
         return Ok(images.clone());
     }
-    let (door, began) = (&session.door, Instant::now());
+    let (runner, began) = (&session.runner, Instant::now());
     loop {
-        match docker::node_images_when_ready(door, node) {
+        match docker::node_images_when_ready(runner, node) {
             Ok(images) => return Ok(present.insert(images).clone()),
             Err(seen) => {
-                door.cancel().check()?;
+                runner.cancel().check()?;
                 if began.elapsed() > deadline {
                     let waited = format!(
                         "{node} had no container runtime after {} s",
@@ -90,13 +90,13 @@ fn await_runtime(
 pub fn load_datastorage(session: &Session, deadline: Duration) -> Result<String, Failure> {
     if let Some(image) = datastorage_image() {
         let note = load_from_host(session, &image, e2e_env::DATASTORAGE_IMAGE, deadline)?;
-        session.made.image.get_or_init(|| image);
+        session.artifacts.image.get_or_init(|| image);
         return Ok(note);
     }
     load_program(
         session,
         "datastorage",
-        (&session.made.datastorage, &session.made.image),
+        (&session.artifacts.datastorage, &session.artifacts.image),
         deadline,
     )
 }
@@ -106,7 +106,7 @@ pub fn load_double(session: &Session, deadline: Duration) -> Result<String, Fail
     load_program(
         session,
         "service-double",
-        (&session.made.double, &session.made.double_image),
+        (&session.artifacts.double, &session.artifacts.double_image),
         deadline,
     )
 }
@@ -119,11 +119,11 @@ fn load_program(
     (binary, slot): (&OnceLock<PathBuf>, &OnceLock<String>),
     deadline: Duration,
 ) -> Result<String, Failure> {
-    let (door, node) = (&session.door, kind::node(&cluster(session)));
-    let failed = |error: Error| error.into_failure(Exit::Setup, door.cancel());
+    let (runner, node) = (&session.runner, kind::node(&cluster(session)));
+    let failed = |error: Error| error.into_failure(Exit::Setup, runner.cancel());
     if !cargo::BUILDS_STATIC {
         let reference = docker::build(
-            door,
+            runner,
             &session.paths.source,
             "kind/datastorage.Dockerfile",
             package,
@@ -133,7 +133,7 @@ fn load_program(
         slot.get_or_init(|| reference);
         return Ok(told);
     }
-    let binary = Session::made(binary, "the binary")?;
+    let binary = Session::artifact(binary, "the binary")?;
     let image = std::fs::read(binary)
         .and_then(|bytes| image_archive::of_binary(package, &bytes))
         .map_err(Failure::setup)?;
@@ -141,7 +141,7 @@ fn load_program(
     let known = if present.contains(&image.reference) {
         " is in the node already"
     } else {
-        let names = docker::import_bytes(door, &node, image.archive).map_err(failed)?;
+        let names = docker::import_bytes(runner, &node, image.archive).map_err(failed)?;
         listed(&names, &node, &image.reference)?;
         ""
     };
@@ -151,19 +151,19 @@ fn load_program(
 /// Brings the images that a service's manifests name into the node: built, read from an archive, or pulled by Docker.
 pub fn load_images(
     session: &Session,
-    tenant: &Tenant,
+    service_run: &ServiceRun,
     deadline: Duration,
 ) -> Result<String, Failure> {
-    let door = &session.door;
+    let runner = &session.runner;
     let mut told = Vec::new();
-    for image in &tenant.service.images {
-        let at = |path: &Path| tenant.service.root.join(path);
+    for image in &service_run.service.images {
+        let at = |path: &Path| service_run.service.root.join(path);
         match (&image.build, &image.archive) {
             (Some(dir), _) => {
-                let lines = session.lines(&session.stage(Step::LoadService, tenant));
-                docker::build_as(door, &at(dir), &image.name, deadline, lines)?;
+                let lines = session.lines(&session.stage(Step::LoadService, service_run));
+                docker::build_as(runner, &at(dir), &image.name, deadline, lines)?;
             }
-            (None, Some(archive)) => docker::load(door, &at(archive), &image.name)?,
+            (None, Some(archive)) => docker::load(runner, &at(archive), &image.name)?,
             (None, None) => {}
         }
         told.push(load_from_host(

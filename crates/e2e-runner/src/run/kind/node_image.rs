@@ -12,8 +12,8 @@ use nix::unistd::getuid;
 
 use crate::exit::{Exit, Failure};
 use crate::fingerprint::fingerprint;
-use crate::process::{Door, Error};
-use crate::run::kind::cluster::stands;
+use crate::process::{Error, Runner};
+use crate::run::kind::cluster::is_cluster_reused;
 use crate::run::session::{Node, Session};
 use crate::settings::{node_image, postgres_image, prepares_node};
 use crate::state::Resource;
@@ -41,14 +41,14 @@ pub enum Decision {
 }
 
 /// Decides without changing anything.
-pub fn decide(door: &Door) -> Decision {
+pub fn decide(runner: &Runner) -> Decision {
     if !prepares_node() {
         return Decision::Plain("E2E_PREPARED_NODE is never");
     }
-    let Some(base) = node_image().or_else(|| kind::default_image(door)) else {
+    let Some(base) = node_image().or_else(|| kind::default_image(runner)) else {
         return Decision::Plain("it does not say which, and KIND_NODE_IMAGE names none");
     };
-    match key(door, &base).and_then(|key| find(door, &key)) {
+    match key(runner, &base).and_then(|key| find(runner, &key)) {
         Some(node) => Decision::Ready(node),
         None => Decision::Make(base),
     }
@@ -67,35 +67,35 @@ impl Decision {
 
 /// Makes the node image that this run's cluster is to have, unless it is there. Where that does not work, the run goes on without.
 pub fn prepare(session: &Session, deadline: Duration) -> Result<String, Failure> {
-    if stands(session)? {
+    if is_cluster_reused(session)? {
         return Ok("none is needed: the cluster is used again".to_owned());
     }
-    let decision = decide(&session.door);
+    let decision = decide(&session.runner);
     let told = decision.describe();
     let base = match decision {
         Decision::Make(base) => base,
         Decision::Ready(node) => {
-            session.made.node.get_or_init(|| node);
+            session.artifacts.node.get_or_init(|| node);
             return Ok(told);
         }
         Decision::Plain(_) => return Ok(told),
     };
     let began = Instant::now();
     let (node, postgres) = (
-        docker::ensure_image(&session.door, &base, "KIND_NODE_IMAGE")?,
-        docker::ensure_image(&session.door, &postgres_image(), "POSTGRES_IMAGE")?,
+        docker::ensure_image(&session.runner, &base, "KIND_NODE_IMAGE")?,
+        docker::ensure_image(&session.runner, &postgres_image(), "POSTGRES_IMAGE")?,
     );
     let key = key_of(&node, &postgres);
     match make(session, &key, &base, &postgres, deadline) {
         Ok(node) => {
-            evict(&session.door, &key);
+            evict(&session.runner, &key);
             let seconds = began.elapsed().as_secs_f64();
             let told = format!("{}, for this and later runs, in {seconds:.1} s", node.image);
-            session.made.node.get_or_init(|| node);
+            session.artifacts.node.get_or_init(|| node);
             Ok(told)
         }
         Err(failure) => {
-            session.door.cancel().check()?;
+            session.runner.cancel().check()?;
             session.report.note(&format!(
                 "no node image could be prepared, the run loads its images into kind's own; E2E_PREPARED_NODE=never leaves this out: {failure}"
             ));
@@ -105,9 +105,9 @@ pub fn prepare(session: &Session, deadline: Duration) -> Result<String, Failure>
 }
 
 /// The name of what is made from these images, if the host has them.
-fn key(door: &Door, base: &str) -> Option<String> {
-    let node = docker::image_id(door, base)?;
-    Some(key_of(&node, &docker::image_id(door, &postgres_image())?))
+fn key(runner: &Runner, base: &str) -> Option<String> {
+    let node = docker::image_id(runner, base)?;
+    Some(key_of(&node, &docker::image_id(runner, &postgres_image())?))
 }
 
 /// Two users of one daemon have their own: the lock is in the cache of one.
@@ -132,10 +132,10 @@ fn part_of(key: &str) -> String {
 }
 
 /// What is whole has its image's name, which it gets last.
-fn find(door: &Door, key: &str) -> Option<Node> {
+fn find(runner: &Runner, key: &str) -> Option<Node> {
     let image = image_of(key);
-    docker::image_id(door, &image)?;
-    let directory = docker::volume_directory(door, &name(key)).ok()?;
+    docker::image_id(runner, &image)?;
+    let directory = docker::volume_directory(runner, &name(key)).ok()?;
     Some(Node { image, directory })
 }
 
@@ -147,17 +147,17 @@ fn make(
     postgres: &str,
     deadline: Duration,
 ) -> Result<Node, Failure> {
-    let (door, began) = (&session.door, Instant::now());
+    let (runner, began) = (&session.runner, Instant::now());
     let lock = lock_file(key)?;
     while lock.try_lock().is_err() {
-        door.cancel().check()?;
+        runner.cancel().check()?;
         if began.elapsed() > deadline {
             let waited = format!("another run still makes it after {} s", deadline.as_secs());
             return Err(Failure::new(Exit::Deadline, waited));
         }
         std::thread::sleep(POLL);
     }
-    if let Some(node) = find(door, key) {
+    if let Some(node) = find(runner, key) {
         return Ok(node);
     }
     let resource = Resource::Node {
@@ -166,8 +166,8 @@ fn make(
     let making = session.run.will_make(resource.clone());
     making.map_err(Failure::setup)?;
     // What a build that fails leaves is removed with all else that the run has made.
-    let node = build(door, key, base, postgres, deadline)
-        .map_err(|error| error.into_failure(Exit::Setup, door.cancel()))?;
+    let node = build(runner, key, base, postgres, deadline)
+        .map_err(|error| error.into_failure(Exit::Setup, runner.cancel()))?;
     // From here on it is no run's.
     let forget = |state: &mut crate::state::State| state.resources.retain(|it| *it != resource);
     session.run.update(forget).map_err(Failure::setup)?;
@@ -227,15 +227,15 @@ fn script() -> String {
 }
 
 fn build(
-    door: &Door,
+    runner: &Runner,
     key: &str,
     base: &str,
     postgres: &str,
     deadline: Duration,
 ) -> Result<Node, Error> {
     let (name, image) = (name(key), postgres_image());
-    docker::remove_container(door, &name)?;
-    docker::remove_volumes(door, std::slice::from_ref(&name));
+    docker::remove_container(runner, &name)?;
+    docker::remove_volumes(runner, std::slice::from_ref(&name));
     // Privileged, as Kind's nodes are: containerd mounts what it unpacks.
     let options = [
         "--privileged",
@@ -248,44 +248,44 @@ fn build(
         &format!("{name}:{SHARED}"),
     ];
     let content = docker::content_name(postgres);
-    docker::run(door, &options, base, &script(), &[&image, &content])
+    docker::run(runner, &options, base, &script(), &[&image, &content])
         .deadline(deadline)
-        .read_from(&docker::save(door, &image))?;
+        .read_from(&docker::save(runner, &image))?;
     let (part, image) = (part_of(key), image_of(key));
-    docker::commit(door, &name, base, &part)?;
-    docker::remove_container(door, &name)?;
-    let directory = docker::volume_directory(door, &name)?;
+    docker::commit(runner, &name, base, &part)?;
+    docker::remove_container(runner, &name)?;
+    let directory = docker::volume_directory(runner, &name)?;
     let mount = format!("{}:{SHARED}:ro", directory.display());
     let options = ["--rm", "--privileged", "--volume", &mount];
-    docker::run(door, &options, &part, CHECK, &[]).read()?;
-    docker::tag(door, &part, &image)?;
-    docker::remove_unused_image(door, &part);
+    docker::run(runner, &options, &part, CHECK, &[]).read()?;
+    docker::tag(runner, &part, &image)?;
+    docker::remove_unused_image(runner, &part);
     Ok(Node { image, directory })
 }
 
 /// Removes one that is half made, unless another run is at it now.
-pub fn discard(door: &Door, key: &str) -> Result<(), String> {
+pub fn discard(runner: &Runner, key: &str) -> Result<(), String> {
     let lock = lock_file(key).map_err(|failure| failure.to_string())?;
-    if lock.try_lock().is_err() || find(door, key).is_some() {
+    if lock.try_lock().is_err() || find(runner, key).is_some() {
         return Ok(());
     }
     let name = name(key);
-    docker::until_gone(door, &name, docker::SETTLED, || {
-        docker::remove_container(door, &name)
+    docker::until_gone(runner, &name, docker::SETTLED, || {
+        docker::remove_container(runner, &name)
     })?;
-    docker::remove_unused_image(door, &part_of(key));
-    docker::remove_volumes(door, &[name]);
+    docker::remove_unused_image(runner, &part_of(key));
+    docker::remove_volumes(runner, &[name]);
     Ok(())
 }
 
 /// Removes those that no cluster uses and that were made long ago; each takes more than a gigabyte.
-fn evict(door: &Door, keep: &str) {
-    for key in docker::tags(door, REPOSITORY) {
+fn evict(runner: &Runner, keep: &str) {
+    for key in docker::tags(runner, REPOSITORY) {
         let image = image_of(&key);
-        let old = docker::created(door, &image)
+        let old = docker::created(runner, &image)
             .is_some_and(|created| created + UNUSED < Timestamp::now());
-        if key != keep && old && docker::remove_unused_image(door, &image) {
-            docker::remove_volumes(door, &[name(&key)]);
+        if key != keep && old && docker::remove_unused_image(runner, &image) {
+            docker::remove_volumes(runner, &[name(&key)]);
         }
     }
 }

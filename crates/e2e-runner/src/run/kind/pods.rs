@@ -6,8 +6,8 @@ use std::time::Duration;
 use crate::exit::Failure;
 use crate::run::kind::access::kubectl;
 use crate::run::kind::apply::MADE_FROM;
-use crate::run::reuse::Level;
-use crate::run::service_run::Tenant;
+use crate::run::reuse::Layer;
+use crate::run::service_run::ServiceRun;
 use crate::run::session::Session;
 use crate::state::processes;
 
@@ -18,7 +18,7 @@ pub struct Pods<'a> {
     /// The value of their label `app`.
     pub app: &'a str,
     /// What applied them, and for whom.
-    pub level: (Level, Option<&'a Tenant>),
+    pub level: (Layer, Option<&'a ServiceRun>),
     /// Where their logs go.
     pub dir: &'a Path,
 }
@@ -40,7 +40,7 @@ pub fn await_pods(
     mut look: impl FnMut() -> Result<bool, Failure>,
 ) -> Result<String, Failure> {
     let whose = format!("{}/{}/{}", session.run.id(), pods.namespace, pods.app);
-    let followed = session.uses_again(pods.level.0, pods.level.1)
+    let followed = session.is_reused(pods.level.0, pods.level.1)
         && !processes::processes_with(&processes::mark(FOLLOWS, &whose)).is_empty();
     if followed && look()? {
         return Ok(pods.app.to_owned());
@@ -50,12 +50,12 @@ pub fn await_pods(
     let follow = |pod: &str| {
         let logs = ["logs", "--follow", "--all-containers", "--tail", "-1", pod];
         if !followed {
-            let process = kubectl.cmd().args(logs).in_shell(FOLLOW);
+            let process = kubectl.command().args(logs).in_shell(FOLLOW);
             // Without it the log is still read when something fails.
             drop(process.env(FOLLOWS, &whose).spawn(&log));
         }
     };
-    let made_from = session.content(pods.level.0, pods.level.1);
+    let made_from = session.fingerprint(pods.level.0, pods.level.1);
     let selector = format!("app={},{MADE_FROM}={made_from}", pods.app);
     kubectl.await_ready(&selector, deadline, follow, look)
 }

@@ -3,8 +3,8 @@
 use std::net::TcpListener;
 
 use crate::exit::{Exit, Failure};
-use crate::process::Door;
-use crate::run::service_run::Tenant;
+use crate::process::Runner;
+use crate::run::service_run::ServiceRun;
 use crate::run::session::Session;
 use crate::table::Policy;
 use crate::tools::{docker, kind};
@@ -29,8 +29,8 @@ pub struct NodePorts {
 }
 
 /// The node ports of a service of the run.
-pub fn node_ports(tenant: &Tenant) -> NodePorts {
-    let datastorage = FIRST + EACH * tenant.position;
+pub fn node_ports(service_run: &ServiceRun) -> NodePorts {
+    let datastorage = FIRST + EACH * service_run.position;
     NodePorts {
         datastorage,
         unmigrated: datastorage + 1,
@@ -39,18 +39,18 @@ pub fn node_ports(tenant: &Tenant) -> NodePorts {
 }
 
 /// The address of a service's Data Storage inside the cluster, and of its second one: the addresses after PostgreSQL's (`kind/manifests`).
-pub fn cluster_ip(tenant: &Tenant, unmigrated: bool) -> String {
+pub fn cluster_ip(service_run: &ServiceRun, unmigrated: bool) -> String {
     format!(
         "10.96.0.{}",
-        81 + 2 * tenant.position + u16::from(unmigrated)
+        81 + 2 * service_run.position + u16::from(unmigrated)
     )
 }
 
 /// The host ports to ask for, by node port: each service's own where they are free. One that insists on a taken port is a failure.
 pub fn wanted(session: &Session) -> Result<Vec<(u16, u16)>, Failure> {
     let mut wanted: Vec<(u16, u16)> = Vec::new();
-    for tenant in &session.tenants {
-        let (ports, nodes) = (&tenant.service.ports, node_ports(tenant));
+    for service_run in &session.service_runs {
+        let (ports, nodes) = (&service_run.service.ports, node_ports(service_run));
         let pairs = [
             (nodes.datastorage, ports.datastorage),
             (nodes.service, ports.service),
@@ -66,9 +66,12 @@ pub fn wanted(session: &Session) -> Result<Vec<(u16, u16)>, Failure> {
                 let owner = if claimed {
                     "another service of this run wants it".to_owned()
                 } else {
-                    owner_of(&session.door, host)
+                    owner_of(&session.runner, host)
                 };
-                let what = format!("port {host} is fixed for {} and taken", tenant.service.name);
+                let what = format!(
+                    "port {host} is fixed for {} and taken",
+                    service_run.service.name
+                );
                 return Err(Failure::new(Exit::Preflight, what).seen(owner).next(
                     "end its owner, or leave out `policy = \"fixed\"` in the table of services",
                 ));
@@ -84,9 +87,9 @@ pub fn taken(port: u16) -> bool {
 }
 
 /// Who listens on a port, as far as this user may know.
-pub fn owner_of(door: &Door, port: u16) -> String {
-    let listed = door
-        .cmd("ss")
+pub fn owner_of(runner: &Runner, port: u16) -> String {
+    let listed = runner
+        .command("ss")
         .args(["-Hltnp", &format!("sport = :{port}")])
         .read();
     listed.unwrap_or_else(|_| format!("something listens on 127.0.0.1:{port}"))
@@ -97,25 +100,25 @@ pub fn leased(session: &Session) -> Result<String, Failure> {
     if session.is_shared() {
         return Ok(String::new());
     }
-    let tenant = &session.tenants[0];
-    let got = host_port(session, node_ports(tenant).datastorage)?;
-    Ok(match tenant.service.ports.datastorage {
+    let service_run = &session.service_runs[0];
+    let got = host_port(session, node_ports(service_run).datastorage)?;
+    Ok(match service_run.service.ports.datastorage {
         Some(own) if own == got => format!(", Data Storage on its own port {own}"),
-        Some(own) => format!(", port {own} is taken: leased {got}"),
+        Some(own) => format!(", port {own} is in use; using {got} instead"),
         None => String::new(),
     })
 }
 
 /// Keeps the host port of every node port.
 pub fn publish(session: &Session, cluster: &str) -> Result<(), Failure> {
-    let ports = docker::published_ports(&session.door, &kind::node(cluster))?;
-    session.made.ports.get_or_init(|| ports);
+    let ports = docker::published_ports(&session.runner, &kind::node(cluster))?;
+    session.artifacts.ports.get_or_init(|| ports);
     Ok(())
 }
 
 /// The host port that the cluster publishes a node port on.
 pub fn host_port(session: &Session, node_port: u16) -> Result<u16, Failure> {
-    let ports = Session::made(&session.made.ports, "the ports")?;
+    let ports = Session::artifact(&session.artifacts.ports, "the ports")?;
     ports.get(&node_port).copied().ok_or_else(|| {
         Failure::new(
             Exit::Setup,

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use crate::exit::{Exit, Failure};
-use crate::process::{Child, Door, tail_of};
+use crate::process::{Child, Runner, tail_of};
 use crate::state::processes::{end_processes, kill_processes, mark};
 use crate::state::write_private;
 
@@ -18,7 +18,7 @@ const FILE: &str = "launch.json";
 
 /// How a program is started. The file that holds it may hold a password: only its user can read it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Launch {
+pub struct ProcessSpec {
     /// Its name in messages.
     pub name: String,
     /// The directory that is its own: address, queue, journal.
@@ -52,21 +52,21 @@ pub enum Address {
     },
 }
 
-impl Launch {
+impl ProcessSpec {
     /// Starts the program anew, ending one that an earlier run kept, and returns it with its base URL once its address is known.
-    pub fn start(&self, door: &Door, deadline: Duration) -> Result<(Child, String), Failure> {
+    pub fn start(&self, runner: &Runner, deadline: Duration) -> Result<(Child, String), Failure> {
         // Its address would be taken for the new one's.
         end_processes(&self.mark()).map_err(Failure::setup)?;
         drop(std::fs::remove_file(self.dir.join("address")));
         let text = serde_json::to_string(self).map_err(Failure::setup)?;
         write_private(&self.dir.join(FILE), text.as_bytes()).map_err(Failure::setup)?;
-        let child = self.spawn(door, &BTreeMap::new())?;
-        let address = self.listening(door, &child, deadline)?;
+        let child = self.spawn(runner, &BTreeMap::new())?;
+        let address = self.listening(runner, &child, deadline)?;
         Ok((child, format!("http://{address}")))
     }
 
     /// Kills the program in `dir` with SIGKILL and starts it again under the same address.
-    pub fn kill_and_start_again(dir: &Path, door: &Door) -> Result<(), Failure> {
+    pub fn kill_and_restart(dir: &Path, runner: &Runner) -> Result<(), Failure> {
         let text = std::fs::read_to_string(dir.join(FILE)).map_err(|error| {
             Failure::new(
                 Exit::Preflight,
@@ -93,7 +93,7 @@ impl Launch {
                 },
             );
         }
-        launch.spawn(door, &env).map(drop)
+        launch.spawn(runner, &env).map(drop)
     }
 
     /// The base URL of the program that an earlier run kept, if something still answers there.
@@ -126,12 +126,12 @@ impl Launch {
         }
     }
 
-    fn spawn(&self, door: &Door, more: &BTreeMap<String, String>) -> Result<Child, Failure> {
+    fn spawn(&self, runner: &Runner, more: &BTreeMap<String, String>) -> Result<Child, Failure> {
         let (program, args) = self
             .command
             .split_first()
             .ok_or_else(|| Failure::setup(format!("{} has no command", self.name)))?;
-        let mut command = door.cmd(program).args(args).env(MARK, &self.dir);
+        let mut command = runner.command(program).args(args).env(MARK, &self.dir);
         if let Some(cwd) = &self.cwd {
             command = command.dir(cwd);
         }
@@ -145,16 +145,21 @@ impl Launch {
         }
         command
             .spawn(&self.log)
-            .map_err(|error| error.into_failure(Exit::Setup, door.cancel()))
+            .map_err(|error| error.into_failure(Exit::Setup, runner.cancel()))
     }
 
-    fn listening(&self, door: &Door, child: &Child, deadline: Duration) -> Result<String, Failure> {
+    fn listening(
+        &self,
+        runner: &Runner,
+        child: &Child,
+        deadline: Duration,
+    ) -> Result<String, Failure> {
         let began = Instant::now();
         loop {
             if let Some(address) = self.address() {
                 return Ok(address);
             }
-            door.cancel().check()?;
+            runner.cancel().check()?;
             if let Some(how) = child.died() {
                 return Err(
                     Failure::new(Exit::Setup, format!("{} ended at start", self.name))

@@ -11,8 +11,8 @@ use crate::fingerprint::fingerprint;
 use crate::tools::postgres_url::{Database, Server};
 
 use crate::paths::Paths;
-use crate::process::Door;
-use crate::run::reuse::Level;
+use crate::process::Runner;
+use crate::run::reuse::Layer;
 use crate::run::session::Session;
 use crate::state::{KEPT_FOR, Resource, Run, write_private};
 use crate::tools::cargo;
@@ -27,7 +27,7 @@ pub fn preflight(session: &Session) -> Result<String, Failure> {
     if session.integration && integration(session).is_none() {
         let what = format!(
             "{} has no ports of an integration tier",
-            session.tenants[0].service.name
+            session.service_runs[0].service.name
         );
         return Err(Failure::new(Exit::Usage, what)
             .next("add `integration` to its entry in the table of services"));
@@ -35,7 +35,7 @@ pub fn preflight(session: &Session) -> Result<String, Failure> {
     if session.postgres_url.is_some() {
         return Ok("the PostgreSQL of --postgres-url".to_owned());
     }
-    let found = installation(&session.door, &session.paths, |text| {
+    let found = installation(&session.runner, &session.paths, |text| {
         session.report.note(text);
     })?;
     Ok(format!(
@@ -47,7 +47,7 @@ pub fn preflight(session: &Session) -> Result<String, Failure> {
 
 /// Finds PostgreSQL's binaries in the order of D8, fetching them once; an installed PostgreSQL is the last resort and said aloud.
 pub fn installation(
-    door: &Door,
+    runner: &Runner,
     paths: &Paths,
     say: impl Fn(&str),
 ) -> Result<Installation, Failure> {
@@ -59,8 +59,8 @@ pub fn installation(
         return Ok(found);
     }
     say("fetching PostgreSQL's binaries, once");
-    let fetched = cargo::fetch_postgres(door, paths, Duration::from_mins(10));
-    door.cancel().check()?;
+    let fetched = cargo::fetch_postgres(runner, paths, Duration::from_mins(10));
+    runner.cancel().check()?;
     match (fetched, locate(&cached)) {
         (Ok(_), Ok(found)) => Ok(found),
         (fetched, _) => {
@@ -89,13 +89,13 @@ pub fn deploy_postgres(session: &Session) -> Result<String, Failure> {
     if let Some(url) = &session.postgres_url {
         return adopt(session, url);
     }
-    let found = installation(&session.door, &session.paths, |text| {
+    let found = installation(&session.runner, &session.paths, |text| {
         session.report.note(text);
     })?;
     let made_from = server_fingerprint(&found);
-    let why = session.why_made(Level::Postgres, None);
+    let why = session.rebuild_reason(Layer::Postgres, None);
     let kept = session
-        .is_made_from(Level::Postgres, None, &made_from)
+        .fingerprint_matches(Layer::Postgres, None, &made_from)
         .then(|| kept_postgres(session))
         .flatten();
     let (server, note) = if let Some(server) = kept {
@@ -114,9 +114,9 @@ pub fn deploy_postgres(session: &Session) -> Result<String, Failure> {
             why,
         )
     };
-    session.made_from(Level::Postgres, None, &made_from)?;
+    session.record_fingerprint(Layer::Postgres, None, &made_from)?;
     let note = format!("PostgreSQL {} on port {}{note}", found.version, server.port);
-    session.made.server.get_or_init(|| server);
+    session.artifacts.server.get_or_init(|| server);
     Ok(note)
 }
 
@@ -127,7 +127,7 @@ pub fn server_fingerprint(found: &Installation) -> String {
 
 /// The ports of the integration tier, where they were asked for.
 pub fn integration(session: &Session) -> Option<crate::table::Integration> {
-    session.tenants[0]
+    session.service_runs[0]
         .service
         .integration
         .filter(|_| session.integration)
@@ -215,7 +215,7 @@ fn adopt(session: &Session, url: &str) -> Result<String, Failure> {
     }
     let server = Server::parse(url)?;
     let config = migrations::Config::new(server.secret_url("postgres"));
-    let failed = |error| crate::tools::migrate::failure(&error, session.door.cancel());
+    let failed = |error| crate::tools::migrate::failure(&error, session.runner.cancel());
     // Before anything is recorded: a server that cannot be reached now could not be cleaned either.
     session
         .runtime
@@ -223,7 +223,10 @@ fn adopt(session: &Session, url: &str) -> Result<String, Failure> {
         .map_err(failed)?;
     let secret = session.run.dir().join("postgres-url");
     write_private(&secret, server.secret_url("postgres").as_bytes()).map_err(Failure::setup)?;
-    let names = session.tenants.iter().map(|tenant| tenant.database.clone());
+    let names = session
+        .service_runs
+        .iter()
+        .map(|service_run| service_run.database.clone());
     for database in names.chain([session.unmigrated_name()]) {
         let resource = Resource::Database {
             name: database.clone(),
@@ -236,7 +239,7 @@ fn adopt(session: &Session, url: &str) -> Result<String, Failure> {
             .map_err(failed)?;
     }
     Ok(session
-        .made
+        .artifacts
         .server
         .get_or_init(|| server.database(""))
         .url())
@@ -244,7 +247,7 @@ fn adopt(session: &Session, url: &str) -> Result<String, Failure> {
 
 /// The embedded server answered before its stage ended; nothing is left to wait for.
 pub fn await_postgres(session: &Session) -> Result<String, Failure> {
-    Session::made(&session.made.server, "the PostgreSQL server").map(Database::url)
+    Session::artifact(&session.artifacts.server, "the PostgreSQL server").map(Database::url)
 }
 
 /// Kills the embedded server of a run with SIGKILL and starts it again on the same data and port (D9).

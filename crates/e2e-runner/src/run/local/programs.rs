@@ -9,10 +9,10 @@ use std::time::Duration;
 use crate::exit::Failure;
 use crate::fingerprint::{fingerprint, hex};
 use crate::run::datastorage_config::Config;
-use crate::run::local::launch::{Address, Launch};
+use crate::run::local::launch::{Address, ProcessSpec};
 use crate::run::local::postgres::integration;
-use crate::run::reuse::Level;
-use crate::run::service_run::Tenant;
+use crate::run::reuse::Layer;
+use crate::run::service_run::ServiceRun;
 use crate::run::session::Session;
 use crate::state::{Resource, write_private};
 use crate::table::Component;
@@ -22,25 +22,29 @@ use crate::tools::postgres_url::Database;
 /// chooses; uses them again if an earlier run kept them and they are the same.
 pub fn deploy_datastorage(
     session: &Session,
-    tenant: &Tenant,
+    service_run: &ServiceRun,
     deadline: Duration,
 ) -> Result<String, Failure> {
-    let binary = Session::made(&session.made.datastorage, "the Data Storage binary")?;
-    let mut wanted = vec![("datastorage", session.database(tenant)?, &tenant.url)];
-    if tenant.service.has(Component::Unmigrated) {
+    let binary = Session::artifact(&session.artifacts.datastorage, "the Data Storage binary")?;
+    let mut wanted = vec![(
+        "datastorage",
+        session.database(service_run)?,
+        &service_run.url,
+    )];
+    if service_run.service.has(Component::Unmigrated) {
         wanted.push((
             "datastorage-unmigrated",
             session.unmigrated()?,
-            &tenant.unmigrated_url,
+            &service_run.unmigrated_url,
         ));
     }
     let configs: Vec<_> = wanted
         .iter()
-        .map(|(name, database, _)| config(session, tenant, name, database).yaml())
+        .map(|(name, database, _)| config(session, service_run, name, database).yaml())
         .collect();
     let made_from = fingerprint(&[&content(session, binary)?, &configs.concat()]);
-    let answering = |name: &str| Launch::answering(&tenant.dir.join(name));
-    if session.is_made_from(Level::DataStorage, Some(tenant), &made_from)
+    let answering = |name: &str| ProcessSpec::answering(&service_run.dir.join(name));
+    if session.fingerprint_matches(Layer::DataStorage, Some(service_run), &made_from)
         && let Some(urls) = wanted
             .iter()
             .map(|(name, ..)| answering(name))
@@ -51,24 +55,24 @@ pub fn deploy_datastorage(
         }
         return Ok(format!(
             "{} is used again: same binary and configuration",
-            Session::made(&tenant.url, "its address")?
+            Session::artifact(&service_run.url, "its address")?
         ));
     }
-    let why = session.why_made(Level::DataStorage, Some(tenant));
+    let why = session.rebuild_reason(Layer::DataStorage, Some(service_run));
     for (name, database, slot) in wanted {
-        let url = start_datastorage(session, tenant, name, &database, deadline)?;
+        let url = start_datastorage(session, service_run, name, &database, deadline)?;
         slot.get_or_init(|| url);
     }
-    session.made_from(Level::DataStorage, Some(tenant), &made_from)?;
+    session.record_fingerprint(Layer::DataStorage, Some(service_run), &made_from)?;
     Ok(format!(
         "{}{why}",
-        Session::made(&tenant.url, "its address")?
+        Session::artifact(&service_run.url, "its address")?
     ))
 }
 
 /// What a binary is, for a fingerprint; services of one run share its reading.
 fn content(session: &Session, binary: &Path) -> Result<String, Failure> {
-    let contents = &session.made.contents;
+    let contents = &session.artifacts.contents;
     let mut known = contents.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(content) = known.get(binary) {
         return Ok(content.clone());
@@ -82,11 +86,11 @@ fn content(session: &Session, binary: &Path) -> Result<String, Failure> {
 
 fn config<'a>(
     session: &'a Session,
-    tenant: &'a Tenant,
+    service_run: &'a ServiceRun,
     name: &str,
     database: &'a Database,
 ) -> Config<'a> {
-    let dir = tenant.dir.join(name);
+    let dir = service_run.dir.join(name);
     // The tier's number is the first one's; the second is reached by its variable only.
     let port = integration(session)
         .filter(|_| name == "datastorage")
@@ -101,31 +105,33 @@ fn config<'a>(
         ),
         secrets: dir.join("db-secrets.yaml"),
         queue: dir.join("queue"),
-        profile: &tenant.service.profile,
+        profile: &service_run.service.profile,
     }
 }
 
 fn start_datastorage(
     session: &Session,
-    tenant: &Tenant,
+    service_run: &ServiceRun,
     name: &str,
     database: &Database,
     deadline: Duration,
 ) -> Result<String, Failure> {
-    let binary = Session::made(&session.made.datastorage, "the Data Storage binary")?;
-    let dir = own_directory(session, tenant, name)?;
+    let binary = Session::artifact(&session.artifacts.datastorage, "the Data Storage binary")?;
+    let dir = own_directory(session, service_run, name)?;
     let secrets = crate::run::datastorage_config::secrets(&database.user, &database.password);
     write_private(&dir.join("db-secrets.yaml"), secrets.as_bytes()).map_err(Failure::setup)?;
     let config_path = dir.join("config.yaml");
     write_private(
         &config_path,
-        config(session, tenant, name, database).yaml().as_bytes(),
+        config(session, service_run, name, database)
+            .yaml()
+            .as_bytes(),
     )
     .map_err(Failure::setup)?;
-    let launch = Launch {
+    let launch = ProcessSpec {
         name: name.to_owned(),
         cwd: None,
-        log: tenant.dir.join(format!("{name}.log")),
+        log: service_run.dir.join(format!("{name}.log")),
         command: vec![binary.display().to_string()],
         env: BTreeMap::from([("CONFIG_PATH".to_owned(), config_path.display().to_string())]),
         address: Address::Written {
@@ -141,20 +147,20 @@ fn start_datastorage(
 /// Starts the service itself, or its double, beside its Data Storage.
 pub fn deploy_service(
     session: &Session,
-    tenant: &Tenant,
+    service_run: &ServiceRun,
     deadline: Duration,
 ) -> Result<String, Failure> {
-    let service = &tenant.service;
+    let service = &service_run.service;
     if service.has(Component::Own) && service.process.is_empty() {
         return Ok("the table names no process for it on this machine".to_owned());
     }
     let name = service.name.as_str();
     // Data Storage's own directory has that name where it is the service.
-    let dir = own_directory(session, tenant, "service")?;
-    let log = tenant.dir.join(format!("{name}.log"));
+    let dir = own_directory(session, service_run, "service")?;
+    let log = service_run.dir.join(format!("{name}.log"));
     let (made_from, launch) = if service.has(Component::Double) {
-        let binary = Session::made(&session.made.double, "the double's binary")?;
-        let datastorage = Session::made(&tenant.url, "Data Storage's address")?;
+        let binary = Session::artifact(&session.artifacts.double, "the double's binary")?;
+        let datastorage = Session::artifact(&service_run.url, "Data Storage's address")?;
         let text = |value: &str| value.to_owned();
         let env = BTreeMap::from([
             (text(e2e_env::double::SERVICE), text(name)),
@@ -165,7 +171,7 @@ pub fn deploy_service(
                 dir.join("journal").display().to_string(),
             ),
         ]);
-        let launch = Launch {
+        let launch = ProcessSpec {
             name: text(name),
             cwd: None,
             log,
@@ -184,10 +190,10 @@ pub fn deploy_service(
         )
     } else {
         let address = format!("127.0.0.1:{}", free_port(service.ports.service)?);
-        let mut env = session.environment(tenant);
+        let mut env = session.environment(service_run);
         env.insert(e2e_env::PGPASSWORD.to_owned(), session.password());
         env.insert(e2e_env::double::LISTEN_ADDRESS.to_owned(), address.clone());
-        let launch = Launch {
+        let launch = ProcessSpec {
             name: name.to_owned(),
             cwd: Some(service.root.clone()),
             log,
@@ -200,18 +206,21 @@ pub fn deploy_service(
         (String::new(), launch)
     };
     if service.has(Component::Double)
-        && session.is_made_from(Level::Service, Some(tenant), &made_from)
-        && let Some(url) = Launch::answering(&dir)
+        && session.fingerprint_matches(Layer::Service, Some(service_run), &made_from)
+        && let Some(url) = ProcessSpec::answering(&dir)
     {
         return Ok(format!(
             "{} is used again: same binary and Data Storage",
-            tenant.service_url.get_or_init(|| url)
+            service_run.service_url.get_or_init(|| url)
         ));
     }
-    let why = session.why_made(Level::Service, Some(tenant));
+    let why = session.rebuild_reason(Layer::Service, Some(service_run));
     let url = start(session, &launch, deadline)?;
-    session.made_from(Level::Service, Some(tenant), &made_from)?;
-    Ok(format!("{}{why}", tenant.service_url.get_or_init(|| url)))
+    session.record_fingerprint(Layer::Service, Some(service_run), &made_from)?;
+    Ok(format!(
+        "{}{why}",
+        service_run.service_url.get_or_init(|| url)
+    ))
 }
 
 /// A port of this machine: the wanted one where it is free, else any.
@@ -225,8 +234,12 @@ fn free_port(wanted: Option<u16>) -> Result<u16, Failure> {
 }
 
 /// The directory of one of a service's programs, recorded before it is made.
-fn own_directory(session: &Session, tenant: &Tenant, name: &str) -> Result<PathBuf, Failure> {
-    let dir = tenant.dir.join(name);
+fn own_directory(
+    session: &Session,
+    service_run: &ServiceRun,
+    name: &str,
+) -> Result<PathBuf, Failure> {
+    let dir = service_run.dir.join(name);
     session
         .run
         .will_make(Resource::Directory { path: dir.clone() })
@@ -236,10 +249,10 @@ fn own_directory(session: &Session, tenant: &Tenant, name: &str) -> Result<PathB
     Ok(dir)
 }
 
-fn start(session: &Session, launch: &Launch, deadline: Duration) -> Result<String, Failure> {
-    let (child, url) = launch.start(&session.door, deadline)?;
+fn start(session: &Session, launch: &ProcessSpec, deadline: Duration) -> Result<String, Failure> {
+    let (child, url) = launch.start(&session.runner, deadline)?;
     session
-        .made
+        .artifacts
         .children
         .lock()
         .unwrap_or_else(PoisonError::into_inner)

@@ -11,10 +11,10 @@ use std::time::Duration;
 use e2e_report::{Event, Outcome};
 
 use crate::exit::{Exit, Failure};
-use crate::process::{Cmd, Door};
+use crate::process::{Cmd, Runner};
 use crate::reporter::Reporter;
 use crate::run::plan::Step;
-use crate::run::service_run::Tenant;
+use crate::run::service_run::ServiceRun;
 use crate::run::session::Session;
 use crate::table::{Service, Suite, Tests};
 
@@ -66,14 +66,14 @@ impl Tally {
     fn of(
         &mut self,
         command: &Cmd,
-        door: &Door,
+        runner: &Runner,
         on_line: &mut impl FnMut(&str),
     ) -> Result<i32, Failure> {
         let code = command.stream(|line| {
             self.line(line);
             on_line(line);
         });
-        code.map_err(|error| error.into_failure(Exit::TestsFailed, door.cancel()))
+        code.map_err(|error| error.into_failure(Exit::TestsFailed, runner.cancel()))
     }
 
     /// What follows from the tests and the exit code.
@@ -95,18 +95,23 @@ impl Tally {
             }
             (code, ..) => Err(Failure::new(
                 Exit::TestsFailed,
-                format!("the suite ended with exit {code} without a result"),
+                format!("the test binary exited with {code} and no test result was recognised"),
             )),
         }
     }
 }
 
 /// Runs the suite of a service of a session.
-pub fn run(session: &Session, tenant: &Tenant, deadline: Duration) -> Result<String, Failure> {
-    let mut environment = session.environment(tenant);
+pub fn run(
+    session: &Session,
+    service_run: &ServiceRun,
+    deadline: Duration,
+) -> Result<String, Failure> {
+    let mut environment = session.environment(service_run);
     environment.insert(e2e_env::PGPASSWORD.to_owned(), session.password());
-    let id = session.stage(Step::RunSuite, tenant);
-    let mut log = std::fs::File::create(tenant.dir.join("suite.log")).map_err(Failure::setup)?;
+    let id = session.stage(Step::RunSuite, service_run);
+    let mut log =
+        std::fs::File::create(service_run.dir.join("suite.log")).map_err(Failure::setup)?;
     let mut show = session.lines(&id);
     let mut keep_and_show = |line: &str| {
         // The log is evidence: a full disk must not fail a suite that passes.
@@ -115,7 +120,7 @@ pub fn run(session: &Session, tenant: &Tenant, deadline: Duration) -> Result<Str
     };
     let binary = |package: &str| {
         let suites = session
-            .made
+            .artifacts
             .suites
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
@@ -124,9 +129,9 @@ pub fn run(session: &Session, tenant: &Tenant, deadline: Duration) -> Result<Str
     };
     let once = || {
         run_on(
-            &session.door,
+            &session.runner,
             &session.report,
-            &tenant.service,
+            &service_run.service,
             binary,
             &environment,
             deadline,
@@ -134,12 +139,12 @@ pub fn run(session: &Session, tenant: &Tenant, deadline: Duration) -> Result<Str
         )
     };
     let note = |text: &str| session.report.note(text);
-    session.repeat.run(session.door.cancel(), note, once)
+    session.repeat.run(session.runner.cancel(), note, once)
 }
 
 /// Runs a service's suite with an environment. A suite that ran no test has failed.
 pub fn run_on(
-    door: &Door,
+    runner: &Runner,
     report: &Reporter,
     service: &Service,
     binary: impl FnOnce(&str) -> Result<PathBuf, Failure>,
@@ -159,18 +164,18 @@ pub fn run_on(
         Tests::Cargo(package, module) => {
             let binary = binary(package)?;
             let tests = |filter: &[&str]| {
-                with_environment(door.cmd(&binary).args(filter).arg("--show-output"))
+                with_environment(runner.command(&binary).args(filter).arg("--show-output"))
             };
             let module = format!("{module}::");
             let mut tally = Tally::default();
-            let mut code = tally.of(&tests(&[&module, "--skip", ALONE]), door, &mut on_line)?;
+            let mut code = tally.of(&tests(&[&module, "--skip", ALONE]), runner, &mut on_line)?;
             let passed_before = tally.passed;
             if environment.contains_key(e2e_env::OWN_POSTGRES) {
                 // What kills the server that all of them use runs when they are done, one test after the other.
                 let alone = format!("{ALONE}{module}");
                 code = code.max(tally.of(
                     &tests(&[&alone, "--test-threads", "1"]),
-                    door,
+                    runner,
                     &mut on_line,
                 )?);
             }
@@ -191,14 +196,14 @@ pub fn run_on(
             tally.judge(code, passed_before, suite)
         }
         Tests::Command(command) => {
-            own_command(door, report, service, command, with_environment, on_line)
+            own_command(runner, report, service, command, with_environment, on_line)
         }
     }
 }
 
 /// Runs a team's command: its exit code decides, and its JUnit file, where it writes one, tells the tests.
 fn own_command(
-    door: &Door,
+    runner: &Runner,
     report: &Reporter,
     service: &Service,
     command: &[String],
@@ -216,12 +221,12 @@ fn own_command(
         .split_first()
         .ok_or_else(|| Failure::new(Exit::Usage, "the suite's command is empty"))?;
     let mut said = Vec::new();
-    let code = with_environment(door.cmd(program).args(args).dir(&dir))
+    let code = with_environment(runner.command(program).args(args).dir(&dir))
         .stream(|line| {
             said.push(line.to_owned());
             on_line(line);
         })
-        .map_err(|error| error.into_failure(Exit::TestsFailed, door.cancel()))?;
+        .map_err(|error| error.into_failure(Exit::TestsFailed, runner.cancel()))?;
     let tests = match &file {
         Some(file) => junit_file::read(file)?,
         None => junit_file::Tests::default(),

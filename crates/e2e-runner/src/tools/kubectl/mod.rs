@@ -8,39 +8,39 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::exit::{Exit, Failure};
-use crate::process::{Cmd, Door, Error};
+use crate::process::{Cmd, Error, Runner};
 
 /// A cluster as one namespace of it is used.
 #[derive(Clone, Debug)]
 pub struct Kubectl {
-    door: Door,
+    runner: Runner,
     kubeconfig: PathBuf,
     namespace: String,
 }
 
 impl Kubectl {
     /// kubectl with this kubeconfig and namespace on every call.
-    pub fn new(door: Door, kubeconfig: &Path, namespace: &str) -> Self {
+    pub fn new(runner: Runner, kubeconfig: &Path, namespace: &str) -> Self {
         Self {
-            door,
+            runner,
             kubeconfig: kubeconfig.to_owned(),
             namespace: namespace.to_owned(),
         }
     }
 
-    /// The same cluster and namespace through another door.
+    /// The same cluster and namespace through another runner.
     #[must_use]
-    pub fn through(&self, door: &Door) -> Self {
+    pub fn with_runner(&self, runner: &Runner) -> Self {
         Self {
-            door: door.clone(),
+            runner: runner.clone(),
             ..self.clone()
         }
     }
 
     /// A command in the namespace.
-    pub fn cmd(&self) -> Cmd {
-        self.door
-            .cmd("kubectl")
+    pub fn command(&self) -> Cmd {
+        self.runner
+            .command("kubectl")
             .arg("--kubeconfig")
             .arg(&self.kubeconfig)
             .args(["--namespace", &self.namespace])
@@ -50,7 +50,7 @@ impl Kubectl {
     pub fn apply(&self, objects: &[Value]) -> Result<(), Failure> {
         let list = serde_json::json!({"apiVersion": "v1", "kind": "List", "items": objects});
         let apply = self
-            .cmd()
+            .command()
             .args([
                 "apply",
                 "--server-side",
@@ -65,7 +65,7 @@ impl Kubectl {
     /// The end of a pod's log, of its previous container if there was one.
     pub fn log_tail(&self, pod: &str) -> String {
         let logs = |previous: &[&str]| {
-            self.cmd()
+            self.command()
                 .args(["logs", pod, "--tail", "15"])
                 .args(previous)
                 .deadline(Duration::from_secs(10))
@@ -83,13 +83,13 @@ impl Kubectl {
             .iter()
             .filter_map(|object| Some(format!("crd/{}", object["metadata"]["name"].as_str()?)));
         let wait = self
-            .cmd()
+            .command()
             .args(["wait", "--for", "condition=Established", "--timeout", "30s"])
             .args(names);
         wait.read().map(drop).map_err(|error| self.failed(error))
     }
 
     fn failed(&self, error: Error) -> Failure {
-        error.into_failure(Exit::Setup, self.door.cancel())
+        error.into_failure(Exit::Setup, self.runner.cancel())
     }
 }

@@ -34,7 +34,7 @@ impl Kubectl {
     ) -> Result<String, Failure> {
         let mut watched = Watched::default();
         let mut looked = Ok(false);
-        let watch = self.cmd().args([
+        let watch = self.command().args([
             "get",
             "pods",
             "--selector",

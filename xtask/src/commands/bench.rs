@@ -1,4 +1,4 @@
-//! `cargo xtask bench` and `cargo xtask gen`: programs of their own packages, so that this tool stays quick to build (D1).
+//! `cargo xtask bench`: programs of a package of their own, so that this tool stays quick to build (D1).
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use clap::ValueEnum;
 use crate::terminal;
 use e2e_runner::exit::{Exit, Failure};
 use e2e_runner::paths::Paths;
-use e2e_runner::process::{Cmd, Door};
+use e2e_runner::process::{Cmd, Runner};
 use e2e_runner::settings::cargo;
 
 /// What `bench` measures.
@@ -39,13 +39,13 @@ impl Topic {
     }
 }
 
-/// How long a benchmark or a generator may take, its build included.
+/// How long a benchmark may take, its build included.
 const DEADLINE: Duration = Duration::from_hours(1);
 /// Tells a benchmark of the lifecycle which tool to measure.
 const TOOL: &str = "E2E_XTASK";
 
 /// Runs a benchmark in release form.
-pub fn bench(door: &Door, topic: Topic, args: &[String]) -> anyhow::Result<Exit> {
+pub fn bench(runner: &Runner, topic: Topic, args: &[String]) -> anyhow::Result<Exit> {
     let program = [
         "run",
         "--release",
@@ -56,22 +56,13 @@ pub fn bench(door: &Door, topic: Topic, args: &[String]) -> anyhow::Result<Exit>
         topic.program(),
         "--",
     ];
-    run(door, |command| command.args(program).args(args))
+    run(runner, |command| command.args(program).args(args))
 }
 
-/// Runs the generator.
-pub fn generate(door: &Door, args: &[String]) -> anyhow::Result<Exit> {
-    run(door, |command| {
-        command
-            .args(["run", "--quiet", "--package", "codegen", "--"])
-            .args(args)
-    })
-}
-
-fn run(door: &Door, program: impl FnOnce(Cmd) -> Cmd) -> anyhow::Result<Exit> {
-    let paths = Paths::find(door)?;
-    let command = door
-        .cmd(cargo())
+fn run(runner: &Runner, program: impl FnOnce(Cmd) -> Cmd) -> anyhow::Result<Exit> {
+    let paths = Paths::find(runner)?;
+    let command = runner
+        .command(cargo())
         .dir(&paths.source)
         .env(TOOL, std::env::current_exe()?)
         .deadline(DEADLINE);

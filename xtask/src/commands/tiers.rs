@@ -1,0 +1,298 @@
+//! The test tiers of this workspace: what each runs, whether this machine can run it, how they ended.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use e2e_report::Outcome;
+
+use crate::commands::args::{Target, TargetArgs};
+use crate::commands::begin;
+use crate::commands::workspace_tasks::Task;
+use crate::terminal;
+use e2e_runner::exit::{Exit, Failure};
+use e2e_runner::paths::Paths;
+use e2e_runner::process::{Cmd, Runner};
+use e2e_runner::run::local::postgres;
+use e2e_runner::run::plan::Place;
+use e2e_runner::settings::cargo;
+use e2e_runner::table::Table;
+
+/// The fetcher of PostgreSQL, which is a workspace of its own.
+const FETCHER: &str = "--manifest-path=crates/postgres-fetch/Cargo.toml";
+/// The service that the tiers run first, alone.
+const FIRST: &str = "workflowexecution";
+
+/// One kind of tests: a name, why this machine cannot run it (if so), and its commands.
+struct Tier {
+    name: String,
+    missing: Option<String>,
+    commands: Vec<Command>,
+}
+
+/// One command of a tier.
+enum Command {
+    /// Bounded by a deadline, its lines shown as they come.
+    Bounded(Cmd),
+    /// In the foreground.
+    Foreground(Task),
+}
+
+impl Tier {
+    fn new(name: &str, commands: Vec<Cmd>) -> Self {
+        Self {
+            name: name.to_owned(),
+            missing: None,
+            commands: commands.into_iter().map(Command::Bounded).collect(),
+        }
+    }
+
+    fn foreground(name: &str, tasks: impl IntoIterator<Item = Task>) -> Self {
+        Self {
+            commands: tasks.into_iter().map(Command::Foreground).collect(),
+            ..Self::new(name, Vec::new())
+        }
+    }
+}
+
+/// Runs every tier that this machine can run; one of `required` that it cannot is a failure.
+pub fn run(
+    runner: &Runner,
+    table: &Table,
+    paths: &Paths,
+    required: &[String],
+    postgres: &[u32],
+) -> anyhow::Result<Exit> {
+    let tiers = plan(runner, table, paths, postgres)?;
+    for wanted in required {
+        if !tiers.iter().any(|tier| tier.name == *wanted) {
+            let names = tiers
+                .iter()
+                .map(|tier| tier.name.as_str())
+                .collect::<Vec<_>>()
+                .join(", ");
+            return Err(
+                Failure::new(Exit::Usage, format!("no tier is named `{wanted}`"))
+                    .next(format!("name one of: {names}"))
+                    .into(),
+            );
+        }
+    }
+    let mut rows = Vec::new();
+    for tier in &tiers {
+        if tier.missing.is_some() {
+            continue;
+        }
+        terminal::message(&format!("tier {}", tier.name));
+        let began = Instant::now();
+        // Every command runs: a person wants to see all that fails, and the last one of a run's tier cleans up.
+        let passed = tier
+            .commands
+            .iter()
+            .fold(true, |all, command| passes(command, runner, paths) & all);
+        runner.cancel().check()?;
+        rows.push((
+            tier,
+            if passed { Outcome::Ok } else { Outcome::Failed },
+            began.elapsed(),
+        ));
+    }
+    conclude(&tiers, &rows, required)
+}
+
+fn conclude(
+    tiers: &[Tier],
+    rows: &[(&Tier, Outcome, Duration)],
+    required: &[String],
+) -> anyhow::Result<Exit> {
+    terminal::print("\ntier                     took  outcome");
+    for (tier, outcome, took) in rows {
+        terminal::print(&format!(
+            "{:<20} {:>6.1} s  {}",
+            tier.name,
+            took.as_secs_f64(),
+            outcome.word()
+        ));
+    }
+    let skipped: Vec<_> = tiers
+        .iter()
+        .filter_map(|tier| Some((tier, tier.missing.as_ref()?)))
+        .collect();
+    for (tier, why) in &skipped {
+        terminal::print(&format!("{:<20}           not run: {why}", tier.name));
+    }
+    let failed: Vec<_> = rows
+        .iter()
+        .filter(|(_, outcome, _)| *outcome != Outcome::Ok)
+        .map(|(tier, ..)| tier.name.as_str())
+        .collect();
+    terminal::print(&format!(
+        "tiers: {} passed, {} failed, {} skipped",
+        rows.len() - failed.len(),
+        failed.len(),
+        skipped.len()
+    ));
+    if !failed.is_empty() {
+        return Err(
+            Failure::new(Exit::TestsFailed, format!("failed: {}", failed.join(", "))).into(),
+        );
+    }
+    match skipped
+        .iter()
+        .find(|(tier, _)| required.contains(&tier.name))
+    {
+        Some((tier, why)) => Err(Failure::new(
+            Exit::Preflight,
+            format!(
+                "the tier `{}` is required and did not run: {why}",
+                tier.name
+            ),
+        )
+        .into()),
+        None => Ok(Exit::Passed),
+    }
+}
+
+fn passes(command: &Command, runner: &Runner, paths: &Paths) -> bool {
+    let result = match command {
+        Command::Bounded(command) => command
+            .stream(terminal::message)
+            .map(|code| code == 0)
+            .map_err(|error| error.to_string()),
+        Command::Foreground(task) => task
+            .run(runner, paths)
+            .map(|()| true)
+            .map_err(|failure| failure.to_string()),
+    };
+    result.unwrap_or_else(|error| {
+        terminal::message(&format!("error: {error}"));
+        false
+    })
+}
+
+fn plan(
+    runner: &Runner,
+    table: &Table,
+    paths: &Paths,
+    majors: &[u32],
+) -> anyhow::Result<Vec<Tier>> {
+    let at_most = |minutes: u64| Duration::from_mins(minutes);
+    let cargo = |args: &[&str]| {
+        runner
+            .command(cargo())
+            .args(args)
+            .dir(&paths.source)
+            .deadline(at_most(40))
+    };
+    let this = std::env::current_exe()?;
+    let e2e = |target: &str, flags: &[&str]| {
+        let run = runner.command(&this).args(["e2e", "--target", target]);
+        run.args(flags).deadline(at_most(30))
+    };
+    // One service alone, cold, then on what the first run kept; the second one removes it, whatever happened. Then all at once.
+    let runs = |target: &str| {
+        vec![
+            e2e(target, &[FIRST, "--fresh", "--keep", "always"]),
+            e2e(target, &[FIRST]),
+            e2e(target, &["--all", "--fresh"]),
+        ]
+    };
+    let lint = [
+        Task::cargo(["fmt", "--all", "--check"]),
+        Task::cargo([
+            "clippy",
+            "--workspace",
+            "--all-targets",
+            "--all-features",
+            "--",
+            "-D",
+            "warnings",
+        ]),
+        Task::cargo(["doc", "--workspace", "--no-deps", "--quiet"])
+            .env("RUSTDOCFLAGS", "-D warnings"),
+        Task::cargo(["fmt", FETCHER, "--check"]),
+        Task::cargo(["clippy", FETCHER, "--all-targets", "--", "-D", "warnings"]),
+    ];
+    let crates = vec![
+        // All at once, as a developer does: what a package asks of a dependency must break none of the others' programs.
+        cargo(&["test", "--workspace", "--no-fail-fast"]),
+        cargo(&["test", FETCHER]),
+    ];
+    let mut tiers = vec![Tier::foreground("lint", lint), Tier::new("crates", crates)];
+    // The embedded server is of major 16; the schema must be the same on the others.
+    let majors = if majors.is_empty() { &[15] } else { majors };
+    let default = postgres::installation(runner, paths, terminal::message)?;
+    for major in majors {
+        let migrations = cargo(&["test", "--package", "migrations", "--test", "it"]);
+        let name = format!("postgres-{major}");
+        tiers.push(match postgres_bin(*major, &default) {
+            Ok(bin) => Tier::new(&name, vec![migrations.env(e2e_env::POSTGRES_BIN, bin)]),
+            Err(why) => Tier {
+                missing: Some(why),
+                ..Tier::new(&name, Vec::new())
+            },
+        });
+    }
+    let migrations = ["test", "--package", "migrations", "--features", "pgbouncer"];
+    let pgbouncer = cargo(&migrations).args(["--test", "it", "--", "pgbouncer"]);
+    tiers.push(Tier {
+        missing: no_pgbouncer(),
+        ..Tier::new("pgbouncer", vec![pgbouncer])
+    });
+    // Alone, as the first one was, each suite also kills the PostgreSQL that it has to itself.
+    let alone = table
+        .all()
+        .iter()
+        .filter(|service| service.suite.is_some() && service.name != FIRST);
+    let alone = alone.map(|service| e2e("local", &[&service.name, "--fresh"]));
+    tiers.push(Tier::new(
+        "local",
+        runs("local").into_iter().chain(alone).collect(),
+    ));
+    let args = TargetArgs {
+        target: Target::Auto,
+        postgres_url: None,
+        fresh: true,
+    };
+    let (place, why) = begin::place(runner, &args)?;
+    let missing = (place != Place::Kind).then_some(why);
+    // One at a time: two clusters in the making would slow each other down.
+    let alone = [
+        "test",
+        "--package",
+        "xtask",
+        "--features",
+        "kind",
+        "--test",
+        "kind",
+        "--",
+        "--test-threads",
+        "1",
+    ];
+    let kind = [runs("kind"), vec![cargo(&alone)]].concat();
+    tiers.push(Tier {
+        missing,
+        ..Tier::new("kind", kind)
+    });
+    Ok(tiers)
+}
+
+fn no_pgbouncer() -> Option<String> {
+    // Debian keeps it where only administrators look.
+    let there = Runner::find("pgbouncer").is_ok() || Path::new("/usr/sbin/pgbouncer").exists();
+    (!there).then(|| "no pgbouncer is installed; Debian's package has that name".to_owned())
+}
+
+fn postgres_bin(major: u32, default: &embedded_postgres::Installation) -> Result<PathBuf, String> {
+    if default.major == major {
+        return Ok(default.bin.clone());
+    }
+    let installed = PathBuf::from(format!("/usr/lib/postgresql/{major}/bin"));
+    let cached = embedded_postgres::PINNED_VERSIONS
+        .iter()
+        .filter(|version| version.starts_with(&format!("{major}.")))
+        .map(|version| embedded_postgres::installation_directory(version).join("bin"));
+    std::iter::once(installed)
+        .chain(cached)
+        .find(|bin| bin.join("postgres").exists())
+        .ok_or_else(|| format!("no PostgreSQL {major} is installed or cached; `cargo run --manifest-path crates/postgres-fetch/Cargo.toml -- --version` fetches 16, 17 and 18"))
+}
