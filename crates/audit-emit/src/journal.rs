@@ -5,7 +5,8 @@ use std::{fs, path::Path, time::Duration};
 use anyhow::{Context as _, bail};
 use audit_store::{Config, OpenError, Report, Store, unsettled_bytes};
 
-use crate::{options::Options, report_error};
+use crate::message::report_error;
+use crate::options::Options;
 
 /// Most runs at the same time.
 const SLOTS: u32 = 256;

@@ -3,15 +3,18 @@
 //! Standard output has the id of each accepted event, standard error the rest. Exit code 0: all accepted, and stored or safe in the journal; 1: an
 //! event was refused or parked; 2: usage; 3: with `--require-stored`, an event is not stored yet.
 //!
+//! Modules, each may import those after it: `journal`, `message`, `options`
+//!
 //! As one static file: `cargo rustc --release -p audit-emit --target x86_64-unknown-linux-gnu -- -Ctarget-feature=+crt-static`.
 
 mod journal;
+mod message;
 mod options;
 
 use std::{
     io::{self, BufRead, IsTerminal as _, Read as _, Write as _},
     process::ExitCode,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use anyhow::Context as _;
@@ -20,6 +23,7 @@ use clap::Parser as _;
 use datastorage_api::parse_event;
 use jiff::Timestamp;
 
+use crate::message::report_error;
 use crate::options::Options;
 
 /// Longest line read from standard input; the store accepts less.
@@ -165,27 +169,4 @@ fn summarise(report: &Report, refused: usize) {
     report_error(&format!(
         "{stored} stored, {journalled} in the journal{why}, {parked} parked, {refused} not accepted"
     ));
-}
-
-/// Standard error may be closed; the exit code still tells.
-fn report_error(text: &str) {
-    writeln!(io::stderr().lock(), "audit-emit: {text}").unwrap_or_default();
-}
-
-/// Reads a number of seconds, such as `2.5`, or with a unit, such as `500ms`, `10s` or `2m`.
-fn parse_duration(text: &str) -> Result<Duration, String> {
-    let split = text
-        .find(|character: char| character.is_ascii_alphabetic())
-        .unwrap_or(text.len());
-    let (number, unit) = text.split_at(split);
-    let seconds = match unit {
-        "ms" => 0.001,
-        "s" | "" => 1.0,
-        "m" => 60.0,
-        _ => return Err("give seconds, or a number with ms, s or m".to_owned()),
-    };
-    let number: f64 = number
-        .parse()
-        .map_err(|_| "give seconds, or a number with ms, s or m".to_owned())?;
-    Duration::try_from_secs_f64(number * seconds).map_err(|error| error.to_string())
 }

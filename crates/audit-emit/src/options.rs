@@ -10,8 +10,6 @@ use jiff::Timestamp;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use crate::parse_duration;
-
 /// Emit audit events
 ///
 /// One event from flags, or NDJSON from standard input, one event a line in the full or the short form of the contract.
@@ -193,4 +191,22 @@ fn pair(text: &str) -> Result<(String, String), String> {
         .split_once('/')
         .ok_or("give a type and an id, such as user/jane")?;
     Ok((kind.to_owned(), id.to_owned()))
+}
+
+/// Reads a number of seconds, such as `2.5`, or with a unit, such as `500ms`, `10s` or `2m`.
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    let split = text
+        .find(|character: char| character.is_ascii_alphabetic())
+        .unwrap_or(text.len());
+    let (number, unit) = text.split_at(split);
+    let seconds = match unit {
+        "ms" => 0.001,
+        "s" | "" => 1.0,
+        "m" => 60.0,
+        _ => return Err("give seconds, or a number with ms, s or m".to_owned()),
+    };
+    let number: f64 = number
+        .parse()
+        .map_err(|_| "give seconds, or a number with ms, s or m".to_owned())?;
+    Duration::try_from_secs_f64(number * seconds).map_err(|error| error.to_string())
 }

@@ -29,6 +29,8 @@
 //!
 //! **Invariants:** accepting never waits for the network; memory does not grow with the backlog; one batch is on its way at a time, which keeps
 //! the order; the cursor moves only over events that are committed, or parked with their reason.
+//!
+//! Modules, each may import those after it: `store`, `sender`, `sync`, `shared`, `memory`, `metrics`, `parked`, `batch`, `journal`, `frame`, `stamp`, `error`, `report`, `config`, `events`, `event`
 
 mod batch;
 mod config;

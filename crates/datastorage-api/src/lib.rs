@@ -3,6 +3,8 @@
 //! **Invariant:** this crate knows no database and no HTTP library (D1). The document is the source (D27): the client is
 //! generated from it and the server is tested against it. What the types here add is validation that the server and the
 //! emitting services share, so that nothing is accepted on one side and refused on the other.
+//!
+//! Modules, each may import those after it: `workflow`, `notification`, `response`, `rules`, `submission`, `event`, `event_data`, `problem`, `field`, `time`, `limits`, `paths`
 
 mod event;
 mod event_data;

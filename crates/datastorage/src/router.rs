@@ -103,7 +103,7 @@ fn routes() -> [(&'static str, MethodRouter<Shared>); 14] {
             paths::WORKFLOWS,
             post(workflows::create).get(workflows::list),
         ),
-        (paths::WORKFLOWS_SEARCH, post(workflows::search)),
+        (paths::WORKFLOWS_SEARCH, post(workflows::search::search)),
         (paths::WORKFLOW_VERSIONS, get(workflows::versions)),
         (
             paths::WORKFLOW,

@@ -1,6 +1,8 @@
 //! What the tests of this workspace share: databases, waiting, events, a fault proxy, fake tools.
 //!
 //! A dev-dependency only. Functions panic where a test could do nothing else, and the panic says what is missing.
+//!
+//! Modules, each may import those after it: `faults`, `load`, `datastorage`, `postgres`, `altering`, `catalogue`, `events`, `fake_tool`, `proxy`, `wait`
 
 #![expect(
     clippy::missing_panics_doc,

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::{RawValue, to_raw_value};
 use uuid::Uuid;
 
-use super::{Depth, GroupLimit};
+use super::group::GroupLimit;
 
 /// Number, ascending in the order of acceptance, to [`Entry`] as JSON.
 const PENDING: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("pending");
@@ -90,6 +90,19 @@ pub(crate) enum Pushed {
     Clash(Vec<Uuid>),
 }
 
+/// What the queue holds, for metrics.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Depth {
+    /// Entries that wait for the database.
+    pub(crate) pending: u64,
+    /// Bytes of these.
+    pub(crate) bytes: u64,
+    /// Entries that the database refused.
+    pub(crate) parked: u64,
+    /// When the oldest pending entry was accepted.
+    pub(crate) oldest: Option<Timestamp>,
+}
+
 /// The file cannot be read or written.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum DiskError {
@@ -139,7 +152,7 @@ impl Disk {
         Ok(Self { database })
     }
 
-    /// See [`super::Queue::push`]; `limits` are entries and bytes.
+    /// See [`super::handle::Queue::push`]; `limits` are entries and bytes.
     pub(super) fn push(
         &self,
         requests: &[Vec<Write>],

@@ -5,7 +5,9 @@ use std::time::Duration;
 use datastorage_api::{DatabaseErrorKind, NewEvent, NotificationAudit};
 use tokio::sync::watch;
 
-use super::{Entry, GroupLimit, Queue, QueueUnavailable, Write};
+use super::disk::{Entry, Write};
+use super::group::GroupLimit;
+use super::handle::{Queue, QueueUnavailable};
 use crate::availability::Availability;
 use crate::clock::Clock;
 use crate::store::{Inserted, Lane, Recorded, Store, StoreError};
@@ -55,7 +57,7 @@ impl Drain {
             let written = self.step(&mut limit).await;
             if written.is_ok() {
                 wait = BACKOFF.0;
-                self.queue.0.stalls.clear();
+                self.queue.stalls().clear();
             }
             let pause = match written {
                 Ok(true) => Duration::ZERO,
@@ -199,7 +201,7 @@ impl Drain {
             }
             Stop::Queue(error) => error.to_string(),
         };
-        self.queue.0.stalls.note(&reason);
+        self.queue.stalls().note(&reason);
     }
 }
 

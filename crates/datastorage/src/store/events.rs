@@ -20,9 +20,11 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{Json, ToSql};
 use uuid::Uuid;
 
+use super::access::Store;
 use super::copy::Rows;
+use super::error::StoreError;
+use super::pools::{Lane, Use};
 use super::transaction::{BEGIN, Failure, commit, roll_back};
-use super::{Lane, Store, StoreError, Use};
 
 const RELATION: &str = "audit_events";
 

@@ -5,8 +5,10 @@ use std::sync::LazyLock;
 use datastorage_api::{NotificationAudit, NotificationAuditResponse};
 use tokio_postgres::types::Json;
 
+use super::access::Store;
+use super::error::StoreError;
+use super::pools::Use;
 use super::transaction::Failure;
-use super::{Store, StoreError, Use};
 use crate::tables::NOTIFICATION_COLUMNS as COLUMNS;
 
 const RELATION: &str = "notification_audit";

@@ -2,7 +2,9 @@
 
 use jiff::Timestamp;
 
-use super::{Store, StoreError, Use};
+use super::access::Store;
+use super::error::StoreError;
+use super::pools::Use;
 
 impl Store {
     /// Makes the partitions of the previous month, this one and those ahead where they are missing; returns the new ones.

@@ -7,7 +7,9 @@ use tokio_postgres::Row;
 use tokio_postgres::types::{Json, ToSql};
 use uuid::Uuid;
 
-use super::{Store, StoreError, Use};
+use super::access::Store;
+use super::error::StoreError;
+use super::pools::Use;
 
 /// Which events; all given filters must hold.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::civil::Date;
 
-use super::{Store, StoreError, Use};
+use super::access::Store;
+use super::error::StoreError;
+use super::pools::Use;
 use crate::profile::Requirements;
 use crate::tables::TABLES;
 

@@ -13,8 +13,11 @@ use tokio_postgres::Row;
 use tokio_postgres::types::{Json, ToSql};
 use uuid::Uuid;
 
+use super::access::Store;
+use super::error::StoreError;
+use super::events;
+use super::pools::Use;
 use super::transaction::{BEGIN, Failure, commit, roll_back};
-use super::{Store, StoreError, Use, events};
 use crate::tables::{WORKFLOW_COLUMNS as COLUMNS, WORKFLOW_OWN_COLUMNS as OWN_COLUMNS};
 
 const RELATION: &str = "remediation_workflow_catalog";

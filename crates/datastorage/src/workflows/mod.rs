@@ -2,7 +2,7 @@
 
 mod audit;
 mod score;
-mod search;
+pub(crate) mod search;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -19,7 +19,6 @@ use datastorage_api::{
 use serde_json::json;
 use uuid::Uuid;
 
-pub(crate) use self::search::search;
 use crate::app::App;
 use crate::body::Json;
 use crate::parameters::Parameters;

@@ -69,7 +69,11 @@ pub fn build_tests(
 const FETCHER: &str = "crates/postgres-fetch/Cargo.toml";
 
 /// Fetches PostgreSQL's binaries into the cache, and returns the directory that holds them.
-pub fn fetch_postgres(runner: &Runner, paths: &Paths, deadline: Duration) -> Result<String, Failure> {
+pub fn fetch_postgres(
+    runner: &Runner,
+    paths: &Paths,
+    deadline: Duration,
+) -> Result<String, Failure> {
     in_checkout(runner, paths)
         .args(["run", "--quiet", "--manifest-path", FETCHER])
         .deadline(deadline)

@@ -11,7 +11,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use uuid::Uuid;
 
-use super::EVENTS_PER_CORRELATION;
+/// Events of one correlation id in the table that is read.
+pub(crate) const EVENTS_PER_CORRELATION: u64 = 20;
 
 /// What a workflow's event says: about 450 bytes.
 pub(crate) const EVENT_DATA: &str = r#"{"workflow_id":"increase-memory-conservative","workflow_version":"1.4.2","target_resource":"production/Deployment/payment-service","phase":"Running","container_image":"registry.example/workflows/increase-memory@sha256:4f53cda18c2baa0c0354bb5f9a3ecbe5ed12ab4d8e11ba873c2f11161202b945","execution_name":"wfe-payment-service-8f3a1c","started_at":"2025-12-18T10:00:00Z","pipelinerun_name":"wfe-payment-service-8f3a1c-run","parameters":{"MEMORY_LIMIT":"2Gi","REPLICAS":"3"}}"#;

@@ -5,6 +5,8 @@
 //!
 //! The goals are ten times the existing Go server, whose figures were taken elsewhere beside COPY into its own table. That COPY is
 //! repeated here, so that a goal can be read for this machine as well.
+//!
+//! Modules, each may import those after it: `client`, `server`, `options`
 
 #![expect(
     clippy::print_stdout,
@@ -13,10 +15,10 @@
 )]
 
 mod client;
+mod options;
 mod server;
 
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -32,37 +34,9 @@ use tokio_postgres::binary_copy::BinaryCopyInWriter;
 use tokio_postgres::types::{Json, Type};
 use uuid::Uuid;
 
-use self::client::{Client, EVENT_DATA};
+use self::client::{Client, EVENT_DATA, EVENTS_PER_CORRELATION};
+use self::options::Options;
 use self::server::{DataStorage, cpu, machine_cpu};
-
-/// Measures Data Storage
-#[derive(Debug, Parser)]
-struct Options {
-    /// Where PostgreSQL's data lies; memory-backed by default, as in the figures that the goals come from
-    #[arg(long, default_value = "/dev/shm")]
-    directory: PathBuf,
-    /// Clients that write at the same time
-    #[arg(long, default_value_t = 16)]
-    clients: usize,
-    /// Seconds of load for each size
-    #[arg(long, default_value_t = 5)]
-    seconds: u64,
-    /// Sizes of requests, in events
-    #[arg(long, value_delimiter = ',', default_values_t = [1, 10, 100])]
-    sizes: Vec<usize>,
-    /// Give each event an id of its own, as the audit store does
-    #[arg(long)]
-    ids: bool,
-    /// Rows for the reads; 1 million at the top unless --large
-    #[arg(long, value_delimiter = ',', default_values_t = [10_000, 1_000_000])]
-    rows: Vec<u64>,
-    /// Read from 10 million rows, too
-    #[arg(long)]
-    large: bool,
-    /// The server to measure, instead of a build of this checkout
-    #[arg(long)]
-    server: Option<PathBuf>,
-}
 
 /// What the existing Go server did on such a machine, by events in a request, in events a second.
 const GO: [(usize, f64); 3] = [(1, 1917.0), (10, 6104.0), (100, 8214.0)];
@@ -81,8 +55,6 @@ const READ_GOAL: Duration = Duration::from_millis(5);
 const MEMORY_GOAL_KIB: u64 = 64 << 10;
 /// Rows of one COPY.
 const COPY_ROWS: usize = 50_000;
-/// Events of one correlation id in the table that is read.
-const EVENTS_PER_CORRELATION: u64 = 20;
 const READS: u64 = 3000;
 
 fn main() -> anyhow::Result<()> {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail, ensure};
 use embedded_postgres::Server;
 
-use super::Options;
+use super::options::Options;
 
 /// A process, as far as /proc/PID/stat is needed.
 pub(crate) struct Process {
