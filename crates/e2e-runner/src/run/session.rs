@@ -26,14 +26,14 @@ use crate::tools::postgres_url::{Database, random_password};
 pub struct Artifacts {
     /// The Data Storage binary.
     pub datastorage: OnceLock<PathBuf>,
-    /// The double's binary.
-    pub double: OnceLock<PathBuf>,
+    /// The fake's binary.
+    pub fake: OnceLock<PathBuf>,
     /// The suites' test binaries by package.
     pub suites: Mutex<BTreeMap<String, PathBuf>>,
     /// The name of the Data Storage image in the node.
     pub image: OnceLock<String>,
-    /// The name of the double's image in the node.
-    pub double_image: OnceLock<String>,
+    /// The name of the fake's image in the node.
+    pub fake_image: OnceLock<String>,
     /// Host port of each node port.
     pub ports: OnceLock<BTreeMap<u16, u16>>,
     /// The PostgreSQL server, as one of its databases is reached.

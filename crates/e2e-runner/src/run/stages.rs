@@ -30,18 +30,13 @@ pub fn run_stage(session: &Session, stage: &Stage) -> Result<String, Failure> {
             Step::BuildDataStorage,
             deadline,
         ),
-        (Step::BuildDouble, _) => build(
-            session,
-            &session.artifacts.double,
-            Step::BuildDouble,
-            deadline,
-        ),
+        (Step::BuildFake, _) => build(session, &session.artifacts.fake, Step::BuildFake, deadline),
         (Step::BuildSuite, _) => build_suites(session, deadline),
         (Step::PrepareNode, _) => node_image::prepare(session, deadline),
         (Step::CreateCluster, _) => cluster::create_cluster(session, deadline),
         (Step::LoadPostgres, _) => images::load_postgres(session, deadline),
         (Step::LoadDataStorage, _) => images::load_datastorage(session, deadline),
-        (Step::LoadDouble, _) => images::load_double(session, deadline),
+        (Step::LoadFake, _) => images::load_fake(session, deadline),
         (Step::LoadService, _) => images::load_images(session, service_run, deadline),
         (Step::DeployPostgres, Place::Kind) => deploy::deploy_postgres(session),
         (Step::DeployPostgres, Place::Local) => postgres::deploy_postgres(session),
@@ -77,7 +72,7 @@ fn build(
     deadline: Duration,
 ) -> Result<String, Failure> {
     let (package, variable) = match step {
-        Step::BuildDouble => ("service-double", e2e_env::DOUBLE_BIN),
+        Step::BuildFake => ("service-fake", e2e_env::FAKE_BIN),
         _ => ("datastorage", e2e_env::DATASTORAGE_BIN),
     };
     let image = format!("{} to an image for Kind", e2e_env::DATASTORAGE_IMAGE);
