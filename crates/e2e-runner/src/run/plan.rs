@@ -9,14 +9,14 @@ use crate::table::{Component, Service, Tests};
 /// Where a run's PostgreSQL and Data Storage live.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Place {
+pub enum Target {
     /// In a Kind cluster.
     Kind,
     /// As processes of this machine.
     Local,
 }
 
-impl Place {
+impl Target {
     /// The word on the command line and in a suite's environment.
     pub const fn word(self) -> &'static str {
         match self {
@@ -188,7 +188,7 @@ pub struct Plan {
     /// The services.
     pub services: Vec<String>,
     /// Where it runs.
-    pub place: Place,
+    pub place: Target,
     /// Its stages.
     pub stages: Vec<Stage>,
 }
@@ -197,9 +197,9 @@ pub struct Plan {
 const BUILD: u64 = 600;
 
 /// Lays out a run. Two stages of which neither needs the other may run at once.
-pub fn plan(services: &[Service], place: Place, until: Until) -> Plan {
+pub fn plan(services: &[Service], place: Target, until: Until) -> Plan {
     let any = |component| services.iter().any(|service| service.has(component));
-    let kind = place == Place::Kind;
+    let kind = place == Target::Kind;
     let mut layout = Layout {
         // Of one service alone nothing has to say whose it is.
         several: services.len() > 1,
@@ -386,7 +386,7 @@ mod tests {
     #[test]
     fn every_stage_comes_after_what_it_needs() {
         for names in [&["gateway"][..], &["gateway", "datastorage"]] {
-            for place in [Place::Kind, Place::Local] {
+            for place in [Target::Kind, Target::Local] {
                 let plan = plan(&chosen(names), place, Until::Done);
                 for (at, stage) in plan.stages.iter().enumerate() {
                     for need in &stage.needs {
@@ -404,7 +404,7 @@ mod tests {
 
     #[test]
     fn up_builds_and_runs_no_suite() {
-        let plan = plan(&chosen(&["gateway"]), Place::Kind, Until::Ready);
+        let plan = plan(&chosen(&["gateway"]), Target::Kind, Until::Ready);
         let steps: Vec<_> = plan.stages.iter().map(|stage| stage.id.step).collect();
         assert_eq!(steps.last(), Some(&Step::AwaitService));
         assert!(!steps.contains(&Step::BuildSuite));
@@ -414,7 +414,7 @@ mod tests {
     fn services_share_the_cluster_and_have_the_rest_to_themselves() {
         let plan = plan(
             &chosen(&["gateway", "notification"]),
-            Place::Kind,
+            Target::Kind,
             Until::Done,
         );
         let count = |step| {
