@@ -47,6 +47,9 @@ fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
     let cancel = process::cancel::Cancel::on_signals()?;
     let runner = process::Runner::new(cancel);
     let table = table::Table::load(cli.table.as_deref())?;
+    for warning in table.warnings() {
+        terminal::message(&format!("warning: {warning}"));
+    }
     match cli.command {
         Command::E2e(args) => commands::e2e::run(&runner, &table, args),
         Command::Up(args) => commands::up::run(&runner, &table, args),

@@ -1,4 +1,4 @@
-//! Names of the variables that xtask gives a suite and the service double, written once for all sides.
+//! Names of the variables that xtask gives a suite and the service fake, written once for all sides.
 //!
 //! A suite in another language reads the same names: they are part of the tool's contract.
 
@@ -39,13 +39,15 @@ pub const PREPARED_NODE: &str = "E2E_PREPARED_NODE";
 pub const DATASTORAGE_BIN: &str = "E2E_DATASTORAGE_BIN";
 /// A ready Data Storage image for a cluster, instead of a build (D4).
 pub const DATASTORAGE_IMAGE: &str = "DATASTORAGE_IMAGE";
-/// Path of a ready binary of the service double, instead of a build (D4).
-pub const DOUBLE_BIN: &str = "E2E_DOUBLE_BIN";
+/// Path of a ready binary of the service fake, instead of a build (D4).
+pub const FAKE_BIN: &str = "E2E_FAKE_BIN";
+/// The earlier name of [`FAKE_BIN`], still read.
+pub const EARLIER_FAKE_BIN: &str = "E2E_DOUBLE_BIN";
 /// Checkout that the tool builds from when it is not run inside one (D4).
 pub const SOURCE: &str = "E2E_SOURCE";
 
-/// What the service double is configured by.
-pub mod double {
+/// What the service fake is configured by.
+pub mod fake {
     /// Name of the service that it plays, as in the table of services.
     pub const SERVICE: &str = "SERVICE";
     /// Address it listens on, as `host:port`; loopback unless given.

@@ -28,7 +28,14 @@ pub fn state_home() -> Option<PathBuf> {
 
 /// A program that is ready, by the variable that names it.
 pub fn ready_binary(variable: &str) -> Option<PathBuf> {
-    std::env::var_os(variable).map(PathBuf::from)
+    let earlier = || {
+        (variable == e2e_env::FAKE_BIN)
+            .then(|| std::env::var_os(e2e_env::EARLIER_FAKE_BIN))
+            .flatten()
+    };
+    std::env::var_os(variable)
+        .or_else(earlier)
+        .map(PathBuf::from)
 }
 
 /// The password of a PostgreSQL server whose URL holds none.

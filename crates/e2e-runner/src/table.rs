@@ -60,8 +60,9 @@ pub enum Component {
     Datastorage,
     /// A second Data Storage on a database without any migration.
     Unmigrated,
-    /// A double that plays the service's scenarios.
-    Double,
+    /// A fake that plays the service's scenarios.
+    #[serde(alias = "double")]
+    Fake,
     /// The service itself, by its images, manifests and process.
     Own,
 }
@@ -169,13 +170,17 @@ struct Document {
 
 /// Every service that can be named.
 #[derive(Clone, Debug)]
-pub struct Table(Vec<Service>);
+pub struct Table {
+    services: Vec<Service>,
+    warnings: Vec<String>,
+}
 
 impl Table {
     /// The tool's own table, and a team's behind it.
     pub fn load(own: Option<&Path>) -> Result<Self, Failure> {
         let checkout = crate::paths::checkout();
         let mut services = parse(TABLE, "kind/services.toml", &checkout)?;
+        let mut warnings = Vec::new();
         if let Some(path) = own {
             let name = path.display().to_string();
             let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
@@ -184,6 +189,7 @@ impl Table {
                     .next("name a table of services in --services")
             })?;
             let root = path.parent().unwrap_or(Path::new("/"));
+            warnings.extend(earlier_words(&text, &name));
             for service in parse(&text, &name, root)? {
                 if services.iter().any(|known| known.name == service.name) {
                     let what = format!("{name}: the service `{}` is already defined", service.name);
@@ -192,19 +198,24 @@ impl Table {
                 services.push(service);
             }
         }
-        Ok(Self(services))
+        Ok(Self { services, warnings })
+    }
+
+    /// What is still read, but should be written in another way.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
     }
 
     /// Every service, in the order of the tables.
     pub fn all(&self) -> &[Service] {
-        &self.0
+        &self.services
     }
 
     /// The service of that name.
     pub fn find(&self, name: &str) -> Result<&Service, Failure> {
         let known = |service: &&Service| service.name == name;
-        self.0.iter().find(known).ok_or_else(|| {
-            let names: Vec<_> = self.0.iter().map(|service| &*service.name).collect();
+        self.services.iter().find(known).ok_or_else(|| {
+            let names: Vec<_> = self.services.iter().map(|service| &*service.name).collect();
             let failure = Failure::new(Exit::Usage, format!("no service is named `{name}`"));
             match nearest(name, &names) {
                 Some(near) => failure.next(format!(
@@ -223,9 +234,9 @@ impl Table {
         }
         let wanted =
             |service: &&Service| (all && service.suite.is_some()) || names.contains(&service.name);
-        let chosen: Vec<_> = self.0.iter().filter(wanted).cloned().collect();
+        let chosen: Vec<_> = self.services.iter().filter(wanted).cloned().collect();
         if chosen.is_empty() {
-            let names: Vec<_> = self.0.iter().map(|service| &*service.name).collect();
+            let names: Vec<_> = self.services.iter().map(|service| &*service.name).collect();
             let next = format!("name some of: {}; or --all", names.join(", "));
             return Err(Failure::new(Exit::Usage, "no service given").next(next));
         }
@@ -240,6 +251,20 @@ impl Table {
 
 /// How many services a run can hold: each has four of a cluster's 32 node ports, and PostgreSQL one.
 pub const MOST: u16 = 7;
+
+/// Says so where a table has the earlier word for the component `fake`.
+fn earlier_words(text: &str, file: &str) -> Option<String> {
+    let table: toml::Table = toml::from_str(text).ok()?;
+    let services = table.get("service")?.as_array()?;
+    let has_it = |service: &toml::Value| {
+        let components = service.get("components").and_then(toml::Value::as_array);
+        components.is_some_and(|list| list.iter().any(|word| word.as_str() == Some("double")))
+    };
+    services
+        .iter()
+        .any(has_it)
+        .then(|| format!("{file}: the component `double` is called `fake` now"))
+}
 
 fn parse(text: &str, file: &str, root: &Path) -> Result<Vec<Service>, Failure> {
     let document: Document = toml::from_str(text).map_err(|error| {
@@ -316,12 +341,12 @@ impl Service {
             "`unmigrated` needs `datastorage`",
         )?;
         needs(
-            Component::Double,
+            Component::Fake,
             Component::Datastorage,
-            "`double` needs `datastorage`",
+            "`fake` needs `datastorage`",
         )?;
-        if self.has(Component::Double) && self.has(Component::Own) {
-            return Err("components hold the service itself or its double, not both".to_owned());
+        if self.has(Component::Fake) && self.has(Component::Own) {
+            return Err("components hold the service itself or its fake, not both".to_owned());
         }
         let own = !(self.images.is_empty() && self.manifests.is_empty() && self.process.is_empty());
         if own && !self.has(Component::Own) {
@@ -380,6 +405,16 @@ mod tests {
     }
 
     #[test]
+    fn the_earlier_word_for_a_fake_is_read_with_a_warning() {
+        let text = ENTRY.replace("\"own\"", "\"double\"");
+        let services = parse(&text, "services.toml", Path::new("/")).unwrap();
+        assert!(services[0].has(Component::Fake));
+        let warning = earlier_words(&text, "services.toml").unwrap();
+        assert!(warning.contains("is called `fake` now"), "{warning}");
+        assert_eq!(earlier_words(ENTRY, "services.toml"), None);
+    }
+
+    #[test]
     fn an_unknown_field_is_refused_with_its_line() {
         let what = refused("[[service]]\nname = \"x\"\nprofil = \"x\"\n");
         assert!(what.contains("line 3") && what.contains("profil"), "{what}");
@@ -400,7 +435,7 @@ mod tests {
                 "needs `postgres`",
             ),
             (
-                ENTRY.replace("\"own\"", "\"own\", \"double\""),
+                ENTRY.replace("\"own\"", "\"own\", \"fake\""),
                 "line 1",
                 "not both",
             ),

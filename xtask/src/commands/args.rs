@@ -31,8 +31,8 @@ pub struct Which {
 #[derive(Debug, Args)]
 pub struct TargetArgs {
     /// Where PostgreSQL and Data Storage live
-    #[arg(long, value_enum, default_value_t = Target::Auto)]
-    pub target: Target,
+    #[arg(long, value_enum, default_value_t = TargetChoice::Auto)]
+    pub target: TargetChoice,
     /// A PostgreSQL server to use instead of starting one; the password comes from PGPASSWORD. Implies --target local
     #[arg(long, value_name = "URL")]
     pub postgres_url: Option<String>,
@@ -43,7 +43,7 @@ pub struct TargetArgs {
 
 /// The choice of a place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Target {
+pub enum TargetChoice {
     /// Kind where Docker and kind answer, else local
     Auto,
     /// A Kind cluster

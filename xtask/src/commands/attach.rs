@@ -14,7 +14,7 @@ use e2e_runner::table::Table;
 /// How much of each log is shown.
 const TAIL: usize = 200;
 
-/// Prints the logs of PostgreSQL and Data Storage.
+/// Prints the logs of Data Storage and of the service; in a cluster PostgreSQL's too.
 pub fn logs(runner: &Runner, table: &Table, service: &str) -> anyhow::Result<Exit> {
     let run = kept(runner, table, service)?;
     let environment = run.state().environment(service);

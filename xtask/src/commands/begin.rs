@@ -1,43 +1,43 @@
 //! The beginning of a run: where it takes place, and its session once what killed runs left is gone.
 
-use crate::commands::args::{Target, TargetArgs};
+use crate::commands::args::{TargetArgs, TargetChoice};
 use crate::terminal;
 use e2e_runner::exit::{Exit, Failure};
 use e2e_runner::paths::Paths;
 use e2e_runner::process::Runner;
 use e2e_runner::run::abandoned;
-use e2e_runner::run::plan::Place;
+use e2e_runner::run::plan::Target;
 use e2e_runner::run::repeat::Repeat;
 use e2e_runner::run::session::{RunRequest, Session};
 use e2e_runner::table::Service;
 use e2e_runner::tools::{docker, kind};
 
 /// Decides where a run takes place, and says why.
-pub fn place(runner: &Runner, args: &TargetArgs) -> Result<(Place, String), Failure> {
+pub fn place(runner: &Runner, args: &TargetArgs) -> Result<(Target, String), Failure> {
     if args.postgres_url.is_some() {
         return match args.target {
-            Target::Kind => Err(Failure::new(
+            TargetChoice::Kind => Err(Failure::new(
                 Exit::Usage,
                 "--postgres-url is for the local target",
             )
             .next("leave out --target kind")),
-            _ => Ok((Place::Local, "--postgres-url names a server".to_owned())),
+            _ => Ok((Target::Local, "--postgres-url names a server".to_owned())),
         };
     }
     match args.target {
-        Target::Kind => Ok((Place::Kind, "--target kind".to_owned())),
-        Target::Local => Ok((Place::Local, "--target local".to_owned())),
-        Target::Auto => {
+        TargetChoice::Kind => Ok((Target::Kind, "--target kind".to_owned())),
+        TargetChoice::Local => Ok((Target::Local, "--target local".to_owned())),
+        TargetChoice::Auto => {
             match docker::version(runner).and_then(|docker| Ok((docker, kind::version(runner)?))) {
                 Ok((docker, kind)) => Ok((
-                    Place::Kind,
+                    Target::Kind,
                     format!("Docker {docker} and kind {kind} answer"),
                 )),
                 Err(error) => {
                     runner.cancel().check()?;
                     let why = error.to_string();
                     Ok((
-                        Place::Local,
+                        Target::Local,
                         format!(
                             "Kind cannot be used: {}",
                             why.lines().next().unwrap_or_default()
@@ -53,7 +53,7 @@ pub fn place(runner: &Runner, args: &TargetArgs) -> Result<(Place, String), Fail
 pub fn begin(
     runner: &Runner,
     services: Vec<Service>,
-    (place, why): (Place, String),
+    (place, why): (Target, String),
     args: TargetArgs,
     integration: bool,
     repeat: Repeat,

@@ -32,7 +32,7 @@ pub struct Kill {
 pub enum Part {
     /// Data Storage
     Datastorage,
-    /// The service itself, or its double
+    /// The service itself, or its fake
     Service,
     /// PostgreSQL, its data kept; only where one service has it to itself
     Postgres,

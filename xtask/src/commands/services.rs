@@ -15,7 +15,7 @@ pub fn run(table: &Table) -> anyhow::Result<Exit> {
     let number = |port: Option<u16>| port.map_or("-".to_owned(), |port| port.to_string());
     for service in table.all() {
         let by = match () {
-            () if service.has(Component::Double) => "a double",
+            () if service.has(Component::Fake) => "a fake",
             () if service.has(Component::Own) => "itself",
             () => "-",
         };

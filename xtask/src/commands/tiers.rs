@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use e2e_report::Outcome;
 
-use crate::commands::args::{Target, TargetArgs};
+use crate::commands::args::{TargetArgs, TargetChoice};
 use crate::commands::begin;
 use crate::commands::workspace_tasks::Task;
 use crate::terminal;
@@ -13,7 +13,7 @@ use e2e_runner::exit::{Exit, Failure};
 use e2e_runner::paths::Paths;
 use e2e_runner::process::{Cmd, Runner};
 use e2e_runner::run::local::postgres;
-use e2e_runner::run::plan::Place;
+use e2e_runner::run::plan::Target;
 use e2e_runner::settings::cargo;
 use e2e_runner::table::Table;
 
@@ -249,12 +249,12 @@ fn plan(
         runs("local").into_iter().chain(alone).collect(),
     ));
     let args = TargetArgs {
-        target: Target::Auto,
+        target: TargetChoice::Auto,
         postgres_url: None,
         fresh: true,
     };
     let (place, why) = begin::place(runner, &args)?;
-    let missing = (place != Place::Kind).then_some(why);
+    let missing = (place != Target::Kind).then_some(why);
     // One at a time: two clusters in the making would slow each other down.
     let alone = [
         "test",

@@ -2,12 +2,12 @@
 
 use clap::{Args, ValueEnum};
 
-use crate::commands::args::{Target, TargetArgs, Which};
+use crate::commands::args::{TargetArgs, TargetChoice, Which};
 use crate::commands::{begin, ending};
 use e2e_runner::exit::{Exit, Failure};
 use e2e_runner::paths::Paths;
 use e2e_runner::process::Runner;
-use e2e_runner::run::plan::{Place, Until, plan};
+use e2e_runner::run::plan::{Target, Until, plan};
 use e2e_runner::run::repeat::Repeat;
 use e2e_runner::run::{self, Keep};
 use e2e_runner::table::Table;
@@ -37,18 +37,18 @@ pub enum PortNumbers {
 pub fn run(runner: &Runner, table: &Table, mut args: Up) -> anyhow::Result<Exit> {
     let services = table.choose(&args.which.services, args.which.all)?;
     let integration = args.ports == PortNumbers::Integration;
-    if integration && (services.len() > 1 || args.place.target == Target::Kind) {
+    if integration && (services.len() > 1 || args.place.target == TargetChoice::Kind) {
         let what = "--ports integration is for one service without a cluster";
         return Err(Failure::new(Exit::Usage, what)
             .next("name one service, and leave out --target kind")
             .into());
     }
     if integration {
-        args.place.target = Target::Local;
+        args.place.target = TargetChoice::Local;
     }
     let (place, why) = begin::place(runner, &args.place)?;
     let plan = plan(&services, place, Until::Ready);
-    debug_assert!(!integration || place == Place::Local);
+    debug_assert!(!integration || place == Target::Local);
     let paths = Paths::find(runner)?;
     let session = begin::begin(
         runner,

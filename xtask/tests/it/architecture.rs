@@ -71,9 +71,9 @@ fn each_crate_links_only_what_it_may_know() {
     }
     assert!(!of_workspace("datastorage-client").contains(&&"datastorage".to_owned()));
     assert_eq!(
-        of_workspace("service-double"),
+        of_workspace("service-fake"),
         ["audit-store", "datastorage-api", "e2e-env"],
-        "the double emits as a service does and knows neither database nor cluster"
+        "the fake emits as a service does and knows neither database nor cluster"
     );
     assert_eq!(
         of_workspace("e2e-report"),
@@ -126,7 +126,7 @@ fn the_suites_see_neither_the_tool_nor_the_service() {
         "xtask",
         "datastorage.workspace",
         "migrations",
-        "service-double",
+        "service-fake",
     ] {
         let depends = manifest.lines().any(|line| {
             !line.starts_with('#')

@@ -72,7 +72,7 @@ impl Machine {
             .env("CARGO_TARGET_DIR", self.dir.path().join("target"))
             .env("E2E_CACHE_DIR", self.dir.path().join("cache"))
             .env("E2E_DATASTORAGE_BIN", self.dir.path().join("binary"))
-            .env("E2E_DOUBLE_BIN", self.dir.path().join("binary"))
+            .env("E2E_FAKE_BIN", self.dir.path().join("binary"))
             .env_remove("KIND_NODE_IMAGE")
             .env_remove("POSTGRES_IMAGE");
         if self.has("prepares") {

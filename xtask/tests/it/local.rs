@@ -126,7 +126,7 @@ fn a_changed_binary_is_noticed_and_the_rest_is_used_again() {
     assert_eq!(
         processes(&before["E2E_RUN"]).len(),
         3,
-        "the old two are gone, the new two and the double run"
+        "the old two are gone, the new two and the fake run"
     );
     place.run(&["down"]);
     assert_eq!(processes(&before["E2E_RUN"]), Vec::<String>::new());

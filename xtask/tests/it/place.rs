@@ -25,7 +25,7 @@ impl Place {
         command
             .env("CARGO_TARGET_DIR", self.0.path())
             .env("E2E_DATASTORAGE_BIN", program("datastorage"))
-            .env("E2E_DOUBLE_BIN", program("service-double"));
+            .env("E2E_FAKE_BIN", program("service-fake"));
         command
     }
 
@@ -74,7 +74,7 @@ pub(crate) fn program(name: &str) -> PathBuf {
     static BUILT: OnceLock<()> = OnceLock::new();
     BUILT.get_or_init(|| {
         let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
-        for package in ["datastorage", "service-double"] {
+        for package in ["datastorage", "service-fake"] {
             let built = Command::new(&cargo)
                 .args(["build", "--quiet", "--package", package])
                 .status();

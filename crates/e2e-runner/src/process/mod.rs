@@ -1,4 +1,5 @@
-//! The one runner for processes: every command has a deadline, ends on a signal, and is written to the run's log.
+//! The runner of processes, the only place that starts them: a command has a deadline unless it is interactive or outlives the call,
+//! ends on a signal, and is written to the run's log.
 
 pub mod cancel;
 
@@ -233,7 +234,7 @@ impl Cmd {
         self
     }
 
-    /// The command as a person would type it.
+    /// The command for messages: its words with spaces between them, not quoted.
     pub fn line(&self) -> String {
         std::iter::once(&self.program)
             .chain(&self.args)

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::exit::Failure;
 use crate::process::Runner;
 use crate::run::kind::diagnostics;
-use crate::run::plan::Place;
+use crate::run::plan::Target;
 use crate::run::service_run::ServiceRun;
 use crate::run::session::Session;
 use crate::run::timing::{Timing, table};
@@ -51,8 +51,8 @@ pub fn collect(
 ) -> Result<String, Failure> {
     let dir = session.run.dir();
     match session.place {
-        Place::Kind => diagnostics::collect(session, runner),
-        Place::Local => copy_server_log(session),
+        Target::Kind => diagnostics::collect(session, runner),
+        Target::Local => copy_server_log(session),
     }
     let secrets = [session.password.as_str(), &session.password()].map(str::to_owned);
     for service_run in session.having(Component::Postgres) {

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use e2e_report::Outcome;
 
-use crate::run::plan::{Place, Step};
+use crate::run::plan::{Step, Target};
 use crate::run::timing::Timing;
 
 /// How much the newest run counts: enough to follow a change within three runs, not enough for one slow run to rule.
@@ -23,17 +23,17 @@ impl History {
     }
 
     /// How many seconds a stage usually takes, if it ever ran.
-    pub fn usual(&self, place: Place, step: Step) -> Option<f64> {
+    pub fn usual(&self, place: Target, step: Step) -> Option<f64> {
         self.0.get(&key(place, step.name())).copied()
     }
 
     /// The least seconds that a stage ever took.
-    pub fn fastest(&self, place: Place, step: Step) -> Option<f64> {
+    pub fn fastest(&self, place: Target, step: Step) -> Option<f64> {
         self.0.get(&fastest_key(place, step.name())).copied()
     }
 
     /// Learns from the stages of a run that did what they were to do, and writes it down.
-    pub fn learn(mut self, place: Place, timings: &[Timing], path: &Path) {
+    pub fn learn(mut self, place: Target, timings: &[Timing], path: &Path) {
         for Timing { id, took, note, .. } in timings
             .iter()
             .filter(|timing| timing.outcome == Outcome::Ok)
@@ -57,11 +57,11 @@ impl History {
     }
 }
 
-fn fastest_key(place: Place, stage: &str) -> String {
+fn fastest_key(place: Target, stage: &str) -> String {
     key(place, stage) + ", fastest"
 }
 
-fn key(place: Place, stage: &str) -> String {
+fn key(place: Target, stage: &str) -> String {
     format!("{}: {stage}", place.word())
 }
 
@@ -90,14 +90,14 @@ mod tests {
             timing(20, Outcome::Ok),
             timing(300, Outcome::Failed),
         ] {
-            History::load(&path).learn(Place::Kind, &[timing], &path);
+            History::load(&path).learn(Target::Kind, &[timing], &path);
         }
         let usual = History::load(&path)
-            .usual(Place::Kind, Step::CreateCluster)
+            .usual(Target::Kind, Step::CreateCluster)
             .unwrap();
         assert!((usual - 14.0).abs() < 0.001, "{usual}");
         assert_eq!(
-            History::load(&path).usual(Place::Local, Step::CreateCluster),
+            History::load(&path).usual(Target::Local, Step::CreateCluster),
             None
         );
     }
@@ -107,6 +107,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("history.json");
         std::fs::write(&path, "{").unwrap();
-        assert_eq!(History::load(&path).usual(Place::Kind, Step::Migrate), None);
+        assert_eq!(
+            History::load(&path).usual(Target::Kind, Step::Migrate),
+            None
+        );
     }
 }

@@ -9,14 +9,14 @@ use crate::table::{Component, Service, Tests};
 /// Where a run's PostgreSQL and Data Storage live.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Place {
+pub enum Target {
     /// In a Kind cluster.
     Kind,
     /// As processes of this machine.
     Local,
 }
 
-impl Place {
+impl Target {
     /// The word on the command line and in a suite's environment.
     pub const fn word(self) -> &'static str {
         match self {
@@ -35,7 +35,7 @@ pub enum Step {
     /// Builds the Data Storage binary.
     BuildDataStorage,
     /// Builds the binary that stands in for services.
-    BuildDouble,
+    BuildFake,
     /// Builds the suites' test binary.
     BuildSuite,
     /// Makes a node image that holds PostgreSQL's, once for each pair of images.
@@ -46,8 +46,8 @@ pub enum Step {
     LoadPostgres,
     /// Streams Data Storage's image into the node.
     LoadDataStorage,
-    /// Streams the double's image into the node.
-    LoadDouble,
+    /// Streams the fake's image into the node.
+    LoadFake,
     /// Builds or finds a service's own images and streams them into the node.
     LoadService,
     /// Starts PostgreSQL.
@@ -60,7 +60,7 @@ pub enum Step {
     DeployDataStorage,
     /// Waits until Data Storage is ready.
     AwaitDataStorage,
-    /// Starts the service itself, or its double.
+    /// Starts the service itself, or its fake.
     DeployService,
     /// Waits until the service is ready.
     AwaitService,
@@ -89,13 +89,13 @@ impl Step {
         match self {
             Self::Preflight => "preflight",
             Self::BuildDataStorage => "build Data Storage",
-            Self::BuildDouble => "build double",
+            Self::BuildFake => "build fake",
             Self::BuildSuite => "build suite",
             Self::PrepareNode => "prepare node image",
             Self::CreateCluster => "create cluster",
             Self::LoadPostgres => "load PostgreSQL image",
             Self::LoadDataStorage => "load Data Storage image",
-            Self::LoadDouble => "load double image",
+            Self::LoadFake => "load fake image",
             Self::LoadService => "load service images",
             Self::DeployPostgres => "deploy PostgreSQL",
             Self::AwaitPostgres => "wait for PostgreSQL",
@@ -114,7 +114,7 @@ impl Step {
     pub const fn load(self) -> Load {
         match self {
             Self::BuildDataStorage
-            | Self::BuildDouble
+            | Self::BuildFake
             | Self::BuildSuite
             | Self::PrepareNode
             | Self::CreateCluster
@@ -188,7 +188,7 @@ pub struct Plan {
     /// The services.
     pub services: Vec<String>,
     /// Where it runs.
-    pub place: Place,
+    pub place: Target,
     /// Its stages.
     pub stages: Vec<Stage>,
 }
@@ -197,9 +197,9 @@ pub struct Plan {
 const BUILD: u64 = 600;
 
 /// Lays out a run. Two stages of which neither needs the other may run at once.
-pub fn plan(services: &[Service], place: Place, until: Until) -> Plan {
+pub fn plan(services: &[Service], place: Target, until: Until) -> Plan {
     let any = |component| services.iter().any(|service| service.has(component));
-    let kind = place == Place::Kind;
+    let kind = place == Target::Kind;
     let mut layout = Layout {
         // Of one service alone nothing has to say whose it is.
         several: services.len() > 1,
@@ -209,7 +209,7 @@ pub fn plan(services: &[Service], place: Place, until: Until) -> Plan {
     let mut built = Step::Preflight;
     for (step, wanted) in [
         (Step::BuildDataStorage, any(Component::Datastorage)),
-        (Step::BuildDouble, any(Component::Double)),
+        (Step::BuildFake, any(Component::Fake)),
         (
             Step::BuildSuite,
             until == Until::Done && services.iter().any(has_cargo_suite),
@@ -236,7 +236,7 @@ pub fn plan(services: &[Service], place: Place, until: Until) -> Plan {
                 Component::Datastorage,
                 Step::BuildDataStorage,
             ),
-            (Step::LoadDouble, Component::Double, Step::BuildDouble),
+            (Step::LoadFake, Component::Fake, Step::BuildFake),
         ] {
             if any(component) {
                 let needs = if built == before {
@@ -312,9 +312,9 @@ impl Layout {
     /// The stages of one service. A need that no stage fulfils is one that this run does not have.
     fn service(&mut self, service: &Service, kind: bool, until: Until) {
         use Step::{
-            AwaitDataStorage, AwaitPostgres, AwaitService, BuildDataStorage, BuildDouble,
-            BuildSuite, CreateCluster, DeployDataStorage, DeployService, LoadDataStorage,
-            LoadDouble, LoadService, Migrate, RunSuite,
+            AwaitDataStorage, AwaitPostgres, AwaitService, BuildDataStorage, BuildFake, BuildSuite,
+            CreateCluster, DeployDataStorage, DeployService, LoadDataStorage, LoadFake,
+            LoadService, Migrate, RunSuite,
         };
         let mut stage = |step: Step, needs: &[Step], seconds: u64| {
             let own = |step| Id {
@@ -341,12 +341,12 @@ impl Layout {
             stage(DeployDataStorage, ready, 60);
             stage(AwaitDataStorage, &[DeployDataStorage, Migrate], 120);
         }
-        if service.has(Component::Double) {
+        if service.has(Component::Fake) {
             // Its store keeps what Data Storage cannot take yet, so the two may start together.
             let ready: &[Step] = if kind {
-                &[LoadDouble, CreateCluster]
+                &[LoadFake, CreateCluster]
             } else {
-                &[BuildDouble, DeployDataStorage]
+                &[BuildFake, DeployDataStorage]
             };
             stage(DeployService, ready, 60);
             stage(AwaitService, &[DeployService], 120);
@@ -386,7 +386,7 @@ mod tests {
     #[test]
     fn every_stage_comes_after_what_it_needs() {
         for names in [&["gateway"][..], &["gateway", "datastorage"]] {
-            for place in [Place::Kind, Place::Local] {
+            for place in [Target::Kind, Target::Local] {
                 let plan = plan(&chosen(names), place, Until::Done);
                 for (at, stage) in plan.stages.iter().enumerate() {
                     for need in &stage.needs {
@@ -404,7 +404,7 @@ mod tests {
 
     #[test]
     fn up_builds_and_runs_no_suite() {
-        let plan = plan(&chosen(&["gateway"]), Place::Kind, Until::Ready);
+        let plan = plan(&chosen(&["gateway"]), Target::Kind, Until::Ready);
         let steps: Vec<_> = plan.stages.iter().map(|stage| stage.id.step).collect();
         assert_eq!(steps.last(), Some(&Step::AwaitService));
         assert!(!steps.contains(&Step::BuildSuite));
@@ -414,7 +414,7 @@ mod tests {
     fn services_share_the_cluster_and_have_the_rest_to_themselves() {
         let plan = plan(
             &chosen(&["gateway", "notification"]),
-            Place::Kind,
+            Target::Kind,
             Until::Done,
         );
         let count = |step| {

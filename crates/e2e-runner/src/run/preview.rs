@@ -11,7 +11,7 @@ use crate::run::history::History;
 use crate::run::kind::node_image;
 use crate::run::kind::{cluster, deploy};
 use crate::run::local::postgres;
-use crate::run::plan::{Id, Place, Plan, Stage, Step};
+use crate::run::plan::{Id, Plan, Stage, Step, Target};
 use crate::run::reuse::Layer;
 use crate::state::{Run, State};
 use crate::table::{Component, Service};
@@ -91,7 +91,7 @@ fn predicted(plan: &Plan, history: &History) -> Option<f64> {
 pub fn reuse_table(
     runner: &Runner,
     kept: Option<&Run>,
-    place: Place,
+    place: Target,
     services: &[Service],
 ) -> String {
     let Some(run) = kept.filter(|run| run.state().target == place.word()) else {
@@ -107,7 +107,7 @@ pub fn reuse_table(
     let mut line = |layer: &str, decision: &str| {
         writeln!(text, "  {layer:<22} {decision}").unwrap_or_default();
     };
-    if place == Place::Kind {
+    if place == Target::Kind {
         let same = same(
             &state,
             Layer::Cluster,
@@ -124,7 +124,7 @@ pub fn reuse_table(
         );
     }
     let made_from = match place {
-        Place::Kind => {
+        Target::Kind => {
             let only = if let [service] = services {
                 Some(service.namespace.as_str())
             } else {
@@ -134,7 +134,7 @@ pub fn reuse_table(
                 .ok()
                 .and_then(|password| deploy::postgres_fingerprint(only, &password).ok())
         }
-        Place::Local => locate(&Wanted::default())
+        Target::Local => locate(&Wanted::default())
             .ok()
             .map(|found| postgres::server_fingerprint(&found)),
     };
@@ -174,11 +174,11 @@ pub fn reuse_table(
 }
 
 /// The decision on the node image of a cluster that is made.
-fn node(runner: &Runner, place: Place, services: &[Service]) -> Option<String> {
+fn node(runner: &Runner, place: Target, services: &[Service]) -> Option<String> {
     let wants = services
         .iter()
         .any(|service| service.has(Component::Postgres));
-    (place == Place::Kind && wants)
+    (place == Target::Kind && wants)
         .then(|| format!("node image: {}", node_image::decide(runner).describe()))
 }
 

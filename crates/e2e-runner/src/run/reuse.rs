@@ -17,7 +17,7 @@ pub enum Layer {
     Database,
     /// Data Storage: binary and configuration.
     DataStorage,
-    /// The service or its double: images and objects, or binary and configuration.
+    /// The service or its fake: images and objects, or binary and configuration.
     Service,
 }
 

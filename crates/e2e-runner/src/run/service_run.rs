@@ -24,7 +24,7 @@ pub struct ServiceRun {
     pub url: OnceLock<String>,
     /// Base URL of its second Data Storage.
     pub unmigrated_url: OnceLock<String>,
-    /// Base URL of the service itself or its double.
+    /// Base URL of the service itself or its fake.
     pub service_url: OnceLock<String>,
 }
 

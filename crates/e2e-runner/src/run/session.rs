@@ -13,7 +13,7 @@ use crate::paths::Paths;
 use crate::process::{Child, Runner};
 use crate::reporter::{Reporter, Watcher};
 use crate::reports::EVENTS;
-use crate::run::plan::{Id, Place, Step};
+use crate::run::plan::{Id, Step, Target};
 use crate::run::repeat::Repeat;
 use crate::run::service_run::ServiceRun;
 use crate::state::{Resource, Run};
@@ -26,14 +26,14 @@ use crate::tools::postgres_url::{Database, random_password};
 pub struct Artifacts {
     /// The Data Storage binary.
     pub datastorage: OnceLock<PathBuf>,
-    /// The double's binary.
-    pub double: OnceLock<PathBuf>,
+    /// The fake's binary.
+    pub fake: OnceLock<PathBuf>,
     /// The suites' test binaries by package.
     pub suites: Mutex<BTreeMap<String, PathBuf>>,
     /// The name of the Data Storage image in the node.
     pub image: OnceLock<String>,
-    /// The name of the double's image in the node.
-    pub double_image: OnceLock<String>,
+    /// The name of the fake's image in the node.
+    pub fake_image: OnceLock<String>,
     /// Host port of each node port.
     pub ports: OnceLock<BTreeMap<u16, u16>>,
     /// The PostgreSQL server, as one of its databases is reached.
@@ -60,7 +60,7 @@ pub struct RunRequest {
     /// The services.
     pub services: Vec<Service>,
     /// Where it runs.
-    pub place: Place,
+    pub place: Target,
     /// Why there.
     pub why: String,
     /// A PostgreSQL server to use instead of starting one.
@@ -79,7 +79,7 @@ pub struct Session {
     /// The services.
     pub service_runs: Vec<ServiceRun>,
     /// Where it runs.
-    pub place: Place,
+    pub place: Target,
     /// Whether the numbers of the integration tier are used (D8).
     pub integration: bool,
     /// A PostgreSQL server to use instead of starting one (local only), with its password.
@@ -246,7 +246,7 @@ impl Session {
 
     /// What a suite gets, without the password.
     pub fn environment(&self, service_run: &ServiceRun) -> BTreeMap<String, String> {
-        let kind = self.place == Place::Kind;
+        let kind = self.place == Target::Kind;
         let own_server = !self.is_shared()
             && self.postgres_url.is_none()
             && service_run.service.has(Component::Postgres);

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::exit::{Exit, Failure};
 use crate::run::kind::{cluster, deploy, images, node_image};
 use crate::run::local::{postgres, programs};
-use crate::run::plan::{Place, Stage, Step};
+use crate::run::plan::{Stage, Step, Target};
 use crate::run::reuse::Layer;
 use crate::run::service_run::ServiceRun;
 use crate::run::session::Session;
@@ -22,48 +22,43 @@ pub fn run_stage(session: &Session, stage: &Stage) -> Result<String, Failure> {
     let service_run = session.service_run(&stage.id);
     let deadline = stage.deadline;
     match (stage.id.step, session.place) {
-        (Step::Preflight, Place::Kind) => cluster::preflight(session),
-        (Step::Preflight, Place::Local) => postgres::preflight(session),
+        (Step::Preflight, Target::Kind) => cluster::preflight(session),
+        (Step::Preflight, Target::Local) => postgres::preflight(session),
         (Step::BuildDataStorage, _) => build(
             session,
             &session.artifacts.datastorage,
             Step::BuildDataStorage,
             deadline,
         ),
-        (Step::BuildDouble, _) => build(
-            session,
-            &session.artifacts.double,
-            Step::BuildDouble,
-            deadline,
-        ),
+        (Step::BuildFake, _) => build(session, &session.artifacts.fake, Step::BuildFake, deadline),
         (Step::BuildSuite, _) => build_suites(session, deadline),
         (Step::PrepareNode, _) => node_image::prepare(session, deadline),
         (Step::CreateCluster, _) => cluster::create_cluster(session, deadline),
         (Step::LoadPostgres, _) => images::load_postgres(session, deadline),
         (Step::LoadDataStorage, _) => images::load_datastorage(session, deadline),
-        (Step::LoadDouble, _) => images::load_double(session, deadline),
+        (Step::LoadFake, _) => images::load_fake(session, deadline),
         (Step::LoadService, _) => images::load_images(session, service_run, deadline),
-        (Step::DeployPostgres, Place::Kind) => deploy::deploy_postgres(session),
-        (Step::DeployPostgres, Place::Local) => postgres::deploy_postgres(session),
-        (Step::AwaitPostgres, Place::Kind) => deploy::await_postgres(session, deadline),
-        (Step::AwaitPostgres, Place::Local) => postgres::await_postgres(session),
+        (Step::DeployPostgres, Target::Kind) => deploy::deploy_postgres(session),
+        (Step::DeployPostgres, Target::Local) => postgres::deploy_postgres(session),
+        (Step::AwaitPostgres, Target::Kind) => deploy::await_postgres(session, deadline),
+        (Step::AwaitPostgres, Target::Local) => postgres::await_postgres(session),
         (Step::Migrate, _) => migrate_database(session, service_run, deadline),
-        (Step::DeployDataStorage, Place::Kind) => deploy::deploy_datastorage(session, service_run),
-        (Step::DeployDataStorage, Place::Local) => {
+        (Step::DeployDataStorage, Target::Kind) => deploy::deploy_datastorage(session, service_run),
+        (Step::DeployDataStorage, Target::Local) => {
             programs::deploy_datastorage(session, service_run, deadline)
         }
-        (Step::AwaitDataStorage, Place::Kind) => {
+        (Step::AwaitDataStorage, Target::Kind) => {
             deploy::await_datastorage(session, service_run, deadline)
         }
-        (Step::AwaitDataStorage, Place::Local) => {
+        (Step::AwaitDataStorage, Target::Local) => {
             wait::for_datastorage(session, service_run, deadline)
         }
-        (Step::DeployService, Place::Kind) => deploy::deploy_service(session, service_run),
-        (Step::DeployService, Place::Local) => {
+        (Step::DeployService, Target::Kind) => deploy::deploy_service(session, service_run),
+        (Step::DeployService, Target::Local) => {
             programs::deploy_service(session, service_run, deadline)
         }
-        (Step::AwaitService, Place::Kind) => deploy::await_service(session, service_run, deadline),
-        (Step::AwaitService, Place::Local) => wait::for_service(session, service_run, deadline),
+        (Step::AwaitService, Target::Kind) => deploy::await_service(session, service_run, deadline),
+        (Step::AwaitService, Target::Local) => wait::for_service(session, service_run, deadline),
         (Step::RunSuite, _) => suite::run(session, service_run, deadline),
         (Step::CollectEvidence | Step::TearDown, _) => Ok(String::new()),
     }
@@ -77,7 +72,7 @@ fn build(
     deadline: Duration,
 ) -> Result<String, Failure> {
     let (package, variable) = match step {
-        Step::BuildDouble => ("service-double", e2e_env::DOUBLE_BIN),
+        Step::BuildFake => ("service-fake", e2e_env::FAKE_BIN),
         _ => ("datastorage", e2e_env::DATASTORAGE_BIN),
     };
     let image = format!("{} to an image for Kind", e2e_env::DATASTORAGE_IMAGE);
@@ -85,7 +80,7 @@ fn build(
         Some(path) => path,
         None if step == Step::BuildDataStorage
             && settings::datastorage_image().is_some()
-            && session.place == Place::Kind =>
+            && session.place == Target::Kind =>
         {
             return Ok(format!("not built: {} is used", e2e_env::DATASTORAGE_IMAGE));
         }

@@ -19,7 +19,7 @@ pub fn for_datastorage(
     await_answer(session, "Data Storage", base, deadline)
 }
 
-/// Waits until the service or its double says that it is ready.
+/// Waits until the service or its fake says that it is ready.
 pub fn for_service(
     session: &Session,
     service_run: &ServiceRun,

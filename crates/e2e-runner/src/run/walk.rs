@@ -192,7 +192,7 @@ fn defect(panic: &(dyn Any + Send)) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::run::plan::{Place, Step, Until, plan};
+    use crate::run::plan::{Step, Target, Until, plan};
     use crate::table::Table;
     use std::sync::{Barrier, Mutex};
 
@@ -259,7 +259,7 @@ mod tests {
         for names in [&["gateway"][..], &["gateway", "aianalysis", "datastorage"]] {
             let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
             let services = table.choose(&names, false).unwrap();
-            for place in [Place::Kind, Place::Local] {
+            for place in [Target::Kind, Target::Local] {
                 let plan = plan(&services, place, Until::Done);
                 let performed = Mutex::new(Vec::new());
                 let walk = walk(

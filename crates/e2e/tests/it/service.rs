@@ -1,4 +1,4 @@
-//! The service under test, asked to do something: a double, which plays a scenario.
+//! The service under test, asked to do something: a fake, which plays a scenario.
 
 use std::fmt::Debug;
 use std::time::{Duration, Instant};

@@ -11,7 +11,7 @@ use clap::Args;
 
 use serde_json::json;
 
-use crate::commands::args::{Format, Target};
+use crate::commands::args::{Format, TargetChoice};
 use crate::terminal;
 use check::{Check, For, Level};
 use e2e_runner::exit::Exit;
@@ -22,8 +22,8 @@ use e2e_runner::table::Table;
 #[derive(Debug, Args)]
 pub struct Doctor {
     /// The target that must be able to run; `auto` is content with one of the two
-    #[arg(long, value_enum, default_value_t = Target::Auto)]
-    pub target: Target,
+    #[arg(long, value_enum, default_value_t = TargetChoice::Auto)]
+    pub target: TargetChoice,
     /// How the answer is written
     #[arg(long, value_enum, default_value_t = Format::Human)]
     pub format: Format,
@@ -42,9 +42,9 @@ pub fn run(runner: &Runner, table: &Table, args: &Doctor) -> anyhow::Result<Exit
     };
     let (kind, local) = (usable(For::Kind), usable(For::Local));
     let fit = match args.target {
-        Target::Auto => kind || local,
-        Target::Kind => kind,
-        Target::Local => local,
+        TargetChoice::Auto => kind || local,
+        TargetChoice::Kind => kind,
+        TargetChoice::Local => local,
     };
     let exit = if fit { Exit::Passed } else { Exit::Preflight };
     terminal::print(&match args.format {

@@ -1,4 +1,4 @@
-//! What a run deploys into its cluster: PostgreSQL, Data Storage, the service or its double, each waited for.
+//! What a run deploys into its cluster: PostgreSQL, Data Storage, the service or its fake, each waited for.
 
 use std::time::Duration;
 
@@ -159,14 +159,14 @@ pub fn await_datastorage(
     wait::for_datastorage(session, service_run, deadline)
 }
 
-/// Applies the service itself, or its double under the service's name.
+/// Applies the service itself, or its fake under the service's name.
 pub fn deploy_service(session: &Session, service_run: &ServiceRun) -> Result<String, Failure> {
     let node_port = node_ports(service_run).service;
     let name = service_run.service.name.as_str();
-    let objects = if service_run.service.has(Component::Double) {
-        let image = Session::artifact(&session.artifacts.double_image, "the double's image")?;
-        Manifest::parse(manifests::DOUBLE)?
-            .rename("double", name)
+    let objects = if service_run.service.has(Component::Fake) {
+        let image = Session::artifact(&session.artifacts.fake_image, "the fake's image")?;
+        Manifest::parse(manifests::FAKE)?
+            .rename("fake", name)
             .set(
                 "Deployment",
                 "/spec/template/spec/containers/0/image",
@@ -202,13 +202,13 @@ pub fn deploy_service(session: &Session, service_run: &ServiceRun) -> Result<Str
     ))
 }
 
-/// Waits for the pods of the service; a double also answers for itself.
+/// Waits for the pods of the service; a fake also answers for itself.
 pub fn await_service(
     session: &Session,
     service_run: &ServiceRun,
     deadline: Duration,
 ) -> Result<String, Failure> {
-    if service_run.service.has(Component::Double) {
+    if service_run.service.has(Component::Fake) {
         let url = Session::artifact(&service_run.service_url, "the service's address")?;
         let mut health = Health::of(&service_run.service.name, url);
         let pods = Pods {

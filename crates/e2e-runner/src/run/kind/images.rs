@@ -101,12 +101,12 @@ pub fn load_datastorage(session: &Session, deadline: Duration) -> Result<String,
     )
 }
 
-/// Brings the double's image into the node unless it is there.
-pub fn load_double(session: &Session, deadline: Duration) -> Result<String, Failure> {
+/// Brings the fake's image into the node unless it is there.
+pub fn load_fake(session: &Session, deadline: Duration) -> Result<String, Failure> {
     load_program(
         session,
-        "service-double",
-        (&session.artifacts.double, &session.artifacts.double_image),
+        "service-fake",
+        (&session.artifacts.fake, &session.artifacts.fake_image),
         deadline,
     )
 }

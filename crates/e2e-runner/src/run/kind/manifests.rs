@@ -11,8 +11,8 @@ pub const POSTGRES: &str = include_str!("../../../../../kind/manifests/postgres.
 /// `kind/manifests/datastorage.yaml`.
 pub const DATASTORAGE: &str = include_str!("../../../../../kind/manifests/datastorage.yaml");
 
-/// `kind/manifests/double.yaml`.
-pub const DOUBLE: &str = include_str!("../../../../../kind/manifests/double.yaml");
+/// `kind/manifests/fake.yaml`.
+pub const FAKE: &str = include_str!("../../../../../kind/manifests/fake.yaml");
 
 /// Objects of one manifest.
 #[derive(Clone, Debug)]
@@ -103,7 +103,7 @@ mod tests {
 
     #[test]
     fn every_manifest_parses_and_a_field_can_be_set() {
-        for text in [NAMESPACE, POSTGRES, DATASTORAGE, DOUBLE] {
+        for text in [NAMESPACE, POSTGRES, DATASTORAGE, FAKE] {
             assert!(!Manifest::parse(text).unwrap().0.is_empty());
         }
         let mut objects = Manifest::parse(NAMESPACE)

@@ -1,4 +1,4 @@
-//! Data Storage, doubles and a team's own services as processes of this machine, each in a directory of its own (D8).
+//! Data Storage, fakes and a team's own services as processes of this machine, each in a directory of its own (D8).
 
 use std::collections::BTreeMap;
 use std::net::TcpListener;
@@ -144,7 +144,7 @@ fn start_datastorage(
     start(session, &launch, deadline)
 }
 
-/// Starts the service itself, or its double, beside its Data Storage.
+/// Starts the service itself, or its fake, beside its Data Storage.
 pub fn deploy_service(
     session: &Session,
     service_run: &ServiceRun,
@@ -158,16 +158,16 @@ pub fn deploy_service(
     // Data Storage's own directory has that name where it is the service.
     let dir = own_directory(session, service_run, "service")?;
     let log = service_run.dir.join(format!("{name}.log"));
-    let (made_from, launch) = if service.has(Component::Double) {
-        let binary = Session::artifact(&session.artifacts.double, "the double's binary")?;
+    let (made_from, launch) = if service.has(Component::Fake) {
+        let binary = Session::artifact(&session.artifacts.fake, "the fake's binary")?;
         let datastorage = Session::artifact(&service_run.url, "Data Storage's address")?;
         let text = |value: &str| value.to_owned();
         let env = BTreeMap::from([
-            (text(e2e_env::double::SERVICE), text(name)),
+            (text(e2e_env::fake::SERVICE), text(name)),
             (text(e2e_env::DATASTORAGE_URL), datastorage.clone()),
-            (text(e2e_env::double::LISTEN_ADDRESS), text("127.0.0.1:0")),
+            (text(e2e_env::fake::LISTEN_ADDRESS), text("127.0.0.1:0")),
             (
-                text(e2e_env::double::AUDIT_JOURNAL_DIR),
+                text(e2e_env::fake::AUDIT_JOURNAL_DIR),
                 dir.join("journal").display().to_string(),
             ),
         ]);
@@ -178,8 +178,8 @@ pub fn deploy_service(
             command: vec![binary.display().to_string()],
             env,
             address: Address::Written {
-                file: text(e2e_env::double::ADDRESS_FILE),
-                again: text(e2e_env::double::LISTEN_ADDRESS),
+                file: text(e2e_env::fake::ADDRESS_FILE),
+                again: text(e2e_env::fake::LISTEN_ADDRESS),
                 whole: true,
             },
             dir: dir.clone(),
@@ -192,7 +192,7 @@ pub fn deploy_service(
         let address = format!("127.0.0.1:{}", free_port(service.ports.service)?);
         let mut env = session.environment(service_run);
         env.insert(e2e_env::PGPASSWORD.to_owned(), session.password());
-        env.insert(e2e_env::double::LISTEN_ADDRESS.to_owned(), address.clone());
+        env.insert(e2e_env::fake::LISTEN_ADDRESS.to_owned(), address.clone());
         let launch = ProcessSpec {
             name: name.to_owned(),
             cwd: Some(service.root.clone()),
@@ -205,7 +205,7 @@ pub fn deploy_service(
         // What a team's command runs is not known here: it is always started anew.
         (String::new(), launch)
     };
-    if service.has(Component::Double)
+    if service.has(Component::Fake)
         && session.fingerprint_matches(Layer::Service, Some(service_run), &made_from)
         && let Some(url) = ProcessSpec::answering(&dir)
     {

@@ -1,4 +1,4 @@
-//! kubectl: applies objects and watches pods, always with the run's own kubeconfig.
+//! kubectl: applies objects and watches pods, always with a kubeconfig and a namespace that are named.
 
 pub mod pods;
 

@@ -1,4 +1,4 @@
-//! What a double says of itself, and of requests that it cannot play.
+//! What a fake says of itself, and of requests that it cannot play.
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -10,14 +10,14 @@ async fn gateway(journal: &TempDir) -> Process {
 }
 
 #[tokio::test]
-async fn it_says_that_it_is_a_double() {
+async fn it_says_that_it_is_a_fake() {
     let journal = tempfile::tempdir().unwrap();
-    let double = gateway(&journal).await;
+    let fake = gateway(&journal).await;
     for path in ["/health", "/health/live", "/health/ready"] {
-        let (status, health) = double.get(path).await;
+        let (status, health) = fake.get(path).await;
         assert_eq!(status, 200, "{path}");
         assert_eq!(
-            (&health["service"], &health["double"]),
+            (&health["service"], &health["fake"]),
             (&json!("gateway"), &json!(true)),
             "{path}"
         );
@@ -30,8 +30,8 @@ async fn it_says_that_it_is_a_double() {
 #[tokio::test]
 async fn it_lists_its_scenarios_with_the_names_that_can_be_given() {
     let journal = tempfile::tempdir().unwrap();
-    let double = gateway(&journal).await;
-    let (_, listed) = double.get("/scenarios").await;
+    let fake = gateway(&journal).await;
+    let (_, listed) = fake.get("/scenarios").await;
     let scenario = &listed["scenarios"][0];
     assert_eq!(scenario["name"], "new-signal");
     assert_eq!(scenario["names"]["alert_name"], "HighMemoryUsage");
@@ -40,8 +40,8 @@ async fn it_lists_its_scenarios_with_the_names_that_can_be_given() {
 #[tokio::test]
 async fn an_unknown_scenario_is_not_found_and_the_known_ones_are_listed() {
     let journal = tempfile::tempdir().unwrap();
-    let double = gateway(&journal).await;
-    let (status, problem) = double.post("/scenarios/acknowledged", &json!({})).await;
+    let fake = gateway(&journal).await;
+    let (status, problem) = fake.post("/scenarios/acknowledged", &json!({})).await;
     assert_eq!((status, &problem["title"]), (404, &json!("Not Found")));
     let detail = problem["detail"].as_str().unwrap();
     assert!(
@@ -54,7 +54,7 @@ async fn an_unknown_scenario_is_not_found_and_the_known_ones_are_listed() {
 #[tokio::test]
 async fn what_a_scenario_cannot_take_is_refused_before_anything_is_emitted() {
     let journal = tempfile::tempdir().unwrap();
-    let double = gateway(&journal).await;
+    let fake = gateway(&journal).await;
     let requests = [
         (
             "/scenarios/new-signal",
@@ -66,12 +66,12 @@ async fn what_a_scenario_cannot_take_is_refused_before_anything_is_emitted() {
         ("/scenarios/new-signal?from=3", json!({}), "2 steps"),
     ];
     for (path, names, named) in requests {
-        let (status, problem) = double.post(path, &names).await;
+        let (status, problem) = fake.post(path, &names).await;
         assert_eq!(status, 400, "{path} {names}: {problem}");
         let detail = problem["detail"].as_str().unwrap();
         assert!(detail.contains(named), "{path} {names}: {detail}");
     }
-    let (status, flushed) = double.post("/flush", &Value::Null).await;
+    let (status, flushed) = fake.post("/flush", &Value::Null).await;
     assert_eq!((status, flushed), (200, json!({"stored": 0})));
 }
 

@@ -1,4 +1,4 @@
-//! A double of an emitting service: on request it plays what that service does, as far as its audit events tell.
+//! A fake of an emitting service: on request it plays what that service does, as far as its audit events tell.
 //!
 //! It stands where the service would, under its name and port, and emits through `audit-store` what the service's builders there make: cluster
 //! DNS, network, store, client, Data Storage and database are all in the path, and only the reason for an event is pretended. A scenario is a
@@ -11,17 +11,17 @@
 //! | `POST /scenarios/{name}?from=1&to=2` | plays a scenario, or the steps of it that are named, counted from 1; the body gives names |
 //! | `POST /flush?seconds=30` | waits until Data Storage has committed all that was emitted; 504 tells what it has not |
 //!
-//! **Invariant:** a double says that it is one, in its help and in `/health`, and knows neither database nor cluster.
+//! **Invariant:** a fake says that it is one, in its help and in `/health`, and knows neither database nor cluster.
 //!
-//! Modules, each may import those after it: `http`, `problem`, `double`, `scenarios`, `scenario`
+//! Modules, each may import those after it: `http`, `problem`, `fake`, `scenarios`, `scenario`
 
-mod double;
+mod fake;
 mod http;
 mod problem;
 mod scenario;
 mod scenarios;
 
-pub use double::{Double, Emitted, OpenError, PlayError, Played};
+pub use fake::{Emitted, Fake, OpenError, PlayError, Played};
 pub use http::router;
 pub use scenario::{Scenario, Steps};
 pub use scenarios::{SERVICES, of_service};

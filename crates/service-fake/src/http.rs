@@ -1,4 +1,4 @@
-//! The double over HTTP.
+//! The fake over HTTP.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,13 +13,13 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use crate::problem::Problem;
-use crate::{Double, Played, Scenario, Steps};
+use crate::{Fake, Played, Scenario, Steps};
 
 /// Longest time that a flush may be asked to wait.
 const LONGEST_FLUSH: Duration = Duration::from_mins(2);
 
-/// The double's routes.
-pub fn router(double: Arc<Double>) -> Router {
+/// The fake's routes.
+pub fn router(fake: Arc<Fake>) -> Router {
     Router::new()
         .route("/health", get(health))
         .route("/health/live", get(health))
@@ -30,31 +30,31 @@ pub fn router(double: Arc<Double>) -> Router {
         .route("/flush", post(flush))
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
-        .with_state(double)
+        .with_state(fake)
 }
 
-async fn health(State(double): State<Arc<Double>>) -> Json<Value> {
+async fn health(State(fake): State<Arc<Fake>>) -> Json<Value> {
     Json(json!({
         "status": "ok",
-        "service": double.service(),
-        "double": true,
-        "about": format!("a double that plays the audit scenarios of {}; GET /scenarios lists them", double.service()),
+        "service": fake.service(),
+        "fake": true,
+        "about": format!("a fake that plays the audit scenarios of {}; GET /scenarios lists them", fake.service()),
     }))
 }
 
-async fn scenarios(State(double): State<Arc<Double>>) -> Json<Value> {
+async fn scenarios(State(fake): State<Arc<Fake>>) -> Json<Value> {
     let shown = |scenario: &Scenario| json!({"name": scenario.name, "about": scenario.about, "names": scenario.names()});
-    let scenarios: Vec<_> = double.scenarios().iter().map(shown).collect();
-    Json(json!({"service": double.service(), "scenarios": scenarios}))
+    let scenarios: Vec<_> = fake.scenarios().iter().map(shown).collect();
+    Json(json!({"service": fake.service(), "scenarios": scenarios}))
 }
 
 async fn play(
-    State(double): State<Arc<Double>>,
+    State(fake): State<Arc<Fake>>,
     Path(name): Path<String>,
     Query(steps): Query<Steps>,
     body: Bytes,
 ) -> Result<Json<Played>, Problem> {
-    let played = double.play(&name, names(&body)?, steps)?;
+    let played = fake.play(&name, names(&body)?, steps)?;
     Ok(Json(played))
 }
 
@@ -84,11 +84,11 @@ impl Default for Wait {
 }
 
 async fn flush(
-    State(double): State<Arc<Double>>,
+    State(fake): State<Arc<Fake>>,
     Query(wait): Query<Wait>,
 ) -> Result<Json<Value>, Problem> {
     let deadline = Duration::from_secs(wait.seconds).min(LONGEST_FLUSH);
-    let report = double.flush(deadline).await;
+    let report = fake.flush(deadline).await;
     if report.is_complete() {
         Ok(Json(json!({"stored": report.stored})))
     } else {

@@ -1,4 +1,4 @@
-//! The double as a program: settings, log, signals.
+//! The fake as a program: settings, log, signals.
 
 use std::io::{self, IsTerminal as _};
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Parser as _;
-use service_double::{Double, router};
+use service_fake::{Fake, router};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
@@ -17,7 +17,7 @@ const ANSWERING: Duration = Duration::from_secs(2);
 /// How long it then waits for what is not committed yet; the next start sends the rest.
 const CLOSING: Duration = Duration::from_secs(5);
 
-/// A double of a service, for tests: it plays the service's audit scenarios on request
+/// A fake of a service, for tests: it plays the service's audit scenarios on request
 ///
 /// It is not the service. It emits the audit events that the service would, through the real audit store.
 /// GET /scenarios lists what it plays, POST /scenarios/NAME plays it, POST /flush waits until it is stored.
@@ -25,24 +25,24 @@ const CLOSING: Duration = Duration::from_secs(5);
 #[command(
     version,
     after_help = "Example:\n  \
-    SERVICE=gateway DATASTORAGE_URL=http://127.0.0.1:18091 AUDIT_JOURNAL_DIR=/tmp/gateway service-double\n  \
+    SERVICE=gateway DATASTORAGE_URL=http://127.0.0.1:18091 AUDIT_JOURNAL_DIR=/tmp/gateway service-fake\n  \
     curl -X POST 127.0.0.1:8080/scenarios/new-signal -d '{\"request\": \"rr-1\"}'"
 )]
 struct Options {
     /// The service that it plays
-    #[arg(long, env = e2e_env::double::SERVICE)]
+    #[arg(long, env = e2e_env::fake::SERVICE)]
     service: String,
     /// Base URL of Data Storage
     #[arg(long, env = e2e_env::DATASTORAGE_URL, value_name = "URL", hide_env_values = true)]
     datastorage_url: String,
     /// Where it listens
-    #[arg(long, env = e2e_env::double::LISTEN_ADDRESS, value_name = "HOST:PORT", default_value = "127.0.0.1:8080")]
+    #[arg(long, env = e2e_env::fake::LISTEN_ADDRESS, value_name = "HOST:PORT", default_value = "127.0.0.1:8080")]
     listen_address: String,
     /// File that gets the bound host:port once it listens; for port 0
-    #[arg(long, env = e2e_env::double::ADDRESS_FILE, value_name = "FILE")]
+    #[arg(long, env = e2e_env::fake::ADDRESS_FILE, value_name = "FILE")]
     address_file: Option<PathBuf>,
     /// Directory that keeps emitted events until Data Storage has them
-    #[arg(long, env = e2e_env::double::AUDIT_JOURNAL_DIR, value_name = "DIRECTORY")]
+    #[arg(long, env = e2e_env::fake::AUDIT_JOURNAL_DIR, value_name = "DIRECTORY")]
     audit_journal_dir: PathBuf,
 }
 
@@ -68,11 +68,11 @@ async fn run(options: &Options) -> anyhow::Result<()> {
     } = options;
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
-    let double = Arc::new(Double::open(service, datastorage_url, audit_journal_dir)?);
+    let fake = Arc::new(Fake::open(service, datastorage_url, audit_journal_dir)?);
     let listener = TcpListener::bind(listen_address).await.with_context(|| {
         format!(
             "cannot listen on {listen_address}; set {}",
-            e2e_env::double::LISTEN_ADDRESS
+            e2e_env::fake::LISTEN_ADDRESS
         )
     })?;
     if let Some(file) = address_file {
@@ -81,7 +81,7 @@ async fn run(options: &Options) -> anyhow::Result<()> {
     }
     let asked_to_stop = Arc::new(Notify::new());
     let told = Arc::clone(&asked_to_stop);
-    let serving = axum::serve(listener, router(Arc::clone(&double)))
+    let serving = axum::serve(listener, router(Arc::clone(&fake)))
         .with_graceful_shutdown(async move { told.notified().await });
     let stop = async {
         tokio::select! {
@@ -96,12 +96,12 @@ async fn run(options: &Options) -> anyhow::Result<()> {
         served = serving => served.context("cannot serve")?,
         () = stop => {}
     }
-    let report = double.close(CLOSING).await?;
+    let report = fake.close(CLOSING).await?;
     if report.journalled > 0 {
         tracing::warn!(
             events = report.journalled,
             journal = %audit_journal_dir.display(),
-            "ends with events in the journal; the next double on it sends them"
+            "ends with events in the journal; the next fake on it sends them"
         );
     }
     Ok(())

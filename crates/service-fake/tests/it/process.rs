@@ -1,7 +1,7 @@
-//! What a double emits is in Data Storage, in order and once, whatever is killed.
+//! What a fake emits is in Data Storage, in order and once, whatever is killed.
 
 use serde_json::{Value, json};
-use service_double::SERVICES;
+use service_fake::SERVICES;
 use testkit::datastorage::Service;
 use testkit::events::unique;
 use testkit::postgres;
@@ -17,12 +17,12 @@ async fn every_scenario_of_every_service_is_stored_as_it_was_emitted() {
     let datastorage = Service::start(&database).await;
     for service in SERVICES {
         let journal = tempfile::tempdir().unwrap();
-        let double = Process::start(service, &datastorage.url(), &journal).await;
-        let (_, listed) = double.get("/scenarios").await;
+        let fake = Process::start(service, &datastorage.url(), &journal).await;
+        let (_, listed) = fake.get("/scenarios").await;
         for scenario in listed["scenarios"].as_array().unwrap() {
             let name = scenario["name"].as_str().unwrap();
-            let played = double.play(name, &json!({})).await;
-            let (status, flushed) = double.post("/flush", &Value::Null).await;
+            let played = fake.play(name, &json!({})).await;
+            let (status, flushed) = fake.post("/flush", &Value::Null).await;
             assert_eq!(status, 200, "{service} {name}: {flushed}");
             let correlation_id = played["correlation_id"].as_str().unwrap();
             let events = stored(&datastorage.url(), correlation_id).await;
@@ -36,22 +36,20 @@ async fn every_scenario_of_every_service_is_stored_as_it_was_emitted() {
 }
 
 #[tokio::test]
-async fn a_double_killed_between_two_steps_loses_doubles_and_reorders_nothing() {
+async fn a_fake_killed_between_two_steps_loses_doubles_and_reorders_nothing() {
     let database = postgres::database("audit").await;
     let mut datastorage = Service::start(&database).await;
     let (journal, request) = (tempfile::tempdir().unwrap(), unique("rr"));
     let names = json!({"request": request});
 
     datastorage.kill();
-    let mut double = Process::start("gateway", &datastorage.url(), &journal).await;
-    let mut told = emitted(&double.play("repeated-signal?to=1", &names).await);
-    double.kill();
+    let mut fake = Process::start("gateway", &datastorage.url(), &journal).await;
+    let mut told = emitted(&fake.play("repeated-signal?to=1", &names).await);
+    fake.kill();
     datastorage.restart().await;
-    let double = Process::start("gateway", &datastorage.url(), &journal).await;
-    told.extend(emitted(
-        &double.play("repeated-signal?from=2", &names).await,
-    ));
-    assert_eq!(double.post("/flush", &Value::Null).await.0, 200);
+    let fake = Process::start("gateway", &datastorage.url(), &journal).await;
+    told.extend(emitted(&fake.play("repeated-signal?from=2", &names).await));
+    assert_eq!(fake.post("/flush", &Value::Null).await.0, 200);
 
     assert_eq!(told.len(), 3);
     assert_eq!(ids(&stored(&datastorage.url(), &request).await), told);
@@ -60,9 +58,9 @@ async fn a_double_killed_between_two_steps_loses_doubles_and_reorders_nothing() 
 #[tokio::test]
 async fn a_flush_without_data_storage_tells_what_is_outstanding() {
     let journal = tempfile::tempdir().unwrap();
-    let double = Process::start("notification", NOWHERE, &journal).await;
-    double.play("acknowledged", &json!({})).await;
-    let (status, problem) = double.post("/flush?seconds=1", &Value::Null).await;
+    let fake = Process::start("notification", NOWHERE, &journal).await;
+    fake.play("acknowledged", &json!({})).await;
+    let (status, problem) = fake.post("/flush?seconds=1", &Value::Null).await;
     assert_eq!(status, 504, "{problem}");
     assert_eq!(problem["outstanding"]["journalled"], 2, "{problem}");
     let detail = problem["detail"].as_str().unwrap();
@@ -70,14 +68,14 @@ async fn a_flush_without_data_storage_tells_what_is_outstanding() {
 }
 
 #[tokio::test]
-async fn a_double_asked_to_end_stores_what_it_has_emitted() {
+async fn a_fake_asked_to_end_stores_what_it_has_emitted() {
     let database = postgres::database("audit").await;
     let datastorage = Service::start(&database).await;
     let (journal, remediation) = (tempfile::tempdir().unwrap(), unique("rr"));
-    let mut double = Process::start("aianalysis", &datastorage.url(), &journal).await;
+    let mut fake = Process::start("aianalysis", &datastorage.url(), &journal).await;
     let names = json!({"remediation_id": remediation});
-    let played = double.play("completed", &names).await;
-    assert!(double.terminate().await.success());
+    let played = fake.play("completed", &names).await;
+    assert!(fake.terminate().await.success());
     assert_eq!(
         ids(&stored(&datastorage.url(), &remediation).await),
         emitted(&played)
@@ -85,12 +83,12 @@ async fn a_double_asked_to_end_stores_what_it_has_emitted() {
 }
 
 #[tokio::test]
-async fn a_double_asked_to_end_waits_neither_for_a_flush_nor_for_data_storage() {
+async fn a_fake_asked_to_end_waits_neither_for_a_flush_nor_for_data_storage() {
     let journal = tempfile::tempdir().unwrap();
-    let mut double = Process::start("aianalysis", NOWHERE, &journal).await;
-    double.play("completed", &json!({})).await;
-    let flush = double.posting("/flush?seconds=120").await;
-    assert!(double.terminate().await.success());
+    let mut fake = Process::start("aianalysis", NOWHERE, &journal).await;
+    fake.play("completed", &json!({})).await;
+    let flush = fake.posting("/flush?seconds=120").await;
+    assert!(fake.terminate().await.success());
     // Whether it was answered or cut off is not the caller's to know.
     drop(flush.await);
 }

@@ -1,4 +1,4 @@
-//! The double: a service's scenarios, and the store that it emits through.
+//! The fake: a service's scenarios, and the store that it emits through.
 
 use std::path::Path;
 use std::time::Duration;
@@ -10,14 +10,14 @@ use uuid::Uuid;
 
 use crate::{SERVICES, Scenario, Steps, of_service};
 
-/// A double of one service, with its audit store open.
-pub struct Double {
+/// A fake of one service, with its audit store open.
+pub struct Fake {
     service: String,
     scenarios: Vec<Scenario>,
     store: Store,
 }
 
-/// Why a double cannot be made.
+/// Why a fake cannot be made.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// There is no such service.
@@ -89,10 +89,10 @@ pub struct Emitted {
     pub event_type: String,
 }
 
-impl Double {
-    /// Makes a double of `service`, which emits to the Data Storage at `datastorage_url` and keeps its journal in `journal`.
+impl Fake {
+    /// Makes a fake of `service`, which emits to the Data Storage at `datastorage_url` and keeps its journal in `journal`.
     ///
-    /// Data Storage need not be there yet. What an earlier double left in the journal is sent first.
+    /// Data Storage need not be there yet. What an earlier fake left in the journal is sent first.
     pub fn open(service: &str, datastorage_url: &str, journal: &Path) -> Result<Self, OpenError> {
         let scenarios =
             of_service(service).ok_or_else(|| OpenError::Service(service.to_owned()))?;
@@ -158,7 +158,7 @@ impl Double {
         self.store.flush(deadline).await
     }
 
-    /// Ends acceptance and sends what it can within `deadline`; the next double on the journal sends the rest.
+    /// Ends acceptance and sends what it can within `deadline`; the next fake on the journal sends the rest.
     pub async fn close(&self, deadline: Duration) -> Result<Report, CloseError> {
         self.store.close(deadline).await
     }

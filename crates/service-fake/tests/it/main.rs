@@ -1,4 +1,4 @@
-//! The double as a process, with the real Data Storage behind it.
+//! The fake as a process, with the real Data Storage behind it.
 
 #![expect(
     clippy::unwrap_used,

@@ -1,4 +1,4 @@
-//! A double in a process of its own, and what Data Storage has of it.
+//! A fake in a process of its own, and what Data Storage has of it.
 
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus};
@@ -17,24 +17,24 @@ use tokio::task::JoinHandle;
 /// Longest time for a process to start or to end.
 const SOON: Duration = Duration::from_secs(30);
 
-/// A double in a process of its own; dropping it kills it.
+/// A fake in a process of its own; dropping it kills it.
 pub(crate) struct Process {
     child: Child,
     url: String,
 }
 
 impl Process {
-    /// Starts a double and waits until it listens.
+    /// Starts a fake and waits until it listens.
     pub(crate) async fn start(service: &str, datastorage: &str, journal: &TempDir) -> Self {
         let address = journal.path().join("address");
         std::fs::remove_file(&address).unwrap_or_default();
         let child = program()
-            .env(e2e_env::double::SERVICE, service)
+            .env(e2e_env::fake::SERVICE, service)
             .env(e2e_env::DATASTORAGE_URL, datastorage)
-            .env(e2e_env::double::LISTEN_ADDRESS, "127.0.0.1:0")
-            .env(e2e_env::double::ADDRESS_FILE, &address)
+            .env(e2e_env::fake::LISTEN_ADDRESS, "127.0.0.1:0")
+            .env(e2e_env::fake::ADDRESS_FILE, &address)
             .env(
-                e2e_env::double::AUDIT_JOURNAL_DIR,
+                e2e_env::fake::AUDIT_JOURNAL_DIR,
                 journal.path().join("journal"),
             )
             .spawn()
@@ -43,9 +43,9 @@ impl Process {
             child,
             url: String::new(),
         };
-        let address = wait::until("the double to listen", SOON, async || {
+        let address = wait::until("the fake to listen", SOON, async || {
             if let Ok(Some(status)) = process.child.try_wait() {
-                panic!("the double ended with {status}");
+                panic!("the fake ended with {status}");
             }
             std::fs::read_to_string(Path::new(&address))
         })
@@ -71,7 +71,7 @@ impl Process {
     pub(crate) async fn posting(&self, path: &str) -> JoinHandle<reqwest::Result<Response>> {
         let request = reqwest::Client::new().post(format!("{}{path}", self.url));
         let request = tokio::spawn(request.send());
-        // Connections are accepted in order: after this answer the double has that of the request.
+        // Connections are accepted in order: after this answer the fake has that of the request.
         self.get("/health").await;
         request
     }
@@ -93,7 +93,7 @@ impl Process {
     pub(crate) async fn terminate(&mut self) -> ExitStatus {
         let pid = Pid::from_raw(self.child.id().try_into().unwrap());
         kill(pid, Signal::SIGTERM).unwrap();
-        wait::until("the double to end", SOON, async || {
+        wait::until("the fake to end", SOON, async || {
             self.child.try_wait().unwrap().ok_or("it still runs")
         })
         .await
@@ -110,7 +110,7 @@ impl Drop for Process {
 
 /// The program with nothing of this process's settings.
 pub(crate) fn program() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_service-double"));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_service-fake"));
     command.env_clear();
     command
 }
@@ -133,7 +133,7 @@ pub(crate) async fn stored(datastorage: &str, correlation_id: &str) -> Vec<Audit
     events
 }
 
-/// The ids in a double's answer.
+/// The ids in a fake's answer.
 pub(crate) fn emitted(played: &Value) -> Vec<String> {
     let emitted = played["emitted"].as_array().unwrap().iter();
     emitted
