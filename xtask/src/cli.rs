@@ -1,14 +1,20 @@
-//! The command line: verbs and flags, nothing else.
+//! The command line: the list of verbs and the flags that all of them take.
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Parser, Subcommand};
 
+use crate::commands::args::Format;
+use crate::commands::ci::Ci;
 use crate::commands::diagnose::Diagnose;
 use crate::commands::doctor::Doctor;
+use crate::commands::down::Down;
+use crate::commands::e2e::E2e;
+use crate::commands::kill::Kill;
 use crate::commands::migrate::flags::Migrate;
-use crate::exit::Exit;
-use crate::lifecycle::Keep;
-use crate::repeat::Repeat;
+use crate::commands::programs::Topic;
+use crate::commands::test::Test;
+use crate::commands::up::Up;
 use crate::terminal::Progress;
+use e2e_runner::exit::Exit;
 
 /// Runs the services' end-to-end suites
 #[derive(Debug, Parser)]
@@ -150,171 +156,4 @@ pub enum Command {
         /// The service whose environment it is
         service: String,
     },
-}
-
-/// What `ci` prints.
-#[derive(Debug, Subcommand)]
-pub enum Ci {
-    /// The services as a GitHub Actions matrix, one line of JSON
-    #[command(
-        after_help = "Examples:\n  echo \"matrix=$(cargo xtask ci matrix)\" >> \"$GITHUB_OUTPUT\""
-    )]
-    Matrix,
-}
-
-/// Flags of `kill`.
-#[derive(Debug, Args)]
-pub struct Kill {
-    /// What is killed
-    #[arg(value_enum)]
-    pub what: Part,
-    /// The service whose environment it is
-    #[arg(long, env = "E2E_SERVICE")]
-    pub service: String,
-}
-
-/// A part of an environment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Part {
-    /// Data Storage
-    Datastorage,
-    /// The service itself, or its double
-    Service,
-    /// PostgreSQL, its data kept; only where one service has it to itself
-    Postgres,
-}
-
-/// What `bench` measures.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Topic {
-    /// Cold, warm and hot runs beside plain kind, kubectl and psql
-    Lifecycle,
-    /// The migration engine beside psql
-    Migrations,
-    /// Data Storage's write and read paths beside COPY
-    Datastorage,
-    /// Storing an audit event
-    AuditStore,
-    /// Acknowledged events that are lost or doubled while PostgreSQL fails
-    Faults,
-}
-
-impl Topic {
-    /// The benchmark's program in the package `bench`.
-    pub const fn program(self) -> &'static str {
-        match self {
-            Self::Lifecycle => "lifecycle",
-            Self::Migrations => "migrations",
-            // The server's own binary has the plain name.
-            Self::Datastorage => "bench-datastorage",
-            Self::AuditStore => "audit_store",
-            Self::Faults => "faults",
-        }
-    }
-}
-
-/// How an answer is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Format {
-    /// For a person
-    Human,
-    /// For a program
-    Json,
-}
-
-/// Flags of `e2e`.
-#[derive(Debug, Args)]
-pub struct E2e {
-    #[command(flatten)]
-    pub which: Which,
-    #[command(flatten)]
-    pub place: PlaceArgs,
-    /// When the environment is kept after the tests
-    #[arg(long, value_enum, default_value_t = Keep::Never)]
-    pub keep: Keep,
-    /// Print the plan and do nothing
-    #[arg(long)]
-    pub plan: bool,
-    #[command(flatten)]
-    pub repeat: Repeat,
-}
-
-/// Flags of `up`.
-#[derive(Debug, Args)]
-pub struct Up {
-    #[command(flatten)]
-    pub which: Which,
-    #[command(flatten)]
-    pub place: PlaceArgs,
-    /// Whose port numbers are used
-    #[arg(long, value_enum, default_value_t = PortNumbers::E2e)]
-    pub ports: PortNumbers,
-}
-
-/// The services that are meant.
-#[derive(Debug, Args)]
-pub struct Which {
-    /// The services; several share a cluster and run at once
-    #[arg(value_name = "SERVICE")]
-    pub services: Vec<String>,
-    /// Every service that has a suite
-    #[arg(long, conflicts_with = "services")]
-    pub all: bool,
-}
-
-/// Whose port numbers an environment uses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum PortNumbers {
-    /// Those of end-to-end tests, where they are free
-    E2e,
-    /// Those that the integration suites find in their compose files; local only
-    Integration,
-}
-
-/// Where an environment is set up.
-#[derive(Debug, Args)]
-pub struct PlaceArgs {
-    /// Where PostgreSQL and Data Storage live
-    #[arg(long, value_enum, default_value_t = Target::Auto)]
-    pub target: Target,
-    /// A PostgreSQL server to use instead of starting one; the password comes from PGPASSWORD. Implies --target local
-    #[arg(long, value_name = "URL")]
-    pub postgres_url: Option<String>,
-    /// Leave alone what an earlier run kept, and make everything anew
-    #[arg(long)]
-    pub fresh: bool,
-}
-
-/// The choice of a place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Target {
-    /// Kind where Docker and kind answer, else local
-    Auto,
-    /// A Kind cluster
-    Kind,
-    /// Processes of this machine
-    Local,
-}
-
-/// Flags of `test`.
-#[derive(Debug, Args)]
-pub struct Test {
-    /// The service whose suite is run; none runs every tier of this workspace
-    pub service: Option<String>,
-    /// A tier that must run: without it the command fails with exit 3
-    #[arg(long, value_name = "TIER", value_delimiter = ',')]
-    pub require: Vec<String>,
-    /// PostgreSQL versions that the database tests run on, besides the default
-    #[arg(long, value_name = "MAJOR", value_delimiter = ',')]
-    pub postgres: Vec<u32>,
-    #[command(flatten)]
-    pub repeat: Repeat,
-}
-
-/// Flags of `down`.
-#[derive(Debug, Args)]
-pub struct Down {
-    /// The services whose environments are stopped, with all that share them; none stops all
-    #[arg(value_name = "SERVICE")]
-    pub services: Vec<String>,
 }

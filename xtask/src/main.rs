@@ -1,40 +1,25 @@
 //! Entry of `cargo xtask`: parses the command line, dispatches, prints an error once.
+//!
+//! Modules, each may import those after it: `cli`, `commands`, `terminal`
 
 #![expect(
     unreachable_pub,
     reason = "in a binary `pub` marks what a module offers to the others; nothing leaves the crate"
 )]
 
-mod cancel;
 mod cli;
 mod commands;
-mod database;
-mod datastorage;
-mod exit;
-mod flakes;
-mod health;
-mod history;
-mod image;
-mod junit;
-mod lifecycle;
-mod manifest;
-mod paths;
-mod process;
-mod repeat;
-mod report;
-mod reports;
-mod service;
-mod state;
-mod suite;
 mod terminal;
-mod tools;
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
+use clap::{CommandFactory as _, Parser as _};
+
+use e2e_runner::exit::{self, Exit};
+use e2e_runner::process;
+use e2e_runner::table;
 
 use cli::{Cli, Command};
-use exit::Exit;
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -51,7 +36,7 @@ fn main() -> ExitCode {
     match dispatch(cli) {
         Ok(exit) => ExitCode::from(exit.code()),
         Err(error) => {
-            report::say(&terminal::on_one_screen(&format!("error: {error:#}")));
+            terminal::say(&terminal::on_one_screen(&format!("error: {error:#}")));
             ExitCode::from(exit::exit_of(&error).code())
         }
     }
@@ -59,9 +44,9 @@ fn main() -> ExitCode {
 
 fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
     terminal::choose(cli.progress);
-    let cancel = cancel::Cancel::on_signals()?;
+    let cancel = process::cancel::Cancel::on_signals()?;
     let door = process::Door::new(cancel);
-    let table = service::Table::load(cli.table.as_deref())?;
+    let table = table::Table::load(cli.table.as_deref())?;
     match cli.command {
         Command::E2e(args) => commands::e2e::run(&door, &table, args),
         Command::Up(args) => commands::up::run(&door, &table, args),
@@ -73,16 +58,20 @@ fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Command::Services => commands::services::run(&table),
         Command::Kill(args) => commands::kill::run(&door, &table, &args),
         Command::Ci {
-            what: cli::Ci::Matrix,
+            what: commands::ci::Ci::Matrix,
         } => Ok(commands::ci::matrix(&table)),
         Command::Reap => commands::reap::run(&door),
-        Command::Flakes { format } => commands::flakes::run(&door, format == cli::Format::Json),
-        Command::Completions { shell } => commands::completions::completions(shell),
-        Command::Man { dir } => commands::completions::man(&dir),
+        Command::Flakes { format } => {
+            commands::flakes::run(&door, format == commands::args::Format::Json)
+        }
+        Command::Completions { shell } => commands::completions::completions(Cli::command(), shell),
+        Command::Man { dir } => commands::completions::man(Cli::command(), &dir),
         Command::Report { run } => commands::report::run(&door, run.as_deref()),
         Command::Bench { topic, args } => commands::programs::bench(&door, topic, &args),
         Command::Gen { args } => commands::programs::generate(&door, &args),
-        Command::Status { format } => commands::status::run(&door, format == cli::Format::Json),
+        Command::Status { format } => {
+            commands::status::run(&door, format == commands::args::Format::Json)
+        }
         Command::Logs { service } => commands::attach::logs(&door, &table, &service),
         Command::Shell { service } => commands::attach::shell(&door, &table, &service),
     }

@@ -3,12 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::exit::Exit;
-use crate::paths::Paths;
-use crate::process::Door;
-use crate::report;
-use crate::service::Table;
-use crate::state::Run;
+use crate::commands::environment;
+use crate::terminal;
+use e2e_runner::exit::Exit;
+use e2e_runner::paths::Paths;
+use e2e_runner::process::Door;
+use e2e_runner::state::Run;
+use e2e_runner::table::Table;
 
 /// How much of each log is shown.
 const TAIL: &str = "200";
@@ -36,7 +37,7 @@ pub fn logs(door: &Door, table: &Table, service: &str) -> anyhow::Result<Exit> {
             .cmd("kubectl")
             .args(["--kubeconfig", kubeconfig, "--namespace", namespace])
             .args(all);
-        report::print(&kubectl.deadline(Duration::from_secs(20)).read()?);
+        terminal::print(&kubectl.deadline(Duration::from_secs(20)).read()?);
         return Ok(Exit::Passed);
     }
     let told = environment.get(e2e_env::EVIDENCE_DIR).map(PathBuf::from);
@@ -56,7 +57,7 @@ fn print_tail(path: &Path) -> anyhow::Result<()> {
     let text = std::fs::read_to_string(path)?;
     let lines: Vec<&str> = text.lines().collect();
     let from = lines.len().saturating_sub(TAIL.parse()?);
-    report::print(&format!(
+    terminal::print(&format!(
         "== {}\n{}",
         path.display(),
         lines[from..].join("\n")
@@ -72,12 +73,12 @@ pub fn shell(door: &Door, table: &Table, service: &str) -> anyhow::Result<Exit> 
     for (name, value) in run.state().environment(service) {
         command = command.env(name, value);
     }
-    report::say(&format!("a shell on {}; leave it with `exit`", run.id()));
+    terminal::say(&format!("a shell on {}; leave it with `exit`", run.id()));
     command.interactive()?;
     Ok(Exit::Passed)
 }
 
 fn kept(door: &Door, table: &Table, service: &str) -> anyhow::Result<Run> {
     table.find(service)?;
-    Ok(super::kept(&Paths::find(door)?, service)?)
+    Ok(environment::kept(&Paths::find(door)?, service)?)
 }

@@ -1,10 +1,11 @@
 //! `cargo xtask ci`: the table of services as a CI system wants it.
 
+use clap::Subcommand;
 use serde_json::json;
 
-use crate::exit::Exit;
-use crate::report;
-use crate::service::{Suite, Table};
+use crate::terminal;
+use e2e_runner::exit::Exit;
+use e2e_runner::table::{Suite, Table};
 
 /// What setting up and cleaning up may take beside the suite, in minutes: a cold build of everything on two cores.
 const AROUND: u64 = 25;
@@ -19,6 +20,16 @@ pub fn matrix(table: &Table) -> Exit {
             Some(json!({"service": service.name, "profile": service.profile, "timeout_minutes": minutes}))
         })
         .collect();
-    report::print(&json!({"include": entries}).to_string());
+    terminal::print(&json!({"include": entries}).to_string());
     Exit::Passed
+}
+
+/// What `ci` prints.
+#[derive(Debug, Subcommand)]
+pub enum Ci {
+    /// The services as a GitHub Actions matrix, one line of JSON
+    #[command(
+        after_help = "Examples:\n  echo \"matrix=$(cargo xtask ci matrix)\" >> \"$GITHUB_OUTPUT\""
+    )]
+    Matrix,
 }

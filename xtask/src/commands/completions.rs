@@ -2,34 +2,33 @@
 
 use std::path::Path;
 
-use clap::{Command, CommandFactory as _};
+use clap::Command;
 use clap_complete::Shell;
 
-use crate::cli::Cli;
-use crate::exit::Exit;
-use crate::report;
+use crate::terminal;
+use e2e_runner::exit::Exit;
 
 /// The name of the installed program (D4).
 const NAME: &str = "xtask";
 
 /// Prints the completions of a shell.
-pub fn completions(shell: Shell) -> anyhow::Result<Exit> {
+pub fn completions(command: Command, shell: Shell) -> anyhow::Result<Exit> {
     let mut text = Vec::new();
-    clap_complete::generate(shell, &mut Cli::command().name(NAME), NAME, &mut text);
-    report::print(&String::from_utf8(text)?);
+    clap_complete::generate(shell, &mut command.name(NAME), NAME, &mut text);
+    terminal::print(&String::from_utf8(text)?);
     Ok(Exit::Passed)
 }
 
 /// Writes a page for the program and for each of its verbs.
-pub fn man(dir: &Path) -> anyhow::Result<Exit> {
+pub fn man(command: Command, dir: &Path) -> anyhow::Result<Exit> {
     std::fs::create_dir_all(dir)?;
-    let mut root = Cli::command().name(NAME).bin_name(NAME);
+    let mut root = command.name(NAME).bin_name(NAME);
     root.build();
     page(dir, &root, NAME)?;
     for verb in root.get_subcommands().filter(|verb| !verb.is_hide_set()) {
         page(dir, verb, &format!("{NAME}-{}", verb.get_name()))?;
     }
-    report::print(&dir.display().to_string());
+    terminal::print(&dir.display().to_string());
     Ok(Exit::Passed)
 }
 

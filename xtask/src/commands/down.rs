@@ -1,13 +1,22 @@
 //! `cargo xtask down`: stops what `up`, a kept run or an embedded `migrate` left running.
 
-use crate::cli::Down;
-use crate::exit::Exit;
-use crate::lifecycle::release::release;
-use crate::paths::Paths;
-use crate::process::Door;
-use crate::report;
-use crate::service::Table;
-use crate::state::Run;
+use clap::Args;
+
+use crate::terminal;
+use e2e_runner::exit::Exit;
+use e2e_runner::paths::Paths;
+use e2e_runner::process::Door;
+use e2e_runner::run::teardown::release;
+use e2e_runner::state::Run;
+use e2e_runner::table::Table;
+
+/// Flags of `down`.
+#[derive(Debug, Args)]
+pub struct Down {
+    /// The services whose environments are stopped, with all that share them; none stops all
+    #[arg(value_name = "SERVICE")]
+    pub services: Vec<String>,
+}
 
 /// Runs the verb. Runs that are under way are named and left alone.
 pub fn run(door: &Door, table: &Table, args: &Down) -> anyhow::Result<Exit> {
@@ -27,8 +36,12 @@ pub fn run(door: &Door, table: &Table, args: &Down) -> anyhow::Result<Exit> {
         {
             continue;
         }
-        if state.owner.as_ref().is_some_and(crate::state::Owner::lives) {
-            report::say(&format!(
+        if state
+            .owner
+            .as_ref()
+            .is_some_and(e2e_runner::state::Owner::lives)
+        {
+            terminal::say(&format!(
                 "{} is under way: its own process ends it",
                 state.run
             ));
@@ -37,13 +50,13 @@ pub fn run(door: &Door, table: &Table, args: &Down) -> anyhow::Result<Exit> {
         match release(&run, door) {
             Ok(what) => {
                 stopped += 1;
-                report::say(&format!("{}: {what}", state.run));
+                terminal::say(&format!("{}: {what}", state.run));
             }
             Err(failure) => first = first.or(Some(failure)),
         }
     }
     if stopped == 0 && first.is_none() {
-        report::say("nothing to stop");
+        terminal::say("nothing to stop");
     }
     first.map_or(Ok(Exit::Passed), |failure| Err(failure.into()))
 }

@@ -1,15 +1,35 @@
 //! `cargo xtask e2e`: the whole life of one run, of one service or of several at once.
 
-use crate::cli::E2e;
-use crate::exit::Exit;
-use crate::history::History;
-use crate::lifecycle::plan::{Until, plan};
-use crate::lifecycle::{self, decide};
-use crate::paths::Paths;
-use crate::process::Door;
-use crate::report;
-use crate::service::Table;
-use crate::state::Run;
+use clap::Args;
+
+use crate::commands::args::{Keep, RepeatArgs, TargetArgs, Which};
+use crate::commands::{begin, ending};
+use crate::terminal;
+use e2e_runner::exit::Exit;
+use e2e_runner::paths::Paths;
+use e2e_runner::process::Door;
+use e2e_runner::run::history::History;
+use e2e_runner::run::plan::{Until, plan};
+use e2e_runner::run::{self, preview};
+use e2e_runner::state::Run;
+use e2e_runner::table::Table;
+
+/// Flags of `e2e`.
+#[derive(Debug, Args)]
+pub struct E2e {
+    #[command(flatten)]
+    pub which: Which,
+    #[command(flatten)]
+    pub place: TargetArgs,
+    /// When the environment is kept after the tests
+    #[arg(long, value_enum, default_value_t = Keep::Never)]
+    pub keep: Keep,
+    /// Print the plan and do nothing
+    #[arg(long)]
+    pub plan: bool,
+    #[command(flatten)]
+    pub repeat: RepeatArgs,
+}
 
 /// Runs the verb.
 pub fn run(door: &Door, table: &Table, args: E2e) -> anyhow::Result<Exit> {
@@ -17,20 +37,27 @@ pub fn run(door: &Door, table: &Table, args: E2e) -> anyhow::Result<Exit> {
     for service in &services {
         service.suite()?;
     }
-    let (place, why) = super::place(door, &args.place)?;
+    let (place, why) = begin::place(door, &args.place)?;
     let plan = plan(&services, place, Until::Done);
     let paths = Paths::find(door)?;
     if args.plan {
-        report::print(&plan.table(&History::load(&paths.history())));
+        terminal::print(&preview::plan_table(
+            &plan,
+            &History::load(&paths.history()),
+        ));
         let kept = Run::kept_together(&paths.runs(), &plan.services).filter(|_| !args.place.fresh);
-        report::print(&decide::table(door, kept.as_ref(), place, &services));
+        terminal::print(&preview::reuse_table(door, kept.as_ref(), place, &services));
         return Ok(Exit::Passed);
     }
-    let mut session = super::begin(door, services, (place, why), args.place, false, paths)?;
-    session.repeat = args.repeat;
-    lifecycle::run(&session, &plan, args.keep)?;
-    if session.run.dir().join("state.json").exists() {
-        super::up::tell(&session.run);
-    }
-    Ok(Exit::Passed)
+    let session = begin::begin(
+        door,
+        services,
+        (place, why),
+        args.place,
+        false,
+        args.repeat.into(),
+        paths,
+    )?;
+    let ended = run::run(&session, &plan, args.keep.into());
+    ending::conclude(&session, ended)
 }

@@ -4,27 +4,27 @@ use std::fmt::Write as _;
 
 use serde_json::json;
 
-use crate::exit::Exit;
-use crate::flakes::Tests;
-use crate::paths::Paths;
-use crate::process::Door;
-use crate::report;
+use crate::terminal;
+use e2e_runner::exit::Exit;
+use e2e_runner::paths::Paths;
+use e2e_runner::process::Door;
+use e2e_runner::reports;
 
 /// Runs the verb.
 pub fn run(door: &Door, json: bool) -> anyhow::Result<Exit> {
-    let tests = Tests::load(&Paths::find(door)?.runs());
+    let tests = reports::tests(&Paths::find(door)?.runs());
     let flaky = tests.flaky();
     if json {
         let list: Vec<_> = flaky
             .iter()
             .map(|(name, record)| json!({"test": name, "record": record}))
             .collect();
-        let document = json!({"version": 1, "verb": "flakes", "exit": 0, "result": {"known": tests.len(), "flaky": list}});
-        report::print(&serde_json::to_string_pretty(&document)?);
+        let document = json!({"version": 1, "verb": "flakes", "exit": 0, "result": {"known": tests.count(), "flaky": list}});
+        terminal::print(&serde_json::to_string_pretty(&document)?);
         return Ok(Exit::Passed);
     }
     if flaky.is_empty() {
-        report::print(&format!("none of {} known tests is flaky", tests.len()));
+        terminal::print(&format!("none of {} known tests is flaky", tests.count()));
         return Ok(Exit::Passed);
     }
     let mut text = String::new();
@@ -36,6 +36,6 @@ pub fn run(door: &Door, json: bool) -> anyhow::Result<Exit> {
             record.recent
         )?;
     }
-    report::print(&text);
+    terminal::print(&text);
     Ok(Exit::Passed)
 }

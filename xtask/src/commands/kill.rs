@@ -3,16 +3,40 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crate::cli::{Kill, Part};
-use crate::exit::{Exit, Failure};
-use crate::lifecycle::launch::Launch;
-use crate::lifecycle::local;
-use crate::paths::Paths;
-use crate::process::Door;
-use crate::report;
-use crate::service::Table;
-use crate::state::Run;
-use crate::tools::{docker, kind, kubectl};
+use clap::{Args, ValueEnum};
+
+use crate::commands::environment;
+use crate::terminal;
+use e2e_runner::exit::{Exit, Failure};
+use e2e_runner::paths::Paths;
+use e2e_runner::process::Door;
+use e2e_runner::run::local::launch::Launch;
+use e2e_runner::run::local::postgres;
+use e2e_runner::state::Run;
+use e2e_runner::table::Table;
+use e2e_runner::tools::{docker, kind, kubectl};
+
+/// Flags of `kill`.
+#[derive(Debug, Args)]
+pub struct Kill {
+    /// What is killed
+    #[arg(value_enum)]
+    pub what: Part,
+    /// The service whose environment it is
+    #[arg(long, env = "E2E_SERVICE")]
+    pub service: String,
+}
+
+/// A part of an environment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Part {
+    /// Data Storage
+    Datastorage,
+    /// The service itself, or its double
+    Service,
+    /// PostgreSQL, its data kept; only where one service has it to itself
+    Postgres,
+}
 
 /// How long finding and killing may take.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -41,7 +65,7 @@ pub fn run(door: &Door, table: &Table, args: &Kill) -> anyhow::Result<Exit> {
     } else {
         here(&door, &run, &args.service, args.what)?;
     }
-    report::say(&format!("killed {:?} of {}", args.what, state.run).to_lowercase());
+    terminal::say(&format!("killed {:?} of {}", args.what, state.run).to_lowercase());
     Ok(Exit::Passed)
 }
 
@@ -55,7 +79,7 @@ fn find(door: &Door, service: &str) -> anyhow::Result<Run> {
     {
         return Run::open(dir);
     }
-    Ok(super::kept(&Paths::find(door)?, service)?)
+    Ok(environment::kept(&Paths::find(door)?, service)?)
 }
 
 fn here(door: &Door, run: &Run, service: &str, part: Part) -> Result<(), Failure> {
@@ -63,7 +87,7 @@ fn here(door: &Door, run: &Run, service: &str, part: Part) -> Result<(), Failure
     let shared = run.state().services.len() > 1;
     let dir = if shared { own } else { run.dir().to_owned() };
     match part {
-        Part::Postgres => local::kill_postgres(run),
+        Part::Postgres => postgres::kill_postgres(run),
         Part::Datastorage => Launch::kill_and_start_again(&dir.join("datastorage"), door),
         Part::Service => Launch::kill_and_start_again(&dir.join("service"), door),
     }
@@ -86,7 +110,7 @@ fn in_cluster(door: &Door, run: &Run, service: &str, part: Part) -> Result<(), F
         .unwrap_or_default();
     let kubeconfig: &Path = &run.dir().join("kubeconfig");
     let kubectl = kubectl::Kubectl::new(door.clone(), kubeconfig, &namespace);
-    let failed = |error: crate::process::Error| error.into_failure(Exit::Setup, door.cancel());
+    let failed = |error: e2e_runner::process::Error| error.into_failure(Exit::Setup, door.cancel());
     let path = "jsonpath={.items[0].status.containerStatuses[0]['containerID','restartCount']}";
     let ask = [
         "get",

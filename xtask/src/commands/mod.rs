@@ -1,12 +1,16 @@
 //! The verbs, one file each.
 
+pub mod args;
 pub mod attach;
+mod begin;
 pub mod ci;
 pub mod completions;
 pub mod diagnose;
 pub mod doctor;
 pub mod down;
 pub mod e2e;
+mod ending;
+mod environment;
 pub mod flakes;
 pub mod kill;
 pub mod migrate;
@@ -17,82 +21,3 @@ pub mod services;
 pub mod status;
 pub mod test;
 pub mod up;
-
-use crate::cli::{PlaceArgs, Target};
-use crate::exit::{Exit, Failure};
-use crate::lifecycle::plan::Place;
-use crate::lifecycle::session::{Order, Session};
-use crate::paths::Paths;
-use crate::process::Door;
-use crate::service::Service;
-use crate::state::Run;
-use crate::tools::{docker, kind};
-
-/// Decides where a run takes place, and says why.
-fn place(door: &Door, args: &PlaceArgs) -> Result<(Place, String), Failure> {
-    if args.postgres_url.is_some() {
-        return match args.target {
-            Target::Kind => Err(Failure::new(
-                crate::exit::Exit::Usage,
-                "--postgres-url is for the local target",
-            )
-            .next("leave out --target kind")),
-            _ => Ok((Place::Local, "--postgres-url names a server".to_owned())),
-        };
-    }
-    match args.target {
-        Target::Kind => Ok((Place::Kind, "--target kind".to_owned())),
-        Target::Local => Ok((Place::Local, "--target local".to_owned())),
-        Target::Auto => {
-            match docker::version(door).and_then(|docker| Ok((docker, kind::version(door)?))) {
-                Ok((docker, kind)) => Ok((
-                    Place::Kind,
-                    format!("Docker {docker} and kind {kind} answer"),
-                )),
-                Err(error) => {
-                    door.cancel().check()?;
-                    let why = error.to_string();
-                    Ok((
-                        Place::Local,
-                        format!(
-                            "Kind cannot be used: {}",
-                            why.lines().next().unwrap_or_default()
-                        ),
-                    ))
-                }
-            }
-        }
-    }
-}
-
-/// Begins a run, once what killed runs left is gone.
-fn begin(
-    door: &Door,
-    services: Vec<Service>,
-    (place, why): (Place, String),
-    args: PlaceArgs,
-    integration: bool,
-    paths: Paths,
-) -> anyhow::Result<Session> {
-    reap::before_a_run(door, &paths);
-    let order = Order {
-        services,
-        place,
-        why,
-        postgres_url: args.postgres_url,
-        integration,
-        fresh: args.fresh,
-    };
-    Session::begin(order, door, paths)
-}
-
-/// The environment of a service that is up, or the failure that says how to get one.
-fn kept(paths: &Paths, service: &str) -> Result<Run, Failure> {
-    Run::kept(&paths.runs(), service).ok_or_else(|| {
-        Failure::new(
-            Exit::Preflight,
-            format!("no environment of {service} is up"),
-        )
-        .next(format!("cargo xtask up {service}"))
-    })
-}

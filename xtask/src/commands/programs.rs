@@ -2,11 +2,42 @@
 
 use std::time::Duration;
 
-use crate::cli::Topic;
-use crate::exit::{Exit, Failure};
-use crate::paths::{Paths, cargo};
-use crate::process::{Cmd, Door};
-use crate::report;
+use clap::ValueEnum;
+
+use crate::terminal;
+use e2e_runner::exit::{Exit, Failure};
+use e2e_runner::paths::Paths;
+use e2e_runner::process::{Cmd, Door};
+use e2e_runner::settings::cargo;
+
+/// What `bench` measures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Topic {
+    /// Cold, warm and hot runs beside plain kind, kubectl and psql
+    Lifecycle,
+    /// The migration engine beside psql
+    Migrations,
+    /// Data Storage's write and read paths beside COPY
+    Datastorage,
+    /// Storing an audit event
+    AuditStore,
+    /// Acknowledged events that are lost or doubled while PostgreSQL fails
+    Faults,
+}
+
+impl Topic {
+    /// The benchmark's program in the package `bench`.
+    pub const fn program(self) -> &'static str {
+        match self {
+            Self::Lifecycle => "lifecycle",
+            Self::Migrations => "migrations",
+            // The server's own binary has the plain name.
+            Self::Datastorage => "bench-datastorage",
+            Self::AuditStore => "audit_store",
+            Self::Faults => "faults",
+        }
+    }
+}
 
 /// How long a benchmark or a generator may take, its build included.
 const DEADLINE: Duration = Duration::from_hours(1);
@@ -44,7 +75,7 @@ fn run(door: &Door, program: impl FnOnce(Cmd) -> Cmd) -> anyhow::Result<Exit> {
         .dir(&paths.source)
         .env(TOOL, std::env::current_exe()?)
         .deadline(DEADLINE);
-    match program(command).stream(report::print)? {
+    match program(command).stream(terminal::print)? {
         0 => Ok(Exit::Passed),
         code => {
             Err(Failure::new(Exit::Setup, format!("the program ended with exit {code}")).into())

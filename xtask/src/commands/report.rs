@@ -2,24 +2,27 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::exit::{Exit, Failure};
-use crate::paths::Paths;
-use crate::process::Door;
-use crate::{report, reports};
+use crate::terminal;
+use e2e_runner::exit::{Exit, Failure};
+use e2e_runner::paths::Paths;
+use e2e_runner::process::Door;
+use e2e_runner::reports::{self, EVENTS};
 
 /// Runs the verb for a run's identity, a directory with an event log, or the run that ended last.
 pub fn run(door: &Door, what: Option<&str>) -> anyhow::Result<Exit> {
-    let dir = match what.map(Path::new).filter(|path| path.join(LOG).is_file()) {
+    let dir = match what
+        .map(Path::new)
+        .filter(|path| path.join(EVENTS).is_file())
+    {
         Some(path) => path.to_owned(),
         None => of_run(door, what)?,
     };
-    for path in reports::write(&dir)? {
-        report::print(&path.display().to_string());
+    let log = reports::read(&dir)?;
+    for path in reports::write(&log, &dir)? {
+        terminal::print(&path.display().to_string());
     }
     Ok(Exit::Passed)
 }
-
-const LOG: &str = "events.jsonl";
 
 fn of_run(door: &Door, what: Option<&str>) -> anyhow::Result<PathBuf> {
     let runs = Paths::find(door)?.runs();
@@ -28,7 +31,7 @@ fn of_run(door: &Door, what: Option<&str>) -> anyhow::Result<PathBuf> {
         .map(|entry| entry.path())
         .filter(|dir| what.is_none_or(|name| dir.file_name().is_some_and(|own| own == name)))
         .filter_map(|dir| {
-            let written = std::fs::metadata(dir.join(LOG)).ok()?.modified().ok()?;
+            let written = std::fs::metadata(dir.join(EVENTS)).ok()?.modified().ok()?;
             Some((written, dir))
         })
         .max();

@@ -2,9 +2,9 @@
 
 use std::fmt::Write as _;
 
-use crate::exit::Exit;
-use crate::report;
-use crate::service::{Component, Suite, Table};
+use crate::terminal;
+use e2e_runner::exit::Exit;
+use e2e_runner::table::{Component, Suite, Table};
 
 /// Runs the verb.
 pub fn run(table: &Table) -> anyhow::Result<Exit> {
@@ -33,6 +33,6 @@ pub fn run(table: &Table) -> anyhow::Result<Exit> {
         );
         writeln!(text, "{}", row.trim_end())?;
     }
-    report::print(&text);
+    terminal::print(&text);
     Ok(Exit::Passed)
 }

@@ -2,23 +2,23 @@
 
 use std::fmt::Write as _;
 
-use crate::exit::Exit;
-use crate::lifecycle::release::describe;
-use crate::paths::Paths;
-use crate::process::Door;
-use crate::report;
-use crate::state::{Owner, Run, State};
+use crate::terminal;
+use e2e_runner::exit::Exit;
+use e2e_runner::paths::Paths;
+use e2e_runner::process::Door;
+use e2e_runner::run::teardown::describe;
+use e2e_runner::state::{Owner, Run, State};
 
 /// Runs the verb.
 pub fn run(door: &Door, json: bool) -> anyhow::Result<Exit> {
     let paths = Paths::find(door)?;
     let states: Vec<State> = Run::list(&paths.runs()).iter().map(Run::state).collect();
     if json {
-        report::print(&serde_json::to_string_pretty(&states)?);
+        terminal::print(&serde_json::to_string_pretty(&states)?);
         return Ok(Exit::Passed);
     }
     if states.is_empty() {
-        report::print("nothing runs and nothing is kept");
+        terminal::print("nothing runs and nothing is kept");
         return Ok(Exit::Passed);
     }
     let mut text = String::new();
@@ -43,7 +43,7 @@ pub fn run(door: &Door, json: bool) -> anyhow::Result<Exit> {
             writeln!(text, "    holds {}", describe(resource))?;
         }
     }
-    report::print(&text);
+    terminal::print(&text);
     Ok(Exit::Passed)
 }
 

@@ -3,25 +3,46 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crate::cli::{Target, Test};
-use crate::exit::{Exit, Failure};
-use crate::flakes::Tests;
-use crate::lifecycle::local;
-use crate::lifecycle::plan::{Place, Step};
-use crate::paths::{Paths, cargo};
-use crate::process::{Cmd, Door};
-use crate::repeat::Repeat;
-use crate::report::{self, Outcome, Reporter};
-use crate::reports::Log;
-use crate::service::{Service, Table};
-use crate::suite;
-use crate::tools::cargo::build_tests;
+use e2e_report::{Log, Outcome};
+
+use clap::Args;
+
+use crate::commands::args::{RepeatArgs, Target};
+use crate::commands::{begin, environment};
+use crate::terminal;
+use e2e_runner::exit::{Exit, Failure};
+use e2e_runner::paths::Paths;
+use e2e_runner::process::{Cmd, Door};
+use e2e_runner::reporter::Reporter;
+use e2e_runner::reports::{self, EVENTS};
+use e2e_runner::run::local::postgres;
+use e2e_runner::run::plan::{Place, Step};
+use e2e_runner::run::repeat::Repeat;
+use e2e_runner::run::suite;
+use e2e_runner::settings::cargo;
+use e2e_runner::table::{Service, Table};
+use e2e_runner::tools::cargo::build_tests;
+
+/// Flags of `test`.
+#[derive(Debug, Args)]
+pub struct Test {
+    /// The service whose suite is run; none runs every tier of this workspace
+    pub service: Option<String>,
+    /// A tier that must run: without it the command fails with exit 3
+    #[arg(long, value_name = "TIER", value_delimiter = ',')]
+    pub require: Vec<String>,
+    /// PostgreSQL versions that the database tests run on, besides the default
+    #[arg(long, value_name = "MAJOR", value_delimiter = ',')]
+    pub postgres: Vec<u32>,
+    #[command(flatten)]
+    pub repeat: RepeatArgs,
+}
 
 /// Runs the verb.
 pub fn run(door: &Door, table: &Table, args: &Test) -> anyhow::Result<Exit> {
     let paths = Paths::find(door)?;
     match &args.service {
-        Some(name) => on_environment(door, &paths, table.find(name)?, args.repeat),
+        Some(name) => on_environment(door, &paths, table.find(name)?, args.repeat.into()),
         None => tiers(door, table, &paths, args),
     }
 }
@@ -33,16 +54,16 @@ fn on_environment(
     repeat: Repeat,
 ) -> anyhow::Result<Exit> {
     let suite = service.suite()?;
-    let run = super::kept(paths, &service.name)?;
+    let run = environment::kept(paths, &service.name)?;
     let state = run.state();
     let mut environment = state.environment(&service.name);
     environment.insert(e2e_env::PGPASSWORD.to_owned(), run.password()?);
-    let show = |line: &str| report::say(&format!("    {line}"));
+    let show = |line: &str| terminal::say(&format!("    {line}"));
     let binary = |package: &str| build_tests(door, paths, package, Duration::from_mins(10), show);
-    let events = Reporter::logging_to(&run.dir().join("events.jsonl"))?;
-    let log = run.dir().join("events.jsonl");
+    let events = Reporter::logging_to(&run.dir().join(EVENTS), Box::new(terminal::event))?;
+    let log = run.dir().join(EVENTS);
     let before = std::fs::read_to_string(&log).unwrap_or_default().len();
-    let outcome = repeat.run(door.cancel(), report::say, || {
+    let outcome = repeat.run(door.cancel(), terminal::say, || {
         suite::run_on(
             door,
             &events,
@@ -56,9 +77,9 @@ fn on_environment(
     // What this command added to the run's log, and no earlier test once more.
     let log = std::fs::read_to_string(&log).unwrap_or_default();
     let added = Log::parse(log.get(before..).unwrap_or_default());
-    Tests::load(&paths.runs()).learn(&added, &paths.runs());
+    reports::learn(&added, &paths.runs());
     let passed = outcome?;
-    report::say(&format!(
+    terminal::say(&format!(
         "{} on {}: {passed}",
         Step::RunSuite.name(),
         state.run
@@ -107,7 +128,7 @@ fn tiers(door: &Door, table: &Table, paths: &Paths, args: &Test) -> anyhow::Resu
         if tier.missing.is_some() {
             continue;
         }
-        report::say(&format!("tier {}", tier.name));
+        terminal::say(&format!("tier {}", tier.name));
         let began = Instant::now();
         // Every command runs: a person wants to see all that fails, and the last one of a run's tier cleans up.
         let passed = tier
@@ -129,9 +150,9 @@ fn conclude(
     rows: &[(&Tier, Outcome, Duration)],
     required: &[String],
 ) -> anyhow::Result<Exit> {
-    report::print("\ntier                     took  outcome");
+    terminal::print("\ntier                     took  outcome");
     for (tier, outcome, took) in rows {
-        report::print(&format!(
+        terminal::print(&format!(
             "{:<20} {:>6.1} s  {}",
             tier.name,
             took.as_secs_f64(),
@@ -143,14 +164,14 @@ fn conclude(
         .filter_map(|tier| Some((tier, tier.missing.as_ref()?)))
         .collect();
     for (tier, why) in &skipped {
-        report::print(&format!("{:<20}           not run: {why}", tier.name));
+        terminal::print(&format!("{:<20}           not run: {why}", tier.name));
     }
     let failed: Vec<_> = rows
         .iter()
         .filter(|(_, outcome, _)| *outcome != Outcome::Ok)
         .map(|(tier, ..)| tier.name.as_str())
         .collect();
-    report::print(&format!(
+    terminal::print(&format!(
         "tiers: {} passed, {} failed, {} skipped",
         rows.len() - failed.len(),
         failed.len(),
@@ -178,9 +199,9 @@ fn conclude(
 }
 
 fn passes(command: &Cmd) -> bool {
-    let result = command.stream(report::say);
+    let result = command.stream(terminal::say);
     if let Err(error) = &result {
-        report::say(&format!("error: {error}"));
+        terminal::say(&format!("error: {error}"));
     }
     matches!(result, Ok(0))
 }
@@ -236,7 +257,7 @@ fn plan(door: &Door, table: &Table, paths: &Paths, majors: &[u32]) -> anyhow::Re
     let mut tiers = vec![Tier::new("lint", lint), Tier::new("crates", crates)];
     // The embedded server is of major 16; the schema must be the same on the others.
     let majors = if majors.is_empty() { &[15] } else { majors };
-    let default = local::installation(door, paths, report::say)?;
+    let default = postgres::installation(door, paths, terminal::say)?;
     for major in majors {
         let migrations = cargo(&["test", "--package", "migrations", "--test", "it"]);
         let name = format!("postgres-{major}");
@@ -264,12 +285,12 @@ fn plan(door: &Door, table: &Table, paths: &Paths, majors: &[u32]) -> anyhow::Re
         "local",
         runs("local").into_iter().chain(alone).collect(),
     ));
-    let args = crate::cli::PlaceArgs {
+    let args = crate::commands::args::TargetArgs {
         target: Target::Auto,
         postgres_url: None,
         fresh: true,
     };
-    let (place, why) = super::place(door, &args)?;
+    let (place, why) = begin::place(door, &args)?;
     let missing = (place != Place::Kind).then_some(why);
     // One at a time: two clusters in the making would slow each other down.
     let alone = [

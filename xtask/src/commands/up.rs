@@ -1,14 +1,37 @@
 //! `cargo xtask up`: every stage through the services ready, then their environments as text.
 
-use crate::cli::{PortNumbers, Target, Up};
-use crate::exit::{Exit, Failure};
-use crate::lifecycle::plan::{Place, Until, plan};
-use crate::lifecycle::{self, Keep};
-use crate::paths::Paths;
-use crate::process::Door;
-use crate::report;
-use crate::service::Table;
-use crate::state::Run;
+use clap::{Args, ValueEnum};
+
+use crate::commands::args::{Target, TargetArgs, Which};
+use crate::commands::{begin, ending};
+use e2e_runner::exit::{Exit, Failure};
+use e2e_runner::paths::Paths;
+use e2e_runner::process::Door;
+use e2e_runner::run::plan::{Place, Until, plan};
+use e2e_runner::run::repeat::Repeat;
+use e2e_runner::run::{self, Keep};
+use e2e_runner::table::Table;
+
+/// Flags of `up`.
+#[derive(Debug, Args)]
+pub struct Up {
+    #[command(flatten)]
+    pub which: Which,
+    #[command(flatten)]
+    pub place: TargetArgs,
+    /// Whose port numbers are used
+    #[arg(long, value_enum, default_value_t = PortNumbers::E2e)]
+    pub ports: PortNumbers,
+}
+
+/// Whose port numbers an environment uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum PortNumbers {
+    /// Those of end-to-end tests, where they are free
+    E2e,
+    /// Those that the integration suites find in their compose files; local only
+    Integration,
+}
 
 /// Runs the verb. A failed set-up leaves nothing behind.
 pub fn run(door: &Door, table: &Table, mut args: Up) -> anyhow::Result<Exit> {
@@ -23,34 +46,19 @@ pub fn run(door: &Door, table: &Table, mut args: Up) -> anyhow::Result<Exit> {
     if integration {
         args.place.target = Target::Local;
     }
-    let (place, why) = super::place(door, &args.place)?;
+    let (place, why) = begin::place(door, &args.place)?;
     let plan = plan(&services, place, Until::Ready);
     debug_assert!(!integration || place == Place::Local);
     let paths = Paths::find(door)?;
-    let session = super::begin(door, services, (place, why), args.place, integration, paths)?;
-    lifecycle::run(&session, &plan, Keep::WhenReady)?;
-    tell(&session.run);
-    Ok(Exit::Passed)
-}
-
-/// Prints environments as lines that a shell can read; the password is in a file that only its user can read.
-pub fn tell(run: &Run) {
-    let state = run.state();
-    for (service, environment) in &state.environments {
-        let lines: Vec<_> = environment
-            .iter()
-            .map(|(name, value)| format!("{name}={value}"))
-            .collect();
-        if state.environments.len() > 1 {
-            report::print(&format!("\n# {service}"));
-        }
-        report::print(&lines.join("\n"));
-    }
-    let services = state.services.join(" ");
-    report::say(&format!(
-        "{} is in {}; `cargo xtask down {services}` ends it, and it expires {}",
-        e2e_env::PGPASSWORD,
-        run.dir().join("password").display(),
-        state.expires
-    ));
+    let session = begin::begin(
+        door,
+        services,
+        (place, why),
+        args.place,
+        integration,
+        Repeat::default(),
+        paths,
+    )?;
+    let ended = run::run(&session, &plan, Keep::WhenReady);
+    ending::conclude(&session, ended)
 }

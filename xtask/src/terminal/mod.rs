@@ -9,7 +9,9 @@ use std::io::{IsTerminal as _, Write as _};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::report::{Event, Outcome, whose};
+use e2e_report::event::full_name;
+use e2e_report::{Event, Outcome};
+
 use screen::{Running, cut, heartbeat, live_lines, size};
 pub use screen::{on_one_screen, row};
 
@@ -57,7 +59,7 @@ pub fn choose(progress: Progress) {
 }
 
 /// Shows an event; `json` is its line in the log.
-pub fn event(event: &Event<'_>, json: &str) {
+pub fn event(event: &Event, json: &str) {
     let mut terminal = lock();
     match terminal.view {
         Progress::Json => terminal.write(&format!("{json}\n")),
@@ -208,10 +210,10 @@ impl Terminal {
         Some(self.running.remove(at))
     }
 
-    fn live(&mut self, event: &Event<'_>) {
+    fn live(&mut self, event: &Event) {
         match event {
             Event::StageStarted { stage, service } => {
-                self.start(format!("{}{stage}", whose(*service)));
+                self.start(full_name(service.as_deref(), stage));
                 self.draw(Instant::now());
             }
             Event::Line {
@@ -219,7 +221,7 @@ impl Terminal {
                 service,
                 text,
             } => {
-                let name = format!("{}{stage}", whose(*service));
+                let name = full_name(service.as_deref(), stage);
                 if let Some(stage) = self.running.iter_mut().find(|stage| stage.name == name) {
                     stage.line(text);
                 }
@@ -231,7 +233,7 @@ impl Terminal {
                 seconds,
                 note,
             } => {
-                let name = format!("{}{stage}", whose(*service));
+                let name = full_name(service.as_deref(), stage);
                 let ended = self.end(&name);
                 let mut text = self.ended(&name, *outcome, *seconds, note);
                 if let Some(ended) = ended.filter(|_| *outcome == Outcome::Failed) {
@@ -248,12 +250,9 @@ impl Terminal {
                 ..
             } if *outcome != Outcome::Ok => {
                 let mark = self.paint("31", "✗");
-                let service = if name.starts_with(service) {
-                    String::new()
-                } else {
-                    whose(Some(service))
-                };
-                self.above(&format!("    {mark} {service}{name} {}", outcome.word()));
+                let service = (!name.starts_with(service.as_str())).then_some(service.as_str());
+                let name = full_name(service, name);
+                self.above(&format!("    {mark} {name} {}", outcome.word()));
             }
             other => {
                 if let Some(text) = line_of(other) {
@@ -281,13 +280,13 @@ impl Terminal {
         line.replacen(sign, &self.paint(code, sign), 1)
     }
 
-    fn plain(&mut self, event: &Event<'_>) {
+    fn plain(&mut self, event: &Event) {
         match event {
             Event::StageStarted { stage, service } => {
-                self.start(format!("{}{stage}", whose(*service)));
+                self.start(full_name(service.as_deref(), stage));
             }
             Event::StageEnded { stage, service, .. } => {
-                drop(self.end(&format!("{}{stage}", whose(*service))));
+                drop(self.end(&full_name(service.as_deref(), stage)));
             }
             _ => {}
         }
@@ -299,7 +298,7 @@ impl Terminal {
                 seconds,
                 note,
             } => Some(self.ended(
-                &format!("{}{stage}", whose(*service)),
+                &full_name(service.as_deref(), stage),
                 *outcome,
                 *seconds,
                 note,
@@ -331,11 +330,13 @@ impl Terminal {
 }
 
 /// An event that is one line in every view for people.
-fn line_of(event: &Event<'_>) -> Option<String> {
+fn line_of(event: &Event) -> Option<String> {
     Some(match event {
         Event::Run { run, target, why } => format!("run {run} on {target}: {why}"),
-        Event::StageStarted { stage, service } => format!("  … {}{stage}", whose(*service)),
-        Event::Line { text, service, .. } => format!("    {}{text}", whose(*service)),
+        Event::StageStarted { stage, service } => {
+            format!("  … {}", full_name(service.as_deref(), stage))
+        }
+        Event::Line { text, service, .. } => format!("    {}", full_name(service.as_deref(), text)),
         Event::Note { text } => format!("  · {text}"),
         // The rest is told by other lines: the suite's own, the error that ends the run.
         _ => return None,

@@ -24,7 +24,7 @@ pub struct Running {
 impl Running {
     /// Takes a line that one of its commands printed.
     pub fn line(&mut self, text: &str) {
-        let text = crate::reports::plain(text);
+        let text = e2e_report::text::plain(text);
         let text = text.trim_end();
         if !text.trim().is_empty() {
             if self.lines.len() == TAIL {

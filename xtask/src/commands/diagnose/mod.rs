@@ -13,14 +13,13 @@ use migrations::diagnose::{Cause, Diagnosis, Repair};
 use migrations::{Config, Error};
 use tokio_util::sync::CancellationToken;
 
-use super::migrate::cancellable;
-use super::migrate::flags::PlaceFlags;
-use crate::cli::Format;
-use crate::exit::Exit;
-use crate::lifecycle::session::runtime;
-use crate::process::Door;
-use crate::report;
-use crate::service::Table;
+use crate::commands::args::DatabaseArgs;
+use crate::commands::args::Format;
+use crate::terminal;
+use e2e_runner::exit::Exit;
+use e2e_runner::process::Door;
+use e2e_runner::table::Table;
+use e2e_runner::tools::migrate::{cancellable, failure, runtime};
 use place::Place;
 
 /// How long the examination of the database may take; its own waits are shorter.
@@ -36,7 +35,7 @@ pub struct Diagnose {
     #[arg(long, value_name = "URL")]
     pub url: Option<String>,
     #[command(flatten)]
-    pub place: PlaceFlags,
+    pub place: DatabaseArgs,
     /// Data Storage's Service in the namespace of --kubeconfig
     #[arg(long, value_name = "NAME", default_value = "datastorage")]
     pub datastorage: String,
@@ -61,8 +60,8 @@ pub fn run(door: &Door, table: &Table, args: &Diagnose) -> anyhow::Result<Exit> 
     let mut diagnosis = examine(door, &place)?;
     if args.repair && !diagnosis.is_healthy() {
         let steps = steps(&diagnosis);
-        report::say(&view::human(&diagnosis, &place, began.elapsed()));
-        report::say(&format!("\nrepairing: {} steps\n", steps.len()));
+        terminal::say(&view::human(&diagnosis, &place, began.elapsed()));
+        terminal::say(&format!("\nrepairing: {} steps\n", steps.len()));
         let config = place.config()?;
         on_database(door, config, async |config| {
             migrations::diagnose::repair(&config, &steps).await
@@ -73,7 +72,7 @@ pub fn run(door: &Door, table: &Table, args: &Diagnose) -> anyhow::Result<Exit> 
         .findings
         .first()
         .map_or(Exit::Passed, |finding| exit_of(finding.cause));
-    report::print(&match args.format {
+    terminal::print(&match args.format {
         Format::Human => view::human(&diagnosis, &place, began.elapsed()),
         Format::Json => view::document(&diagnosis, &place, exit),
     });
@@ -123,7 +122,7 @@ fn on_database<T>(
     let token = CancellationToken::new();
     let config = config.deadline(DEADLINE).cancel_with(token.clone());
     cancellable(&runtime()?, config, &token, door.cancel(), work)
-        .map_err(|error| super::migrate::failure(&error, door.cancel()).into())
+        .map_err(|error| failure(&error, door.cancel()).into())
 }
 
 /// Every step once, in the order of the findings.

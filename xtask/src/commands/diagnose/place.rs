@@ -7,14 +7,14 @@ use migrations::Config;
 
 use super::Diagnose;
 use crate::commands::migrate::cluster::{Forward, Tunnel, forward};
-use crate::commands::migrate::{url_holds_password, with_password};
-use crate::exit::{Exit, Failure};
-use crate::paths::Paths;
-use crate::process::Door;
-use crate::report;
-use crate::service::Table;
-use crate::state::{Run, State};
-use crate::tools::kubectl::Kubectl;
+use crate::terminal;
+use e2e_runner::exit::{Exit, Failure};
+use e2e_runner::paths::Paths;
+use e2e_runner::process::Door;
+use e2e_runner::state::{Run, State};
+use e2e_runner::table::Table;
+use e2e_runner::tools::kubectl::Kubectl;
+use e2e_runner::tools::postgres_url::{holds_password, with_password};
 
 /// The port of Data Storage's Service.
 const DATASTORAGE: u16 = 8080;
@@ -59,8 +59,8 @@ impl Place {
             return environment(door, table, args);
         }
         let secret = args.place.database_url.clone().unwrap_or_default();
-        if url_holds_password(&secret) {
-            report::say(
+        if holds_password(&secret) {
+            terminal::say(
                 "warning: a password in a URL is seen in process lists; set PGPASSWORD instead",
             );
         }

@@ -7,7 +7,7 @@ use migrations::diagnose::{Diagnosis, Finding, Repair, Verdict};
 use serde_json::{Value, json};
 
 use super::place::Place;
-use crate::exit::Exit;
+use e2e_runner::exit::Exit;
 
 /// The page for a person.
 pub fn human(diagnosis: &Diagnosis, place: &Place, took: Duration) -> String {

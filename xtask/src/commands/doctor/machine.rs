@@ -5,11 +5,11 @@ use std::path::Path;
 use nix::sys::statvfs::statvfs;
 
 use super::{Check, For, Level};
-use crate::lifecycle::kind::{owner_of, taken};
-use crate::lifecycle::session::available_memory;
-use crate::paths::Paths;
-use crate::process::Door;
-use crate::service::{Policy, Table};
+use e2e_runner::paths::Paths;
+use e2e_runner::process::Door;
+use e2e_runner::run::kind::ports::{owner_of, taken};
+use e2e_runner::run::walk::available_memory;
+use e2e_runner::table::{Policy, Table};
 
 const GB: u64 = 1_000_000_000;
 /// Below the first a run fails, below the second it may: a node image is 1 to 1.5 GB, a build of Data Storage about 2.

@@ -10,11 +10,11 @@ use clap::Args;
 use serde::Serialize;
 use serde_json::json;
 
-use crate::cli::{Format, Target};
-use crate::exit::Exit;
-use crate::process::Door;
-use crate::report;
-use crate::service::Table;
+use crate::commands::args::{Format, Target};
+use crate::terminal;
+use e2e_runner::exit::Exit;
+use e2e_runner::process::Door;
+use e2e_runner::table::Table;
 
 /// Flags of `doctor`.
 #[derive(Debug, Args)]
@@ -105,7 +105,7 @@ pub fn run(door: &Door, table: &Table, args: &Doctor) -> anyhow::Result<Exit> {
         Target::Local => local,
     };
     let exit = if fit { Exit::Passed } else { Exit::Preflight };
-    report::print(&match args.format {
+    terminal::print(&match args.format {
         Format::Human => page(&checks, (kind, local)),
         Format::Json => serde_json::to_string_pretty(&json!({
             "version": 1, "verb": "doctor", "exit": exit.code(),

@@ -3,10 +3,9 @@
 use embedded_postgres::{Wanted, cache_directory, locate};
 
 use super::{Check, For, Level};
-use crate::commands::reap::abandoned;
-use crate::paths::Paths;
-use crate::process::Door;
-use crate::state::Run;
+use e2e_runner::paths::Paths;
+use e2e_runner::process::Door;
+use e2e_runner::state::Run;
 
 /// Every check on runs and on PostgreSQL's binaries.
 pub fn checks(door: &Door) -> Vec<Check> {
@@ -17,7 +16,7 @@ pub fn checks(door: &Door) -> Vec<Check> {
 fn leftovers(runs: &[Run]) -> Check {
     let left: Vec<String> = runs
         .iter()
-        .filter(|run| abandoned(&run.state()))
+        .filter(|run| run.state().is_abandoned())
         .map(Run::id)
         .collect();
     if left.is_empty() {

@@ -5,10 +5,10 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::{Check, For, Level};
-use crate::lifecycle::kind::{node_image, postgres_image};
-use crate::paths::{Paths, cargo};
-use crate::process::Door;
-use crate::tools::{docker, kind};
+use e2e_runner::paths::Paths;
+use e2e_runner::process::Door;
+use e2e_runner::settings::{cargo, node_image, postgres_image};
+use e2e_runner::tools::{docker, kind};
 
 /// Storage drivers that copy or emulate layers and make every image load slow
 /// (<https://docs.docker.com/engine/storage/drivers/select-storage-driver/>).

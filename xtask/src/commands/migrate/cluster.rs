@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use super::flags::PlaceFlags;
-use crate::database::Database;
-use crate::exit::{Exit, Failure};
-use crate::process::{Child, Door, tail_of};
-use crate::tools::kubectl::Kubectl;
+use crate::commands::args::DatabaseArgs;
+use e2e_runner::exit::{Exit, Failure};
+use e2e_runner::process::{Child, Door, tail_of};
+use e2e_runner::tools::kubectl::Kubectl;
+use e2e_runner::tools::postgres_url::Database;
 
 /// How long kubectl may take to open the way.
 const OPENED: Duration = Duration::from_secs(20);
@@ -64,7 +64,7 @@ pub struct Forward {
 pub fn forward(
     door: &Door,
     kubeconfig: &std::path::Path,
-    flags: &PlaceFlags,
+    flags: &DatabaseArgs,
 ) -> anyhow::Result<Forward> {
     let kubectl = Kubectl::new(door.clone(), kubeconfig, &flags.namespace);
     let password = match std::env::var(e2e_env::PGPASSWORD) {
@@ -114,7 +114,7 @@ fn listening(
     }
 }
 
-fn secret(kubectl: &Kubectl, flags: &PlaceFlags) -> Result<String, Failure> {
+fn secret(kubectl: &Kubectl, flags: &DatabaseArgs) -> Result<String, Failure> {
     let template = "go-template={{.data.password | base64decode}}";
     let read = kubectl
         .cmd()

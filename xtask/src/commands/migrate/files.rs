@@ -5,7 +5,7 @@ use std::path::Path;
 use migrations::{Catalogue, Finding};
 
 use super::verbs::Answer;
-use crate::exit::{Exit, Failure};
+use e2e_runner::exit::{Exit, Failure};
 
 /// Checks the catalogue's files.
 pub fn lint(catalogue: &Catalogue) -> Answer {

@@ -1,11 +1,11 @@
-//! Verbs and flags of `migrate`; the flags that name a database are those of `diagnose` too.
+//! Verbs and flags of `migrate`.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
-use crate::cli::Format;
+use crate::commands::args::{DatabaseArgs, Format};
 
 /// `migrate`: applies unless a verb says otherwise.
 #[derive(Debug, Args)]
@@ -89,7 +89,7 @@ pub struct Flags {
     pub dir: Option<PathBuf>,
     /// The database that is meant
     #[command(flatten)]
-    pub place: PlaceFlags,
+    pub place: DatabaseArgs,
     /// Seconds that the run may take
     #[arg(long, global = true, default_value = "30", value_name = "SECONDS", value_parser = seconds)]
     pub timeout: Duration,
@@ -99,34 +99,6 @@ pub struct Flags {
     /// For a person or for a program
     #[arg(long, global = true, value_enum, default_value = "human")]
     pub format: Format,
-}
-
-/// A database, by its URL or inside a cluster.
-#[derive(Clone, Debug, Args)]
-pub struct PlaceFlags {
-    /// The database; the password comes from PGPASSWORD
-    #[arg(long, global = true, value_name = "URL")]
-    pub database_url: Option<String>,
-    /// A cluster whose PostgreSQL is meant, reached by a port-forward
-    #[arg(
-        long,
-        global = true,
-        value_name = "FILE",
-        conflicts_with = "database_url"
-    )]
-    pub kubeconfig: Option<PathBuf>,
-    /// Namespace in that cluster
-    #[arg(long, global = true, default_value = "kubernaut-system")]
-    pub namespace: String,
-    /// PostgreSQL's Service in that namespace; its Secret of the same name has the key `password`
-    #[arg(long, global = true, default_value = "postgres")]
-    pub service: String,
-    /// Role in that cluster's PostgreSQL
-    #[arg(long, global = true, default_value = "slm_user")]
-    pub user: String,
-    /// Database in that cluster's PostgreSQL
-    #[arg(long, global = true, default_value = "action_history")]
-    pub database: String,
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {

@@ -6,27 +6,24 @@ pub mod flags;
 mod verbs;
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
-use migrations::{Catalogue, Config, Error, Report, Selection};
+use migrations::{Catalogue, Config, Error, Selection};
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
-use crate::cancel::Cancel;
-use crate::cli::Format;
-use crate::database::Database;
-use crate::exit::{Exit, Failure, exit_of};
-use crate::lifecycle::session::{random_password, runtime};
-use crate::lifecycle::{KEPT_FOR, local, release};
-use crate::paths::Paths;
-use crate::process::Door;
-use crate::report;
-use crate::state::Run;
+use crate::commands::args::Format;
+use crate::commands::environment;
+use crate::terminal;
+use e2e_runner::exit::{Exit, Failure, exit_of};
+use e2e_runner::paths::Paths;
+use e2e_runner::process::Door;
+use e2e_runner::run::local::postgres;
+use e2e_runner::run::{abandoned, teardown};
+use e2e_runner::state::{KEPT_FOR, Run};
+use e2e_runner::tools::migrate::{cancellable, failure, runtime};
+use e2e_runner::tools::postgres_url::{holds_password, random_password, with_password};
 use flags::{Flags, Migrate, Verb};
 use verbs::Answer;
-
-/// How often a run of migrations is asked whether a signal ends it.
-const TICK: Duration = Duration::from_millis(20);
 
 /// Runs the verb.
 pub fn run(door: &Door, args: &Migrate) -> anyhow::Result<Exit> {
@@ -42,13 +39,13 @@ pub fn run(door: &Door, args: &Migrate) -> anyhow::Result<Exit> {
             } else {
                 answer.text
             };
-            report::print(&text);
+            terminal::print(&text);
             Ok(exit)
         }
         Err(error) => {
             if json {
                 let failed = (exit_of(&error), seen.as_ref(), format!("{error:#}"));
-                report::print(&verbs::document(&verb, &Err(failed)));
+                terminal::print(&verbs::document(&verb, &Err(failed)));
             }
             Err(error)
         }
@@ -83,7 +80,7 @@ fn answer(
             .select(selection.clone())
             .catalogue(catalogue.clone())
             .deadline(flags.timeout)
-            .observe(|event| report::say(&format!("  {event}")));
+            .observe(|event| terminal::say(&format!("  {event}")));
         if let Some(hash) = &flags.only_plan {
             config = config.only_plan(hash);
         }
@@ -98,8 +95,8 @@ fn answer(
         asked.map_err(|error| tell(door, error, seen))
     };
     if let Some(url) = &flags.place.database_url {
-        if url_holds_password(url) {
-            report::say(
+        if holds_password(url) {
+            terminal::say(
                 "  warning: a password in a URL is seen in process lists; set PGPASSWORD instead",
             );
         }
@@ -141,16 +138,6 @@ fn selection(verb: &Verb, flags: &Flags) -> Result<Selection, Failure> {
     Ok(named)
 }
 
-/// Whether a URL shows a password to everybody who lists processes.
-pub fn url_holds_password(url: &str) -> bool {
-    let authority = url
-        .split_once("://")
-        .map_or("", |(_, rest)| rest.split('/').next().unwrap_or_default());
-    authority
-        .rsplit_once('@')
-        .is_some_and(|(user, _)| user.contains(':'))
-}
-
 /// Keeps the library's error for `--format json` and turns it into what is told.
 fn tell(door: &Door, error: Error, seen: &mut Option<Error>) -> Failure {
     let failure = failure(&error, door.cancel());
@@ -167,7 +154,7 @@ fn on_own_database(
     work: impl FnOnce(&str) -> Result<Answer, Failure>,
 ) -> anyhow::Result<Answer> {
     let paths = Paths::find(door)?;
-    super::reap::before_a_run(door, &paths);
+    abandoned::remove_all(door, &paths, terminal::say);
     let label = flags.profile.first().map_or("migrate", String::as_str);
     if let Some(run) = Run::kept(&paths.runs(), label) {
         let state = run.state();
@@ -176,7 +163,7 @@ fn on_own_database(
             .get(e2e_env::DATABASE_URL)
             .cloned()
             .unwrap_or_default();
-        report::say(&format!("database of {}: {url}", state.run));
+        terminal::say(&format!("database of {}: {url}", state.run));
         return Ok(work(&with_password(&url, &run.password()?))?);
     }
     if !matches!(verb, Verb::Apply) {
@@ -184,11 +171,11 @@ fn on_own_database(
             .next("give --database-url or --kubeconfig, or apply first: `cargo xtask migrate --profile …` keeps an embedded server")
             .into());
     }
-    let found = local::installation(door, &paths, report::say)?;
+    let found = postgres::installation(door, &paths, terminal::say)?;
     let run = Run::create(&paths.runs(), &[label.to_owned()], "local", KEPT_FOR)?;
     let password = random_password();
     let applied =
-        local::start_postgres(&found, &run, runtime, &password, None).and_then(|database| {
+        postgres::start_postgres(&found, &run, runtime, &password, None).and_then(|database| {
             let answer = work(&database.secret_url())?;
             Ok((database, answer))
         });
@@ -203,132 +190,12 @@ fn on_own_database(
             ]);
             let environments = BTreeMap::from([(label.to_owned(), environment)]);
             run.keep(environments, &password, KEPT_FOR)?;
-            super::up::tell(&run);
+            environment::print_environments(&run);
             Ok(answer)
         }
         Err(failure) => {
-            release::release(&run, &door.after(2))?;
+            teardown::release(&run, &door.after(2))?;
             Err(failure.into())
         }
-    }
-}
-
-/// A URL with the password that it lacks.
-pub fn with_password(url: &str, password: &str) -> String {
-    url.replacen('@', &format!(":{password}@"), 1)
-}
-
-/// Applies a profile to a database. A signal ends the run of migrations without leaving a lock or half a migration.
-pub fn apply_profile(
-    runtime: &Runtime,
-    url: &str,
-    profile: &str,
-    deadline: Duration,
-    cancel: &Cancel,
-) -> Result<Report, Failure> {
-    let config = Config::new(url).profile(profile).deadline(deadline);
-    bounded(runtime, config, cancel, async |config| {
-        migrations::apply(&config).await
-    })
-}
-
-/// Replaces a database by a clone of its profile's template, which is built the first time; returns the template's name.
-pub fn replace_by_clone(
-    runtime: &Runtime,
-    database: &Database,
-    profile: &str,
-    deadline: Duration,
-    cancel: &Cancel,
-) -> Result<String, Failure> {
-    let config = Config::new(database.secret_url())
-        .profile(profile)
-        .deadline(deadline);
-    bounded(runtime, config, cancel, async |config| {
-        let template = migrations::template(&config).await?;
-        template.drop_clone(&database.name).await?;
-        template.clone_as(&database.name).await?;
-        Ok(template.name().to_owned())
-    })
-}
-
-/// Runs work of the library to its end, or until a signal cancels it.
-fn bounded<T>(
-    runtime: &Runtime,
-    config: Config,
-    cancel: &Cancel,
-    work: impl AsyncFnOnce(Config) -> Result<T, Error>,
-) -> Result<T, Failure> {
-    let token = CancellationToken::new();
-    cancellable(
-        runtime,
-        config.cancel_with(token.clone()),
-        &token,
-        cancel,
-        work,
-    )
-    .map_err(|error| failure(&error, cancel))
-}
-
-/// Runs work of the library, of which a signal cancels `token`.
-pub fn cancellable<T>(
-    runtime: &Runtime,
-    config: Config,
-    token: &CancellationToken,
-    cancel: &Cancel,
-    work: impl AsyncFnOnce(Config) -> Result<T, Error>,
-) -> Result<T, Error> {
-    runtime.block_on(async {
-        let mut working = std::pin::pin!(work(config));
-        loop {
-            match tokio::time::timeout(TICK, &mut working).await {
-                Ok(result) => return result,
-                Err(_) if cancel.is_raised() => token.cancel(),
-                Err(_) => {}
-            }
-        }
-    })
-}
-
-/// What a run of migrations did, in one line.
-pub fn summary(report: &Report) -> String {
-    let partitions = report.partitions.len();
-    match report.applied.len() {
-        0 if partitions == 0 => format!(
-            "nothing to do: {} migrations are applied",
-            report.up_to_date
-        ),
-        applied => format!(
-            "{applied} applied, {} were already, {partitions} partitions made",
-            report.up_to_date
-        ),
-    }
-}
-
-/// Gives a library error its exit code (design section 8).
-pub fn failure(error: &Error, cancel: &Cancel) -> Failure {
-    let exit = match error {
-        Error::PostgresNotReady { .. }
-        | Error::AuthFailed { .. }
-        | Error::NoSuchDatabase { .. } => Exit::Setup,
-        Error::LockTimeout { .. } | Error::DeadlineExceeded { .. } => Exit::Deadline,
-        Error::Drift { .. } => Exit::Drift,
-        Error::MissingTable { .. } | Error::MissingPartition { .. } => Exit::Pending,
-        Error::InvalidUrl { .. }
-        | Error::UnknownProfile { .. }
-        | Error::UnknownTable { .. }
-        | Error::NotApplied { .. } => Exit::Usage,
-        Error::Cancelled { .. } => return cancel.failure(),
-        _ => Exit::Migration,
-    };
-    let failure = Failure::new(exit, error.to_string());
-    match error {
-        Error::UnknownProfile { name, known } | Error::UnknownTable { name, known } => {
-            let known: Vec<&str> = known.iter().map(String::as_str).collect();
-            match crate::service::nearest(name, &known) {
-                Some(near) => failure.next(format!("did you mean `{near}`?")),
-                None => failure,
-            }
-        }
-        _ => failure,
     }
 }

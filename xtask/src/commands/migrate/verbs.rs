@@ -5,8 +5,8 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::flags::{Down, Verb};
-use super::summary;
-use crate::exit::Exit;
+use e2e_runner::exit::Exit;
+use e2e_runner::tools::migrate::summary;
 
 /// An answer in both forms.
 #[derive(Debug)]

@@ -1,0 +1,179 @@
+//! What GitHub shows of a run: the job's summary, and an annotation per failure.
+
+use std::fmt::Write as _;
+
+use crate::critical_path::Path;
+use crate::log::{Log, Standing};
+use crate::text::{duration, escaped};
+
+/// How many lines of evidence a summary repeats.
+const EVIDENCE: usize = 30;
+
+/// The summary in Markdown.
+pub fn summary(log: &Log) -> String {
+    let mark = if log.exit == Some(0) { "✅" } else { "❌" };
+    let mut text = format!("## {mark} {}: {}\n\n", log.run, log.verdict());
+    let [passed, flaky, failed] = log.counts();
+    if !log.tests.is_empty() {
+        writeln!(
+            text,
+            "{passed} tests passed, {flaky} flaky, {failed} failed."
+        )
+        .unwrap_or_default();
+    }
+    writeln!(
+        text,
+        "On {} ({}), {}.\n",
+        log.target,
+        log.why,
+        duration(log.seconds)
+    )
+    .unwrap_or_default();
+    if let Some(failure) = &log.failure {
+        writeln!(text, "**{}**\n", failure.what.replace('\n', " ")).unwrap_or_default();
+        if !failure.seen.trim().is_empty() {
+            writeln!(text, "{}\n", fenced(&tail(&failure.seen))).unwrap_or_default();
+        }
+        if !failure.next.is_empty() {
+            writeln!(text, "Next: {}\n", failure.next).unwrap_or_default();
+        }
+    }
+    for test in log
+        .tests
+        .iter()
+        .filter(|test| test.standing() != Standing::Passed)
+    {
+        writeln!(
+            text,
+            "<details><summary>{}: <code>{}</code> {}</summary>\n\n{}\n\n</details>\n",
+            test.standing().word(),
+            escaped(&test.name),
+            test.tally(),
+            fenced(&tail(&test.said))
+        )
+        .unwrap_or_default();
+    }
+    let path = Path::of(log);
+    text.push_str("| stage | began | took | outcome | |\n|---|---:|---:|---|---|\n");
+    for (at, stage) in log.stages.iter().enumerate() {
+        let name = if path.stages.contains(&at) {
+            format!("**{}**", cell(&stage.name))
+        } else {
+            cell(&stage.name)
+        };
+        let outcome = stage.outcome_word();
+        writeln!(
+            text,
+            "| {name} | {} | {} | {outcome} | {} |",
+            duration(stage.began),
+            duration(stage.took(log.seconds)),
+            cell(&stage.note)
+        )
+        .unwrap_or_default();
+    }
+    writeln!(
+        text,
+        "\nBold stages are the critical path; {} of it nothing ran.",
+        duration(path.idle())
+    )
+    .unwrap_or_default();
+    text
+}
+
+fn cell(text: &str) -> String {
+    escaped(text).replace('|', "\\|").replace('\n', " ")
+}
+
+fn tail(text: &str) -> String {
+    let lines: Vec<&str> = text.trim_end().lines().collect();
+    lines[lines.len().saturating_sub(EVIDENCE)..].join("\n")
+}
+
+/// A block of code whose fence the text cannot close.
+fn fenced(text: &str) -> String {
+    let mut fence = "```".to_owned();
+    while text.contains(&fence) {
+        fence.push('`');
+    }
+    format!("{fence}\n{text}\n{fence}")
+}
+
+/// The annotations of a run, as workflow commands: one per failed test, else one for what failed.
+pub fn annotations(log: &Log) -> Vec<String> {
+    let mut lines: Vec<String> = log
+        .tests
+        .iter()
+        .filter(|test| test.standing() != Standing::Passed)
+        .map(|test| {
+            let title = format!("{} {} {}", test.name, test.standing().word(), test.tally());
+            let level = match test.standing() {
+                Standing::Flaky => "warning",
+                _ => "error",
+            };
+            command(level, panicked_at(&test.said), &title, test.said.trim())
+        })
+        .collect();
+    if let Some(failure) = log.failure.as_ref().filter(|_| lines.is_empty()) {
+        let message = format!("{}\n{}", failure.seen.trim(), failure.next);
+        lines.push(command("error", None, &failure.what, message.trim()));
+    }
+    lines
+}
+
+fn command(level: &str, place: Option<(&str, &str)>, title: &str, message: &str) -> String {
+    let place = place.map_or_else(String::new, |(file, line)| {
+        format!("file={},line={line},", property(file))
+    });
+    let title = title.lines().next().unwrap_or_default();
+    format!(
+        "::{level} {place}title={}::{}",
+        property(title),
+        data(&tail(message))
+    )
+}
+
+/// Escapes of GitHub's workflow commands (actions/toolkit, packages/core/src/command.ts).
+fn data(text: &str) -> String {
+    text.replace('%', "%25")
+        .replace('\r', "%0D")
+        .replace('\n', "%0A")
+}
+
+fn property(text: &str) -> String {
+    data(text).replace(':', "%3A").replace(',', "%2C")
+}
+
+/// File and line of a panic, as Rust's standard library prints them.
+fn panicked_at(said: &str) -> Option<(&str, &str)> {
+    let (_, rest) = said.split_once("panicked at ")?;
+    let place = rest.lines().next()?.trim_end_matches(':');
+    let mut parts = place.rsplitn(3, ':');
+    let (_column, line, file) = (parts.next()?, parts.next()?, parts.next()?);
+    line.parse::<u32>().ok()?;
+    Some((file, line))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failed_test_is_annotated_where_it_panicked() {
+        let said = "thread 'a' (1) panicked at crates/e2e/tests/it/audit.rs:41:9:\nleft: 1, 100%\n";
+        assert_eq!(
+            command(
+                "error",
+                panicked_at(said),
+                "audit::lost, again",
+                said.trim()
+            ),
+            "::error file=crates/e2e/tests/it/audit.rs,line=41,title=audit%3A%3Alost%2C again::thread 'a' (1) panicked at \
+             crates/e2e/tests/it/audit.rs:41:9:%0Aleft: 1, 100%25"
+        );
+    }
+
+    #[test]
+    fn a_fence_is_longer_than_any_in_the_text() {
+        assert_eq!(fenced("a ``` b"), "````\na ``` b\n````");
+    }
+}

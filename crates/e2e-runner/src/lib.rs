@@ -1,0 +1,18 @@
+//! A run of end-to-end suites: planned, set up on a target, tested, explained where it fails, torn down.
+//!
+//! Everything of a run but its command line and its terminal. Nothing here prints: a run's events go to its log and to a watcher
+//! ([`reporter::Watcher`]), and what a run comes to is a value ([`run::Ended`]). Processes start in [`process`] only.
+//!
+//! Modules, each may import those after it: `run`, `reports`, `reporter`, `state`, `tools`, `table`, `paths`, `settings`, `process`, `exit`, `fingerprint`
+
+pub mod exit;
+pub mod fingerprint;
+pub mod paths;
+pub mod process;
+pub mod reporter;
+pub mod reports;
+pub mod run;
+pub mod settings;
+pub mod state;
+pub mod table;
+pub mod tools;

@@ -1,0 +1,141 @@
+//! The cluster: what it needs of the machine, created or used again, watched from its first second on.
+
+use std::panic::resume_unwind;
+use std::time::Duration;
+
+use crate::exit::{Exit, Failure};
+use crate::fingerprint::fingerprint;
+use crate::process::Door;
+use crate::run::kind::access::{cluster, home, kubeconfig, kubectl};
+use crate::run::kind::ports::{leased, publish, wanted};
+use crate::run::reuse::Level;
+use crate::run::session::Session;
+use crate::settings::node_image;
+use crate::state::Resource;
+use crate::tools::{docker, kind};
+
+/// Docker and kind answer, kubectl is there, and the service's ports are free where it insists on them.
+pub fn preflight(session: &Session) -> Result<String, Failure> {
+    let door = &session.door;
+    let missing = |error: crate::process::Error, next: &str| {
+        let failure = error.into_failure(Exit::Preflight, door.cancel());
+        Failure {
+            exit: if failure.exit == Exit::Setup {
+                Exit::Preflight
+            } else {
+                failure.exit
+            },
+            ..failure
+        }
+        .next(next)
+    };
+    let (docker, kind) = std::thread::scope(|scope| {
+        let docker = scope.spawn(|| docker::version(door));
+        let kind = kind::version(door);
+        (
+            docker.join().unwrap_or_else(|panic| resume_unwind(panic)),
+            kind,
+        )
+    });
+    let docker =
+        docker.map_err(|error| missing(error, "start Docker, or run with --target local"))?;
+    let kind = kind.map_err(|error| missing(error, "install kind, or run with --target local"))?;
+    // Only looked for: it takes as long to start as the other two together, and has no daemon that may be away.
+    Door::find("kubectl")
+        .map_err(|error| missing(error, "install kubectl, or run with --target local"))?;
+    wanted(session)?;
+    Ok(format!("docker {docker}, kind {kind}"))
+}
+
+/// What a cluster is made from: its configuration without the host ports, which a running one keeps, and the node image. Whether
+/// that was prepared makes no difference to what it is.
+pub fn cluster_fingerprint(door: &Door) -> Result<String, Failure> {
+    let image = node_image().map(|image| docker::image_id(door, &image).unwrap_or(image));
+    Ok(fingerprint(&[
+        &kind::config(&[], None)?,
+        &image.unwrap_or_default(),
+    ]))
+}
+
+/// Whether an earlier run has kept a cluster that this one uses again.
+pub fn stands(session: &Session) -> Result<bool, Failure> {
+    if let Some(stands) = session.made.stands.get() {
+        return Ok(*stands);
+    }
+    let made_from = cluster_fingerprint(&session.door)?;
+    let stands = session.is_made_from(Level::Cluster, None, &made_from)
+        && docker::is_running(&session.door, &kind::node(&cluster(session)));
+    Ok(*session.made.stands.get_or_init(|| stands))
+}
+
+/// Creates the cluster with the block of node ports mapped; host ports are the services' own where they are free.
+pub fn create_cluster(session: &Session, deadline: Duration) -> Result<String, Failure> {
+    let (door, name) = (&session.door, cluster(session));
+    if stands(session)? {
+        publish(session, &name)?;
+        return Ok(format!(
+            "{name} is used again: same configuration and node image"
+        ));
+    }
+    let why = session.why_made(Level::Cluster, None);
+    clear(session, &name)?;
+    session
+        .run
+        .will_make(Resource::Cluster { name: name.clone() })
+        .map_err(Failure::setup)?;
+    let prepared = session.made.node.get();
+    let shared = prepared.map(|node| node.directory.as_path());
+    let config = kind::config(&wanted(session)?, shared)?;
+    let image = prepared.map(|node| node.image.clone()).or_else(node_image);
+    kind::create(door, &name, &config, image.as_deref(), &kubeconfig(session), deadline).map_err(|error| {
+        let failure = error.into_failure(Exit::Setup, door.cancel());
+        let next = match node_image() {
+            Some(image) => format!("KIND_NODE_IMAGE is {image}: `docker image inspect {image}` says whether it is there"),
+            None => "set KIND_NODE_IMAGE to a node image that this host has or can pull".to_owned(),
+        };
+        failure.next(next)
+    })?;
+    session.made_from(Level::Cluster, None, &cluster_fingerprint(door)?)?;
+    publish(session, &name)?;
+    watch_cluster(session)?;
+    Ok(format!("{name}{}{why}", leased(session)?))
+}
+
+/// Writes down what happens in the cluster from its first second on: events, and the states of all pods.
+fn watch_cluster(session: &Session) -> Result<(), Failure> {
+    for (what, file) in [
+        ("events", "cluster-events.log"),
+        ("pods", "cluster-pods.log"),
+    ] {
+        let watch = [
+            "get",
+            what,
+            "--all-namespaces",
+            "--watch",
+            "--output",
+            "wide",
+        ];
+        let watcher = kubectl(session, home(session))
+            .cmd()
+            .args(watch)
+            .spawn(&session.run.dir().join(file));
+        watcher
+            .map(drop)
+            .map_err(|error| error.into_failure(Exit::Setup, session.door.cancel()))?;
+    }
+    Ok(())
+}
+
+/// Removes what an earlier run kept and this one cannot use: with the cluster goes everything in it.
+fn clear(session: &Session, name: &str) -> Result<(), Failure> {
+    let made = Resource::Cluster {
+        name: name.to_owned(),
+    };
+    if !session.run.state().resources.contains(&made) {
+        return Ok(());
+    }
+    let forget = |state: &mut crate::state::State| state.fingerprints.clear();
+    session.run.update(forget).map_err(Failure::setup)?;
+    kind::delete(&session.door, name, &kubeconfig(session))
+        .map_err(|error| error.into_failure(Exit::Setup, session.door.cancel()))
+}

@@ -1,0 +1,198 @@
+//! Images on their way into a node: PostgreSQL's from the host, programs of the checkout wrapped in memory, a team's own.
+//!
+//! Each is known by its content, so that one which is there already is not sent again, and the node's container runtime itself must list it.
+
+use std::path::{Path, PathBuf};
+use std::sync::{OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::exit::{Exit, Failure};
+use crate::process::Error;
+use crate::run::kind::access::cluster;
+use crate::run::kind::image_archive;
+use crate::run::plan::Step;
+use crate::run::service_run::Tenant;
+use crate::run::session::Session;
+use crate::settings::{datastorage_image, postgres_image};
+use crate::tools::{cargo, docker, kind};
+
+/// Brings PostgreSQL's image into the node as soon as its container runtime answers.
+pub fn load_postgres(session: &Session, deadline: Duration) -> Result<String, Failure> {
+    load_from_host(session, &postgres_image(), "POSTGRES_IMAGE", deadline)
+}
+
+/// Brings an image that the host has or can pull into the node, unless the node has this very content.
+fn load_from_host(
+    session: &Session,
+    image: &str,
+    named_in: &str,
+    deadline: Duration,
+) -> Result<String, Failure> {
+    let (door, node) = (&session.door, kind::node(&cluster(session)));
+    let id = docker::ensure_image(door, image, named_in)?;
+    // The name may stand for another image by now: only the content tells whether the node has this one.
+    let content = docker::content_name(&id);
+    let known = Ok(format!("{image} is in the node already"));
+    let there = await_runtime(session, &node, deadline)?;
+    if there.contains(&content) && find(&there, image).is_some() {
+        return known;
+    }
+    // One after the other: two would share the same cores, and may be of the same image.
+    let mut streamed = session
+        .made
+        .streamed
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner);
+    if !streamed.insert(format!("{image} {content}")) {
+        return known;
+    }
+    let names = docker::load_into(door, &node, image, &content)
+        .map_err(|error| error.into_failure(Exit::Setup, door.cancel()))?;
+    listed(&names, &node, image)?;
+    Ok(image.to_owned())
+}
+
+/// Waits until a node's container runtime answers, long before Kubernetes does, and returns the names of its images. One stage
+/// asks, and others get the same answer: each look from outside costs the node's cores what kubeadm needs them for.
+fn await_runtime(
+    session: &Session,
+    node: &str,
+    deadline: Duration,
+) -> Result<Vec<String>, Failure> {
+    let mut present = session
+        .made
+        .present
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner);
+    if let Some(images) = &*present {
+        return Ok(images.clone());
+    }
+    let (door, began) = (&session.door, Instant::now());
+    loop {
+        match docker::node_images_when_ready(door, node) {
+            Ok(images) => return Ok(present.insert(images).clone()),
+            Err(seen) => {
+                door.cancel().check()?;
+                if began.elapsed() > deadline {
+                    let waited = format!(
+                        "{node} had no container runtime after {} s",
+                        deadline.as_secs()
+                    );
+                    return Err(Failure::new(Exit::Deadline, waited).seen(seen.to_string()));
+                }
+            }
+        }
+        std::thread::sleep(Duration::from_millis(250));
+    }
+}
+
+/// Brings Data Storage's image into the node unless it is there.
+pub fn load_datastorage(session: &Session, deadline: Duration) -> Result<String, Failure> {
+    if let Some(image) = datastorage_image() {
+        let note = load_from_host(session, &image, e2e_env::DATASTORAGE_IMAGE, deadline)?;
+        session.made.image.get_or_init(|| image);
+        return Ok(note);
+    }
+    load_program(
+        session,
+        "datastorage",
+        (&session.made.datastorage, &session.made.image),
+        deadline,
+    )
+}
+
+/// Brings the double's image into the node unless it is there.
+pub fn load_double(session: &Session, deadline: Duration) -> Result<String, Failure> {
+    load_program(
+        session,
+        "service-double",
+        (&session.made.double, &session.made.double_image),
+        deadline,
+    )
+}
+
+/// Brings a program of the checkout into the node: its static binary wrapped as an image, or, on hosts that cannot build that, an
+/// image that Docker builds.
+fn load_program(
+    session: &Session,
+    package: &str,
+    (binary, slot): (&OnceLock<PathBuf>, &OnceLock<String>),
+    deadline: Duration,
+) -> Result<String, Failure> {
+    let (door, node) = (&session.door, kind::node(&cluster(session)));
+    let failed = |error: Error| error.into_failure(Exit::Setup, door.cancel());
+    if !cargo::BUILDS_STATIC {
+        let reference = docker::build(
+            door,
+            &session.paths.source,
+            "kind/datastorage.Dockerfile",
+            package,
+        )
+        .map_err(failed)?;
+        let told = load_from_host(session, &reference, "the checkout", deadline)?;
+        slot.get_or_init(|| reference);
+        return Ok(told);
+    }
+    let binary = Session::made(binary, "the binary")?;
+    let image = std::fs::read(binary)
+        .and_then(|bytes| image_archive::of_binary(package, &bytes))
+        .map_err(Failure::setup)?;
+    let present = await_runtime(session, &node, deadline)?;
+    let known = if present.contains(&image.reference) {
+        " is in the node already"
+    } else {
+        let names = docker::import_bytes(door, &node, image.archive).map_err(failed)?;
+        listed(&names, &node, &image.reference)?;
+        ""
+    };
+    Ok(format!("{}{known}", slot.get_or_init(|| image.reference)))
+}
+
+/// Brings the images that a service's manifests name into the node: built, read from an archive, or pulled by Docker.
+pub fn load_images(
+    session: &Session,
+    tenant: &Tenant,
+    deadline: Duration,
+) -> Result<String, Failure> {
+    let door = &session.door;
+    let mut told = Vec::new();
+    for image in &tenant.service.images {
+        let at = |path: &Path| tenant.service.root.join(path);
+        match (&image.build, &image.archive) {
+            (Some(dir), _) => {
+                let lines = session.lines(&session.stage(Step::LoadService, tenant));
+                docker::build_as(door, &at(dir), &image.name, deadline, lines)?;
+            }
+            (None, Some(archive)) => docker::load(door, &at(archive), &image.name)?,
+            (None, None) => {}
+        }
+        told.push(load_from_host(
+            session,
+            &image.name,
+            "the table of services",
+            deadline,
+        )?);
+    }
+    Ok(told.join(", "))
+}
+
+/// An import's exit status is not proof: the node's container runtime itself must list the image.
+fn listed(names: &[String], node: &str, image: &str) -> Result<(), Failure> {
+    if find(names, image).is_some() {
+        return Ok(());
+    }
+    let what = format!("{image} was imported, yet the node's container runtime does not list it");
+    Err(Failure::new(Exit::Setup, what).next(format!(
+        "`docker exec {node} crictl images` shows what it has"
+    )))
+}
+
+/// An image among the node's, whose names are whole where people leave the registry out.
+fn find<'a>(names: &'a [String], image: &str) -> Option<&'a String> {
+    let whole = [
+        image.to_owned(),
+        format!("docker.io/{image}"),
+        format!("docker.io/library/{image}"),
+    ];
+    names.iter().find(|name| whole.contains(name))
+}

@@ -1,0 +1,135 @@
+//! The Kubernetes objects of `kind/manifests`, parsed, with the fields that a run decides set by path.
+
+use serde_json::{Value, json};
+
+use crate::exit::{Exit, Failure};
+
+/// `kind/manifests/namespace.yaml`.
+pub const NAMESPACE: &str = include_str!("../../../../../kind/manifests/namespace.yaml");
+/// `kind/manifests/postgres.yaml`.
+pub const POSTGRES: &str = include_str!("../../../../../kind/manifests/postgres.yaml");
+/// `kind/manifests/datastorage.yaml`.
+pub const DATASTORAGE: &str = include_str!("../../../../../kind/manifests/datastorage.yaml");
+
+/// `kind/manifests/double.yaml`.
+pub const DOUBLE: &str = include_str!("../../../../../kind/manifests/double.yaml");
+
+/// Objects of one manifest.
+#[derive(Clone, Debug)]
+pub struct Manifest(Vec<Value>);
+
+impl Manifest {
+    /// Parses the documents of a manifest.
+    pub fn parse(text: &str) -> Result<Self, Failure> {
+        let documents: Vec<Value> = serde_saphyr::from_multiple(text).map_err(|error| {
+            Failure::new(Exit::Usage, format!("a manifest cannot be read: {error}"))
+        })?;
+        Ok(Self(documents))
+    }
+
+    /// Sets a field of the object of that kind; the path is a JSON pointer (RFC 6901) to a field that the manifest has.
+    #[must_use]
+    pub fn set(mut self, kind: &str, pointer: &str, value: impl Into<Value>) -> Self {
+        let field = self
+            .0
+            .iter_mut()
+            .find(|object| object["kind"] == kind)
+            .and_then(|object| object.pointer_mut(pointer));
+        debug_assert!(field.is_some(), "{kind}{pointer} is not in the manifest");
+        if let Some(field) = field {
+            *field = value.into();
+        }
+        self
+    }
+
+    /// Replaces one word wherever it stands alone as a value: a second deployment of the same thing needs other names throughout.
+    #[must_use]
+    pub fn rename(mut self, from: &str, to: &str) -> Self {
+        for object in &mut self.0 {
+            rename(object, from, to);
+        }
+        self
+    }
+
+    /// The objects.
+    pub fn objects(self) -> Vec<Value> {
+        self.0
+    }
+}
+
+/// Labels objects, so that whoever finds them knows whose they are (D14).
+pub fn label(objects: &mut [Value], labels: &[(&str, String)]) {
+    for object in objects {
+        for (name, value) in labels {
+            object["metadata"]["labels"][*name] = json!(value);
+        }
+    }
+}
+
+/// Labels the pods that workloads make. With another value a workload replaces its pods, whatever else of it has changed.
+pub fn label_pods(objects: &mut [Value], name: &str, value: &str) {
+    for object in objects {
+        if let Some(pod) = object.pointer_mut("/spec/template/metadata") {
+            pod["labels"][name] = json!(value);
+        }
+    }
+}
+
+fn rename(value: &mut Value, from: &str, to: &str) {
+    match value {
+        // The container and its image keep their names: only references between objects differ.
+        Value::String(text) if text == from => to.clone_into(text),
+        Value::Array(items) => items.iter_mut().for_each(|item| rename(item, from, to)),
+        Value::Object(fields) => fields
+            .values_mut()
+            .for_each(|field| rename(field, from, to)),
+        _ => {}
+    }
+}
+
+/// A Secret with text values.
+pub fn secret(name: &str, entries: &Value) -> Value {
+    json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": entries})
+}
+
+/// A `ConfigMap`.
+pub fn config_map(name: &str, entries: &Value) -> Value {
+    json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": entries})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_manifest_parses_and_a_field_can_be_set() {
+        for text in [NAMESPACE, POSTGRES, DATASTORAGE, DOUBLE] {
+            assert!(!Manifest::parse(text).unwrap().0.is_empty());
+        }
+        let mut objects = Manifest::parse(NAMESPACE)
+            .unwrap()
+            .set("Namespace", "/metadata/name", "other")
+            .objects();
+        label(&mut objects, &[("kubernaut.io/e2e-run", "r".to_owned())]);
+        label_pods(&mut objects, "no", "pods");
+        assert_eq!(
+            objects[0],
+            json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "other", "labels": {"kubernaut.io/e2e-run": "r"}}})
+        );
+        let mut objects = Manifest::parse(DATASTORAGE).unwrap().objects();
+        label_pods(&mut objects, "of", "this");
+        assert_eq!(
+            objects[1]["spec"]["template"]["metadata"]["labels"],
+            json!({"app": "datastorage", "of": "this"})
+        );
+    }
+
+    #[test]
+    fn a_second_deployment_shares_no_name_with_the_first() {
+        let objects = Manifest::parse(DATASTORAGE)
+            .unwrap()
+            .rename("datastorage", "second")
+            .objects();
+        assert!(!Value::from(objects).to_string().contains("\"datastorage\""));
+    }
+}

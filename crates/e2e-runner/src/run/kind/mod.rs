@@ -1,0 +1,16 @@
+//! A run in a Kind cluster.
+//!
+//! Modules, each may import those after it: `deploy`, `images`, `node_image`, `cluster`, `custom_service`, `pods`, `diagnostics`, `apply`, `ports`, `access`, `manifests`, `image_archive`
+
+pub mod access;
+pub mod apply;
+pub mod cluster;
+pub mod custom_service;
+pub mod deploy;
+pub mod diagnostics;
+pub mod image_archive;
+pub mod images;
+pub mod manifests;
+pub mod node_image;
+pub mod pods;
+pub mod ports;

@@ -1,0 +1,291 @@
+//! Prepared nodes: a node image that has PostgreSQL in it, made once for each pair of images and kept by Docker.
+//!
+//! Kind gives each node a volume at `/var` of its own, which Docker fills from the node image: most of a gigabyte of Kubernetes'
+//! images, copied for every cluster, before PostgreSQL's is imported beside kubeadm. A prepared node copies and imports nothing. All
+//! images lie unpacked in one volume that its nodes share, read-only; what it has at `/var` only points there.
+
+use std::fs::File;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use nix::unistd::getuid;
+
+use crate::exit::{Exit, Failure};
+use crate::fingerprint::fingerprint;
+use crate::process::{Door, Error};
+use crate::run::kind::cluster::stands;
+use crate::run::session::{Node, Session};
+use crate::settings::{node_image, postgres_image, prepares_node};
+use crate::state::Resource;
+use crate::tools::kind::SHARED;
+use crate::tools::{docker, kind};
+
+/// The name of the images, without their tag, which is the key.
+const REPOSITORY: &str = "localhost/kubernaut-node";
+/// The directory of the user's cache that holds the locks.
+const DIRECTORY: &str = "nodes";
+/// How long one that no cluster uses is kept once another pair of images is used.
+const UNUSED: Duration = Duration::from_hours(7 * 24);
+/// How often a run looks whether another one is done with the node that both need.
+const POLL: Duration = Duration::from_millis(100);
+
+/// What a run does about its node image.
+#[derive(Debug)]
+pub enum Decision {
+    /// It is there.
+    Ready(Node),
+    /// It is made, from this node image.
+    Make(String),
+    /// Kind's own is used, for a reason.
+    Plain(&'static str),
+}
+
+/// Decides without changing anything.
+pub fn decide(door: &Door) -> Decision {
+    if !prepares_node() {
+        return Decision::Plain("E2E_PREPARED_NODE is never");
+    }
+    let Some(base) = node_image().or_else(|| kind::default_image(door)) else {
+        return Decision::Plain("it does not say which, and KIND_NODE_IMAGE names none");
+    };
+    match key(door, &base).and_then(|key| find(door, &key)) {
+        Some(node) => Decision::Ready(node),
+        None => Decision::Make(base),
+    }
+}
+
+impl Decision {
+    /// In words, for a plan.
+    pub fn describe(&self) -> String {
+        match self {
+            Self::Ready(node) => format!("{} is there", node.image),
+            Self::Make(base) => format!("made once from {base} and {}", postgres_image()),
+            Self::Plain(why) => format!("kind's own: {why}"),
+        }
+    }
+}
+
+/// Makes the node image that this run's cluster is to have, unless it is there. Where that does not work, the run goes on without.
+pub fn prepare(session: &Session, deadline: Duration) -> Result<String, Failure> {
+    if stands(session)? {
+        return Ok("none is needed: the cluster is used again".to_owned());
+    }
+    let decision = decide(&session.door);
+    let told = decision.describe();
+    let base = match decision {
+        Decision::Make(base) => base,
+        Decision::Ready(node) => {
+            session.made.node.get_or_init(|| node);
+            return Ok(told);
+        }
+        Decision::Plain(_) => return Ok(told),
+    };
+    let began = Instant::now();
+    let (node, postgres) = (
+        docker::ensure_image(&session.door, &base, "KIND_NODE_IMAGE")?,
+        docker::ensure_image(&session.door, &postgres_image(), "POSTGRES_IMAGE")?,
+    );
+    let key = key_of(&node, &postgres);
+    match make(session, &key, &base, &postgres, deadline) {
+        Ok(node) => {
+            evict(&session.door, &key);
+            let seconds = began.elapsed().as_secs_f64();
+            let told = format!("{}, for this and later runs, in {seconds:.1} s", node.image);
+            session.made.node.get_or_init(|| node);
+            Ok(told)
+        }
+        Err(failure) => {
+            session.door.cancel().check()?;
+            session.report.note(&format!(
+                "no node image could be prepared, the run loads its images into kind's own; E2E_PREPARED_NODE=never leaves this out: {failure}"
+            ));
+            Ok("kind's own: none could be prepared".to_owned())
+        }
+    }
+}
+
+/// The name of what is made from these images, if the host has them.
+fn key(door: &Door, base: &str) -> Option<String> {
+    let node = docker::image_id(door, base)?;
+    Some(key_of(&node, &docker::image_id(door, &postgres_image())?))
+}
+
+/// Two users of one daemon have their own: the lock is in the cache of one.
+fn key_of(node: &str, postgres: &str) -> String {
+    let user = getuid().to_string();
+    let parts = [node, postgres, &postgres_image(), &script(), &user];
+    fingerprint(&parts)[..12].to_owned()
+}
+
+/// The name of the volume, and of the container that fills it.
+fn name(key: &str) -> String {
+    format!("kubernaut-node-{key}")
+}
+
+fn image_of(key: &str) -> String {
+    format!("{REPOSITORY}:{key}")
+}
+
+/// What the image is called before it is known to be whole.
+fn part_of(key: &str) -> String {
+    format!("{REPOSITORY}:{key}.part")
+}
+
+/// What is whole has its image's name, which it gets last.
+fn find(door: &Door, key: &str) -> Option<Node> {
+    let image = image_of(key);
+    docker::image_id(door, &image)?;
+    let directory = docker::volume_directory(door, &name(key)).ok()?;
+    Some(Node { image, directory })
+}
+
+/// Makes it, or waits for the run that does.
+fn make(
+    session: &Session,
+    key: &str,
+    base: &str,
+    postgres: &str,
+    deadline: Duration,
+) -> Result<Node, Failure> {
+    let (door, began) = (&session.door, Instant::now());
+    let lock = lock_file(key)?;
+    while lock.try_lock().is_err() {
+        door.cancel().check()?;
+        if began.elapsed() > deadline {
+            let waited = format!("another run still makes it after {} s", deadline.as_secs());
+            return Err(Failure::new(Exit::Deadline, waited));
+        }
+        std::thread::sleep(POLL);
+    }
+    if let Some(node) = find(door, key) {
+        return Ok(node);
+    }
+    let resource = Resource::Node {
+        key: key.to_owned(),
+    };
+    let making = session.run.will_make(resource.clone());
+    making.map_err(Failure::setup)?;
+    // What a build that fails leaves is removed with all else that the run has made.
+    let node = build(door, key, base, postgres, deadline)
+        .map_err(|error| error.into_failure(Exit::Setup, door.cancel()))?;
+    // From here on it is no run's.
+    let forget = |state: &mut crate::state::State| state.resources.retain(|it| *it != resource);
+    session.run.update(forget).map_err(Failure::setup)?;
+    Ok(node)
+}
+
+/// Locked while one is made; the system lets it go with the process.
+fn lock_file(key: &str) -> Result<File, Failure> {
+    let directory = embedded_postgres::own_cache_directory(DIRECTORY).map_err(Failure::setup)?;
+    File::create(directory.join(format!("{key}.lock"))).map_err(Failure::setup)
+}
+
+/// Fills the volume, in a container of the node image. `$1` is PostgreSQL's image, `$2` the name of its content. What comes unpacked
+/// with the node image is copied; what kind's own images hold packed is unpacked by mounting it once.
+const FILL: &str = r#"
+root=/var/lib/containerd
+cp -a "$root/." "$shared/"
+containerd --root "$shared" >/tmp/containerd.log 2>&1 &
+containerd=$!
+tries=0
+until ctr version >/dev/null 2>&1; do
+    tries=$((tries + 1))
+    [ "$tries" -lt 100 ] || { tail /tmp/containerd.log >&2; exit 1; }
+    sleep 0.1
+done
+import "$@"
+for image in $(images list --quiet | grep -v ^sha256:); do
+    if images mount "$image" /mnt >/dev/null; then images unmount --rm /mnt >/dev/null; fi
+done
+kill $containerd
+wait $containerd || true
+"#;
+
+/// Leaves at containerd's root what it writes to, and of all else only the way to the volume.
+const POINT: &str = r#"
+rm -r "$root" /tmp/containerd.log
+mkdir "$root"
+cd "$shared"
+for part in *; do
+    case $part in
+        *.content.*) cp -as "$shared/$part" "$root/" ;;
+        *.snapshotter.*)
+            mkdir -p "$root/$part/snapshots"
+            for file in "$part"/*; do [ ! -f "$file" ] || cp -a "$file" "$root/$part/"; done
+            for one in "$part"/snapshots/*; do [ ! -d "$one" ] || ln -s "$shared/$one" "$root/$one"; done ;;
+        *) cp -a "$part" "$root/" ;;
+    esac
+done
+"#;
+
+/// Whether a node sees all that its image points to: the daemon may run where such a directory cannot be given to a container.
+const CHECK: &str = r#"for one in /var/lib/containerd/*.snapshotter.*/snapshots/*; do [ ! -L "$one" ] || [ -d "$one/." ] || exit 1; done"#;
+
+fn script() -> String {
+    let import = docker::IMPORT;
+    format!("set -e\nshared={SHARED}\n{import}{FILL}{POINT}")
+}
+
+fn build(
+    door: &Door,
+    key: &str,
+    base: &str,
+    postgres: &str,
+    deadline: Duration,
+) -> Result<Node, Error> {
+    let (name, image) = (name(key), postgres_image());
+    docker::remove_container(door, &name)?;
+    docker::remove_volumes(door, std::slice::from_ref(&name));
+    // Privileged, as Kind's nodes are: containerd mounts what it unpacks.
+    let options = [
+        "--privileged",
+        "--interactive",
+        "--name",
+        &name,
+        "--tmpfs",
+        "/run",
+        "--volume",
+        &format!("{name}:{SHARED}"),
+    ];
+    let content = docker::content_name(postgres);
+    docker::run(door, &options, base, &script(), &[&image, &content])
+        .deadline(deadline)
+        .read_from(&docker::save(door, &image))?;
+    let (part, image) = (part_of(key), image_of(key));
+    docker::commit(door, &name, base, &part)?;
+    docker::remove_container(door, &name)?;
+    let directory = docker::volume_directory(door, &name)?;
+    let mount = format!("{}:{SHARED}:ro", directory.display());
+    let options = ["--rm", "--privileged", "--volume", &mount];
+    docker::run(door, &options, &part, CHECK, &[]).read()?;
+    docker::tag(door, &part, &image)?;
+    docker::remove_unused_image(door, &part);
+    Ok(Node { image, directory })
+}
+
+/// Removes one that is half made, unless another run is at it now.
+pub fn discard(door: &Door, key: &str) -> Result<(), String> {
+    let lock = lock_file(key).map_err(|failure| failure.to_string())?;
+    if lock.try_lock().is_err() || find(door, key).is_some() {
+        return Ok(());
+    }
+    let name = name(key);
+    docker::until_gone(door, &name, docker::SETTLED, || {
+        docker::remove_container(door, &name)
+    })?;
+    docker::remove_unused_image(door, &part_of(key));
+    docker::remove_volumes(door, &[name]);
+    Ok(())
+}
+
+/// Removes those that no cluster uses and that were made long ago; each takes more than a gigabyte.
+fn evict(door: &Door, keep: &str) {
+    for key in docker::tags(door, REPOSITORY) {
+        let image = image_of(&key);
+        let old = docker::created(door, &image)
+            .is_some_and(|created| created + UNUSED < Timestamp::now());
+        if key != keep && old && docker::remove_unused_image(door, &image) {
+            docker::remove_volumes(door, &[name(&key)]);
+        }
+    }
+}

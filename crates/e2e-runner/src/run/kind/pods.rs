@@ -1,0 +1,61 @@
+//! Pods of what was applied: waited for, and their logs followed from the start.
+
+use std::path::Path;
+use std::time::Duration;
+
+use crate::exit::Failure;
+use crate::run::kind::access::kubectl;
+use crate::run::kind::apply::MADE_FROM;
+use crate::run::reuse::Level;
+use crate::run::service_run::Tenant;
+use crate::run::session::Session;
+use crate::state::processes;
+
+/// An application's pods.
+pub struct Pods<'a> {
+    /// Their namespace.
+    pub namespace: &'a str,
+    /// The value of their label `app`.
+    pub app: &'a str,
+    /// What applied them, and for whom.
+    pub level: (Level, Option<&'a Tenant>),
+    /// Where their logs go.
+    pub dir: &'a Path,
+}
+
+/// Follows a pod's log. The kubelet gives none before it has seen the container run, up to a second after it does.
+pub const FOLLOW: &str =
+    "for _ in $(seq 50); do \"$@\" 2>/dev/null && exit; sleep 0.1; done; exec \"$@\"";
+
+/// The variable that a follower carries: whose log it follows.
+pub const FOLLOWS: &str = "E2E_FOLLOWS";
+
+/// Waits until the pods of what was applied last are ready, or until `look`, asked once there is such a pod, says that they serve.
+/// Each one's log is followed from its start into a file, so that a pod which is gone when something fails has still spoken; what an
+/// earlier run left is not followed twice.
+pub fn await_pods(
+    session: &Session,
+    pods: &Pods<'_>,
+    deadline: Duration,
+    mut look: impl FnMut() -> Result<bool, Failure>,
+) -> Result<String, Failure> {
+    let whose = format!("{}/{}/{}", session.run.id(), pods.namespace, pods.app);
+    let followed = session.uses_again(pods.level.0, pods.level.1)
+        && !processes::processes_with(&processes::mark(FOLLOWS, &whose)).is_empty();
+    if followed && look()? {
+        return Ok(pods.app.to_owned());
+    }
+    let kubectl = kubectl(session, pods.namespace);
+    let log = pods.dir.join(format!("{}.log", pods.app));
+    let follow = |pod: &str| {
+        let logs = ["logs", "--follow", "--all-containers", "--tail", "-1", pod];
+        if !followed {
+            let process = kubectl.cmd().args(logs).in_shell(FOLLOW);
+            // Without it the log is still read when something fails.
+            drop(process.env(FOLLOWS, &whose).spawn(&log));
+        }
+    };
+    let made_from = session.content(pods.level.0, pods.level.1);
+    let selector = format!("app={},{MADE_FROM}={made_from}", pods.app);
+    kubectl.await_ready(&selector, deadline, follow, look)
+}

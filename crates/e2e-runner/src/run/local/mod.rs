@@ -1,0 +1,7 @@
+//! A run without Docker: PostgreSQL, Data Storage and services as processes of this machine (D8).
+//!
+//! Modules, each may import those after it: `programs`, `postgres`, `launch`
+
+pub mod launch;
+pub mod postgres;
+pub mod programs;

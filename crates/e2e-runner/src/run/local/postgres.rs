@@ -1,0 +1,300 @@
+//! The stages of a run without Docker: embedded PostgreSQL, Data Storage and services as processes of this machine (D8).
+
+use std::path::Path;
+use std::time::Duration;
+
+use embedded_postgres::{Installation, Options, Server as EmbeddedServer, Tcp, Wanted, locate};
+use tokio::runtime::Runtime;
+
+use crate::exit::{Exit, Failure};
+use crate::fingerprint::fingerprint;
+use crate::tools::postgres_url::{Database, Server};
+
+use crate::paths::Paths;
+use crate::process::Door;
+use crate::run::reuse::Level;
+use crate::run::session::Session;
+use crate::state::{KEPT_FOR, Resource, Run, write_private};
+use crate::tools::cargo;
+
+/// How long clean-up waits for a server that the user named; it may have gone for good.
+const UNREACHABLE: Duration = Duration::from_secs(5);
+/// Connections that PostgreSQL takes: enough for the pools of as many services as a run can hold.
+const CONNECTIONS: u16 = 400;
+
+/// PostgreSQL's binaries are there, fetched if need be.
+pub fn preflight(session: &Session) -> Result<String, Failure> {
+    if session.integration && integration(session).is_none() {
+        let what = format!(
+            "{} has no ports of an integration tier",
+            session.tenants[0].service.name
+        );
+        return Err(Failure::new(Exit::Usage, what)
+            .next("add `integration` to its entry in the table of services"));
+    }
+    if session.postgres_url.is_some() {
+        return Ok("the PostgreSQL of --postgres-url".to_owned());
+    }
+    let found = installation(&session.door, &session.paths, |text| {
+        session.report.note(text);
+    })?;
+    Ok(format!(
+        "PostgreSQL {} in {}",
+        found.version,
+        found.bin.display()
+    ))
+}
+
+/// Finds PostgreSQL's binaries in the order of D8, fetching them once; an installed PostgreSQL is the last resort and said aloud.
+pub fn installation(
+    door: &Door,
+    paths: &Paths,
+    say: impl Fn(&str),
+) -> Result<Installation, Failure> {
+    let cached = Wanted {
+        installed: false,
+        ..Wanted::default()
+    };
+    if let Ok(found) = locate(&cached) {
+        return Ok(found);
+    }
+    say("fetching PostgreSQL's binaries, once");
+    let fetched = cargo::run_package(door, paths, "postgres-fetch", &[], Duration::from_mins(10));
+    door.cancel().check()?;
+    match (fetched, locate(&cached)) {
+        (Ok(_), Ok(found)) => Ok(found),
+        (fetched, _) => {
+            let why = fetched
+                .err()
+                .map(|failure| failure.what)
+                .unwrap_or_default();
+            let found = locate(&Wanted::default()).map_err(|error| {
+                Failure::new(Exit::Preflight, format!("no PostgreSQL to run: {error}"))
+                    .seen(why.clone())
+                    .next(format!("connect to a package registry once, set {} to a PostgreSQL's bin directory, or pass --postgres-url", e2e_env::POSTGRES_BIN))
+            })?;
+            say(&format!(
+                "could not fetch PostgreSQL ({}): using the installed {} in {}",
+                why.lines().next().unwrap_or_default(),
+                found.version,
+                found.bin.display()
+            ));
+            Ok(found)
+        }
+    }
+}
+
+/// Starts PostgreSQL, or uses the server again that an earlier run kept.
+pub fn deploy_postgres(session: &Session) -> Result<String, Failure> {
+    if let Some(url) = &session.postgres_url {
+        return adopt(session, url);
+    }
+    let found = installation(&session.door, &session.paths, |text| {
+        session.report.note(text);
+    })?;
+    let made_from = server_fingerprint(&found);
+    let why = session.why_made(Level::Postgres, None);
+    let kept = session
+        .is_made_from(Level::Postgres, None, &made_from)
+        .then(|| kept_postgres(session))
+        .flatten();
+    let (server, note) = if let Some(server) = kept {
+        (server, ", used again: same binaries")
+    } else {
+        forget(session)?;
+        let port = integration(session).map(|ports| ports.postgres);
+        (
+            start_postgres(
+                &found,
+                &session.run,
+                &session.runtime,
+                &session.password,
+                port,
+            )?,
+            why,
+        )
+    };
+    session.made_from(Level::Postgres, None, &made_from)?;
+    let note = format!("PostgreSQL {} on port {}{note}", found.version, server.port);
+    session.made.server.get_or_init(|| server);
+    Ok(note)
+}
+
+/// What an embedded server is made from.
+pub fn server_fingerprint(found: &Installation) -> String {
+    fingerprint(&[&found.version, &found.bin.display().to_string()])
+}
+
+/// The ports of the integration tier, where they were asked for.
+pub fn integration(session: &Session) -> Option<crate::table::Integration> {
+    session.tenants[0]
+        .service
+        .integration
+        .filter(|_| session.integration)
+}
+
+/// The server that an earlier run kept, its life prolonged; none if it is gone.
+fn kept_postgres(session: &Session) -> Option<Database> {
+    let resources = session.run.state().resources;
+    let dir = resources.iter().find_map(|resource| match resource {
+        Resource::Postgres { dir } => Some(dir.clone()),
+        _ => None,
+    })?;
+    let server = session
+        .runtime
+        .block_on(EmbeddedServer::attach(&dir))
+        .ok()?;
+    hand_over(server, &session.run, &session.runtime).ok()
+}
+
+/// Removes what an earlier run kept and this one cannot use: with the server goes everything on it.
+fn forget(session: &Session) -> Result<(), Failure> {
+    let state = session.run.state();
+    for resource in &state.resources {
+        if let Resource::Postgres { dir } = resource {
+            stop_postgres(dir).map_err(Failure::setup)?;
+        }
+    }
+    let gone = |state: &mut crate::state::State| {
+        state.fingerprints.clear();
+        state
+            .resources
+            .retain(|resource| !matches!(resource, Resource::Postgres { .. }));
+    };
+    session.run.update(gone).map_err(Failure::setup)
+}
+
+/// Starts an embedded server for a run. From here on the run's state file answers for it, not this process.
+pub fn start_postgres(
+    found: &Installation,
+    run: &Run,
+    runtime: &Runtime,
+    password: &str,
+    port: Option<u16>,
+) -> Result<Database, Failure> {
+    let options = Options {
+        password: Some(password.to_owned()),
+        tcp: port.map_or(Tcp::AnyPort, Tcp::Port),
+        max_connections: CONNECTIONS,
+        client_connection_check_interval: Some(Duration::from_millis(500)),
+        ..Options::default()
+    };
+    let server = runtime
+        .block_on(EmbeddedServer::start(found, options))
+        .map_err(Failure::setup)?;
+    hand_over(server, run, runtime)
+}
+
+/// Leaves a server running without this process, recorded before it is left.
+fn hand_over(server: EmbeddedServer, run: &Run, runtime: &Runtime) -> Result<Database, Failure> {
+    let database = Database {
+        host: "127.0.0.1".to_owned(),
+        port: server
+            .port()
+            .ok_or_else(|| Failure::setup("the embedded PostgreSQL listens on no port"))?,
+        user: server.user().to_owned(),
+        name: server.database().to_owned(),
+        password: server.password().to_owned(),
+    };
+    run.will_make(Resource::Postgres {
+        dir: server.directory().to_owned(),
+    })
+    .map_err(Failure::setup)?;
+    // Handing the server over ends the task that watches it, which needs the runtime.
+    let _entered = runtime.enter();
+    server.detach(&run.id(), KEPT_FOR).map_err(Failure::setup)?;
+    Ok(database)
+}
+
+/// Makes databases on the server that the user named: one for each service and an empty one; they are dropped with the run, whoever ends it.
+fn adopt(session: &Session, url: &str) -> Result<String, Failure> {
+    if crate::tools::postgres_url::holds_password(url) {
+        session
+            .report
+            .note("a password in a URL is seen in process lists; put it into PGPASSWORD");
+    }
+    let server = Server::parse(url)?;
+    let config = migrations::Config::new(server.secret_url("postgres"));
+    let failed = |error| crate::tools::migrate::failure(&error, session.door.cancel());
+    // Before anything is recorded: a server that cannot be reached now could not be cleaned either.
+    session
+        .runtime
+        .block_on(migrations::probe(&config))
+        .map_err(failed)?;
+    let secret = session.run.dir().join("postgres-url");
+    write_private(&secret, server.secret_url("postgres").as_bytes()).map_err(Failure::setup)?;
+    let names = session.tenants.iter().map(|tenant| tenant.database.clone());
+    for database in names.chain([session.unmigrated_name()]) {
+        let resource = Resource::Database {
+            name: database.clone(),
+            url_file: secret.clone(),
+        };
+        session.run.will_make(resource).map_err(Failure::setup)?;
+        session
+            .runtime
+            .block_on(migrations::create_database(&config, &database))
+            .map_err(failed)?;
+    }
+    Ok(session
+        .made
+        .server
+        .get_or_init(|| server.database(""))
+        .url())
+}
+
+/// The embedded server answered before its stage ended; nothing is left to wait for.
+pub fn await_postgres(session: &Session) -> Result<String, Failure> {
+    Session::made(&session.made.server, "the PostgreSQL server").map(Database::url)
+}
+
+/// Kills the embedded server of a run with SIGKILL and starts it again on the same data and port (D9).
+pub fn kill_postgres(run: &Run) -> Result<(), Failure> {
+    let runtime = crate::tools::migrate::runtime().map_err(Failure::setup)?;
+    for resource in run.state().resources {
+        if let Resource::Postgres { dir } = resource {
+            let killed = runtime.block_on(async {
+                let mut server = EmbeddedServer::attach(&dir).await?;
+                server.kill().await?;
+                server.restart().await?;
+                Ok::<_, embedded_postgres::Error>(server)
+            });
+            let _entered = runtime.enter();
+            // The state file is not touched: the run that wrote it may be under way.
+            return killed
+                .and_then(|server| server.detach(&run.id(), KEPT_FOR))
+                .map(drop)
+                .map_err(Failure::setup);
+        }
+    }
+    Err(Failure::new(
+        Exit::Preflight,
+        "this run has no PostgreSQL of its own",
+    ))
+}
+
+/// Stops an embedded server by its directory and removes it; one that is gone is no error.
+pub fn stop_postgres(dir: &Path) -> Result<(), String> {
+    if !dir.exists() {
+        return Ok(());
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| error.to_string())?;
+    runtime
+        .block_on(async { EmbeddedServer::attach(dir).await?.stop().await })
+        .map_err(|error| format!("{error:#}"))
+}
+
+/// Drops a database on the server whose URL the file holds.
+pub fn drop_database(name: &str, url_file: &Path) -> Result<(), String> {
+    let url = std::fs::read_to_string(url_file)
+        .map_err(|error| format!("cannot read {}: {error}", url_file.display()))?;
+    let runtime = crate::tools::migrate::runtime().map_err(|error| error.to_string())?;
+    runtime
+        .block_on(migrations::drop_database(
+            &migrations::Config::new(url).deadline(UNREACHABLE),
+            name,
+        ))
+        .map_err(|error| error.to_string())
+}

@@ -1,0 +1,207 @@
+//! The life of a run: plan it, walk the plan, keep the evidence of a failure, remove what was made.
+
+pub mod abandoned;
+pub mod datastorage_config;
+pub mod evidence;
+pub mod history;
+pub mod kind;
+pub mod local;
+pub mod plan;
+pub mod preview;
+pub mod repeat;
+pub mod reuse;
+pub mod service_run;
+pub mod session;
+pub mod stages;
+pub mod suite;
+pub mod teardown;
+pub mod timing;
+pub mod wait;
+pub mod walk;
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use e2e_report::{Event, Failed};
+
+use crate::exit::{Exit, Failure};
+use crate::state::KEPT_FOR;
+use history::History;
+use plan::{Id, Plan, Stage, Step};
+use session::Session;
+use timing::Timing;
+
+/// What happens to a run's environment after its tests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keep {
+    /// Removed, whatever happened.
+    Never,
+    /// Kept if something failed.
+    OnFailure,
+    /// Kept.
+    Always,
+    /// Kept if it stands, removed if it could not be set up: what `up` does.
+    WhenReady,
+}
+
+impl Keep {
+    fn keeps(self, failed: bool) -> bool {
+        match self {
+            Self::Never => false,
+            Self::OnFailure => failed,
+            Self::Always => true,
+            Self::WhenReady => !failed,
+        }
+    }
+}
+
+/// How a run ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// What failed. Of several failures the first decides the exit code; something left behind decides it only when all else passed.
+    pub failure: Option<Failure>,
+    /// Its stages, in the order they ended.
+    pub timings: Vec<Timing>,
+    /// How long all of it took.
+    pub total: Duration,
+    /// Whether its environment is kept.
+    pub kept: bool,
+}
+
+/// Walks a plan to its end: evidence after a failure, then clean-up by `keep`.
+pub fn run(session: &Session, plan: &Plan, keep: Keep) -> Ended {
+    let work: Vec<Stage> = plan
+        .stages
+        .iter()
+        .filter(|stage| !matches!(stage.id.step, Step::CollectEvidence | Step::TearDown))
+        .cloned()
+        .collect();
+    announce(session, plan);
+    let cancel = session.door.cancel().clone();
+    let walked = walk::walk(
+        &work,
+        walk::Budget::of_this_machine(),
+        &session.report,
+        &cancel,
+        |stage| stages::perform(session, stage),
+    );
+    let mut timings = walked.timings;
+    let mut failure = together(walked.failures, session.tenants.len());
+
+    if failure.is_some() {
+        // Through one more signal: a person who pressed Ctrl-C once still wants to know; twice, no longer.
+        let door = session.door.after(1);
+        let so_far = timings.clone();
+        let collect = || evidence::collect(session, &door, failure.as_ref(), &so_far);
+        finish(
+            session,
+            &mut timings,
+            Step::CollectEvidence,
+            door.cancel(),
+            collect,
+        );
+    }
+    let interrupted = cancel.exit().is_some();
+    let keeps = !interrupted && keep.keeps(failure.is_some());
+    let left = if keeps {
+        session.keep(KEPT_FOR).err()
+    } else {
+        let door = session.door.after(2);
+        finish(session, &mut timings, Step::TearDown, door.cancel(), || {
+            teardown::release(&session.run, &door)
+        })
+    };
+    let kept = keeps && left.is_none();
+    failure = failure.or(left);
+    if let Some(exit) = cancel.exit() {
+        failure = Some(Failure {
+            exit,
+            ..failure.unwrap_or_else(|| cancel.failure())
+        });
+    }
+    let exit = failure
+        .as_ref()
+        .map_or(Exit::Passed, |failure| failure.exit);
+    tell(session, failure.as_ref());
+    session.report.emit(Event::Ended { exit: exit.code() });
+    let history = session.paths.history();
+    History::load(&history).learn(session.place, &timings, &history);
+    Ended {
+        failure,
+        timings,
+        total: session.report.elapsed(),
+        kept,
+    }
+}
+
+/// Writes the plan into the log: what each stage waits for, and how fast it can be here.
+fn announce(session: &Session, plan: &Plan) {
+    let history = History::load(&session.paths.history());
+    for Stage { id, needs, .. } in &plan.stages {
+        let needs: Vec<String> = needs.iter().map(Id::name).collect();
+        session.report.emit(Event::Planned {
+            stage: id.step.name().to_owned(),
+            service: id.service.clone(),
+            needs,
+            fastest: history.fastest(session.place, id.step),
+        });
+    }
+}
+
+/// Writes into the log what the run's caller is told, without passwords.
+fn tell(session: &Session, failure: Option<&Failure>) {
+    let Some(failure) = failure else { return };
+    let secrets = [session.password.clone(), session.password()];
+    let clean = |text: Option<&str>| evidence::redact(text.unwrap_or_default(), &secrets);
+    session.report.emit(Event::Failed(Failed {
+        what: clean(Some(&failure.what)),
+        seen: clean(failure.seen.as_deref()),
+        next: clean(failure.next.as_deref()),
+    }));
+}
+
+/// The failures of a run as one, whose exit code is the first one's.
+fn together(failures: Vec<(Id, Failure)>, services: usize) -> Option<Failure> {
+    let mut failures: Vec<_> = failures
+        .into_iter()
+        .map(|(id, failure)| (id.service.clone(), in_stage(&id, failure)))
+        .collect();
+    if failures.len() < 2 {
+        return failures.pop().map(|(_, failure)| failure);
+    }
+    let exit = failures[0].1.exit;
+    let names: BTreeSet<_> = failures
+        .iter()
+        .filter_map(|(service, _)| service.as_deref())
+        .collect();
+    let what = format!(
+        "{} of {services} services failed: {}",
+        names.len(),
+        names.into_iter().collect::<Vec<_>>().join(", ")
+    );
+    let told: Vec<_> = failures
+        .iter()
+        .map(|(_, failure)| failure.to_string())
+        .collect();
+    Some(Failure::new(exit, what).seen(told.join("\n")))
+}
+
+fn in_stage(id: &Id, failure: Failure) -> Failure {
+    Failure {
+        what: format!("{}: {}", id.name(), failure.what),
+        ..failure
+    }
+}
+
+fn finish(
+    session: &Session,
+    timings: &mut Vec<Timing>,
+    step: Step,
+    cancel: &crate::process::cancel::Cancel,
+    work: impl FnOnce() -> Result<String, Failure>,
+) -> Option<Failure> {
+    let id = Id::from(step);
+    let (timing, result) = walk::timed(&id, &session.report, cancel, work);
+    timings.push(timing);
+    result.err().map(|failure| in_stage(&id, failure))
+}

@@ -1,0 +1,450 @@
+//! The plan of a run as a value (D11): typed stages with what they need and how long they may take.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::table::{Component, Service, Tests};
+
+/// Where a run's PostgreSQL and Data Storage live.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Place {
+    /// In a Kind cluster.
+    Kind,
+    /// As processes of this machine.
+    Local,
+}
+
+impl Place {
+    /// The word on the command line and in a suite's environment.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Kind => "kind",
+            Self::Local => "local",
+        }
+    }
+}
+
+/// What a stage does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Step {
+    /// Looks whether the machine has what the run needs.
+    Preflight,
+    /// Builds the Data Storage binary.
+    BuildDataStorage,
+    /// Builds the binary that stands in for services.
+    BuildDouble,
+    /// Builds the suites' test binary.
+    BuildSuite,
+    /// Makes a node image that holds PostgreSQL's, once for each pair of images.
+    PrepareNode,
+    /// Creates the Kind cluster.
+    CreateCluster,
+    /// Streams PostgreSQL's image into a node that is not prepared, beside kubeadm's work there.
+    LoadPostgres,
+    /// Streams Data Storage's image into the node.
+    LoadDataStorage,
+    /// Streams the double's image into the node.
+    LoadDouble,
+    /// Builds or finds a service's own images and streams them into the node.
+    LoadService,
+    /// Starts PostgreSQL.
+    DeployPostgres,
+    /// Waits until PostgreSQL answers.
+    AwaitPostgres,
+    /// Applies a service's migration profile.
+    Migrate,
+    /// Starts Data Storage, and a second one on an empty database where the service wants it.
+    DeployDataStorage,
+    /// Waits until Data Storage is ready.
+    AwaitDataStorage,
+    /// Starts the service itself, or its double.
+    DeployService,
+    /// Waits until the service is ready.
+    AwaitService,
+    /// Runs a service's tests.
+    RunSuite,
+    /// Gathers what explains a failure; only after one.
+    CollectEvidence,
+    /// Removes everything that the run made.
+    TearDown,
+}
+
+/// What a stage asks of the machine while it runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Load {
+    /// Waits for others most of the time.
+    Light,
+    /// Keeps a core busy.
+    Heavy,
+    /// Is a suite: memory and a part of a core.
+    Suite,
+}
+
+impl Step {
+    /// The stage's name in lines, tables and logs.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Preflight => "preflight",
+            Self::BuildDataStorage => "build Data Storage",
+            Self::BuildDouble => "build double",
+            Self::BuildSuite => "build suite",
+            Self::PrepareNode => "prepare node image",
+            Self::CreateCluster => "create cluster",
+            Self::LoadPostgres => "load PostgreSQL image",
+            Self::LoadDataStorage => "load Data Storage image",
+            Self::LoadDouble => "load double image",
+            Self::LoadService => "load service images",
+            Self::DeployPostgres => "deploy PostgreSQL",
+            Self::AwaitPostgres => "wait for PostgreSQL",
+            Self::Migrate => "migrate",
+            Self::DeployDataStorage => "deploy Data Storage",
+            Self::AwaitDataStorage => "wait for Data Storage",
+            Self::DeployService => "deploy service",
+            Self::AwaitService => "wait for service",
+            Self::RunSuite => "run suite",
+            Self::CollectEvidence => "collect evidence",
+            Self::TearDown => "tear down",
+        }
+    }
+
+    /// What it asks of the machine.
+    pub const fn load(self) -> Load {
+        match self {
+            Self::BuildDataStorage
+            | Self::BuildDouble
+            | Self::BuildSuite
+            | Self::PrepareNode
+            | Self::CreateCluster
+            | Self::LoadService => Load::Heavy,
+            Self::RunSuite => Load::Suite,
+            // PostgreSQL's image among them: everything waits for it, so it must not wait for a build.
+            _ => Load::Light,
+        }
+    }
+}
+
+/// A stage by what it does and for whom.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+pub struct Id {
+    /// What it does.
+    pub step: Step,
+    /// The service it is done for, of several; none for what they share, and in the run of one service.
+    pub service: Option<String>,
+}
+
+impl Id {
+    /// The stage's name where several services share a run.
+    pub fn name(&self) -> String {
+        match &self.service {
+            Some(service) => format!("{service}: {}", self.step.name()),
+            None => self.step.name().to_owned(),
+        }
+    }
+}
+
+impl From<Step> for Id {
+    fn from(step: Step) -> Self {
+        Self {
+            step,
+            service: None,
+        }
+    }
+}
+
+/// One stage of a plan.
+#[derive(Clone, Debug, Serialize)]
+pub struct Stage {
+    /// What it does, and for whom.
+    pub id: Id,
+    /// The stages that must have succeeded before it.
+    pub needs: Vec<Id>,
+    /// How long it may take, in seconds.
+    #[serde(rename = "deadline_seconds", serialize_with = "whole_seconds")]
+    pub deadline: Duration,
+}
+
+fn whole_seconds<S: serde::Serializer>(
+    duration: &Duration,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u64(duration.as_secs())
+}
+
+/// How far a plan goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Until {
+    /// Everything ready: `up`.
+    Ready,
+    /// The suites run and everything removed: `e2e`.
+    Done,
+}
+
+/// The stages of one run, in an order that satisfies their needs.
+#[derive(Clone, Debug, Serialize)]
+pub struct Plan {
+    /// The services.
+    pub services: Vec<String>,
+    /// Where it runs.
+    pub place: Place,
+    /// Its stages.
+    pub stages: Vec<Stage>,
+}
+
+/// A cold build of Data Storage takes two minutes on two cores; ten allow for a busy machine.
+const BUILD: u64 = 600;
+
+/// Lays out a run. Two stages of which neither needs the other may run at once.
+pub fn plan(services: &[Service], place: Place, until: Until) -> Plan {
+    let any = |component| services.iter().any(|service| service.has(component));
+    let kind = place == Place::Kind;
+    let mut layout = Layout {
+        // Of one service alone nothing has to say whose it is.
+        several: services.len() > 1,
+        stages: Vec::new(),
+    };
+    layout.shared(Step::Preflight, &[], 30);
+    let mut built = Step::Preflight;
+    for (step, wanted) in [
+        (Step::BuildDataStorage, any(Component::Datastorage)),
+        (Step::BuildDouble, any(Component::Double)),
+        (
+            Step::BuildSuite,
+            until == Until::Done && services.iter().any(has_cargo_suite),
+        ),
+    ] {
+        if wanted {
+            // One after the other: two cargo processes would only wait for each other's lock.
+            layout.shared(step, &[built], BUILD);
+            built = step;
+        }
+    }
+    if kind {
+        let mut before = Step::Preflight;
+        if any(Component::Postgres) {
+            layout.shared(Step::PrepareNode, &[before], 300);
+            before = Step::PrepareNode;
+        }
+        layout.shared(Step::CreateCluster, &[before], 300);
+        // Images need only the node's container runtime, which answers long before kubeadm is done; they wait for that themselves.
+        for (step, component, built) in [
+            (Step::LoadPostgres, Component::Postgres, before),
+            (
+                Step::LoadDataStorage,
+                Component::Datastorage,
+                Step::BuildDataStorage,
+            ),
+            (Step::LoadDouble, Component::Double, Step::BuildDouble),
+        ] {
+            if any(component) {
+                let needs = if built == before {
+                    vec![built]
+                } else {
+                    vec![built, before]
+                };
+                layout.shared(step, &needs, 300);
+            }
+        }
+    }
+    if any(Component::Postgres) {
+        let before: &[Step] = if kind {
+            &[Step::CreateCluster, Step::LoadPostgres]
+        } else {
+            &[Step::Preflight]
+        };
+        layout.shared(Step::DeployPostgres, before, 60);
+        layout.shared(Step::AwaitPostgres, &[Step::DeployPostgres], 180);
+    }
+    for service in services {
+        layout.service(service, kind, until);
+    }
+    if until == Until::Done {
+        let suites = layout.all_of(Step::RunSuite);
+        layout.add(Step::CollectEvidence.into(), suites, 60);
+        layout.shared(Step::TearDown, &[Step::CollectEvidence], 120);
+    }
+    Plan {
+        services: services
+            .iter()
+            .map(|service| service.name.clone())
+            .collect(),
+        place,
+        stages: layout.stages,
+    }
+}
+
+fn has_cargo_suite(service: &Service) -> bool {
+    let suite = service.suite.as_ref();
+    suite.is_some_and(|suite| matches!(suite.tests(), Tests::Cargo(..)))
+}
+
+/// A plan while it is laid out.
+struct Layout {
+    several: bool,
+    stages: Vec<Stage>,
+}
+
+impl Layout {
+    fn add(&mut self, id: Id, needs: Vec<Id>, seconds: u64) {
+        let deadline = Duration::from_secs(seconds);
+        self.stages.push(Stage {
+            id,
+            needs,
+            deadline,
+        });
+    }
+
+    fn shared(&mut self, step: Step, needs: &[Step], seconds: u64) {
+        self.add(
+            step.into(),
+            needs.iter().map(|need| Id::from(*need)).collect(),
+            seconds,
+        );
+    }
+
+    fn all_of(&self, step: Step) -> Vec<Id> {
+        let ids = self.stages.iter().map(|stage| &stage.id);
+        ids.filter(|id| id.step == step).cloned().collect()
+    }
+
+    /// The stages of one service. A need that no stage fulfils is one that this run does not have.
+    fn service(&mut self, service: &Service, kind: bool, until: Until) {
+        use Step::{
+            AwaitDataStorage, AwaitPostgres, AwaitService, BuildDataStorage, BuildDouble,
+            BuildSuite, CreateCluster, DeployDataStorage, DeployService, LoadDataStorage,
+            LoadDouble, LoadService, Migrate, RunSuite,
+        };
+        let mut stage = |step: Step, needs: &[Step], seconds: u64| {
+            let own = |step| Id {
+                step,
+                service: self.several.then(|| service.name.clone()),
+            };
+            let known = |need: &Step| {
+                let there = |id: &Id| self.stages.iter().any(|stage| stage.id == *id);
+                [own(*need), Id::from(*need)].into_iter().find(there)
+            };
+            let needs = needs.iter().filter_map(known).collect();
+            self.add(own(step), needs, seconds);
+        };
+        if service.has(Component::Postgres) {
+            stage(Migrate, &[AwaitPostgres], 60);
+        }
+        if service.has(Component::Datastorage) {
+            // Data Storage starts without a database and looks for it, so its start overlaps PostgreSQL's and the migrations.
+            let ready: &[Step] = if kind {
+                &[LoadDataStorage, CreateCluster]
+            } else {
+                &[BuildDataStorage, AwaitPostgres]
+            };
+            stage(DeployDataStorage, ready, 60);
+            stage(AwaitDataStorage, &[DeployDataStorage, Migrate], 120);
+        }
+        if service.has(Component::Double) {
+            // Its store keeps what Data Storage cannot take yet, so the two may start together.
+            let ready: &[Step] = if kind {
+                &[LoadDouble, CreateCluster]
+            } else {
+                &[BuildDouble, DeployDataStorage]
+            };
+            stage(DeployService, ready, 60);
+            stage(AwaitService, &[DeployService], 120);
+        }
+        let stands = match () {
+            () if service.has(Component::Datastorage) => AwaitDataStorage,
+            () if service.has(Component::Postgres) => Migrate,
+            () => CreateCluster,
+        };
+        if service.has(Component::Own) {
+            // What a service does at its start is not known here: it finds everything that it may ask for.
+            if kind && !service.images.is_empty() {
+                stage(LoadService, &[CreateCluster], BUILD);
+            }
+            stage(DeployService, &[LoadService, stands], 120);
+            stage(AwaitService, &[DeployService], 180);
+        }
+        if until == Until::Done
+            && let Some(suite) = &service.suite
+        {
+            let deadline = suite.deadline().as_secs();
+            stage(RunSuite, &[BuildSuite, stands, AwaitService], deadline);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::table::Table;
+
+    fn chosen(names: &[&str]) -> Vec<Service> {
+        let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
+        Table::load(None).unwrap().choose(&names, false).unwrap()
+    }
+
+    #[test]
+    fn every_stage_comes_after_what_it_needs() {
+        for names in [&["gateway"][..], &["gateway", "datastorage"]] {
+            for place in [Place::Kind, Place::Local] {
+                let plan = plan(&chosen(names), place, Until::Done);
+                for (at, stage) in plan.stages.iter().enumerate() {
+                    for need in &stage.needs {
+                        let found = plan.stages[..at].iter().any(|earlier| earlier.id == *need);
+                        assert!(
+                            found,
+                            "{:?} needs {need:?}, which does not come before it on {place:?}",
+                            stage.id
+                        );
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn up_builds_and_runs_no_suite() {
+        let plan = plan(&chosen(&["gateway"]), Place::Kind, Until::Ready);
+        let steps: Vec<_> = plan.stages.iter().map(|stage| stage.id.step).collect();
+        assert_eq!(steps.last(), Some(&Step::AwaitService));
+        assert!(!steps.contains(&Step::BuildSuite));
+    }
+
+    #[test]
+    fn services_share_the_cluster_and_have_the_rest_to_themselves() {
+        let plan = plan(
+            &chosen(&["gateway", "notification"]),
+            Place::Kind,
+            Until::Done,
+        );
+        let count = |step| {
+            plan.stages
+                .iter()
+                .filter(|stage| stage.id.step == step)
+                .count()
+        };
+        assert_eq!(
+            (count(Step::CreateCluster), count(Step::DeployPostgres)),
+            (1, 1)
+        );
+        assert_eq!(
+            (
+                count(Step::Migrate),
+                count(Step::DeployDataStorage),
+                count(Step::RunSuite)
+            ),
+            (2, 2, 2)
+        );
+        let suite = plan
+            .stages
+            .iter()
+            .find(|stage| stage.id.name() == "gateway: run suite")
+            .unwrap();
+        assert!(
+            suite
+                .needs
+                .iter()
+                .all(|need| need.service.as_deref() != Some("notification"))
+        );
+    }
+}

@@ -1,0 +1,182 @@
+//! What a run would do, found without changing anything: its plan with the usual durations, what it would use again of a kept
+//! environment and what it would make, with the reasons (D15).
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use embedded_postgres::{Wanted, locate};
+
+use crate::process::Door;
+use crate::run::history::History;
+use crate::run::kind::node_image;
+use crate::run::kind::{cluster, deploy};
+use crate::run::local::postgres;
+use crate::run::plan::{Id, Place, Plan, Stage, Step};
+use crate::run::reuse::Level;
+use crate::state::{Run, State};
+use crate::table::{Component, Service};
+use crate::tools::{docker, kind};
+
+/// The plan as a table, for `--plan`: what each stage may take at most, what it usually takes, and what it comes after.
+pub fn plan_table(plan: &Plan, history: &History) -> String {
+    let mut text = format!(
+        "plan for {} on {}\n",
+        plan.services.join(", "),
+        plan.place.word()
+    );
+    let width = plan
+        .stages
+        .iter()
+        .map(|stage| stage.id.name().len())
+        .max()
+        .unwrap_or_default()
+        .max(24);
+    writeln!(
+        text,
+        "{:<width$} {:>8} {:>9}  after",
+        "stage", "at most", "usually"
+    )
+    .unwrap_or_default();
+    for Stage {
+        id,
+        needs,
+        deadline,
+    } in &plan.stages
+    {
+        let usual = history
+            .usual(plan.place, id.step)
+            .map_or("-".to_owned(), |seconds| format!("{seconds:.1} s"));
+        let after = needs.iter().map(Id::name).collect::<Vec<_>>().join(", ");
+        let row = format!(
+            "{:<width$} {:>6} s {usual:>9}  {after}",
+            id.name(),
+            deadline.as_secs()
+        );
+        writeln!(text, "{}", row.trim_end()).unwrap_or_default();
+    }
+    if let Some(seconds) = predicted(plan, history) {
+        let row = format!(
+            "{:<width$} {:>8} {seconds:>7.1} s  the longest path through the stages",
+            "together", ""
+        );
+        writeln!(text, "{row}").unwrap_or_default();
+    }
+    text
+}
+
+/// How long the run usually takes: the longest path through its stages; none before the first run.
+fn predicted(plan: &Plan, history: &History) -> Option<f64> {
+    let mut ends: BTreeMap<String, f64> = BTreeMap::new();
+    let latest = |ends: &mut dyn Iterator<Item = f64>| ends.fold(0.0, f64::max);
+    for Stage { id, needs, .. } in plan
+        .stages
+        .iter()
+        .filter(|stage| stage.id.step != Step::CollectEvidence)
+    {
+        let begins = if id.step == Step::TearDown {
+            latest(&mut ends.values().copied())
+        } else {
+            latest(
+                &mut needs
+                    .iter()
+                    .filter_map(|need| ends.get(&need.name()).copied()),
+            )
+        };
+        ends.insert(id.name(), begins + history.usual(plan.place, id.step)?);
+    }
+    ends.into_values().reduce(f64::max)
+}
+
+/// The decision on each level, as the lines behind a plan.
+pub fn reuse_table(door: &Door, kept: Option<&Run>, place: Place, services: &[Service]) -> String {
+    let Some(run) = kept.filter(|run| run.state().target == place.word()) else {
+        let made = "nothing is kept for it: everything is made".to_owned();
+        let lines: Vec<_> = [made]
+            .into_iter()
+            .chain(node(door, place, services))
+            .collect();
+        return lines.join("\n");
+    };
+    let (state, mut stands) = (run.state(), true);
+    let mut text = format!("{} is kept:\n", run.id());
+    let mut line = |level: &str, decision: &str| {
+        writeln!(text, "  {level:<22} {decision}").unwrap_or_default();
+    };
+    if place == Place::Kind {
+        let same = same(
+            &state,
+            Level::Cluster,
+            cluster::cluster_fingerprint(door).ok().as_ref(),
+        );
+        stands = same && docker::is_running(door, &kind::node(&kind::cluster(&state.run)));
+        line(
+            "cluster",
+            match (same, stands) {
+                (_, true) => "used again: same configuration and node image",
+                (true, _) => "made anew: its node does not run",
+                _ => "made anew: its configuration or node image has changed",
+            },
+        );
+    }
+    let made_from = match place {
+        Place::Kind => {
+            let only = if let [service] = services {
+                Some(service.namespace.as_str())
+            } else {
+                None
+            };
+            run.password()
+                .ok()
+                .and_then(|password| deploy::postgres_fingerprint(only, &password).ok())
+        }
+        Place::Local => locate(&Wanted::default())
+            .ok()
+            .map(|found| postgres::server_fingerprint(&found)),
+    };
+    let postgres = stands && same(&state, Level::Postgres, made_from.as_ref());
+    line(
+        "PostgreSQL",
+        match (stands, postgres) {
+            (_, true) => "used again: same image or binaries, same settings",
+            (true, _) => "made anew: its image, binaries or settings have changed",
+            _ => "made anew, with the cluster",
+        },
+    );
+    for service in services {
+        let key = format!("{}/{}", Level::Database.word(), service.name);
+        let profile = state.fingerprints.get(&key) == Some(&service.profile);
+        line(
+            &format!("database of {}", service.name),
+            match (postgres, profile) {
+                (true, true) => "emptied: replaced by a clone of its profile's template",
+                (true, false) => "migrated: its profile has changed",
+                _ => "migrated, with PostgreSQL",
+            },
+        );
+    }
+    line(
+        "Data Storage, services",
+        if stands {
+            "used again where the build gives the same binary and the configuration is the same"
+        } else {
+            "made anew, with the cluster"
+        },
+    );
+    if !stands {
+        text.extend(node(door, place, services));
+    }
+    text
+}
+
+/// The decision on the node image of a cluster that is made.
+fn node(door: &Door, place: Place, services: &[Service]) -> Option<String> {
+    let wants = services
+        .iter()
+        .any(|service| service.has(Component::Postgres));
+    (place == Place::Kind && wants)
+        .then(|| format!("node image: {}", node_image::decide(door).describe()))
+}
+
+fn same(state: &State, level: Level, made_from: Option<&String>) -> bool {
+    made_from.is_some() && state.fingerprints.get(level.word()) == made_from
+}

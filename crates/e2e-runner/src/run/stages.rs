@@ -1,0 +1,159 @@
+//! The stages of a plan: which function performs each, and the few that are the same on every target.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::{OnceLock, PoisonError};
+use std::time::Duration;
+
+use crate::exit::{Exit, Failure};
+use crate::run::kind::{cluster, deploy, images, node_image};
+use crate::run::local::{postgres, programs};
+use crate::run::plan::{Place, Stage, Step};
+use crate::run::reuse::Level;
+use crate::run::service_run::Tenant;
+use crate::run::session::Session;
+use crate::run::{suite, wait};
+use crate::settings;
+use crate::table::Tests;
+use crate::tools::{cargo, migrate};
+
+/// Performs one stage and returns a few words on what it made.
+pub fn perform(session: &Session, stage: &Stage) -> Result<String, Failure> {
+    let tenant = session.tenant(&stage.id);
+    let deadline = stage.deadline;
+    match (stage.id.step, session.place) {
+        (Step::Preflight, Place::Kind) => cluster::preflight(session),
+        (Step::Preflight, Place::Local) => postgres::preflight(session),
+        (Step::BuildDataStorage, _) => build(
+            session,
+            &session.made.datastorage,
+            Step::BuildDataStorage,
+            deadline,
+        ),
+        (Step::BuildDouble, _) => build(session, &session.made.double, Step::BuildDouble, deadline),
+        (Step::BuildSuite, _) => build_suites(session, deadline),
+        (Step::PrepareNode, _) => node_image::prepare(session, deadline),
+        (Step::CreateCluster, _) => cluster::create_cluster(session, deadline),
+        (Step::LoadPostgres, _) => images::load_postgres(session, deadline),
+        (Step::LoadDataStorage, _) => images::load_datastorage(session, deadline),
+        (Step::LoadDouble, _) => images::load_double(session, deadline),
+        (Step::LoadService, _) => images::load_images(session, tenant, deadline),
+        (Step::DeployPostgres, Place::Kind) => deploy::deploy_postgres(session),
+        (Step::DeployPostgres, Place::Local) => postgres::deploy_postgres(session),
+        (Step::AwaitPostgres, Place::Kind) => deploy::await_postgres(session, deadline),
+        (Step::AwaitPostgres, Place::Local) => postgres::await_postgres(session),
+        (Step::Migrate, _) => migrate_database(session, tenant, deadline),
+        (Step::DeployDataStorage, Place::Kind) => deploy::deploy_datastorage(session, tenant),
+        (Step::DeployDataStorage, Place::Local) => {
+            programs::deploy_datastorage(session, tenant, deadline)
+        }
+        (Step::AwaitDataStorage, Place::Kind) => {
+            deploy::await_datastorage(session, tenant, deadline)
+        }
+        (Step::AwaitDataStorage, Place::Local) => wait::for_datastorage(session, tenant, deadline),
+        (Step::DeployService, Place::Kind) => deploy::deploy_service(session, tenant),
+        (Step::DeployService, Place::Local) => programs::deploy_service(session, tenant, deadline),
+        (Step::AwaitService, Place::Kind) => deploy::await_service(session, tenant, deadline),
+        (Step::AwaitService, Place::Local) => wait::for_service(session, tenant, deadline),
+        (Step::RunSuite, _) => suite::run(session, tenant, deadline),
+        (Step::CollectEvidence | Step::TearDown, _) => Ok(String::new()),
+    }
+}
+
+/// Builds a program of the checkout, unless a variable names one that is ready.
+fn build(
+    session: &Session,
+    slot: &OnceLock<PathBuf>,
+    step: Step,
+    deadline: Duration,
+) -> Result<String, Failure> {
+    let (package, variable) = match step {
+        Step::BuildDouble => ("service-double", e2e_env::DOUBLE_BIN),
+        _ => ("datastorage", e2e_env::DATASTORAGE_BIN),
+    };
+    let image = format!("{} to an image for Kind", e2e_env::DATASTORAGE_IMAGE);
+    let binary = match settings::ready_binary(variable) {
+        Some(path) => path,
+        None if step == Step::BuildDataStorage
+            && settings::datastorage_image().is_some()
+            && session.place == Place::Kind =>
+        {
+            return Ok(format!("not built: {} is used", e2e_env::DATASTORAGE_IMAGE));
+        }
+        None => {
+            session
+                .paths
+                .can_build(&format!("{variable} to a ready binary, or {image}"))?;
+            let lines = session.lines(&step.into());
+            cargo::build_binary(&session.door, &session.paths, package, deadline, lines)?
+        }
+    };
+    let file = std::fs::metadata(&binary).map_err(|error| {
+        Failure::new(
+            Exit::Preflight,
+            format!("no {package} binary at {}: {error}", binary.display()),
+        )
+        .next(format!("unset {variable} to build it"))
+    })?;
+    let note = format!("{} KB", file.len() / 1000);
+    slot.get_or_init(|| binary);
+    Ok(note)
+}
+
+fn build_suites(session: &Session, deadline: Duration) -> Result<String, Failure> {
+    let tests =
+        session
+            .tenants
+            .iter()
+            .filter_map(|tenant| match tenant.service.suite.as_ref()?.tests() {
+                Tests::Cargo(package, _) => Some(package),
+                Tests::Command(_) => None,
+            });
+    for package in tests.collect::<BTreeSet<_>>() {
+        let binary = cargo::build_tests(
+            &session.door,
+            &session.paths,
+            package,
+            deadline,
+            session.lines(&Step::BuildSuite.into()),
+        )?;
+        let mut suites = session
+            .made
+            .suites
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        suites.insert(package.to_owned(), binary);
+    }
+    Ok(String::new())
+}
+
+/// Brings a database to its profile: by migrations where it is new, by a clone of the profile's template where an earlier run
+/// has written to it, or where several services share the server.
+fn migrate_database(
+    session: &Session,
+    tenant: &Tenant,
+    deadline: Duration,
+) -> Result<String, Failure> {
+    let database = session.database(tenant)?;
+    let (profile, cancel) = (&tenant.service.profile, session.door.cancel());
+    let used = session.is_made_from(Level::Database, Some(tenant), profile);
+    // No template is left on a server that is not the run's own.
+    if used || (session.is_shared() && session.postgres_url.is_none()) {
+        let name =
+            migrate::replace_by_clone(&session.runtime, &database, profile, deadline, cancel)?;
+        session.made_from(Level::Database, Some(tenant), profile)?;
+        return Ok(format!(
+            "{}a clone of {name}",
+            if used { "emptied: " } else { "" }
+        ));
+    }
+    let report = migrate::apply_profile(
+        &session.runtime,
+        &database.secret_url(),
+        profile,
+        deadline,
+        cancel,
+    )?;
+    session.made_from(Level::Database, Some(tenant), profile)?;
+    Ok(migrate::summary(&report))
+}

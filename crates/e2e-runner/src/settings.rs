@@ -1,0 +1,57 @@
+//! The environment variables that choose what a run uses, each read here.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+/// A variable's value, unless it is empty.
+fn text(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// The checkout to build from and to take suites from, instead of the one that the tool was built from (D4).
+pub fn source() -> Option<PathBuf> {
+    std::env::var_os(e2e_env::SOURCE).map(PathBuf::from)
+}
+
+/// The cargo that started this process, so that nested calls use the same toolchain.
+pub fn cargo() -> OsString {
+    std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
+}
+
+/// Where a user's programs keep what they must not lose (XDG Base Directory Specification).
+pub fn state_home() -> Option<PathBuf> {
+    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/state"));
+    std::env::var_os("XDG_STATE_HOME")
+        .map(PathBuf::from)
+        .or_else(home)
+}
+
+/// A program that is ready, by the variable that names it.
+pub fn ready_binary(variable: &str) -> Option<PathBuf> {
+    std::env::var_os(variable).map(PathBuf::from)
+}
+
+/// The password of a PostgreSQL server whose URL holds none.
+pub fn postgres_password() -> Option<String> {
+    std::env::var("PGPASSWORD").ok()
+}
+
+/// Whether a node image is prepared; `E2E_PREPARED_NODE=never` says no.
+pub fn prepares_node() -> bool {
+    std::env::var(e2e_env::PREPARED_NODE).map_or(true, |wanted| wanted != "never")
+}
+
+/// The PostgreSQL image: the official one unless the user names another.
+pub fn postgres_image() -> String {
+    text("POSTGRES_IMAGE").unwrap_or_else(|| "postgres:16-alpine".to_owned())
+}
+
+/// A Data Storage image to use instead of a build (D4).
+pub fn datastorage_image() -> Option<String> {
+    text(e2e_env::DATASTORAGE_IMAGE)
+}
+
+/// The node image: kind's own default for its version unless the user names another.
+pub fn node_image() -> Option<String> {
+    text("KIND_NODE_IMAGE")
+}

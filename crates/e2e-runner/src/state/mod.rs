@@ -1,0 +1,358 @@
+//! A run's state file: who owns the run, until when, and every resource it may have made, written before it is made.
+//!
+//! All clean-up works from this file alone (D14), so that the run itself, `down` and `reap` do the same thing.
+
+pub mod processes;
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// Something that must be gone after a run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "resource", rename_all = "kebab-case")]
+pub enum Resource {
+    /// A Kind cluster: its container, its volume, its kubeconfig.
+    Cluster {
+        /// The cluster's name, which carries the run.
+        name: String,
+    },
+    /// A prepared node in the making; a finished one is no run's.
+    Node {
+        /// What it is made from.
+        key: String,
+    },
+    /// An embedded PostgreSQL server.
+    Postgres {
+        /// The directory that holds its data and its state.
+        dir: PathBuf,
+    },
+    /// A database on a server that the user named.
+    Database {
+        /// Its name.
+        name: String,
+        /// The file that holds the server's URL with its password.
+        url_file: PathBuf,
+    },
+    /// Processes that carry the run's variable.
+    Processes,
+    /// A directory of the run's own.
+    Directory {
+        /// Its path.
+        path: PathBuf,
+    },
+}
+
+/// What the state file holds.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct State {
+    /// The run's identity.
+    pub run: String,
+    /// The services whose environment this is; what another version of the tool wrote is still released.
+    #[serde(default)]
+    pub services: Vec<String>,
+    /// `kind` or `local`.
+    pub target: String,
+    /// The process that answers for the resources; none once they are meant to outlive it.
+    pub owner: Option<Owner>,
+    /// When the resources may be removed by anybody.
+    pub expires: Timestamp,
+    /// Everything that may exist, in the order it was made.
+    pub resources: Vec<Resource>,
+    /// What each level of a kept environment was made from (D15): level to fingerprint.
+    #[serde(default)]
+    pub fingerprints: BTreeMap<String, String>,
+    /// What each service's suite is given, without secrets; empty until the environment stands.
+    #[serde(default)]
+    pub environments: BTreeMap<String, Environment>,
+}
+
+/// Variables by name.
+pub type Environment = BTreeMap<String, String>;
+
+impl State {
+    /// Whether the run's owner is gone, or its time is over.
+    pub fn is_abandoned(&self) -> bool {
+        match &self.owner {
+            Some(owner) => !owner.lives(),
+            None => self.expires < Timestamp::now(),
+        }
+    }
+
+    /// What the suite of a service is given.
+    pub fn environment(&self, service: &str) -> Environment {
+        self.environments.get(service).cloned().unwrap_or_default()
+    }
+}
+
+/// A process, told apart from a later one with the same id by its start time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Owner {
+    /// Process id.
+    pub pid: u32,
+    /// Start time in clock ticks since boot (proc(5), field 22), where the system tells it.
+    pub started: Option<u64>,
+}
+
+impl Owner {
+    /// This process.
+    pub fn this() -> Self {
+        let pid = std::process::id();
+        Self {
+            pid,
+            started: started(pid),
+        }
+    }
+
+    /// Whether that very process still runs.
+    pub fn lives(&self) -> bool {
+        let Ok(pid) = i32::try_from(self.pid) else {
+            return false;
+        };
+        let exists = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), None)
+            != Err(nix::errno::Errno::ESRCH);
+        exists && (self.started.is_none() || started(self.pid) == self.started)
+    }
+}
+
+fn started(pid: u32) -> Option<u64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name in field 2 may hold spaces and parentheses: count from the last one that closes.
+    stat.rsplit_once(')')?
+        .1
+        .split_whitespace()
+        .nth(19)?
+        .parse()
+        .ok()
+}
+
+/// A run's directory with its state file, kept in step.
+#[derive(Debug)]
+pub struct Run {
+    dir: PathBuf,
+    state: Mutex<State>,
+}
+
+impl Run {
+    /// Makes the directory of a new run, private to its user, and writes its state.
+    pub fn create(
+        runs: &Path,
+        services: &[String],
+        target: &str,
+        lifetime: Duration,
+    ) -> anyhow::Result<Self> {
+        let run = format!(
+            "{}-{:06x}",
+            label(services),
+            rand::random::<u32>() & 0x00ff_ffff
+        );
+        let dir = runs.join(&run);
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&dir)
+            .with_context(|| format!("cannot make the run's directory {}", dir.display()))?;
+        let state = State {
+            run,
+            services: services.to_vec(),
+            target: target.to_owned(),
+            owner: Some(Owner::this()),
+            expires: Timestamp::now() + lifetime,
+            resources: Vec::new(),
+            fingerprints: BTreeMap::new(),
+            environments: BTreeMap::new(),
+        };
+        let run = Self {
+            dir,
+            state: Mutex::new(state),
+        };
+        run.update(|_| {})?;
+        Ok(run)
+    }
+
+    /// Takes over the kept environment of exactly these services, if there is one and nobody else takes it at the same time.
+    pub fn adopt(
+        runs: &Path,
+        services: &[String],
+        target: &str,
+        lifetime: Duration,
+    ) -> anyhow::Result<Option<Self>> {
+        std::fs::create_dir_all(runs)?;
+        let lock = std::fs::File::create(runs.join("adopt.lock"))?;
+        // Held for as long as it takes to read and write one small file.
+        lock.lock()?;
+        let same = |state: &State| state.services == services && state.target == target;
+        let Some(run) = Self::kept_by(runs, same) else {
+            return Ok(None);
+        };
+        run.update(|state| {
+            state.owner = Some(Owner::this());
+            state.expires = Timestamp::now() + lifetime;
+        })?;
+        Ok(Some(run))
+    }
+
+    /// Opens the run in `dir`.
+    pub fn open(dir: &Path) -> anyhow::Result<Self> {
+        let path = dir.join("state.json");
+        let text = std::fs::read_to_string(&path)
+            .with_context(|| format!("cannot read {}", path.display()))?;
+        let state = serde_json::from_str(&text)
+            .with_context(|| format!("{} is not a run's state", path.display()))?;
+        Ok(Self {
+            dir: dir.to_owned(),
+            state: Mutex::new(state),
+        })
+    }
+
+    /// Every run that left a state file in `runs`; what cannot be read is skipped, for it is not ours to judge.
+    pub fn list(runs: &Path) -> Vec<Self> {
+        let mut dirs: Vec<_> = std::fs::read_dir(runs)
+            .into_iter()
+            .flatten()
+            .flatten()
+            .map(|entry| entry.path())
+            .collect();
+        dirs.sort();
+        dirs.iter().filter_map(|dir| Self::open(dir).ok()).collect()
+    }
+
+    /// The run's directory.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The run's identity.
+    pub fn id(&self) -> String {
+        self.state().run
+    }
+
+    /// A copy of the state.
+    pub fn state(&self) -> State {
+        self.lock().clone()
+    }
+
+    /// Changes the state and writes it before returning.
+    pub fn update(&self, change: impl FnOnce(&mut State)) -> anyhow::Result<()> {
+        let mut state = self.lock();
+        change(&mut state);
+        let text = serde_json::to_string_pretty(&*state)?;
+        write_private(&self.dir.join("state.json"), text.as_bytes())
+    }
+
+    /// Records a resource that is about to be made.
+    pub fn will_make(&self, resource: Resource) -> anyhow::Result<()> {
+        self.update(|state| {
+            if !state.resources.contains(&resource) {
+                state.resources.push(resource);
+            }
+        })
+    }
+
+    /// Hands the run over to whoever comes next, until it expires. The password goes into a file of its own.
+    pub fn keep(
+        &self,
+        environments: BTreeMap<String, Environment>,
+        password: &str,
+        lifetime: Duration,
+    ) -> anyhow::Result<()> {
+        write_private(&self.dir.join("password"), password.as_bytes())?;
+        self.update(|state| {
+            state.owner = None;
+            state.expires = Timestamp::now() + lifetime;
+            state.environments = environments;
+        })
+    }
+
+    /// The password of a kept run's database.
+    pub fn password(&self) -> anyhow::Result<String> {
+        let path = self.dir.join("password");
+        std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
+    }
+
+    /// The kept environment that a service is part of, the newest first.
+    pub fn kept(runs: &Path, service: &str) -> Option<Self> {
+        Self::kept_by(runs, |state| {
+            state.services.iter().any(|name| name == service)
+        })
+    }
+
+    /// The newest kept environment of these services together.
+    pub fn kept_together(runs: &Path, services: &[String]) -> Option<Self> {
+        Self::kept_by(runs, |state| state.services == services)
+    }
+
+    fn kept_by(runs: &Path, wanted: impl Fn(&State) -> bool) -> Option<Self> {
+        let kept = |state: &State| {
+            state.owner.is_none() && state.expires > Timestamp::now() && wanted(state)
+        };
+        let runs = Self::list(runs)
+            .into_iter()
+            .filter(|run| kept(&run.state()));
+        runs.max_by_key(|run| run.state().expires)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        // A panic elsewhere leaves the state as it was last written, which is what clean-up needs.
+        self.state
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+/// The first part of a run's identity; with what is put around it, it stays below the 63 characters of a host name (RFC 1123).
+fn label(services: &[String]) -> String {
+    let first: String = services
+        .first()
+        .map(|name| name.chars().take(24).collect())
+        .unwrap_or_default();
+    match services.len() {
+        0 | 1 => first,
+        several => format!("{first}-and-{}", several - 1),
+    }
+}
+
+/// Writes a file that only its owner can read, whole or not at all.
+pub fn write_private(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    // Of this process alone: two runs may write the same history at once.
+    let part = path.with_extension(format!("{}.part", std::process::id()));
+    let write = || -> std::io::Result<()> {
+        // A part file left by a killed run may carry other permissions.
+        drop(std::fs::remove_file(&part));
+        std::fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&part)?
+            .write_all(bytes)?;
+        std::fs::rename(&part, path)
+    };
+    write().with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// How long a kept environment may stay before anybody's `reap` removes it.
+pub const KEPT_FOR: Duration = Duration::from_hours(2);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_process_lives_and_one_with_another_start_time_does_not() {
+        assert!(Owner::this().lives());
+        assert!(
+            !Owner {
+                started: Some(1),
+                ..Owner::this()
+            }
+            .lives()
+        );
+    }
+}

@@ -1,0 +1,425 @@
+//! docker: images of the host, and the containers that are Kind's nodes.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use serde::Deserialize;
+
+use crate::exit::{Exit, Failure};
+use crate::process::{Cmd, Door, Error};
+
+/// The version of the Docker daemon, if it answers.
+pub fn version(door: &Door) -> Result<String, Error> {
+    door.cmd("docker")
+        .args(["version", "--format", "{{.Server.Version}}"])
+        .deadline(Duration::from_secs(10))
+        .read()
+}
+
+/// The id of an image of the host, if it is there.
+pub fn image_id(door: &Door, image: &str) -> Option<String> {
+    door.cmd("docker")
+        .args(["image", "inspect", "--format", "{{.Id}}", image])
+        .read()
+        .ok()
+}
+
+/// Makes sure that the host has an image, pulling it if need be, and returns its id; the failure says what the registry answered.
+pub fn ensure_image(door: &Door, image: &str, variable: &str) -> Result<String, Failure> {
+    if let Some(id) = image_id(door, image) {
+        return Ok(id);
+    }
+    let pull = door
+        .cmd("docker")
+        .args(["pull", "--quiet", image])
+        .deadline(Duration::from_mins(5));
+    let pulled = pull
+        .read()
+        .map(|_| image_id(door, image).unwrap_or_default());
+    pulled.map_err(|error| {
+        let failure = error.into_failure(Exit::Setup, door.cancel());
+        let what = format!("the image {image} is not on this host and cannot be pulled");
+        Failure {
+            what,
+            seen: Some(failure.what),
+            ..failure
+        }
+        .next(format!(
+            "name an image that exists in {variable}, or `docker load` it first"
+        ))
+    })
+}
+
+/// A second name that an image gets in the node, made from its content: another image of the same first name has not got it.
+pub fn content_name(id: &str) -> String {
+    format!(
+        "localhost/kubernaut-loaded:{}",
+        id.trim_start_matches("sha256:")
+    )
+}
+
+/// Whether a container of that name runs.
+pub fn is_running(door: &Door, name: &str) -> bool {
+    let running = door
+        .cmd("docker")
+        .args(["inspect", "--format", "{{.State.Running}}", name])
+        .read();
+    running.is_ok_and(|text| text == "true")
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Binding {
+    host_port: String,
+}
+
+/// The host port of each TCP port that a container publishes.
+pub fn published_ports(door: &Door, container: &str) -> Result<BTreeMap<u16, u16>, Failure> {
+    let format = "{{json .NetworkSettings.Ports}}";
+    let text = door
+        .cmd("docker")
+        .args(["inspect", "--format", format, container])
+        .read()
+        .map_err(|error| error.into_failure(Exit::Setup, door.cancel()))?;
+    let ports: BTreeMap<String, Option<Vec<Binding>>> =
+        serde_json::from_str(&text).map_err(|error| {
+            Failure::new(
+                Exit::Setup,
+                format!("docker described the ports of {container} in another form: {error}"),
+            )
+        })?;
+    let pairs = ports.into_iter().filter_map(|(name, bindings)| {
+        let port = name.strip_suffix("/tcp")?.parse().ok()?;
+        Some((port, bindings?.first()?.host_port.parse().ok()?))
+    });
+    Ok(pairs.collect())
+}
+
+/// Builds an image from a checkout, and names it by its content.
+pub fn build(door: &Door, source: &Path, dockerfile: &str, package: &str) -> Result<String, Error> {
+    let package_argument = format!("PACKAGE={package}");
+    let build = [
+        "build",
+        "--quiet",
+        "--file",
+        dockerfile,
+        "--build-arg",
+        &package_argument,
+        ".",
+    ];
+    let id = door
+        .cmd("docker")
+        .args(build)
+        .dir(source)
+        .deadline(Duration::from_mins(20))
+        .read()?;
+    let content = id.trim_start_matches("sha256:");
+    let reference = format!(
+        "localhost/kubernaut-{package}:{}",
+        content.get(..12).unwrap_or(content)
+    );
+    tag(door, &id, &reference)?;
+    Ok(reference)
+}
+
+/// Builds an image from a directory with a Dockerfile.
+pub fn build_as(
+    door: &Door,
+    dir: &Path,
+    name: &str,
+    deadline: Duration,
+    on_line: impl FnMut(&str),
+) -> Result<(), Failure> {
+    let build = door
+        .cmd("docker")
+        .args(["build", "--tag", name])
+        .arg(dir)
+        .deadline(deadline);
+    match build.stream(on_line) {
+        Ok(0) => Ok(()),
+        Ok(code) => Err(Failure::new(
+            Exit::Setup,
+            format!("the image {name} is not built: docker build ended with exit {code}"),
+        )
+        .next(format!("docker build --tag {name} {}", dir.display()))),
+        Err(error) => Err(error.into_failure(Exit::Setup, door.cancel())),
+    }
+}
+
+/// Reads an archive that `docker save` wrote; the image in it must have the name.
+pub fn load(door: &Door, archive: &Path, name: &str) -> Result<(), Failure> {
+    let load = door
+        .cmd("docker")
+        .arg("load")
+        .arg("--input")
+        .arg(archive)
+        .deadline(Duration::from_mins(5));
+    load.read()
+        .map_err(|error| error.into_failure(Exit::Setup, door.cancel()))?;
+    match image_id(door, name) {
+        Some(_) => Ok(()),
+        None => Err(Failure::new(
+            Exit::Setup,
+            format!("the archive {} holds no image {name}", archive.display()),
+        )),
+    }
+}
+
+/// Kills the main process of a node's container with SIGKILL.
+pub fn kill_in_node(door: &Door, node: &str, container: &str) -> Result<(), Error> {
+    let kill = [
+        "ctr",
+        "--namespace",
+        "k8s.io",
+        "tasks",
+        "kill",
+        "--signal",
+        "SIGKILL",
+        container,
+    ];
+    door.cmd("docker")
+        .args(["exec", node])
+        .args(kill)
+        .read()
+        .map(drop)
+}
+
+/// Restarts the kubelet of a node, which forgets how often containers ended; they run on.
+pub fn restart_kubelet(door: &Door, node: &str) -> Result<(), Error> {
+    door.cmd("docker")
+        .args(["exec", node, "systemctl", "restart", "kubelet"])
+        .read()
+        .map(drop)
+}
+
+/// An image of the host as an archive, to be piped.
+pub fn save(door: &Door, image: &str) -> Cmd {
+    let save = door.cmd("docker").args(["save", image]);
+    save.deadline(Duration::from_mins(5))
+}
+
+/// The shell function `import`: imports an archive from standard input into containerd. With `NAME CONTENT` it gives the image of
+/// that name, which people write with or without its registry, a further one.
+pub const IMPORT: &str = "\
+images() { ctr --namespace k8s.io images \"$@\"; }
+import() {
+    images import - >&2 || return
+    [ $# -gt 0 ] || return 0
+    for name in \"$1\" \"docker.io/$1\" \"docker.io/library/$1\"; do
+        if images tag --force \"$name\" \"$2\" >/dev/null 2>&1; then return; fi
+    done
+}
+";
+
+/// Streams an image of the host into a node under its own name and the one of its content, and returns the names of the node's
+/// images: an import's exit status is no proof.
+pub fn load_into(
+    door: &Door,
+    node: &str,
+    image: &str,
+    content: &str,
+) -> Result<Vec<String>, Error> {
+    let import = importer(door, node).args([image, content]);
+    names(import.read_from(&save(door, image)))
+}
+
+/// Imports an archive that is in memory, and returns the names of the node's images.
+pub fn import_bytes(door: &Door, node: &str, archive: Vec<u8>) -> Result<Vec<String>, Error> {
+    names(importer(door, node).stdin(archive).read())
+}
+
+/// Imports what it reads into a node and lists what that has then; [`IMPORT`]'s arguments follow.
+fn importer(door: &Door, node: &str) -> Cmd {
+    let script = format!("{IMPORT}import \"$@\" && images list --quiet");
+    let exec = ["exec", "--interactive", node, "sh", "-c", &script, "sh"];
+    door.cmd("docker")
+        .args(exec)
+        .deadline(Duration::from_mins(5))
+}
+
+/// Waits, within the node and not for ever, for the container runtime's socket.
+const LIST_WHEN_READY: &str = "for _ in $(seq 100); do [ -S /run/containerd/containerd.sock ] && break; sleep 0.1; done; \
+    exec ctr --namespace k8s.io images list --quiet";
+
+/// The names of the images in a node that may just be starting. Fails at once where there is no node, and after some 10 s where it
+/// has no container runtime yet: a look from outside costs tenths of a second of processor time, so there should be few.
+pub fn node_images_when_ready(door: &Door, node: &str) -> Result<Vec<String>, Error> {
+    let look = door.cmd("docker");
+    names(
+        look.args(["exec", node, "sh", "-c", LIST_WHEN_READY])
+            .read(),
+    )
+}
+
+/// What a command that lists images printed.
+fn names(list: Result<String, Error>) -> Result<Vec<String>, Error> {
+    Ok(list?.lines().map(str::to_owned).collect())
+}
+
+/// A script in a container of an image, with arguments, without a network.
+pub fn run(door: &Door, options: &[&str], image: &str, script: &str, args: &[&str]) -> Cmd {
+    door.cmd("docker")
+        .args(["run", "--network", "none", "--entrypoint", "sh"])
+        .args(options)
+        .args([image, "-c", script, "sh"])
+        .args(args)
+}
+
+/// Makes an image of what a container has changed, which starts as the image `like` does.
+pub fn commit(door: &Door, container: &str, like: &str, name: &str) -> Result<(), Error> {
+    let starts = |part: &str| {
+        let format = format!("{{{{json .Config.{part}}}}}");
+        let inspect = ["image", "inspect", "--format", &format, like];
+        let value = door.cmd("docker").args(inspect).read()?;
+        let value = if value == "null" { "[]" } else { &value };
+        Ok(format!("{} {value}", part.to_uppercase()))
+    };
+    let (entrypoint, command) = (starts("Entrypoint")?, starts("Cmd")?);
+    let changes = ["--change", &entrypoint, "--change", &command];
+    let commit = door.cmd("docker").arg("commit").args(changes);
+    commit.args([container, name]).read().map(drop)
+}
+
+/// Names an image.
+pub fn tag(door: &Door, image: &str, name: &str) -> Result<(), Error> {
+    let tag = door.cmd("docker").args(["tag", image, name]);
+    tag.read().map(drop)
+}
+
+/// The tags that the host has of a repository.
+pub fn tags(door: &Door, repository: &str) -> Vec<String> {
+    let list = ["image", "ls", "--format", "{{.Tag}}", repository];
+    let tags = door.cmd("docker").args(list).read().unwrap_or_default();
+    tags.lines().map(str::to_owned).collect()
+}
+
+/// When an image was made, if the host has it.
+pub fn created(door: &Door, image: &str) -> Option<Timestamp> {
+    let inspect = ["image", "inspect", "--format", "{{.Created}}", image];
+    let created = door.cmd("docker").args(inspect).read().ok()?;
+    created.parse().ok()
+}
+
+/// Removes an image's name, and the image with its last one, unless a container is made from it.
+pub fn remove_unused_image(door: &Door, image: &str) -> bool {
+    let remove = door.cmd("docker").args(["image", "rm", image]);
+    remove.read().is_ok()
+}
+
+/// Where a volume lies for the daemon.
+pub fn volume_directory(door: &Door, volume: &str) -> Result<PathBuf, Error> {
+    let inspect = ["volume", "inspect", "--format", "{{.Mountpoint}}", volume];
+    let directory = door.cmd("docker").args(inspect).read()?;
+    Ok(PathBuf::from(directory))
+}
+
+/// Removes a container, running or not; one that does not exist is no error.
+pub fn remove_container(door: &Door, name: &str) -> Result<(), Error> {
+    if container_exists(door, name)? {
+        let remove = ["rm", "--force", "--volumes", name];
+        door.cmd("docker").args(remove).read()?;
+    }
+    Ok(())
+}
+
+/// Whether a container of that name exists, running or not.
+pub fn container_exists(door: &Door, name: &str) -> Result<bool, Error> {
+    let filter = format!("name=^/{name}$");
+    Ok(!door
+        .cmd("docker")
+        .args(["ps", "--all", "--quiet", "--filter", &filter])
+        .read()?
+        .is_empty())
+}
+
+/// The anonymous volumes of a container; none if it does not exist.
+pub fn volumes_of(door: &Door, container: &str) -> Vec<String> {
+    let format = "{{range .Mounts}}{{if eq .Type \"volume\"}}{{.Name}} {{end}}{{end}}";
+    let listed = door
+        .cmd("docker")
+        .args(["inspect", "--format", format, container])
+        .read()
+        .unwrap_or_default();
+    listed.split_whitespace().map(str::to_owned).collect()
+}
+
+/// Removes volumes that no container uses any more.
+pub fn remove_volumes(door: &Door, volumes: &[String]) {
+    if !volumes.is_empty() {
+        // Those that went with their container are gone already, and that is no fault.
+        drop(
+            door.cmd("docker")
+                .args(["volume", "rm", "--force"])
+                .args(volumes)
+                .output(),
+        );
+    }
+}
+
+/// Thaws the control groups of a container (cgroup v1, freezer). runc freezes a group for a moment while it sets a pod up; a node that is
+/// killed in that moment leaves it frozen, and nothing frozen can die. Where this process may not write there, nothing happens.
+pub fn thaw(door: &Door, container: &str) {
+    let id = door
+        .cmd("docker")
+        .args(["inspect", "--format", "{{.Id}}", container])
+        .read()
+        .unwrap_or_default();
+    if !id.is_empty() {
+        thaw_below(&Path::new("/sys/fs/cgroup/freezer/docker").join(id));
+    }
+}
+
+fn thaw_below(group: &Path) {
+    for entry in std::fs::read_dir(group)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter(|entry| entry.path().is_dir())
+    {
+        thaw_below(&entry.path());
+    }
+    let state = group.join("freezer.state");
+    if std::fs::read_to_string(&state).is_ok_and(|text| text.trim() == "FROZEN") {
+        // Refused to all but root, which the failure of the deletion then tells.
+        drop(std::fs::write(&state, "THAWED"));
+    }
+}
+
+/// How long a container must stay away after a creation that was cut short; one takes Docker one to three seconds to make.
+pub const SETTLED: Duration = Duration::from_secs(4);
+
+/// How long deleting a cluster may take on a busy machine.
+const DELETED: Duration = Duration::from_secs(90);
+
+/// Removes a container until it has been away for `settled`: Docker goes on making one whose client is dead, and shows it only when
+/// it is done.
+pub fn until_gone(
+    door: &Door,
+    container: &str,
+    settled: Duration,
+    mut remove: impl FnMut() -> Result<(), Error>,
+) -> Result<(), String> {
+    let (began, mut absent) = (Instant::now(), None);
+    let mut refused = String::new();
+    loop {
+        if container_exists(door, container).map_err(|error| error.to_string())? {
+            absent = None;
+            match remove() {
+                Ok(()) => {}
+                Err(error @ Error::Cancelled { .. }) => return Err(error.to_string()),
+                Err(error) => refused = format!(": {error}"),
+            }
+        } else if absent.get_or_insert_with(Instant::now).elapsed() >= settled {
+            return Ok(());
+        }
+        if began.elapsed() > DELETED {
+            return Err(format!(
+                "the container {container} is still there after {} s{refused}",
+                DELETED.as_secs()
+            ));
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}

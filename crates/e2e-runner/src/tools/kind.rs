@@ -1,0 +1,131 @@
+//! kind: creates and deletes clusters, each with a kubeconfig of its own.
+
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::exit::{Exit, Failure};
+use crate::process::{Door, Error};
+
+/// `kind/cluster.yaml`.
+const CONFIG: &str = include_str!("../../../../kind/cluster.yaml");
+/// The first of the block of node ports that every cluster maps to host ports (D7).
+pub const FIRST_NODE_PORT: u16 = 30080;
+/// How many node ports a cluster maps.
+pub const NODE_PORTS: u16 = 32;
+/// Lets Docker choose the host port: the only party that can do so without a race.
+const ANY_PORT: i32 = -1;
+
+/// The version that `kind` prints.
+pub fn version(door: &Door) -> Result<String, Error> {
+    door.cmd("kind")
+        .args(["version", "--quiet"])
+        .deadline(Duration::from_secs(10))
+        .read()
+}
+
+/// The node image that this kind takes by itself. No command of it tells; its program holds the name, by digest.
+pub fn default_image(door: &Door) -> Option<String> {
+    let name = "kindest/node:v[0-9.]+@sha256:[0-9a-f]{64}";
+    let search = ["--text", "--only-matching", "--extended-regexp", name];
+    let program = Door::find("kind").ok()?;
+    let found = door.cmd("grep").args(search).arg(program).read().ok()?;
+    found.lines().next().map(str::to_owned)
+}
+
+/// Where prepared nodes see what they share.
+pub const SHARED: &str = "/kubernaut/node";
+
+/// The cluster configuration: the block of node ports, with `wanted` host ports for some of them, and a directory of the daemon's
+/// that the node sees at [`SHARED`].
+pub fn config(wanted: &[(u16, u16)], shared: Option<&Path>) -> Result<String, Failure> {
+    let mut config: Value = serde_saphyr::from_str(CONFIG).map_err(|error| {
+        Failure::new(
+            Exit::Usage,
+            format!("kind/cluster.yaml cannot be read: {error}"),
+        )
+    })?;
+    let mappings = (FIRST_NODE_PORT..FIRST_NODE_PORT + NODE_PORTS).map(|node| {
+        let host = wanted.iter().find(|(port, _)| *port == node).map_or(ANY_PORT, |(_, host)| i32::from(*host));
+        json!({"containerPort": node, "hostPort": host, "listenAddress": "127.0.0.1", "protocol": "TCP"})
+    });
+    config["nodes"][0]["extraPortMappings"] = mappings.collect();
+    if let Some(shared) = shared {
+        let mount = json!({"hostPath": shared, "containerPath": SHARED, "readOnly": true});
+        config["nodes"][0]["extraMounts"] = json!([mount]);
+    }
+    Ok(config.to_string())
+}
+
+/// Creates a cluster. The user's kubeconfig is never touched.
+pub fn create(
+    door: &Door,
+    name: &str,
+    config: &str,
+    image: Option<&str>,
+    kubeconfig: &Path,
+    deadline: Duration,
+) -> Result<(), Error> {
+    let mut command = door
+        .cmd("kind")
+        .args([
+            "create",
+            "cluster",
+            "--name",
+            name,
+            "--config",
+            "-",
+            "--kubeconfig",
+        ])
+        .arg(kubeconfig);
+    if let Some(image) = image {
+        command = command.args(["--image", image]);
+    }
+    command.stdin(config).deadline(deadline).read().map(drop)
+}
+
+/// Deletes a cluster, whole or half made; one that does not exist is no error.
+pub fn delete(door: &Door, name: &str, kubeconfig: &Path) -> Result<(), Error> {
+    door.cmd("kind")
+        .args(["delete", "cluster", "--name", name, "--kubeconfig"])
+        .arg(kubeconfig)
+        .read()
+        .map(drop)
+}
+
+/// The name of a run's cluster.
+pub fn cluster(run: &str) -> String {
+    format!("e2e-{run}")
+}
+
+/// The name of a cluster's only node, which is its container's.
+pub fn node(cluster: &str) -> String {
+    format!("{cluster}-control-plane")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_whole_block_is_mapped_and_wanted_host_ports_are_asked_for() {
+        let config = config(&[(30081, 8081)], Some(Path::new("/volume"))).unwrap();
+        let config: Value = serde_json::from_str(&config).unwrap();
+        assert_eq!(
+            config["nodes"][0]["extraMounts"],
+            json!([{"hostPath": "/volume", "containerPath": "/kubernaut/node", "readOnly": true}])
+        );
+        let mappings = config["nodes"][0]["extraPortMappings"].as_array().unwrap();
+        assert_eq!(mappings.len(), 32);
+        assert_eq!(
+            (&mappings[0]["hostPort"], &mappings[1]["hostPort"]),
+            (&json!(-1), &json!(8081))
+        );
+        assert!(
+            mappings
+                .iter()
+                .all(|mapping| mapping["listenAddress"] == "127.0.0.1")
+        );
+    }
+}

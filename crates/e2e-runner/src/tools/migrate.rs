@@ -1,0 +1,137 @@
+//! The migrations library as a run uses it: bounded by a deadline, ended by a signal, its errors with exit codes.
+
+use std::time::Duration;
+
+use migrations::{Config, Error, Report};
+use tokio::runtime::Runtime;
+use tokio_util::sync::CancellationToken;
+
+use crate::exit::{Exit, Failure};
+use crate::process::cancel::Cancel;
+use crate::tools::postgres_url::Database;
+
+/// How often a run of migrations is asked whether a signal ends it.
+const TICK: Duration = Duration::from_millis(20);
+
+/// Applies a profile to a database. A signal ends the run of migrations without leaving a lock or half a migration.
+pub fn apply_profile(
+    runtime: &Runtime,
+    url: &str,
+    profile: &str,
+    deadline: Duration,
+    cancel: &Cancel,
+) -> Result<Report, Failure> {
+    let config = Config::new(url).profile(profile).deadline(deadline);
+    bounded(runtime, config, cancel, async |config| {
+        migrations::apply(&config).await
+    })
+}
+
+/// Replaces a database by a clone of its profile's template, which is built the first time; returns the template's name.
+pub fn replace_by_clone(
+    runtime: &Runtime,
+    database: &Database,
+    profile: &str,
+    deadline: Duration,
+    cancel: &Cancel,
+) -> Result<String, Failure> {
+    let config = Config::new(database.secret_url())
+        .profile(profile)
+        .deadline(deadline);
+    bounded(runtime, config, cancel, async |config| {
+        let template = migrations::template(&config).await?;
+        template.drop_clone(&database.name).await?;
+        template.clone_as(&database.name).await?;
+        Ok(template.name().to_owned())
+    })
+}
+
+/// Runs work of the library to its end, or until a signal cancels it.
+fn bounded<T>(
+    runtime: &Runtime,
+    config: Config,
+    cancel: &Cancel,
+    work: impl AsyncFnOnce(Config) -> Result<T, Error>,
+) -> Result<T, Failure> {
+    let token = CancellationToken::new();
+    cancellable(
+        runtime,
+        config.cancel_with(token.clone()),
+        &token,
+        cancel,
+        work,
+    )
+    .map_err(|error| failure(&error, cancel))
+}
+
+/// Runs work of the library, of which a signal cancels `token`.
+pub fn cancellable<T>(
+    runtime: &Runtime,
+    config: Config,
+    token: &CancellationToken,
+    cancel: &Cancel,
+    work: impl AsyncFnOnce(Config) -> Result<T, Error>,
+) -> Result<T, Error> {
+    runtime.block_on(async {
+        let mut working = std::pin::pin!(work(config));
+        loop {
+            match tokio::time::timeout(TICK, &mut working).await {
+                Ok(result) => return result,
+                Err(_) if cancel.is_raised() => token.cancel(),
+                Err(_) => {}
+            }
+        }
+    })
+}
+
+/// What a run of migrations did, in one line.
+pub fn summary(report: &Report) -> String {
+    let partitions = report.partitions.len();
+    match report.applied.len() {
+        0 if partitions == 0 => format!(
+            "nothing to do: {} migrations are applied",
+            report.up_to_date
+        ),
+        applied => format!(
+            "{applied} applied, {} were already, {partitions} partitions made",
+            report.up_to_date
+        ),
+    }
+}
+
+/// Gives a library error its exit code (design section 8).
+pub fn failure(error: &Error, cancel: &Cancel) -> Failure {
+    let exit = match error {
+        Error::PostgresNotReady { .. }
+        | Error::AuthFailed { .. }
+        | Error::NoSuchDatabase { .. } => Exit::Setup,
+        Error::LockTimeout { .. } | Error::DeadlineExceeded { .. } => Exit::Deadline,
+        Error::Drift { .. } => Exit::Drift,
+        Error::MissingTable { .. } | Error::MissingPartition { .. } => Exit::Pending,
+        Error::InvalidUrl { .. }
+        | Error::UnknownProfile { .. }
+        | Error::UnknownTable { .. }
+        | Error::NotApplied { .. } => Exit::Usage,
+        Error::Cancelled { .. } => return cancel.failure(),
+        _ => Exit::Migration,
+    };
+    let failure = Failure::new(exit, error.to_string());
+    match error {
+        Error::UnknownProfile { name, known } | Error::UnknownTable { name, known } => {
+            let known: Vec<&str> = known.iter().map(String::as_str).collect();
+            match crate::table::nearest(name, &known) {
+                Some(near) => failure.next(format!("did you mean `{near}`?")),
+                None => failure,
+            }
+        }
+        _ => failure,
+    }
+}
+
+/// A runtime for the libraries that are asynchronous.
+pub fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+}

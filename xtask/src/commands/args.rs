@@ -1,0 +1,122 @@
+//! Flags that several verbs take.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+use e2e_runner::run;
+use e2e_runner::run::repeat::Repeat;
+
+/// How an answer is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For a person
+    Human,
+    /// For a program
+    Json,
+}
+
+/// The services that are meant.
+#[derive(Debug, Args)]
+pub struct Which {
+    /// The services; several share a cluster and run at once
+    #[arg(value_name = "SERVICE")]
+    pub services: Vec<String>,
+    /// Every service that has a suite
+    #[arg(long, conflicts_with = "services")]
+    pub all: bool,
+}
+
+/// Where an environment is set up.
+#[derive(Debug, Args)]
+pub struct TargetArgs {
+    /// Where PostgreSQL and Data Storage live
+    #[arg(long, value_enum, default_value_t = Target::Auto)]
+    pub target: Target,
+    /// A PostgreSQL server to use instead of starting one; the password comes from PGPASSWORD. Implies --target local
+    #[arg(long, value_name = "URL")]
+    pub postgres_url: Option<String>,
+    /// Leave alone what an earlier run kept, and make everything anew
+    #[arg(long)]
+    pub fresh: bool,
+}
+
+/// The choice of a place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Target {
+    /// Kind where Docker and kind answer, else local
+    Auto,
+    /// A Kind cluster
+    Kind,
+    /// Processes of this machine
+    Local,
+}
+
+/// A database, by its URL or inside a cluster.
+#[derive(Clone, Debug, Args)]
+pub struct DatabaseArgs {
+    /// The database; the password comes from PGPASSWORD
+    #[arg(long, global = true, value_name = "URL")]
+    pub database_url: Option<String>,
+    /// A cluster whose PostgreSQL is meant, reached by a port-forward
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        conflicts_with = "database_url"
+    )]
+    pub kubeconfig: Option<PathBuf>,
+    /// Namespace in that cluster
+    #[arg(long, global = true, default_value = "kubernaut-system")]
+    pub namespace: String,
+    /// PostgreSQL's Service in that namespace; its Secret of the same name has the key `password`
+    #[arg(long, global = true, default_value = "postgres")]
+    pub service: String,
+    /// Role in that cluster's PostgreSQL
+    #[arg(long, global = true, default_value = "slm_user")]
+    pub user: String,
+    /// Database in that cluster's PostgreSQL
+    #[arg(long, global = true, default_value = "action_history")]
+    pub database: String,
+}
+
+/// How often a suite runs.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct RepeatArgs {
+    /// Run the suite this many times on the same environment
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub repeat: u32,
+    /// Stop at the first time that it fails
+    #[arg(long, requires = "repeat")]
+    pub until_fail: bool,
+}
+
+impl From<RepeatArgs> for Repeat {
+    fn from(args: RepeatArgs) -> Self {
+        Self {
+            times: args.repeat,
+            until_fail: args.until_fail,
+        }
+    }
+}
+
+/// When an environment is kept after its tests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Keep {
+    /// Removed, whatever happened.
+    Never,
+    /// Kept if something failed.
+    OnFailure,
+    /// Kept.
+    Always,
+}
+
+impl From<Keep> for run::Keep {
+    fn from(keep: Keep) -> Self {
+        match keep {
+            Keep::Never => Self::Never,
+            Keep::OnFailure => Self::OnFailure,
+            Keep::Always => Self::Always,
+        }
+    }
+}
