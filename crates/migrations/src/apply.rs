@@ -5,15 +5,17 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use crate::catalogue::{Catalogue, Migration, Mode};
+use crate::catalogue::Catalogue;
 use crate::config::Config;
 use crate::error::Error;
-use crate::ledger::{self, Ledger, text};
+use crate::ledger::{self, Ledger};
 use crate::lock;
-use crate::message::{Message, Scope, Sent};
+use crate::message::{Attempt, Message, Scope, Sent};
+use crate::migration::{Migration, Mode};
 use crate::plan::Plan;
 use crate::report::{Event, Report};
-use crate::session::{Rows, Run, Session};
+use crate::rows::{Rows, text};
+use crate::session::{Run, Session};
 use crate::sql;
 use crate::view::{View, refuse_shared_process, refused, under_lock};
 
@@ -63,19 +65,6 @@ pub async fn apply(config: &Config) -> Result<Report, Error> {
         }
     })
     .await
-}
-
-/// Why one attempt ended.
-pub(crate) enum Attempt {
-    /// Another session held what a statement needs; the same may pass a moment later.
-    Contention(Error),
-    Failed(Error),
-}
-
-impl From<Error> for Attempt {
-    fn from(error: Error) -> Self {
-        Self::Failed(error)
-    }
 }
 
 async fn attempt(

@@ -4,94 +4,15 @@
 //! declare what the engine must know (`key: value, value`); the number only orders (D19).
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 
-use serde::Serialize;
 use sha2::{Digest, Sha256};
 
+use crate::embedded::{self, ROLE};
 use crate::error::{CatalogueError, Error};
-use crate::profiles::{Profiles, Selection};
-use crate::shape::History;
+use crate::history::{History, Shapes};
+use crate::migration::{Migration, Mode, Object, ObjectKind};
+use crate::selection::{Profiles, Selection};
 use crate::sql::{self, Kind};
-
-mod embedded {
-    include!(concat!(env!("OUT_DIR"), "/files.rs"));
-}
-
-/// DDL of the ledger, run inside the lock.
-pub(crate) const LEDGER: &str = include_str!("../../../migrations/ledger.sql");
-/// Roles of the whole server (D31).
-pub(crate) const ROLES: &str = include_str!("../../../migrations/roles.sql");
-const SHAPES: &str = include_str!("../../../migrations/schema.json");
-const PROFILES: &str = include_str!("../../../migrations/profiles.toml");
-/// `source` of the schema's own rows in the ledger (D5).
-pub const SOURCE: &str = "kubernaut";
-
-/// What kind of object a migration declares.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ObjectKind {
-    /// A table or a partition.
-    Table,
-    /// A function; its name is unique, as the schema overloads none.
-    Function,
-}
-
-/// A declared object of the schema, without its schema name.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-pub struct Object {
-    /// Table or function.
-    pub kind: ObjectKind,
-    /// Unquoted name.
-    pub name: String,
-}
-
-impl fmt::Display for Object {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kind = match self.kind {
-            ObjectKind::Table => "table",
-            ObjectKind::Function => "function",
-        };
-        write!(f, "{kind} {}", self.name)
-    }
-}
-
-/// How a migration's statements meet transactions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Mode {
-    /// All statements and the ledger's row in one transaction (D21).
-    Transaction,
-    /// A step per statement, its progress kept in the ledger.
-    Steps,
-}
-
-/// One migration, as its files say.
-#[derive(Clone, Debug)]
-pub struct Migration {
-    /// Name in the ledger: the file's name without number and suffix.
-    pub id: String,
-    /// Name of the up file, for messages.
-    pub file: String,
-    /// Identities of the migrations that must have run before.
-    pub requires: Vec<String>,
-    /// Objects whose shape it makes or changes.
-    pub provides: Vec<Object>,
-    /// Transaction or steps.
-    pub mode: Mode,
-    /// SQL that applies it.
-    pub up: String,
-    /// SQL that undoes it, unless it is irreversible.
-    pub down: Option<String>,
-    /// Why it cannot be undone.
-    pub irreversible: Option<String>,
-    /// Table whose partitions are kept ahead of the clock by the function `ensure_<table>_partitions` (D25).
-    pub partitions: Option<String>,
-    /// SHA-256, in hexadecimal, of the up file's tokens: comments, white space and line ends do not count.
-    pub checksum: String,
-    /// Line of the file on which `up` begins, counted from 0.
-    pub(crate) first_line: usize,
-}
 
 /// Every migration of one source, in an order in which each comes after what it requires.
 #[derive(Clone, Debug)]
@@ -111,7 +32,12 @@ impl Catalogue {
     /// # Errors
     /// [`Error::Catalogue`] if the embedded files contradict each other; this crate's tests keep that from being shipped.
     pub fn embedded() -> Result<Self, Error> {
-        Self::from_files(SOURCE, embedded::FILES.iter().copied(), PROFILES)?.with_shapes(SHAPES)
+        Self::from_files(
+            embedded::SOURCE,
+            embedded::FILES.iter().copied(),
+            embedded::PROFILES,
+        )?
+        .with_shapes(embedded::SHAPES)
     }
 
     /// Migrations from `(file name, text)` pairs in this project's own format, with profiles as in `profiles.toml`.
@@ -155,13 +81,18 @@ impl Catalogue {
             warnings: Vec::new(),
         };
         catalogue.check_order()?;
-        catalogue.profiles.check(&catalogue)?;
+        catalogue.profiles.check(&catalogue.tables())?;
         Ok(catalogue)
     }
 
     /// The same migrations with the shapes of a `schema.json`, as [`crate::record_shapes`] makes it.
     pub fn with_shapes(mut self, json: &str) -> Result<Self, Error> {
-        self.history = History::parse(json)?;
+        self.history = History::parse(json).map_err(|error| {
+            CatalogueError::new(
+                "schema.json",
+                format!("{error}; make it anew with `cargo xtask gen`"),
+            )
+        })?;
         Ok(self)
     }
 
@@ -268,6 +199,92 @@ impl Catalogue {
             .filter(|object| object.kind == ObjectKind::Table)
             .map(|object| object.name.as_str())
             .collect()
+    }
+
+    /// The migrations that `selection` needs: its tables' own and, before each, what it requires; in catalogue order.
+    ///
+    /// # Errors
+    /// [`Error::UnknownProfile`] and [`Error::UnknownTable`], each listing the names that exist.
+    pub fn resolve(&self, selection: &Selection) -> Result<Vec<&Migration>, Error> {
+        if *selection == Selection::all() {
+            return Ok(self.migrations().iter().collect());
+        }
+        let mut roots = BTreeSet::new();
+        for name in &selection.profiles {
+            match self.profiles.roots(name)? {
+                Some(tables) => roots.extend(tables),
+                None => return Ok(self.migrations().iter().collect()),
+            }
+        }
+        let tables = self.tables();
+        for name in &selection.tables {
+            let real = self.profiles.real_name(name);
+            let real = self.history.table_of_index(real).unwrap_or(real);
+            if !tables.contains(real) {
+                let known = tables.iter().map(|&table| table.to_owned()).collect();
+                return Err(Error::UnknownTable {
+                    name: name.clone(),
+                    known,
+                });
+            }
+            roots.insert(real);
+        }
+        Ok(self.closure(&roots))
+    }
+
+    fn closure(&self, roots: &BTreeSet<&str>) -> Vec<&Migration> {
+        let provides_a_root = |migration: &Migration| {
+            migration.provides.iter().any(|object| {
+                object.kind == ObjectKind::Table && roots.contains(object.name.as_str())
+            })
+        };
+        // Backwards: everything that requires a migration stands behind it.
+        let mut needed: BTreeSet<&str> = BTreeSet::new();
+        for migration in self.migrations().iter().rev() {
+            if needed.contains(migration.id.as_str()) || provides_a_root(migration) {
+                needed.insert(&migration.id);
+                needed.extend(migration.requires.iter().map(String::as_str));
+            }
+        }
+        self.migrations()
+            .iter()
+            .filter(|migration| needed.contains(migration.id.as_str()))
+            .collect()
+    }
+
+    /// Whether any migration must leave a recorded shape.
+    pub(crate) fn has_shapes(&self) -> bool {
+        !self.history.is_empty()
+    }
+
+    /// The shapes that `objects` have once the migrations for which `ran` holds did run; objects without a recorded shape are
+    /// left out. Grants to the application's role count only where it exists.
+    pub(crate) fn expected<'a>(
+        &self,
+        objects: impl IntoIterator<Item = &'a Object>,
+        ran: impl Fn(&str) -> bool,
+        has_role: bool,
+    ) -> Shapes {
+        let mut shapes = Shapes::new();
+        for object in objects.into_iter().map(ToString::to_string) {
+            let Some(after) = self.history.of(&object) else {
+                continue;
+            };
+            let latest = self
+                .migrations()
+                .iter()
+                .rev()
+                .find(|migration| after.contains_key(&migration.id) && ran(&migration.id));
+            let Some(shape) = latest.and_then(|migration| after.get(&migration.id)) else {
+                continue;
+            };
+            let mut shape = shape.clone();
+            if !has_role {
+                shape.remove(&format!("grant {ROLE}"));
+            }
+            shapes.insert(object, shape);
+        }
+        shapes
     }
 }
 

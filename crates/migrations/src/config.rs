@@ -12,8 +12,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::catalogue::Catalogue;
 use crate::error::Error;
-use crate::profiles::Selection;
 use crate::report::Event;
+use crate::selection::Selection;
 
 /// How long a run may take unless told otherwise (D23).
 pub const DEFAULT_DEADLINE: Duration = Duration::from_secs(30);
@@ -162,6 +162,11 @@ impl Config {
             settings.dbname(database);
         }
         other
+    }
+
+    /// The same run on the database that every server has: server-wide locks are taken there, and databases made from there.
+    pub(crate) fn on_maintenance_database(&self) -> Self {
+        self.on_database("postgres")
     }
 
     pub(crate) fn emit(&self, event: &Event) {

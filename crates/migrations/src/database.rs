@@ -4,9 +4,6 @@ use crate::config::Config;
 use crate::error::Error;
 use crate::session::{Run, Session};
 
-/// The database that every cluster has and that maintenance connects to.
-const MAINTENANCE: &str = "postgres";
-
 /// Connects to the server of `config` and leaves again: what fails here would fail later.
 ///
 /// # Errors
@@ -38,7 +35,7 @@ pub async fn drop_database(config: &Config, name: &str) -> Result<(), Error> {
 }
 
 async fn run(config: &Config, sql: &str, stage: &str) -> Result<(), Error> {
-    Run::bounded(&config.on_database(MAINTENANCE), async |run| {
+    Run::bounded(&config.on_maintenance_database(), async |run| {
         let session = Session::open(&run).await?;
         let result = session.query(stage, sql).await.map(drop);
         session.close().await;

@@ -8,8 +8,8 @@ use std::time::Duration;
 use serde::Serialize;
 use tokio_postgres::error::SqlState;
 
-use crate::ledger::Holder;
-use crate::shape::Difference;
+use crate::history::Difference;
+use crate::report::Holder;
 
 /// Every failure of the library.
 #[derive(Debug, thiserror::Error)]

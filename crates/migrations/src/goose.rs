@@ -7,10 +7,11 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use crate::catalogue::{Catalogue, Migration, Mode, checksum};
+use crate::catalogue::{Catalogue, checksum};
 use crate::error::{CatalogueError, Error};
-use crate::profiles::Profiles;
-use crate::shape::History;
+use crate::history::History;
+use crate::migration::{Migration, Mode};
+use crate::selection::Profiles;
 use crate::sql::{self, Kind};
 
 impl Catalogue {

@@ -5,13 +5,16 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::catalogue::{Catalogue, Object, ObjectKind};
+use crate::catalogue::Catalogue;
 use crate::config::Config;
 use crate::error::Error;
-use crate::ledger::{Ledger, State, text};
+use crate::history::Difference;
+use crate::ledger::State;
+use crate::migration::{Object, ObjectKind};
 use crate::plan::Plan;
+use crate::rows::text;
 use crate::session::{Run, Session};
-use crate::shape::{self, Difference};
+use crate::shape;
 use crate::sql::literal;
 use crate::view::View;
 
@@ -189,7 +192,7 @@ impl Look {
         let found = shape::read(&self.session, &names).await?;
         Ok(Comparison {
             compared: names.len(),
-            differences: shape::compare(&expected, &found),
+            differences: crate::history::compare(&expected, &found),
         })
     }
 
@@ -340,17 +343,4 @@ pub struct Verified {
     pub tables: Vec<String>,
     /// How many objects have the shape that they should have.
     pub objects: usize,
-}
-
-impl Ledger {
-    /// Identities of what is applied, last first.
-    pub(crate) fn applied_last_first(&self) -> Vec<&str> {
-        let mut applied: Vec<_> = self
-            .entries
-            .iter()
-            .filter(|(_, entry)| !matches!(entry.state, State::Reverted(_)))
-            .collect();
-        applied.sort_by_key(|(_, entry)| std::cmp::Reverse(entry.sequence));
-        applied.into_iter().map(|(id, _)| id.as_str()).collect()
-    }
 }

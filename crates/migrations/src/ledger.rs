@@ -1,13 +1,12 @@
 //! The ledger `schema_ledger`: what was applied, what was undone, and by which text (D19).
 
 use std::collections::BTreeMap;
-use std::fmt;
 
-use serde::Serialize;
 use tokio_postgres::SimpleQueryRow;
 
-use crate::catalogue::{LEDGER, Migration, SOURCE};
-use crate::roles::ROLE;
+use crate::embedded::{LEDGER, ROLE, SOURCE};
+use crate::migration::Migration;
+use crate::rows::text;
 use crate::sql::literal;
 
 /// The session settings that every statement here counts on. Plain SETs: a function's first call in a session costs the server more
@@ -112,6 +111,17 @@ impl Ledger {
         last.unwrap_or(0) + 1
     }
 
+    /// Identities of what is applied, last first.
+    pub(crate) fn applied_last_first(&self) -> Vec<&str> {
+        let mut applied: Vec<_> = self
+            .entries
+            .iter()
+            .filter(|(_, entry)| !matches!(entry.state, State::Reverted(_)))
+            .collect();
+        applied.sort_by_key(|(_, entry)| std::cmp::Reverse(entry.sequence));
+        applied.into_iter().map(|(id, _)| id.as_str()).collect()
+    }
+
     pub(crate) fn is_applied(&self, id: &str) -> bool {
         self.entries
             .get(id)
@@ -139,10 +149,6 @@ impl Entry {
             sequence: text(row, 8).parse().unwrap_or(0),
         }
     }
-}
-
-pub(crate) fn text(row: &SimpleQueryRow, column: usize) -> String {
-    row.get(column).unwrap_or_default().to_owned()
 }
 
 /// Prepares [`Row::record`] for a session: it is planned once, not once for each migration. `fresh` if none of the migrations to be
@@ -224,31 +230,6 @@ fn insert(values: &str, applied_at: &str, duration: &str, steps: usize) -> Strin
 const OR_UPDATE: &str = " ON CONFLICT (source, id) DO UPDATE SET checksum = excluded.checksum, applied_at = excluded.applied_at, \
 duration = excluded.duration, steps_done = excluded.steps_done, tool_version = excluded.tool_version, \
 requires = excluded.requires, down_sql = excluded.down_sql, sequence = excluded.sequence, reverted_at = NULL";
-
-/// The session that holds the lock, as other sessions see it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Holder {
-    /// Process id in the server.
-    pub pid: i32,
-    /// `application_name`, which carries the profile.
-    pub application: String,
-    /// Client address, or `local`.
-    pub client: String,
-    /// Seconds since its statement began.
-    pub seconds: u64,
-}
-
-impl fmt::Display for Holder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            pid,
-            application,
-            client,
-            seconds,
-        } = self;
-        write!(f, "pid {pid} ({application}, from {client}, {seconds} s)")
-    }
-}
 
 /// Whether a source's rows are this schema's own.
 pub(crate) fn is_own(source: &str) -> bool {

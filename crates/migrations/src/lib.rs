@@ -10,25 +10,31 @@
 //! - [`Error`] has a case for each thing that can go wrong, each with its next move (D22).
 //!
 //! The crate depends on no other of the workspace, starts no process and prints nothing (D1).
+//!
+//! Modules, each may import those after it: `diagnose`, `template`, `record`, `lint`, `undo`, `apply`, `inspect`, `database`, `steps`, `message`, `view`, `partitions`, `shape`, `roles`, `lock`, `session`, `config`, `plan`, `ledger`, `goose`, `catalogue`, `selection`, `error`, `report`, `history`, `migration`, `rows`, `embedded`, `sql`
 
 mod apply;
 mod catalogue;
 mod config;
 mod database;
 pub mod diagnose;
+mod embedded;
 mod error;
 mod goose;
+mod history;
 mod inspect;
 mod ledger;
 mod lint;
 mod lock;
 mod message;
+mod migration;
 mod partitions;
 mod plan;
-mod profiles;
 mod record;
 mod report;
 mod roles;
+mod rows;
+mod selection;
 mod session;
 mod shape;
 mod sql;
@@ -38,21 +44,22 @@ mod undo;
 mod view;
 
 pub use apply::apply;
-pub use catalogue::{Catalogue, Migration, Mode, Object, ObjectKind, SOURCE};
+pub use catalogue::Catalogue;
 pub use config::{ByteStream, Config, DEFAULT_DEADLINE, Dialer};
 pub use database::{create_database, drop_database, probe};
+pub use embedded::SOURCE;
 pub use error::{CatalogueError, Error, MigrationFailure};
+pub use history::Difference;
 pub use inspect::{
     Comparison, Standing, Status, StatusLine, Verified, drift, plan, status, verify,
 };
-pub use ledger::Holder;
 pub use lint::{Finding, lint};
+pub use migration::{Migration, Mode, Object, ObjectKind};
 pub use partitions::{MONTHS_AHEAD, ensure_partitions};
 pub use plan::{Plan, Planned, Reason};
-pub use profiles::Selection;
 pub use record::record_shapes;
-pub use report::{Applied, Event, Report};
-pub use shape::Difference;
+pub use report::{Applied, Event, Holder, Report};
+pub use selection::Selection;
 pub use template::{Template, template};
 pub use undo::{Undo, Undone, down};
 

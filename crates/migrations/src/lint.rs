@@ -4,7 +4,8 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::catalogue::{Catalogue, Migration};
+use crate::catalogue::Catalogue;
+use crate::migration::Migration;
 use crate::sql::{self, Statement};
 
 /// One remark on a file.

@@ -9,9 +9,9 @@ use tokio::time::Instant;
 use tokio_postgres::error::SqlState;
 
 use crate::error::Error;
-use crate::ledger::{Holder, text};
-use crate::report::Event;
-use crate::session::{Rows, Run, Session};
+use crate::report::{Event, Holder};
+use crate::rows::{Rows, text};
+use crate::session::{Run, Session};
 
 /// A key of an advisory lock in two halves, readable in `pg_locks` as classid and objid.
 #[derive(Clone, Copy, Debug)]

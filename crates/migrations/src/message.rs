@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use tokio_postgres::error::{DbError, ErrorPosition};
 
-use crate::apply::Attempt;
-use crate::catalogue::{Catalogue, Migration};
+use crate::catalogue::Catalogue;
 use crate::error::{self, Error, MigrationFailure};
 use crate::ledger::{self, Ledger};
+use crate::migration::Migration;
 use crate::report::{Applied, Event, Report};
-use crate::session::{Rows, Run, Session};
+use crate::rows::Rows;
+use crate::session::{Run, Session};
 use crate::sql;
 
 /// What every migration of a message counts on, told once. Statements wait a bounded time for table locks; then the migration
@@ -44,7 +45,7 @@ impl Scope<'_> {
         }
     }
 
-    fn expected(&self, migration: &Migration) -> crate::shape::Shapes {
+    fn expected(&self, migration: &Migration) -> crate::history::Shapes {
         // In catalogue order, everything pending before this one has run by now.
         let order: Vec<&str> = self
             .catalogue
@@ -67,7 +68,7 @@ impl Scope<'_> {
         server: &tokio_postgres::error::DbError,
     ) -> Option<Error> {
         let found = crate::shape::found(server.message())?;
-        let differences = crate::shape::compare(&self.expected(migration), &found);
+        let differences = crate::history::compare(&self.expected(migration), &found);
         Some(Error::Drift {
             migration: Some(migration.id.clone()),
             differences,
@@ -81,6 +82,19 @@ pub(crate) struct Message<'a> {
     /// Statements before the first part.
     head: usize,
     parts: Vec<Part<'a>>,
+}
+
+/// Why one attempt ended.
+pub(crate) enum Attempt {
+    /// Another session held what a statement needs; the same may pass a moment later.
+    Contention(Error),
+    Failed(Error),
+}
+
+impl From<Error> for Attempt {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
 }
 
 /// How a message ended.

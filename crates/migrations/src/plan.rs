@@ -5,10 +5,11 @@ use std::fmt;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use crate::catalogue::{Catalogue, Migration, Mode, Object, hex};
+use crate::catalogue::{Catalogue, hex};
 use crate::error::Error;
 use crate::ledger::{Ledger, State};
-use crate::profiles::Selection;
+use crate::migration::{Migration, Mode, Object};
+use crate::selection::Selection;
 
 /// Migrations to run, in order.
 #[derive(Clone, Debug, Serialize)]

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use crate::config::Config;
 use crate::error::Error;
-use crate::profiles::Selection;
+use crate::history::History;
+use crate::selection::Selection;
 use crate::session::{Run, Session};
-use crate::shape::{self, History};
+use crate::shape;
 
 /// Applies every migration, one by one, to an empty database, and returns the text of `schema.json`.
 ///

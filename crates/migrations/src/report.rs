@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
-use crate::catalogue::Object;
-use crate::ledger::Holder;
+use crate::migration::Object;
 
 /// What `apply` did.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -115,4 +114,29 @@ pub(crate) fn milliseconds<S: Serializer>(
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
     serializer.serialize_f64((duration.as_secs_f64() * 1e6).round() / 1e3)
+}
+
+/// The session that holds the lock, as other sessions see it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Holder {
+    /// Process id in the server.
+    pub pid: i32,
+    /// `application_name`, which carries the profile.
+    pub application: String,
+    /// Client address, or `local`.
+    pub client: String,
+    /// Seconds since its statement began.
+    pub seconds: u64,
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            pid,
+            application,
+            client,
+            seconds,
+        } = self;
+        write!(f, "pid {pid} ({application}, from {client}, {seconds} s)")
+    }
 }

@@ -7,15 +7,11 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-use crate::catalogue::ROLES;
+use crate::embedded::{ROLE, ROLES};
 use crate::error::Error;
 use crate::report::{Event, Report};
 use crate::session::{Run, Session};
 
-/// The role that Data Storage works as.
-pub(crate) const ROLE: &str = "datastorage_app";
-/// The database that exists on every server and in which the lock for server-wide objects is taken.
-pub(crate) const MAINTENANCE: &str = "postgres";
 /// The lock for server-wide objects: "KUBE" and "ROLE".
 const LOCK: &str = "SELECT pg_advisory_xact_lock(1263878725, 1380929605)";
 const ATTEMPTS: u32 = 5;
@@ -35,7 +31,7 @@ pub(crate) async fn ensure(run: &Arc<Run>, report: &mut Report) -> bool {
 }
 
 async fn make(run: &Arc<Run>) -> Result<(), Error> {
-    let elsewhere = run.config.on_database(MAINTENANCE);
+    let elsewhere = run.config.on_maintenance_database();
     let session = Session::open_on(run, &elsewhere.target).await?;
     let mut last = None;
     for _ in 0..ATTEMPTS {

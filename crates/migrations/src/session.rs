@@ -16,12 +16,13 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_postgres::config::Host;
 use tokio_postgres::error::SqlState;
-use tokio_postgres::{CancelToken, Client, NoTls, SimpleQueryMessage, SimpleQueryRow};
+use tokio_postgres::{CancelToken, Client, NoTls, SimpleQueryMessage};
 use tokio_util::task::TaskTracker;
 
 use crate::config::{ByteStream, Config, Target};
 use crate::error::{Error, chain};
 use crate::report::Event;
+use crate::rows::Rows;
 
 /// One attempt to connect; more than a handshake over a slow tunnel or on a busy machine needs.
 const ATTEMPT: Duration = Duration::from_secs(10);
@@ -100,9 +101,6 @@ impl Run {
         self.started.elapsed()
     }
 }
-
-/// Rows of one statement.
-pub(crate) type Rows = Vec<SimpleQueryRow>;
 
 /// An open connection. Dropping it in the middle of a statement cancels the statement and closes the connection.
 pub(crate) struct Session {

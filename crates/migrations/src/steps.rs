@@ -3,10 +3,10 @@
 //! A statement that may run in a transaction shares one with its progress, so it happens once. One that may not (CREATE INDEX
 //! CONCURRENTLY and its like) is probed before: what an interrupted attempt left is put right or taken as done.
 
-use crate::catalogue::Migration;
 use crate::error::{self, Error};
 use crate::ledger::State;
 use crate::message::{Scope, applied, failure};
+use crate::migration::Migration;
 use crate::report::{Event, Report};
 use crate::session::{Run, Session};
 use crate::sql::{self, Statement};

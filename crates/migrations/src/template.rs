@@ -13,9 +13,8 @@ use tokio::time::sleep;
 use crate::catalogue::hex;
 use crate::config::Config;
 use crate::error::Error;
-use crate::ledger::text;
 use crate::lock::{self, Key};
-use crate::roles::MAINTENANCE;
+use crate::rows::text;
 use crate::session::{Run, Session};
 use crate::sql::{identifier, literal};
 
@@ -40,7 +39,7 @@ pub struct Template {
 /// # Errors
 /// As [`crate::apply`]; the user must be allowed to create databases.
 pub async fn template(config: &Config) -> Result<Template, Error> {
-    let config = config.on_database(MAINTENANCE);
+    let config = config.on_maintenance_database();
     Run::bounded(&config.clone(), |run| async move {
         let name = name(&config)?;
         let session = Session::open(&run).await?;

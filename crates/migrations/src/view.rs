@@ -8,9 +8,10 @@ use tokio_postgres::error::SqlState;
 
 use crate::catalogue::Catalogue;
 use crate::error::Error;
-use crate::ledger::{self, Ledger, text};
+use crate::ledger::{self, Ledger};
 use crate::lock;
-use crate::session::{Rows, Run, Session};
+use crate::rows::{Rows, named, text};
+use crate::session::{Run, Session};
 use crate::sql::literal;
 
 /// What one query shows of a database.
@@ -139,18 +140,6 @@ impl View {
         let seconds: f64 = row.and_then(|row| row.get(0)?.parse().ok()).unwrap_or(0.0);
         Duration::from_secs_f64(seconds.max(0.0))
     }
-}
-
-/// The rows whose first column has this name.
-fn named<'a>(sets: &'a [Rows], name: &str) -> Option<&'a [SimpleQueryRow]> {
-    let named = |row: &SimpleQueryRow| {
-        row.columns()
-            .first()
-            .is_some_and(|column| column.name() == name)
-    };
-    sets.iter()
-        .find(|rows| rows.first().is_some_and(named))
-        .map(Vec::as_slice)
 }
 
 /// `deadlock_timeout` as the server prints it: `1s`, `500ms`, `2min`.

@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::Diagnosis;
 use super::cause::{Cause, Finding, Repair, exhausted};
 use crate::error::Error;
-use crate::ledger::text;
+use crate::rows::text;
 use crate::session::Session;
 
 /// Whose connections they are, the many first.

@@ -1,7 +1,7 @@
 //! A difference between what is there and what the migrations make, told as a cause with the statements that remove it.
 
 use super::cause::{Cause, Finding, Repair, quoted};
-use crate::shape::{Difference, Shapes};
+use crate::history::{Difference, Shapes};
 
 /// A difference with its cause and what removes it.
 pub(super) fn told(difference: &Difference, expected: &Shapes, files: Vec<String>) -> Finding {

@@ -4,9 +4,9 @@ use std::time::Instant;
 
 use super::cause::{self, Cause, Finding};
 use super::{Diagnosis, Examination, activity};
+use crate::embedded::ROLE;
 use crate::error::Error;
-use crate::ledger::text;
-use crate::roles::ROLE;
+use crate::rows::text;
 use crate::session::Session;
 use crate::sql::literal;
 

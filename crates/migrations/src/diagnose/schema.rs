@@ -6,9 +6,10 @@ use std::time::Instant;
 use super::cause::{Cause, Finding, Repair};
 use super::difference::told;
 use super::{Diagnosis, Examination};
-use crate::catalogue::{Migration, Object};
 use crate::error::Error;
-use crate::ledger::{State, text};
+use crate::ledger::State;
+use crate::migration::{Migration, Object};
+use crate::rows::text;
 use crate::shape;
 use crate::sql::literal;
 use crate::view::View;
@@ -116,7 +117,7 @@ pub(super) async fn objects(
             .into_iter()
             .filter(|(name, _)| found.contains_key(name)),
     );
-    let differences = shape::compare(&expected, &found);
+    let differences = crate::history::compare(&expected, &found);
     let detail = match (differences.len(), missing.len()) {
         (0, 0) => format!("{} objects are as the migrations make them", expected.len()),
         (0, _) => format!("not there: {}", missing.join(", ")),

@@ -1,10 +1,9 @@
-//! Profiles: which tables a service needs, and what that means in migrations (D17).
+//! What a caller asks for: profiles, groups, tables or everything (D17).
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 
-use crate::catalogue::{Catalogue, Migration, ObjectKind};
 use crate::error::{CatalogueError, Error};
 
 /// What to apply: profiles, groups, tables, or everything.
@@ -12,8 +11,8 @@ use crate::error::{CatalogueError, Error};
 /// The default is everything, as the library's callers expect of an empty list of tables.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Selection {
-    profiles: Vec<String>,
-    tables: Vec<String>,
+    pub(crate) profiles: Vec<String>,
+    pub(crate) tables: Vec<String>,
 }
 
 impl Selection {
@@ -85,9 +84,8 @@ impl Profiles {
     }
 
     /// Every table and group that the file names exists.
-    pub(crate) fn check(&self, catalogue: &Catalogue) -> Result<(), Error> {
+    pub(crate) fn check(&self, tables: &BTreeSet<&str>) -> Result<(), Error> {
         let invalid = |reason: String| Error::from(CatalogueError::new("profiles.toml", reason));
-        let tables = catalogue.tables();
         for (group, members) in &self.groups {
             if let Some(unknown) = members
                 .iter()
@@ -130,7 +128,7 @@ impl Profiles {
     }
 
     /// Tables of a profile or group; `None` stands for every table.
-    fn roots(&self, name: &str) -> Result<Option<Vec<&str>>, Error> {
+    pub(crate) fn roots(&self, name: &str) -> Result<Option<Vec<&str>>, Error> {
         let groups: Vec<&str> = match self.services.get(name) {
             Some(groups) => groups.iter().map(String::as_str).collect(),
             None => vec![name],
@@ -150,58 +148,5 @@ impl Profiles {
             }
         }
         Ok(Some(tables))
-    }
-}
-
-impl Catalogue {
-    /// The migrations that `selection` needs: its tables' own and, before each, what it requires; in catalogue order.
-    ///
-    /// # Errors
-    /// [`Error::UnknownProfile`] and [`Error::UnknownTable`], each listing the names that exist.
-    pub fn resolve(&self, selection: &Selection) -> Result<Vec<&Migration>, Error> {
-        if *selection == Selection::all() {
-            return Ok(self.migrations().iter().collect());
-        }
-        let mut roots = BTreeSet::new();
-        for name in &selection.profiles {
-            match self.profiles.roots(name)? {
-                Some(tables) => roots.extend(tables),
-                None => return Ok(self.migrations().iter().collect()),
-            }
-        }
-        let tables = self.tables();
-        for name in &selection.tables {
-            let real = self.profiles.real_name(name);
-            let real = self.history.table_of_index(real).unwrap_or(real);
-            if !tables.contains(real) {
-                let known = tables.iter().map(|&table| table.to_owned()).collect();
-                return Err(Error::UnknownTable {
-                    name: name.clone(),
-                    known,
-                });
-            }
-            roots.insert(real);
-        }
-        Ok(self.closure(&roots))
-    }
-
-    fn closure(&self, roots: &BTreeSet<&str>) -> Vec<&Migration> {
-        let provides_a_root = |migration: &Migration| {
-            migration.provides.iter().any(|object| {
-                object.kind == ObjectKind::Table && roots.contains(object.name.as_str())
-            })
-        };
-        // Backwards: everything that requires a migration stands behind it.
-        let mut needed: BTreeSet<&str> = BTreeSet::new();
-        for migration in self.migrations().iter().rev() {
-            if needed.contains(migration.id.as_str()) || provides_a_root(migration) {
-                needed.insert(&migration.id);
-                needed.extend(migration.requires.iter().map(String::as_str));
-            }
-        }
-        self.migrations()
-            .iter()
-            .filter(|migration| needed.contains(migration.id.as_str()))
-            .collect()
     }
 }
