@@ -259,7 +259,9 @@ fn plan(door: &Door, table: &Table, paths: &Paths, majors: &[u32]) -> anyhow::Re
     let majors = if majors.is_empty() { &[15] } else { majors };
     let default = postgres::installation(door, paths, terminal::say)?;
     for major in majors {
-        let migrations = cargo(&["test", "--package", "migrations", "--test", "it"]);
+        let packages = ["migrator", "migrations", "diagnose"].into_iter();
+        let packages = packages.flat_map(|package| ["--package", package]);
+        let migrations = cargo(&["test"]).args(packages.chain(["--test", "it"]));
         let name = format!("postgres-{major}");
         tiers.push(match postgres_bin(*major, &default) {
             Ok(bin) => Tier::new(&name, vec![migrations.env(e2e_env::POSTGRES_BIN, bin)]),

@@ -10,11 +10,9 @@
 mod apply;
 mod concurrency;
 mod crash;
-mod diagnose;
 mod documents;
 mod errors;
 mod fingerprint;
-mod goose;
 mod partitions;
 #[cfg(feature = "pgbouncer")]
 mod pgbouncer;
@@ -22,7 +20,7 @@ mod pooler;
 mod profiles;
 mod proofs;
 mod schema;
-mod steps;
+mod team;
 mod template;
 mod two_phase;
 mod undo;

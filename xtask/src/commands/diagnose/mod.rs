@@ -8,8 +8,8 @@ mod view;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use ::diagnose::{Cause, Diagnosis, Repair};
 use clap::Args;
-use migrations::diagnose::{Cause, Diagnosis, Repair};
 use migrations::{Config, Error};
 use tokio_util::sync::CancellationToken;
 
@@ -64,7 +64,7 @@ pub fn run(door: &Door, table: &Table, args: &Diagnose) -> anyhow::Result<Exit> 
         terminal::say(&format!("\nrepairing: {} steps\n", steps.len()));
         let config = place.config()?;
         on_database(door, config, async |config| {
-            migrations::diagnose::repair(&config, &steps).await
+            ::diagnose::repair(&config, &steps).await
         })?;
         diagnosis = examine(door, &place)?;
     }
@@ -97,7 +97,7 @@ fn examine(door: &Door, place: &Place) -> anyhow::Result<Diagnosis> {
     if place.database.is_some() {
         let config = place.config()?;
         let of_database = on_database(door, config, async |config| {
-            migrations::diagnose::diagnose(&config, &seen.written).await
+            ::diagnose::diagnose(&config, &seen.written).await
         })?;
         diagnosis.checks.extend(of_database.checks);
         for finding in of_database.findings {

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use migrations::diagnose::{Cause, Diagnosis, Finding, Repair};
+use ::diagnose::{Cause, Diagnosis, Finding, Repair};
 use serde_json::{Value, json};
 
 /// Longer than Data Storage waits for its database, so that its own answer arrives.

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use migrations::diagnose::{Diagnosis, Finding, Repair, Verdict};
+use ::diagnose::{Diagnosis, Finding, Repair, Verdict};
 use serde_json::{Value, json};
 
 use super::place::Place;
