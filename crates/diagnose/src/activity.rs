@@ -54,21 +54,21 @@ pub(crate) async fn connections(
     let mut findings = Vec::new();
     if used >= limit {
         let mut finding = exhausted("this address")
-            .seen(format!("{used} of {limit} connections are used by others"));
+            .evidence(format!("{used} of {limit} connections are used by others"));
         for holder in holders {
             let (name, state) = (text(holder, 0), text(holder, 1));
-            finding = finding.seen(format!("{} of {name}, {state}", text(holder, 2)));
+            finding = finding.evidence(format!("{} of {name}, {state}", text(holder, 2)));
         }
         findings.push(finding);
     }
     if row.get(4) == Some("on") || row.get(5) == Some("t") {
         let finding = Finding::new(Cause::ReadOnly, "", "the database takes no writes")
-            .seen(format!(
+            .evidence(format!(
                 "transaction_read_only = {}, in recovery: {}",
                 text(row, 4),
                 text(row, 5)
             ))
-            .person("give the address of the primary server");
+            .manual_step("give the address of the primary server");
         findings.push(finding);
     }
     let detail = format!(
@@ -115,7 +115,7 @@ fn blocked(summary: String, holders: &[tokio_postgres::SimpleQueryRow]) -> Findi
     for row in holders {
         let (pid, name, state) = (text(row, 0), text(row, 1), text(row, 2));
         let (mode, table, seconds) = (text(row, 3), text(row, 4), text(row, 5));
-        finding = finding.seen(format!(
+        finding = finding.evidence(format!(
             "pid {pid} ({name}, {state} for {seconds} s) holds {mode} on {table}"
         ));
         let end = Repair::Sql(format!("SELECT pg_terminate_backend({pid})"));
@@ -124,7 +124,7 @@ fn blocked(summary: String, holders: &[tokio_postgres::SimpleQueryRow]) -> Findi
         }
     }
     if holders.is_empty() {
-        finding = finding.person("look at pg_locks and pg_stat_activity: the holder is gone, or holds a row and no table");
+        finding = finding.manual_step("look at pg_locks and pg_stat_activity: the holder is gone, or holds a row and no table");
     }
     finding
 }

@@ -26,11 +26,11 @@ pub enum Cause {
     /// Data Storage writes to another database than the one looked at.
     OtherDatabase,
     /// The schema was made by a tool that kept no ledger (D19).
-    ForeignSchema,
+    UnmanagedSchema,
     /// A migration of the profile was never applied.
     MigrationNotApplied,
-    /// A migration was applied and then undone.
-    MigrationUndone,
+    /// A migration was applied and then reverted.
+    MigrationReverted,
     /// The ledger and this program disagree on a migration.
     Ledger,
     /// A table is gone although its migration is applied (42P01).
@@ -66,9 +66,9 @@ impl Cause {
             Self::ReadOnly => "read-only database",
             Self::DataStorage => "Data Storage does not answer",
             Self::OtherDatabase => "another database",
-            Self::ForeignSchema => "schema of another tool",
+            Self::UnmanagedSchema => "schema of another tool",
             Self::MigrationNotApplied => "migration not applied",
-            Self::MigrationUndone => "migration undone",
+            Self::MigrationReverted => "migration reverted",
             Self::Ledger => "ledger disagrees",
             Self::MissingTable => "missing table",
             Self::MissingColumn => "missing column",
@@ -88,7 +88,7 @@ impl Cause {
         use Cause as C;
         let unmade = matches!(
             self,
-            C::MigrationNotApplied | C::MigrationUndone | C::ForeignSchema
+            C::MigrationNotApplied | C::MigrationReverted | C::UnmanagedSchema
         );
         match other {
             C::MissingTable | C::NoPartition => unmade || self == C::MissingTable,
@@ -163,7 +163,7 @@ pub enum Repair {
     /// Run this statement.
     Sql(String),
     /// Something that only a person can do.
-    Person(String),
+    Manual(String),
 }
 
 impl Finding {
@@ -180,7 +180,7 @@ impl Finding {
 
     /// Adds what shows it; an empty text adds nothing.
     #[must_use]
-    pub fn seen(mut self, evidence: impl Into<String>) -> Self {
+    pub fn evidence(mut self, evidence: impl Into<String>) -> Self {
         let evidence = evidence.into();
         if !evidence.trim().is_empty() {
             self.evidence.push(evidence);
@@ -197,8 +197,8 @@ impl Finding {
 
     /// Adds something for a person to do.
     #[must_use]
-    pub fn person(self, what: impl Into<String>) -> Self {
-        self.repair(Repair::Person(what.into()))
+    pub fn manual_step(self, what: impl Into<String>) -> Self {
+        self.repair(Repair::Manual(what.into()))
     }
 }
 
@@ -210,33 +210,34 @@ pub(crate) fn unreachable(config: &Config, code: Option<&SqlState>, said: &str) 
         |code| format!("{said} (SQLSTATE {})", code.code()),
     );
     if is_exhausted(code) {
-        return exhausted(&address).seen(with_code);
+        return exhausted(&address).evidence(with_code);
     }
     match code.map(SqlState::code) {
         Some("3D000") => {
             let summary = format!("database {database} does not exist at {address}");
-            Finding::new(Cause::NoSuchDatabase, "", summary).person(format!(
+            Finding::new(Cause::NoSuchDatabase, "", summary).manual_step(format!(
                 "create it with `createdb {database}`, or correct the name"
             ))
         }
         Some(code) if code.starts_with("28") => {
             let summary = format!("the server at {address} refuses {user}");
-            Finding::new(Cause::Login, "", summary).person("set PGPASSWORD, or correct the user")
+            Finding::new(Cause::Login, "", summary)
+                .manual_step("set PGPASSWORD, or correct the user")
         }
         _ => {
             let summary = format!("no PostgreSQL answers at {address}");
             Finding::new(Cause::Connection, "", summary)
-                .person("start the server, or correct host and port")
+                .manual_step("start the server, or correct host and port")
         }
     }
-    .seen(with_code)
+    .evidence(with_code)
 }
 
 /// The server takes no more connections.
 pub(crate) fn exhausted(address: &str) -> Finding {
     let summary = format!("the server at {address} has no free connection");
     Finding::new(Cause::ConnectionsExhausted, "", summary)
-        .person("close sessions that nobody needs, lower `database.max_open_conns` of the Data Storage instances, or raise max_connections")
+        .manual_step("close sessions that nobody needs, lower `database.max_open_conns` of the Data Storage instances, or raise max_connections")
 }
 
 /// An examination that the server cut short.
@@ -248,8 +249,8 @@ pub(crate) fn failed(error: &Error) -> Finding {
             .map_or(Cause::Refused, |code| Cause::of_sqlstate(code, "")),
     };
     Finding::new(cause, "", "the server cut the examination short")
-        .seen(error.to_string())
-        .person("look at the server's log")
+        .evidence(error.to_string())
+        .manual_step("look at the server's log")
 }
 
 /// A statement that the server refused, as PostgreSQL told it.
@@ -262,7 +263,7 @@ pub(crate) fn refused(error: &DbError, what: &str, table: &str) -> Finding {
         format!("table {table}"),
         format!("{what} is refused"),
     )
-    .seen(format!("{what}: {message} (SQLSTATE {code})"));
+    .evidence(format!("{what}: {message} (SQLSTATE {code})"));
     match (cause, error.constraint(), error.column()) {
         (Cause::Constraint, Some(constraint), _) => finding.repair(Repair::Sql(format!(
             "ALTER TABLE {} DROP CONSTRAINT {}",
@@ -276,13 +277,13 @@ pub(crate) fn refused(error: &DbError, what: &str, table: &str) -> Finding {
         ))),
         (Cause::NoPartition, ..) => finding.repair(Repair::Partitions),
         (Cause::Permission, ..) => {
-            finding.person("grant the privilege, or give Data Storage the owner's login")
+            finding.manual_step("grant the privilege, or give Data Storage the owner's login")
         }
-        (Cause::ReadOnly, ..) => finding.person("give the address of the primary server"),
+        (Cause::ReadOnly, ..) => finding.manual_step("give the address of the primary server"),
         (Cause::Blocked, ..) => {
-            finding.person("wait for the session that holds the lock, or end it")
+            finding.manual_step("wait for the session that holds the lock, or end it")
         }
-        _ => finding.person("look at the server's log for the statement"),
+        _ => finding.manual_step("look at the server's log for the statement"),
     }
 }
 

@@ -6,7 +6,11 @@ use migrator::examine::Shapes;
 use crate::cause::{Cause, Finding, Repair, quoted};
 
 /// A difference with its cause and what removes it.
-pub(crate) fn told(difference: &Difference, expected: &Shapes, files: Vec<String>) -> Finding {
+pub(crate) fn finding_of(
+    difference: &Difference,
+    expected: &Shapes,
+    files: Vec<String>,
+) -> Finding {
     let Difference {
         object,
         part,
@@ -97,7 +101,7 @@ pub(crate) fn told(difference: &Difference, expected: &Shapes, files: Vec<String
                 .repair(Repair::Files(files))
         }
     };
-    finding.seen(difference.to_string())
+    finding.evidence(difference.to_string())
 }
 
 fn is_partitioned(expected: &Shapes, object: &str) -> bool {
@@ -165,14 +169,18 @@ fn column_parts(shape: &str) -> (&str, bool, Option<&str>) {
 mod tests {
     use super::*;
 
-    fn told_of(part: &str, want: Option<&str>, have: Option<&str>) -> (Cause, Vec<Repair>) {
+    fn cause_and_repair(
+        part: &str,
+        want: Option<&str>,
+        have: Option<&str>,
+    ) -> (Cause, Vec<Repair>) {
         let difference = Difference {
             object: "table t".to_owned(),
             part: part.to_owned(),
             expected: want.map(str::to_owned),
             found: have.map(str::to_owned),
         };
-        let finding = told(
+        let finding = finding_of(
             &difference,
             &Shapes::new(),
             vec!["0001_t.up.sql".to_owned()],
@@ -188,14 +196,14 @@ mod tests {
     fn a_difference_becomes_a_cause_and_the_statement_that_removes_it() {
         let wide = "character varying(20) not null default 'a b'::text";
         assert_eq!(
-            told_of("column Odd", Some(wide), None),
+            cause_and_repair("column Odd", Some(wide), None),
             (
                 Cause::MissingColumn,
                 vec![sql(&format!("ALTER TABLE t ADD COLUMN \"Odd\" {wide}"))]
             )
         );
         assert_eq!(
-            told_of("column n", Some("integer"), Some("text not null")),
+            cause_and_repair("column n", Some("integer"), Some("text not null")),
             (
                 Cause::TypeMismatch,
                 vec![
@@ -205,16 +213,19 @@ mod tests {
             )
         );
         assert_eq!(
-            told_of("constraint c", None, Some("CHECK (false)")),
+            cause_and_repair("constraint c", None, Some("CHECK (false)")),
             (
                 Cause::Constraint,
                 vec![sql("ALTER TABLE t DROP CONSTRAINT c")]
             )
         );
         assert_eq!(
-            told_of("column extra", None, Some("text not null")).0,
+            cause_and_repair("column extra", None, Some("text not null")).0,
             Cause::Constraint
         );
-        assert_eq!(told_of("column extra", None, Some("text")).0, Cause::Drift);
+        assert_eq!(
+            cause_and_repair("column extra", None, Some("text")).0,
+            Cause::Drift
+        );
     }
 }

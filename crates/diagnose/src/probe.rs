@@ -74,7 +74,7 @@ pub(crate) async fn insert(
             let mut finding = cause::refused(&server, "an insert", TABLE);
             if finding.cause == Cause::Blocked {
                 let held = activity::holders(session, "an insert has to wait for a lock").await?;
-                finding = held.seen(format!("an insert: {}", server.message()));
+                finding = held.evidence(format!("an insert: {}", server.message()));
             }
             explain(diagnosis, &mut finding);
             diagnosis.add("SQL probe", began, detail, vec![finding]);
@@ -118,10 +118,10 @@ pub(crate) async fn written(
                 "",
                 "Data Storage stored the probe in another database than this one",
             )
-            .seen(format!(
+            .evidence(format!(
                 "it answered 201 for {id}, and no row here carries that correlation id"
             ))
-            .person("compare Data Storage's `database` settings with the database given here");
+            .manual_step("compare Data Storage's `database` settings with the database given here");
             diagnosis.add(
                 "same database",
                 began,

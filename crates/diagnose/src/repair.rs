@@ -20,7 +20,7 @@ pub async fn repair(config: &Config, steps: &[Repair]) -> Result<(), Error> {
                 ensure_partitions(config).await?;
                 continue;
             }
-            Repair::Person(_) => continue,
+            Repair::Manual(_) => continue,
             Repair::Sql(sql) => sql.clone(),
             Repair::Files(files) => {
                 let of_files = config

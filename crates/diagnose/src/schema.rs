@@ -9,7 +9,7 @@ use migrator::{Error, Migration, Object};
 
 use crate::cause::{Cause, Finding, Repair};
 use crate::diagnosis::{Diagnosis, Verdict};
-use crate::difference::told;
+use crate::difference::finding_of;
 use crate::examination::Examination;
 
 /// Whether the profile's migrations are applied, as the ledger has it.
@@ -21,14 +21,14 @@ pub(crate) async fn ledger(
     let began = Instant::now();
     let selected = selected(examination)?;
     let mut findings = Vec::new();
-    let foreign = view.foreign(&examination.session, &examination.catalogue);
-    if let Some(evidence) = foreign.await? {
+    let unmanaged = view.unmanaged(&examination.session, &examination.catalogue);
+    if let Some(evidence) = unmanaged.await? {
         let database = examination.run.config.database();
         let summary = "the schema was made by another tool, which kept no ledger";
         findings.push(
-            Finding::new(Cause::ForeignSchema, "", summary)
-                .seen(format!("{evidence} is there and schema_ledger is not"))
-                .person(format!(
+            Finding::new(Cause::UnmanagedSchema, "", summary)
+                .evidence(format!("{evidence} is there and schema_ledger is not"))
+                .manual_step(format!(
                     "recreate the database: `dropdb {database} && createdb {database}`, then migrate"
                 )),
         );
@@ -41,19 +41,21 @@ pub(crate) async fn ledger(
                 Cause::MigrationNotApplied,
                 "has no row in schema_ledger".to_owned(),
             ),
-            Some(State::Under(steps)) => (
+            Some(State::InProgress { steps_done }) => (
                 Cause::MigrationNotApplied,
-                format!("was cut after {steps} steps"),
+                format!("was interrupted after {steps_done} steps"),
             ),
-            Some(State::Reverted(at)) => (Cause::MigrationUndone, format!("was undone at {at}")),
+            Some(State::Reverted(at)) => {
+                (Cause::MigrationReverted, format!("was reverted at {at}"))
+            }
             Some(State::Applied) => {
                 applied += 1;
                 let changed = entry.is_some_and(|entry| entry.checksum != migration.checksum);
                 if changed {
                     let summary = format!("{} is not the file that was applied", migration.file);
                     let finding = Finding::new(Cause::Ledger, migration.id.clone(), summary)
-                        .seen(format!("the ledger holds another checksum of {}", migration.id))
-                        .person("use the build that applied it, or restore the file and write a new migration");
+                        .evidence(format!("the ledger holds another checksum of {}", migration.id))
+                        .manual_step("use the build that applied it, or restore the file and write a new migration");
                     findings.push(finding);
                 }
                 continue;
@@ -62,11 +64,11 @@ pub(crate) async fn ledger(
         let made = migration.provides.iter().map(ToString::to_string);
         let made = made.collect::<Vec<_>>().join(", ");
         let summary = match cause {
-            Cause::MigrationUndone => "migrations of the profile were applied and then undone",
+            Cause::MigrationReverted => "migrations of the profile were applied and then reverted",
             _ => "migrations of the profile were not applied",
         };
         let finding = Finding::new(cause, "", summary)
-            .seen(format!("{} {evidence}; it makes {made}", migration.id))
+            .evidence(format!("{} {evidence}; it makes {made}", migration.id))
             .repair(Repair::Migrate);
         findings.push(finding);
     }
@@ -129,7 +131,7 @@ pub(crate) async fn objects(
     };
     let findings: Vec<Finding> = differences
         .iter()
-        .map(|difference| told(difference, &expected, files(&difference.object)))
+        .map(|difference| finding_of(difference, &expected, files(&difference.object)))
         .collect();
     let wrong = !findings.is_empty() || !missing.is_empty();
     diagnosis.add("schema", began, detail, findings);
@@ -141,7 +143,7 @@ pub(crate) async fn objects(
         let because = |finding: &&mut Finding| {
             matches!(
                 finding.cause,
-                Cause::MigrationNotApplied | Cause::MigrationUndone
+                Cause::MigrationNotApplied | Cause::MigrationReverted
             )
         };
         if let Some(finding) = diagnosis.findings.iter_mut().find(because) {
@@ -187,7 +189,7 @@ pub(crate) async fn partitions(
             let summary = format!("no partition of {table} takes rows of {uncovered}");
             findings.push(
                 Finding::new(Cause::NoPartition, format!("table {table}"), summary)
-                    .seen(&span)
+                    .evidence(&span)
                     .repair(Repair::Partitions),
             );
         }

@@ -21,7 +21,7 @@ use crate::session::{Run, Session};
 use crate::view::{View, refuse_shared_process, refused, under_lock};
 use crate::{shape, sql};
 
-/// How often a run that lost its connection half-way begins again; the ledger says where to go on.
+/// How often a run that lost its connection begins again; the ledger says where to go on.
 const RECONNECTS: u32 = 3;
 
 /// No index of a table that is new is worth a second process, and that the planner need not think of one makes CREATE INDEX, and so
@@ -37,7 +37,7 @@ ELSE set_config('max_parallel_maintenance_workers', '0', false) END";
 ///
 /// Safe to call at any time, any number of times, from any number of processes: runs on one database follow each other, each
 /// migration is applied once, and a run with nothing to do takes no lock. Whatever ends it, what it committed stays and what it
-/// did not is undone.
+/// did not is rolled back.
 ///
 /// # Errors
 /// Every case of [`Error`] but those of `down` and `verify`.
@@ -143,7 +143,7 @@ impl Work<'_> {
         }
         let scope = self.scope(&self.view.ledger);
         let names = self.session.names();
-        let mut head = vec![
+        let mut prologue = vec![
             self.view.in_our_process(),
             lock::take_if(
                 names,
@@ -157,34 +157,34 @@ impl Work<'_> {
             } else {
                 ONE_PROCESS_IF_EMPTY
             };
-            head.push(one_process.to_owned());
-            head.push(format!(
+            prologue.push(one_process.to_owned());
+            prologue.push(format!(
                 "BEGIN; {} COMMIT",
                 ledger::make(names, self.has_role)
             ));
         }
         if Message::checks_shapes(&scope, &pending) {
-            head.push(sql::apart(&shape::prepare(names)));
+            prologue.push(sql::as_do_block(&shape::prepare(names)));
         }
         let known = &self.view.ledger.entries;
         let fresh = !pending.iter().any(|step| known.contains_key(&step.id));
-        head.push(sql::apart(&ledger::prepare(names, fresh)));
+        prologue.push(sql::as_do_block(&ledger::prepare(names, fresh)));
         let message = Message::between(
-            &format!("{};\n", head.join(";\n")),
+            &format!("{};\n", prologue.join(";\n")),
             &scope,
             &pending,
             &finishing(names, self.partitioned, true),
         );
         let began = Instant::now();
         match message.send(self.run, self.session, &scope, report).await? {
-            Sent::Whole { head, tail } => {
-                report.waited += View::waited(&head);
-                finished(self.run, &tail, report)?;
+            Sent::Whole { prologue, epilogue } => {
+                report.waited += View::waited(&prologue);
+                finished(self.run, &epilogue, report)?;
             }
-            Sent::Tailless => {
+            Sent::EpilogueFailed => {
                 finish(self.run, self.session, self.partitioned, false, report).await?;
             }
-            Sent::Headless => {
+            Sent::PrologueFailed => {
                 report.waited += began.elapsed();
                 return Ok(false);
             }
@@ -202,9 +202,9 @@ impl Work<'_> {
             ..
         } = *self;
         // A table outside the ledger that another tool made is not adopted silently (D19).
-        if let Some(evidence) = view.foreign(session, catalogue).await? {
+        if let Some(evidence) = view.unmanaged(session, catalogue).await? {
             let database = run.config.target.database();
-            return Err(Error::ForeignSchema { evidence, database }.into());
+            return Err(Error::UnmanagedSchema { evidence, database }.into());
         }
         let (waited, ledger) = under_lock(run, session, view, self.has_role, catalogue).await?;
         report.waited += waited;
@@ -261,7 +261,7 @@ async fn finish(
     report: &mut Report,
 ) -> Result<(), Attempt> {
     let sql = finishing(session.names(), partitioned, locked);
-    let sets = session.query("making partitions", &sql).await?;
+    let sets = session.query("creating partitions", &sql).await?;
     Ok(finished(run, &sets, report)?)
 }
 

@@ -9,7 +9,7 @@ use crate::session::{Run, Session};
 /// # Errors
 /// As [`crate::apply`] for connecting.
 pub async fn probe(config: &Config) -> Result<(), Error> {
-    run(config, "SELECT 1", "look at the server").await
+    run(config, "SELECT 1", "connecting to the server").await
 }
 
 /// Makes an empty database on the server of `config`.
@@ -20,7 +20,7 @@ pub async fn create_database(config: &Config, name: &str) -> Result<(), Error> {
     run(
         config,
         &format!("CREATE DATABASE {}", quoted(name)),
-        "make a database",
+        "creating a database",
     )
     .await
 }
@@ -31,7 +31,7 @@ pub async fn create_database(config: &Config, name: &str) -> Result<(), Error> {
 /// As [`crate::apply`] for connecting; [`Error::Database`] if it may not be dropped.
 pub async fn drop_database(config: &Config, name: &str) -> Result<(), Error> {
     let sql = format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", quoted(name));
-    run(config, &sql, "drop a database").await
+    run(config, &sql, "dropping a database").await
 }
 
 async fn run(config: &Config, sql: &str, stage: &str) -> Result<(), Error> {

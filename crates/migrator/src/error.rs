@@ -1,4 +1,4 @@
-//! What can go wrong, each as its own case with SQLSTATE, cause and next move (D22).
+//! What can go wrong, each as its own case with SQLSTATE, cause and next move.
 //!
 //! No text here ever holds a password: addresses are host and port, and connection URLs are not repeated.
 
@@ -44,7 +44,7 @@ pub enum Error {
         user: String,
         /// SQLSTATE of class 28.
         sqlstate: String,
-        /// The server's words.
+        /// The server's message.
         message: String,
     },
     /// The server runs, the database does not exist (SQLSTATE 3D000).
@@ -64,7 +64,7 @@ pub enum Error {
     PermissionDenied {
         /// What was being done.
         stage: String,
-        /// The server's words.
+        /// The server's message.
         message: String,
     },
     /// A pooler in transaction mode stands between, behind which a session lock protects nothing.
@@ -78,7 +78,7 @@ pub enum Error {
         evidence: String,
     },
     /// Another run held the lock until the deadline.
-    #[error("no migration lock after {}: {}; wait for that run, or end it with pg_terminate_backend", seconds(.waited), Held(.holder.as_ref()))]
+    #[error("could not acquire the migration lock within {}: {}; wait for that run, or end it with pg_terminate_backend", seconds(.waited), Held(.holder.as_ref()))]
     LockTimeout {
         /// How long was waited.
         waited: Duration,
@@ -109,15 +109,15 @@ pub enum Error {
         /// Their identities.
         ids: Vec<String>,
     },
-    /// What is to be undone is not applied.
-    #[error("not applied, so not to be undone: {}; `migrate status` shows what is", .ids.join(", "))]
+    /// What is to be reverted is not applied.
+    #[error("not applied, so it cannot be reverted: {}; `migrate status` shows what is", .ids.join(", "))]
     NotApplied {
         /// Identities asked for.
         ids: Vec<String>,
     },
-    /// The migration cannot be undone.
+    /// The migration cannot be reverted.
     #[error(
-        "migration '{migration}' cannot be undone: {reason}; restore a backup, or write a new migration"
+        "migration '{migration}' cannot be reverted: {reason}; restore a backup, or write a new migration"
     )]
     Irreversible {
         /// Migration.
@@ -125,7 +125,7 @@ pub enum Error {
         /// The declared reason.
         reason: String,
     },
-    /// Objects exist with another shape than the migrations give them (D18).
+    /// Objects exist with another shape than the migrations give them.
     #[error("{}", drift(.migration.as_deref(), .differences))]
     Drift {
         /// The migration that met it; `None` for a comparison on demand.
@@ -133,11 +133,11 @@ pub enum Error {
         /// What differs.
         differences: Vec<Difference>,
     },
-    /// The schema was made by the library that this one replaces, which kept no ledger (D19).
+    /// The schema was made by another tool, which kept no ledger.
     #[error(
         "{evidence} shows a schema without a ledger, made by another tool; recreate the database: `dropdb {database} && createdb {database}`, then migrate again"
     )]
-    ForeignSchema {
+    UnmanagedSchema {
         /// The object that gave it away.
         evidence: String,
         /// Name of the database.
@@ -150,7 +150,7 @@ pub enum Error {
     MissingTable {
         /// Its name.
         table: String,
-        /// Never applied, undone, or gone in spite of the ledger.
+        /// Never applied, reverted, or gone in spite of the ledger.
         reason: String,
     },
     /// No partition of a table covers a day (SQLSTATE 23514 on insert).
@@ -223,7 +223,7 @@ pub enum Error {
         stage: String,
         /// SQLSTATE.
         sqlstate: String,
-        /// The server's words.
+        /// The server's message.
         message: String,
     },
 }
@@ -239,7 +239,7 @@ pub struct MigrationFailure {
     pub line: usize,
     /// SQLSTATE.
     pub sqlstate: String,
-    /// The server's words, with its detail.
+    /// The server's message, with its detail.
     pub cause: String,
     /// What to do about it.
     pub next_move: String,
@@ -298,7 +298,7 @@ impl Error {
             Self::NotApplied { .. } => "not_applied",
             Self::Irreversible { .. } => "irreversible",
             Self::Drift { .. } => "drift",
-            Self::ForeignSchema { .. } => "foreign_schema",
+            Self::UnmanagedSchema { .. } => "unmanaged_schema",
             Self::MissingTable { .. } => "missing_table",
             Self::MissingPartition { .. } => "missing_partition",
             Self::Cancelled { .. } => "cancelled",
@@ -410,7 +410,7 @@ pub(crate) fn next_move(sqlstate: &str) -> &'static str {
         }
         "0A000" | "58P01" => "the server lacks a feature or extension: use an image that has it",
         "42501" => "run as the owner of the schema, or grant the privilege",
-        "2BP01" => "other objects depend on it: undo their migrations first",
+        "2BP01" => "other objects depend on it: revert their migrations first",
         "53100" | "53200" => "the server is out of disk or memory: give it more, then run again",
         code if code.starts_with("22") || code.starts_with("23") => {
             "rows in the table contradict the change: correct them, then run again"
@@ -434,7 +434,7 @@ impl fmt::Display for Held<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             Some(holder) => write!(f, "held by {holder}"),
-            None => f.write_str("many runs wait in line"),
+            None => f.write_str("other runs are waiting for it"),
         }
     }
 }

@@ -45,18 +45,18 @@ pub async fn status(config: &Config) -> Result<Status, Error> {
             .iter()
             .map(|migration| {
                 let entry = ledger.entries.get(&migration.id);
-                let standing = match entry.map(|entry| &entry.state) {
-                    None => Standing::Pending,
-                    Some(State::Reverted(_)) => Standing::Reverted,
+                let state = match entry.map(|entry| &entry.state) {
+                    None => MigrationState::Pending,
+                    Some(State::Reverted(_)) => MigrationState::Reverted,
                     Some(_) if entry.is_some_and(|entry| entry.checksum != migration.checksum) => {
-                        Standing::Changed
+                        MigrationState::Changed
                     }
-                    Some(State::Under(_)) => Standing::Interrupted,
-                    Some(State::Applied) => Standing::Applied,
+                    Some(State::InProgress { .. }) => MigrationState::Interrupted,
+                    Some(State::Applied) => MigrationState::Applied,
                 };
                 StatusLine {
                     id: migration.id.clone(),
-                    standing,
+                    state,
                     since: entry.and_then(since),
                 }
             })
@@ -70,7 +70,7 @@ pub async fn status(config: &Config) -> Result<Status, Error> {
                 .filter(|(id, _)| look.catalogue.get(id).is_none())
                 .map(|(id, entry)| StatusLine {
                     id: id.clone(),
-                    standing: Standing::Unknown,
+                    state: MigrationState::Unknown,
                     since: since(entry),
                 }),
         );
@@ -223,8 +223,10 @@ impl Look {
     fn reason(&self, id: &str) -> String {
         match self.view.ledger.entries.get(id).map(|entry| &entry.state) {
             None => format!("migration {id} was never applied"),
-            Some(State::Reverted(at)) => format!("migration {id} was undone at {at}"),
-            Some(State::Under(steps)) => format!("migration {id} was cut after {steps} steps"),
+            Some(State::Reverted(at)) => format!("migration {id} was reverted at {at}"),
+            Some(State::InProgress { steps_done }) => {
+                format!("migration {id} was interrupted after {steps_done} steps")
+            }
             Some(State::Applied) => {
                 format!("migration {id} is applied, so somebody dropped it since")
             }
@@ -263,14 +265,14 @@ impl Look {
 /// How things stand with one migration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Standing {
+pub enum MigrationState {
     /// Applied, and its file is as it was then.
     Applied,
     /// Never applied.
     Pending,
-    /// Applied and undone.
+    /// Applied and reverted.
     Reverted,
-    /// Cut between two of its steps; the next run goes on.
+    /// Interrupted between two of its steps; the next run goes on.
     Interrupted,
     /// Applied from a file that has another text now.
     Changed,
@@ -284,8 +286,8 @@ pub struct StatusLine {
     /// Identity.
     pub id: String,
     /// How it stands.
-    pub standing: Standing,
-    /// When it was applied or undone, as PostgreSQL prints it in UTC.
+    pub state: MigrationState,
+    /// When it was applied or reverted, as PostgreSQL prints it in UTC.
     pub since: Option<String>,
 }
 
@@ -299,9 +301,12 @@ pub struct Status {
 impl Status {
     /// Whether every migration of the selection is applied as its file says.
     pub fn is_complete(&self) -> bool {
-        self.migrations
-            .iter()
-            .all(|line| matches!(line.standing, Standing::Applied | Standing::Unknown))
+        self.migrations.iter().all(|line| {
+            matches!(
+                line.state,
+                MigrationState::Applied | MigrationState::Unknown
+            )
+        })
     }
 }
 
@@ -314,17 +319,17 @@ impl fmt::Display for Status {
             .max()
             .unwrap_or(0);
         for line in &self.migrations {
-            let standing = match line.standing {
-                Standing::Applied => "applied",
-                Standing::Pending => "pending",
-                Standing::Reverted => "undone",
-                Standing::Interrupted => "cut half-way",
-                Standing::Changed => "its file was changed since",
-                Standing::Unknown => "unknown to this program",
+            let state = match line.state {
+                MigrationState::Applied => "applied",
+                MigrationState::Pending => "pending",
+                MigrationState::Reverted => "reverted",
+                MigrationState::Interrupted => "interrupted",
+                MigrationState::Changed => "its file was changed since",
+                MigrationState::Unknown => "unknown to this program",
             };
             match &line.since {
-                Some(since) => writeln!(f, "{:width$}  {standing} ({since})", line.id)?,
-                None => writeln!(f, "{:width$}  {standing}", line.id)?,
+                Some(since) => writeln!(f, "{:width$}  {state} ({since})", line.id)?,
+                None => writeln!(f, "{:width$}  {state}", line.id)?,
             }
         }
         Ok(())

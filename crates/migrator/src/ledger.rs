@@ -64,9 +64,12 @@ pub(crate) const RECORDED: &str = "schema_ledger_recorded_id";
 pub enum State {
     /// Applied, whole.
     Applied,
-    /// Steps outside a transaction that are done; an earlier run was cut.
-    Under(usize),
-    /// When it was undone.
+    /// Steps outside a transaction that are done; an earlier run was interrupted.
+    InProgress {
+        /// How many of its steps are done.
+        steps_done: usize,
+    },
+    /// When it was reverted.
     Reverted(String),
 }
 
@@ -108,7 +111,7 @@ impl Ledger {
         let rows = self.entries.iter().map(|(id, entry)| {
             let state = match &entry.state {
                 State::Applied => "applied".to_owned(),
-                State::Under(steps) => steps.to_string(),
+                State::InProgress { steps_done } => steps_done.to_string(),
                 State::Reverted(_) => "reverted".to_owned(),
             };
             literal(&format!(
@@ -156,7 +159,9 @@ impl Entry {
         let state = match (row.get(3), row.get(4)) {
             (_, Some(reverted_at)) => State::Reverted(reverted_at.to_owned()),
             (Some(_), None) => State::Applied,
-            _ => State::Under(text(row, 5).parse().unwrap_or(0)),
+            _ => State::InProgress {
+                steps_done: text(row, 5).parse().unwrap_or(0),
+            },
         };
         Self {
             checksum: text(row, 2),
@@ -252,7 +257,7 @@ fn insert(names: &Names, values: &str, applied_at: &str, duration: &str, steps: 
     )
 }
 
-/// What [`insert`] does where the migration has a row: undone, or under way in steps.
+/// What [`insert`] does where the migration has a row: reverted, or under way in steps.
 const OR_UPDATE: &str = " ON CONFLICT (source, id) DO UPDATE SET checksum = excluded.checksum, applied_at = excluded.applied_at, \
 duration = excluded.duration, steps_done = excluded.steps_done, tool_version = excluded.tool_version, \
 requires = excluded.requires, down_sql = excluded.down_sql, sequence = excluded.sequence, reverted_at = NULL";

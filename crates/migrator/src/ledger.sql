@@ -1,5 +1,5 @@
 -- The ledger; {ledger} stands for its name.
--- One row per migration of a source. A reverted migration keeps its row, so that applied-and-undone differs from never-applied.
+-- One row per migration of a source. A reverted migration keeps its row, so that applied-and-reverted differs from never-applied.
 -- applied_at is null while a migration outside a transaction is under way; steps_done says how far it came. sequence is the order of
 -- application within a source; whoever holds the lock numbers, so that there is no sequence to make.
 CREATE TABLE IF NOT EXISTS {ledger} (

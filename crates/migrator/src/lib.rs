@@ -20,7 +20,7 @@
 //! - [`Selection`] is what a caller needs of it: profiles, groups or tables; what those require comes with them.
 //! - [`Config`] says where, what, how long, and what the migrator's own things in the database are called: schema, ledger, the
 //!   application's role, the class of its locks.
-//! - [`apply`] does it and returns a [`Report`]. [`plan`], [`status`], [`verify`] and [`drift`] only look; [`down`] reverts;
+//! - [`apply`] does it and returns a [`Report`]. [`plan`], [`status`], [`verify`] and [`drift`] only look; [`revert`] takes migrations back;
 //!   [`template`] makes databases with everything in them, cloned in milliseconds.
 //! - [`Error`] has a case for each thing that can go wrong, each with its next move.
 //!
@@ -35,7 +35,7 @@
 //! The library starts no process and prints nothing. It speaks to the server without TLS: give [`Config::with_dialer`] a stream that
 //! something else encrypts.
 //!
-//! Modules, each may import those after it: `examine`, `template`, `record`, `lint`, `undo`, `apply`, `inspect`, `database`, `steps`, `message`, `view`, `partitions`, `shape`, `roles`, `lock`, `session`, `config`, `plan`, `ledger`, `goose`, `catalogue`, `selection`, `error`, `report`, `history`, `migration`, `rows`, `names`, `sql`
+//! Modules, each may import those after it: `examine`, `template`, `record`, `lint`, `revert`, `apply`, `inspect`, `database`, `steps`, `message`, `view`, `partitions`, `shape`, `roles`, `lock`, `session`, `config`, `plan`, `ledger`, `goose`, `catalogue`, `selection`, `error`, `report`, `history`, `migration`, `rows`, `names`, `sql`
 
 mod apply;
 mod catalogue;
@@ -56,6 +56,7 @@ mod partitions;
 mod plan;
 mod record;
 mod report;
+mod revert;
 mod roles;
 mod rows;
 mod selection;
@@ -64,7 +65,6 @@ mod shape;
 mod sql;
 mod steps;
 mod template;
-mod undo;
 mod view;
 
 pub use apply::apply;
@@ -74,7 +74,7 @@ pub use database::{create_database, drop_database, probe};
 pub use error::{CatalogueError, Error, MigrationFailure};
 pub use history::Difference;
 pub use inspect::{
-    Comparison, Standing, Status, StatusLine, Verified, drift, plan, status, verify,
+    Comparison, MigrationState, Status, StatusLine, Verified, drift, plan, status, verify,
 };
 pub use lint::{Finding, lint};
 pub use migration::{Migration, Mode, Object, ObjectKind};
@@ -82,6 +82,6 @@ pub use partitions::{MONTHS_AHEAD, ensure_partitions};
 pub use plan::{Plan, Planned, Reason};
 pub use record::record_shapes;
 pub use report::{Applied, Event, Holder, Report};
+pub use revert::{Revert, Reverted, revert};
 pub use selection::Selection;
 pub use template::{Template, template};
-pub use undo::{Undo, Undone, down};

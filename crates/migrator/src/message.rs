@@ -91,7 +91,7 @@ impl Scope<'_> {
 pub(crate) struct Message<'a> {
     text: String,
     /// Statements before the first part.
-    head: usize,
+    prologue: usize,
     parts: Vec<Part<'a>>,
 }
 
@@ -111,11 +111,14 @@ impl From<Error> for Attempt {
 /// How a message ended.
 pub(crate) enum Sent {
     /// Everything ran; the rows of each statement before the first part, and after the last one.
-    Whole { head: Vec<Rows>, tail: Vec<Rows> },
+    Whole {
+        prologue: Vec<Rows>,
+        epilogue: Vec<Rows>,
+    },
     /// A statement before the first part failed, or the server could not read the message: no migration ran.
-    Headless,
+    PrologueFailed,
     /// Every migration is committed and a statement after them failed.
-    Tailless,
+    EpilogueFailed,
 }
 
 /// Where one migration's own SQL stands in a message.
@@ -136,20 +139,20 @@ impl<'a> Message<'a> {
 
     /// Statements before and after the migrations, in the same message.
     pub(crate) fn between(
-        head: &str,
+        prologue: &str,
         scope: &Scope<'_>,
         migrations: &[&'a Migration],
-        tail: &str,
+        epilogue: &str,
     ) -> Self {
         let mut message = Self {
-            text: head.to_owned(),
-            head: sql::statements(head).len(),
+            text: prologue.to_owned(),
+            prologue: sql::statements(prologue).len(),
             parts: Vec::new(),
         };
         for migration in migrations {
             message.push(migration, scope);
         }
-        message.text.push_str(tail);
+        message.text.push_str(epilogue);
         message
     }
 
@@ -201,7 +204,7 @@ impl<'a> Message<'a> {
         run.enter(format!("applying {}", self.names()));
         let (mut done, mut committed) = (0, 0);
         let mut recorded: Option<Applied> = None;
-        let (mut head, mut tail) = (Vec::new(), Vec::new());
+        let (mut prologue, mut epilogue) = (Vec::new(), Vec::new());
         let outcome = session
             .stream(&self.text, |rows| {
                 done += 1;
@@ -210,17 +213,17 @@ impl<'a> Message<'a> {
                     committed += 1;
                     run.config.emit(&Event::Applied(applied.clone()));
                     report.applied.push(applied);
-                } else if done <= self.head {
-                    head.push(rows);
+                } else if done <= self.prologue {
+                    prologue.push(rows);
                 } else if committed == self.parts.len() {
-                    tail.push(rows);
+                    epilogue.push(rows);
                 } else {
                     recorded = self.recorded(&rows);
                 }
             })
             .await;
         let Err(error) = outcome else {
-            return Ok(Sent::Whole { head, tail });
+            return Ok(Sent::Whole { prologue, epilogue });
         };
         let Some(server) = error.as_db_error() else {
             return Err(session.explain(&error, &run.stage()).into());
@@ -230,17 +233,17 @@ impl<'a> Message<'a> {
             return Err(session.explain(&error, &run.stage()).into());
         }
         session.query("rolling back", "ROLLBACK").await?;
-        if done < self.head {
-            return Ok(Sent::Headless);
+        if done < self.prologue {
+            return Ok(Sent::PrologueFailed);
         }
         if committed == self.parts.len() {
-            return Ok(Sent::Tailless);
+            return Ok(Sent::EpilogueFailed);
         }
         if done == 0 && failing > 0 {
             // The server parses a message as a whole: a syntax error in a later migration kept the earlier ones from running.
             let earlier = Self {
                 text: self.text[..self.parts[failing].begin].to_owned(),
-                head: 0,
+                prologue: 0,
                 parts: self.parts[..failing].to_vec(),
             };
             Box::pin(earlier.send(run, session, scope, report)).await?;

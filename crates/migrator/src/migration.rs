@@ -58,9 +58,9 @@ pub struct Migration {
     pub mode: Mode,
     /// SQL that applies it.
     pub up: String,
-    /// SQL that undoes it, unless it is irreversible.
+    /// SQL that reverts it, unless it is irreversible.
     pub down: Option<String>,
-    /// Why it cannot be undone.
+    /// Why it cannot be reverted.
     pub irreversible: Option<String>,
     /// Table whose partitions are kept ahead of the clock by the function `ensure_<table>_partitions` (D25).
     pub partitions: Option<String>,

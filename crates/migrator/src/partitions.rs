@@ -23,7 +23,7 @@ pub async fn ensure_partitions(config: &Config) -> Result<Vec<String>, Error> {
         let session = Session::open(&run).await?;
         let made = session
             .query(
-                "making partitions",
+                "creating partitions",
                 &format!("SET {}; {}", session.names().search_path(), ensure(&tables)),
             )
             .await;

@@ -45,9 +45,9 @@ pub struct Planned {
 pub enum Reason {
     /// It was never applied.
     New,
-    /// It was applied and undone.
+    /// It was applied and reverted.
     Reverted,
-    /// An earlier run was cut between two of its steps.
+    /// An earlier run was interrupted between two of its steps.
     Interrupted,
 }
 
@@ -120,8 +120,8 @@ fn reason(migration: &Migration, ledger: &Ledger) -> Result<Option<Reason>, Erro
     };
     match entry.state {
         State::Reverted(_) => return Ok(Some(Reason::Reverted)),
-        State::Applied | State::Under(_) if entry.checksum == migration.checksum => {}
-        State::Applied | State::Under(_) => {
+        State::Applied | State::InProgress { .. } if entry.checksum == migration.checksum => {}
+        State::Applied | State::InProgress { .. } => {
             return Err(Error::ChecksumMismatch {
                 migration: migration.id.clone(),
                 file: migration.file.clone(),
@@ -156,8 +156,8 @@ impl fmt::Display for Plan {
             };
             let why = match step.reason {
                 Reason::New => "",
-                Reason::Reverted => ", undone earlier",
-                Reason::Interrupted => ", cut earlier",
+                Reason::Reverted => ", reverted earlier",
+                Reason::Interrupted => ", interrupted earlier",
             };
             let objects: Vec<String> = step.provides.iter().map(ToString::to_string).collect();
             writeln!(f, "  {}: {} ({how}{why})", step.id, objects.join(", "))?;

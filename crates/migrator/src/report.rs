@@ -23,7 +23,7 @@ pub struct Report {
     pub waited: Duration,
 }
 
-/// One migration that a run applied or undid.
+/// One migration that a run applied or reverted.
 #[derive(Clone, Debug, Serialize)]
 pub struct Applied {
     /// Identity in the ledger.
@@ -53,7 +53,7 @@ pub enum Event {
     },
     /// A migration is committed.
     Applied(Applied),
-    /// A migration is undone.
+    /// A migration is reverted.
     Reverted(Applied),
     /// An interrupted step left something that was put right.
     Repaired {
@@ -85,7 +85,7 @@ impl fmt::Display for Event {
             Self::Applied(applied) => write!(f, "applied {applied}"),
             Self::Reverted(reverted) => write!(f, "reverted {reverted}"),
             Self::Repaired { what } => write!(f, "repaired: {what}"),
-            Self::Partition { name } => write!(f, "made partition {name}"),
+            Self::Partition { name } => write!(f, "created partition {name}"),
             Self::Warning { text } => write!(f, "warning: {text}"),
         }
     }
@@ -121,7 +121,7 @@ pub(crate) fn milliseconds<S: Serializer>(
 pub struct Holder {
     /// Process id in the server.
     pub pid: i32,
-    /// `application_name`, which carries the profile.
+    /// `application_name`.
     pub application: String,
     /// Client address, or `local`.
     pub client: String,

@@ -50,14 +50,14 @@ async fn make(run: &Arc<Run>, roles: &str) -> Result<(), Error> {
                     matches!(code.code(), "23505" | "XX000" | "42710" | "55P03")
                 }) =>
             {
-                last = Some(session.explain(&error, "making the application's role"));
+                last = Some(session.explain(&error, "creating the application's role"));
             }
-            Err(error) => return Err(session.explain(&error, "making the application's role")),
+            Err(error) => return Err(session.explain(&error, "creating the application's role")),
         }
         session.query("rolling back", "ROLLBACK").await?;
         sleep(Duration::from_millis(20)).await;
     }
     Err(last.unwrap_or(Error::Cancelled {
-        stage: "making the application's role".to_owned(),
+        stage: "creating the application's role".to_owned(),
     }))
 }

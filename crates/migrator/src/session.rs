@@ -115,7 +115,7 @@ pub struct Session {
     /// Whether a statement may still run.
     busy: AtomicBool,
     /// The server process that the login named; a pooler names one of its own making.
-    pub(crate) named: i32,
+    pub(crate) backend_pid: i32,
 }
 
 impl Session {
@@ -253,7 +253,7 @@ impl Session {
             }
         });
         let cancel = client.cancel_token();
-        let named = process(&cancel).await.map_err(Failure::Postgres)?;
+        let backend_pid = backend_pid_of(&cancel).await.map_err(Failure::Postgres)?;
         Ok(Self {
             run: Arc::clone(run),
             target: target.clone(),
@@ -261,7 +261,7 @@ impl Session {
             driver: Some(driver),
             cancel,
             busy: AtomicBool::new(false),
-            named,
+            backend_pid,
         })
     }
 
@@ -421,7 +421,7 @@ impl Failure {
 
 /// The process that a cancel request names: its packet is length, code, process id and secret
 /// (<https://www.postgresql.org/docs/current/protocol-message-formats.html>).
-async fn process(cancel: &CancelToken) -> Result<i32, tokio_postgres::Error> {
+async fn backend_pid_of(cancel: &CancelToken) -> Result<i32, tokio_postgres::Error> {
     let (near, mut far) = tokio::io::duplex(64);
     cancel.cancel_query_raw(near, NoTls).await?;
     let mut packet = [0; 12];

@@ -266,7 +266,7 @@ pub fn identifier(name: &str) -> String {
 
 /// The statement as a message of its own inside a longer one. A prepared statement keeps the text of the message that it came in,
 /// and EXECUTE copies that text each time: a hundred migrations would copy all of themselves a hundred times.
-pub(crate) fn apart(statement: &str) -> String {
+pub(crate) fn as_do_block(statement: &str) -> String {
     let block = format!("BEGIN EXECUTE {}; END", literal(statement));
     format!("DO {}", literal(&block))
 }

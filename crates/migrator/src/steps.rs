@@ -25,7 +25,7 @@ pub(crate) async fn run(
         .get(&migration.id)
         .map(|entry| &entry.state)
     {
-        Some(State::Under(steps)) => *steps,
+        Some(State::InProgress { steps_done }) => *steps_done,
         _ => 0,
     };
     let row = scope.row(migration);
@@ -124,7 +124,7 @@ async fn step(
 
 /// Looks for what an interrupted attempt at the statement left; true if its effect is there already.
 ///
-/// An index whose build was cut stays behind invalid, and CREATE INDEX CONCURRENTLY IF NOT EXISTS would then succeed and
+/// An index whose build was interrupted stays behind invalid, and CREATE INDEX CONCURRENTLY IF NOT EXISTS would then succeed and
 /// leave it so.
 async fn probe(
     run: &Run,

@@ -1,7 +1,7 @@
 //! Databases with the schema already in them: built once per content, cloned in milliseconds.
 //!
 //! A template is named by the SHA-256 of the migrations in it, so a changed file makes another one. `datistemplate` is set last:
-//! a template that carries it is complete, one without it was cut while being built and is built again.
+//! a template that carries it is complete, one without it was interrupted while being built and is built again.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -108,7 +108,7 @@ async fn build(
     let quoted = identifier(name);
     session
         .query(
-            "dropping a template that was cut",
+            "dropping an unfinished template",
             &format!("DROP DATABASE IF EXISTS {quoted} WITH (FORCE)"),
         )
         .await?;

@@ -27,11 +27,11 @@ pub struct View {
     /// The server process that answers.
     pid: String,
     /// Whether the login named another process: what answers there is no server, but stands before one.
-    pooled: bool,
+    behind_pooler: bool,
     /// Whether another run was in this server process before.
-    used: bool,
+    backend_reused: bool,
     /// This run's mark in its server process.
-    mark: String,
+    run_id: String,
     pub(crate) has_ledger: bool,
     /// Whether the application's role exists.
     pub has_role: bool,
@@ -83,9 +83,9 @@ impl View {
             ledger: Ledger::read(rows, catalogue.source()),
             partitions_missing: unmade.is_some_and(|row| row.get(0) == Some("t")),
             pid: text(facts, 0),
-            pooled: facts.get(0) != Some(&session.named.to_string()),
-            used: facts.get(3).is_some_and(|mark| !mark.is_empty()),
-            mark: text(facts, 4),
+            behind_pooler: facts.get(0) != Some(&session.backend_pid.to_string()),
+            backend_reused: facts.get(3).is_some_and(|mark| !mark.is_empty()),
+            run_id: text(facts, 4),
             has_ledger,
             has_role: facts.get(2) == Some("t"),
             deadlock_timeout: parse_interval(&text(facts, 1)),
@@ -98,7 +98,7 @@ impl View {
     pub(crate) fn in_our_process(&self) -> String {
         format!(
             "SELECT 1 / (current_setting('migrator.run', true) IS NOT DISTINCT FROM {})::integer; {}",
-            literal(&self.mark),
+            literal(&self.run_id),
             ledger::NOTICE_GONE_CLIENT
         )
     }
@@ -125,7 +125,7 @@ impl View {
     }
 
     /// An object that only another tool makes, if there is one and the ledger knows of nothing.
-    pub async fn foreign(
+    pub async fn unmanaged(
         &self,
         session: &Session,
         catalogue: &Catalogue,
@@ -220,10 +220,10 @@ const SECOND: Duration = Duration::from_secs(2);
 /// before the next session has it. A relay such as a port-forward passes on the process that the server named, so it is not asked.
 pub(crate) async fn refuse_shared_process(run: &Arc<Run>, view: &View) -> Result<(), Error> {
     let shared = || refused(run, "two connections share one server process");
-    if view.used {
+    if view.backend_reused {
         return Err(shared());
     }
-    if !view.pooled {
+    if !view.behind_pooler {
         return Ok(());
     }
     let looking = async {

@@ -37,7 +37,7 @@ async fn is_found_and_repaired(database: &Database, cause: Cause, evidence: &str
         .iter()
         .flat_map(|finding| &finding.repair)
     {
-        assert!(!matches!(step, Repair::Person(_)), "{diagnosis:#?}");
+        assert!(!matches!(step, Repair::Manual(_)), "{diagnosis:#?}");
         if !steps.contains(step) {
             steps.push(step.clone());
         }
@@ -81,13 +81,13 @@ async fn an_empty_database_lacks_its_migrations() {
 #[tokio::test]
 async fn an_undone_migration_is_told_from_one_that_never_ran() {
     let undone = database("audit").await;
-    migrations::down(&config(&undone), &migrations::Undo::All)
+    migrations::revert(&config(&undone), &migrations::Revert::All)
         .await
         .unwrap();
     is_found_and_repaired(
         &undone,
-        Cause::MigrationUndone,
-        "audit_events was undone at 20",
+        Cause::MigrationReverted,
+        "audit_events was reverted at 20",
     )
     .await;
 }

@@ -19,11 +19,11 @@ mod pgbouncer;
 mod pooler;
 mod profiles;
 mod proofs;
+mod revert;
 mod schema;
 mod team;
 mod template;
 mod two_phase;
-mod undo;
 
 use std::time::Duration;
 

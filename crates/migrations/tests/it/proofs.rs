@@ -1,6 +1,6 @@
 //! What holds for every migration and every mix of profiles: proved on the catalogues of real servers.
 
-use migrations::{Config, Selection, Undo, apply, down};
+use migrations::{Config, Revert, Selection, apply, revert};
 use testkit::postgres::{Database, empty_database};
 
 use crate::fingerprint::{assert_same, fingerprint};
@@ -107,7 +107,7 @@ async fn up_down_up_returns_to_the_same_schema() {
         if migration.irreversible.is_some() {
             continue;
         }
-        let undone = down(&config, &Undo::Ids(vec![migration.id.clone()]))
+        let undone = revert(&config, &Revert::Ids(vec![migration.id.clone()]))
             .await
             .unwrap();
         assert_eq!(
@@ -125,7 +125,7 @@ async fn down_to_the_ground_leaves_an_empty_schema() {
     let config = Config::new(database.url());
     let count = migrations::catalogue().migrations().len();
     assert_eq!(
-        down(&config, &Undo::All).await.unwrap().reverted.len(),
+        revert(&config, &Revert::All).await.unwrap().reverted.len(),
         count
     );
     assert_eq!(

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use migrator::{Catalogue, Error, Undo, apply, down};
+use migrator::{Catalogue, Error, Revert, apply, revert};
 
 use crate::{fresh, goose, run, value};
 
@@ -48,7 +48,7 @@ async fn what_trips_other_runners_is_applied() {
         5
     );
     assert_eq!(
-        down(&config.catalogue(catalogue), &Undo::All)
+        revert(&config.catalogue(catalogue), &Revert::All)
             .await
             .unwrap()
             .reverted
@@ -65,7 +65,7 @@ async fn a_down_section_that_is_not_sql_undoes_nothing() {
         "-- +goose Up\nCREATE TABLE t (a int);\n-- +goose Down\nDROP TABLE IF NOT EXISTS t;\n";
     let config = config.catalogue(goose(&[("014_t.sql", file)]));
     apply(&config).await.unwrap();
-    let error = down(&config, &Undo::Last(1)).await.unwrap_err();
+    let error = revert(&config, &Revert::Last(1)).await.unwrap_err();
     let Error::MigrationFailed(failure) = &error else {
         panic!("{error}")
     };

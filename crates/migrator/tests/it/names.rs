@@ -1,6 +1,6 @@
 //! What a run calls its own things is configuration.
 
-use migrator::{Catalogue, Undo, apply, down, record_shapes, status, verify};
+use migrator::{Catalogue, Revert, apply, record_shapes, revert, status, verify};
 
 use crate::{fresh, run, value};
 
@@ -69,7 +69,7 @@ async fn another_schema_ledger_role_and_lock_serve_as_well() {
         matches!(verify(&config).await, Err(migrator::Error::Drift { .. })),
         "a shape in another schema is compared"
     );
-    down(&config, &Undo::All).await.unwrap();
+    revert(&config, &Revert::All).await.unwrap();
     assert_eq!(
         value(
             &database,

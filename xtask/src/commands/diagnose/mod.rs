@@ -133,7 +133,7 @@ fn steps(diagnosis: &Diagnosis) -> Vec<Repair> {
         .iter()
         .flat_map(|finding| &finding.repair)
     {
-        if !steps.contains(step) && !matches!(step, Repair::Person(_)) {
+        if !steps.contains(step) && !matches!(step, Repair::Manual(_)) {
             steps.push(step.clone());
         }
     }
@@ -144,11 +144,11 @@ fn steps(diagnosis: &Diagnosis) -> Vec<Repair> {
 fn exit_of(cause: Cause) -> Exit {
     match cause {
         Cause::MigrationNotApplied
-        | Cause::MigrationUndone
+        | Cause::MigrationReverted
         | Cause::MissingTable
         | Cause::MissingColumn
         | Cause::NoPartition => Exit::Pending,
-        Cause::ForeignSchema
+        Cause::UnmanagedSchema
         | Cause::Ledger
         | Cause::TypeMismatch
         | Cause::Constraint

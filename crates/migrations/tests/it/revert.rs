@@ -1,6 +1,6 @@
 //! Undoing: what depends goes first, and undone is not the same as never applied.
 
-use migrations::{Config, Error, Standing, Undo, apply, down, status};
+use migrations::{Config, Error, MigrationState, Revert, apply, revert, status};
 use testkit::postgres::database;
 
 use crate::{files, fresh, goose, value};
@@ -9,9 +9,12 @@ use crate::{files, fresh, goose, value};
 async fn what_requires_a_migration_is_undone_before_it() {
     let database = database("all").await;
     let config = Config::new(database.url());
-    let undone = down(&config, &Undo::Ids(vec!["resource_references".to_owned()]))
-        .await
-        .unwrap();
+    let undone = revert(
+        &config,
+        &Revert::Ids(vec!["resource_references".to_owned()]),
+    )
+    .await
+    .unwrap();
     let order: Vec<&str> = undone
         .reverted
         .iter()
@@ -39,7 +42,7 @@ async fn what_was_applied_last_is_undone_first_whatever_the_files_say() {
     let (_database, config) = fresh().await;
     let profile = |name: &str| config.clone().profile(name);
     let last = async || {
-        let undone = down(&config, &Undo::Last(1)).await.unwrap();
+        let undone = revert(&config, &Revert::Last(1)).await.unwrap();
         undone.reverted.into_iter().next().unwrap().id
     };
     // The files have it the other way round.
@@ -49,8 +52,8 @@ async fn what_was_applied_last_is_undone_first_whatever_the_files_say() {
     // What is applied again is the last again.
     apply(&profile("audit")).await.unwrap();
     assert_eq!(last().await, "audit_events_partitions");
-    let notification = Undo::Ids(vec!["notification_audit".to_owned()]);
-    down(&config, &notification).await.unwrap();
+    let notification = Revert::Ids(vec!["notification_audit".to_owned()]);
+    revert(&config, &notification).await.unwrap();
     apply(&profile("notification-audit")).await.unwrap();
     assert_eq!(last().await, "notification_audit");
 }
@@ -59,32 +62,32 @@ async fn what_was_applied_last_is_undone_first_whatever_the_files_say() {
 async fn undone_is_told_from_never_applied() {
     let (_database, config) = fresh().await;
     apply(&config.clone().profile("audit")).await.unwrap();
-    down(
+    revert(
         &config,
-        &Undo::Ids(vec!["audit_events_partitions".to_owned()]),
+        &Revert::Ids(vec!["audit_events_partitions".to_owned()]),
     )
     .await
     .unwrap();
-    let standing = async |id: &str| {
+    let state = async |id: &str| {
         let status = status(&config).await.unwrap();
         status
             .migrations
             .into_iter()
             .find(|line| line.id == id)
             .unwrap()
-            .standing
+            .state
     };
     assert_eq!(
-        standing("audit_events_partitions").await,
-        Standing::Reverted
+        state("audit_events_partitions").await,
+        MigrationState::Reverted
     );
-    assert_eq!(standing("notification_audit").await, Standing::Pending);
-    assert_eq!(standing("audit_events").await, Standing::Applied);
+    assert_eq!(state("notification_audit").await, MigrationState::Pending);
+    assert_eq!(state("audit_events").await, MigrationState::Applied);
     let error = migrations::verify(&config.clone().profile("audit"))
         .await
         .unwrap_err();
-    assert!(error.to_string().contains("was undone at"), "{error}");
-    let error = down(&config, &Undo::Ids(vec!["notification_audit".to_owned()]))
+    assert!(error.to_string().contains("was reverted at"), "{error}");
+    let error = revert(&config, &Revert::Ids(vec!["notification_audit".to_owned()]))
         .await
         .unwrap_err();
     assert!(matches!(error, Error::NotApplied { .. }), "{error}");
@@ -106,7 +109,7 @@ async fn an_irreversible_migration_keeps_everything_below_it() {
     ]);
     let config = config.catalogue(catalogue);
     apply(&config).await.unwrap();
-    let error = down(&config, &Undo::All).await.unwrap_err();
+    let error = revert(&config, &Revert::All).await.unwrap_err();
     assert!(
         matches!(&error, Error::Irreversible { reason, .. } if reason == "the rows are gone"),
         "{error}"
@@ -125,7 +128,7 @@ async fn an_older_program_undoes_what_a_newer_one_applied() {
         "-- +goose Up\nCREATE TABLE t (a int);\n-- +goose Down\nDROP TABLE t;\n",
     )]);
     apply(&config.clone().catalogue(newer)).await.unwrap();
-    let undone = down(&config.catalogue(goose(&[])), &Undo::Last(1))
+    let undone = revert(&config.catalogue(goose(&[])), &Revert::Last(1))
         .await
         .unwrap();
     assert_eq!(undone.reverted[0].id, "1_t");

@@ -1,6 +1,6 @@
-//! Undoing migrations: the named ones and what needs them, last applied first, by the SQL that the ledger keeps.
+//! Reverting migrations: the named ones and what needs them, last applied first, by the SQL that the ledger keeps.
 //!
-//! The SQL of the ledger, not of the files: an older program can undo what a newer one applied.
+//! The SQL of the ledger, not of the files: an older program can revert what a newer one applied.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -19,9 +19,9 @@ use crate::session::{Run, Session};
 use crate::sql::{self, literal};
 use crate::view::{View, refuse_shared_process, under_lock};
 
-/// What to undo.
+/// What to revert.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Undo {
+pub enum Revert {
     /// These migrations, and every one that requires them.
     Ids(Vec<String>),
     /// As many as this, last applied first, with what requires them.
@@ -30,53 +30,53 @@ pub enum Undo {
     All,
 }
 
-/// What `down` did.
+/// What [`revert`] did.
 #[derive(Clone, Debug, Default, Serialize)]
-pub struct Undone {
-    /// Migrations undone, in order.
+pub struct Reverted {
+    /// Migrations that were reverted, in order.
     pub reverted: Vec<Applied>,
 }
 
-/// Undoes migrations, each in a transaction of its own; rows of their tables go with them.
+/// Reverts migrations, each in a transaction of its own; rows of their tables go with them.
 ///
 /// # Errors
-/// [`Error::Irreversible`] before anything is undone; [`Error::UnknownMigration`] for a name that is not applied; otherwise as
+/// [`Error::Irreversible`] before anything is reverted; [`Error::NotApplied`] for a name that is not applied; otherwise as
 /// [`crate::apply`].
-pub async fn down(config: &Config, undo: &Undo) -> Result<Undone, Error> {
+pub async fn revert(config: &Config, what: &Revert) -> Result<Reverted, Error> {
     Run::bounded(config, |run| async move {
         let catalogue = Arc::clone(&run.config.catalogue);
         let session = Session::open(&run).await?;
         let view = View::first(&session, &catalogue, &[]).await?;
         refuse_shared_process(&run, &view).await?;
         let (_, ledger) = under_lock(&run, &session, &view, view.has_role, &catalogue).await?;
-        let order = order(&ledger, undo)?;
+        let order = order(&ledger, what)?;
         let scripts = order
             .iter()
             .map(|id| script(&catalogue, &ledger, id))
             .collect::<Result<Vec<_>, _>>()?;
-        let mut undone = Undone::default();
+        let mut done = Reverted::default();
         for (id, script) in order.into_iter().zip(scripts) {
-            run.enter(format!("undoing {id}"));
-            let reverted = revert(&session, &catalogue, id, script).await?;
+            run.enter(format!("reverting {id}"));
+            let reverted = revert_one(&session, &catalogue, id, script).await?;
             run.config.emit(&Event::Reverted(reverted.clone()));
-            undone.reverted.push(reverted);
+            done.reverted.push(reverted);
         }
         session
             .query("giving the lock back", &lock::release(session.names()))
             .await?;
         session.close().await;
-        Ok(undone)
+        Ok(done)
     })
     .await
 }
 
-/// The applied migrations to undo, last applied first.
-fn order<'a>(ledger: &'a Ledger, undo: &Undo) -> Result<Vec<&'a str>, Error> {
+/// The applied migrations to revert, last applied first.
+fn order<'a>(ledger: &'a Ledger, what: &Revert) -> Result<Vec<&'a str>, Error> {
     let applied = ledger.applied_last_first();
-    let mut marked: BTreeSet<&str> = match undo {
-        Undo::All => applied.iter().copied().collect(),
-        Undo::Last(count) => applied.iter().take(*count).copied().collect(),
-        Undo::Ids(ids) => {
+    let mut marked: BTreeSet<&str> = match what {
+        Revert::All => applied.iter().copied().collect(),
+        Revert::Last(count) => applied.iter().take(*count).copied().collect(),
+        Revert::Ids(ids) => {
             let unknown: Vec<String> = ids
                 .iter()
                 .filter(|id| !applied.contains(&id.as_str()))
@@ -119,7 +119,7 @@ fn script<'a>(catalogue: &Catalogue, ledger: &'a Ledger, id: &str) -> Result<&'a
                 .get(id)
                 .and_then(|migration| migration.irreversible.clone());
             let reason = declared
-                .unwrap_or_else(|| "its row in the ledger holds no SQL that undoes it".to_owned());
+                .unwrap_or_else(|| "its row in the ledger holds no SQL that reverts it".to_owned());
             Error::Irreversible {
                 migration: id.to_owned(),
                 reason,
@@ -139,7 +139,7 @@ fn prefix(session: &Session) -> String {
     format!("{}; BEGIN;\n", settings(session))
 }
 
-async fn revert(
+async fn revert_one(
     session: &Session,
     catalogue: &Catalogue,
     id: &str,
@@ -155,7 +155,7 @@ async fn revert(
     let statements = sql::statements(script);
     let sets = if statements.iter().any(sql::Statement::refuses_transaction) {
         session
-            .query("undoing in steps", &settings(session))
+            .query("reverting in steps", &settings(session))
             .await?;
         for statement in &statements {
             session
@@ -196,7 +196,7 @@ fn explain(session: &Session, id: &str, script: &str, error: &tokio_postgres::Er
         .as_db_error()
         .filter(|server| !is_disconnect(server.code()))
     else {
-        return session.explain(error, &format!("undoing {id}"));
+        return session.explain(error, &format!("reverting {id}"));
     };
     let line = match server.position() {
         Some(ErrorPosition::Original(position)) => {
