@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use migrator::examine::identifier;
 use migrator::{Config, Error};
 use serde::Serialize;
 use tokio_postgres::error::{DbError, SqlState};
@@ -297,7 +298,7 @@ pub(crate) fn quoted(name: &str) -> String {
     if plain {
         name.to_owned()
     } else {
-        format!("\"{}\"", name.replace('"', "\"\""))
+        identifier(name)
     }
 }
 

@@ -3,6 +3,7 @@
 use crate::config::Config;
 use crate::error::Error;
 use crate::session::{Run, Session};
+use crate::sql::identifier;
 
 /// Connects to the server of `config` and leaves again: what fails here would fail later.
 ///
@@ -19,7 +20,7 @@ pub async fn probe(config: &Config) -> Result<(), Error> {
 pub async fn create_database(config: &Config, name: &str) -> Result<(), Error> {
     run(
         config,
-        &format!("CREATE DATABASE {}", quoted(name)),
+        &format!("CREATE DATABASE {}", identifier(name)),
         "creating a database",
     )
     .await
@@ -30,7 +31,7 @@ pub async fn create_database(config: &Config, name: &str) -> Result<(), Error> {
 /// # Errors
 /// As [`crate::apply`] for connecting; [`Error::Database`] if it may not be dropped.
 pub async fn drop_database(config: &Config, name: &str) -> Result<(), Error> {
-    let sql = format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", quoted(name));
+    let sql = format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", identifier(name));
     run(config, &sql, "dropping a database").await
 }
 
@@ -42,19 +43,4 @@ async fn run(config: &Config, sql: &str, stage: &str) -> Result<(), Error> {
         result
     })
     .await
-}
-
-/// An identifier as PostgreSQL reads it, whatever characters it holds.
-fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::quoted;
-
-    #[test]
-    fn a_name_cannot_end_its_own_quotes() {
-        assert_eq!(quoted("e2e_we\"; DROP"), "\"e2e_we\"\"; DROP\"");
-    }
 }

@@ -254,14 +254,14 @@ impl Statement<'_> {
     }
 }
 
-/// `text` as a string constant (with `standard_conforming_strings` on, which every session here sets).
+/// `text` as a string constant.
 pub fn literal(text: &str) -> String {
-    format!("'{}'", text.replace('\'', "''"))
+    postgres_protocol::escape::escape_literal(text)
 }
 
-/// `name` as an identifier that needs no thought about case or keywords.
+/// `name` as an identifier, whatever characters it holds.
 pub fn identifier(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
+    postgres_protocol::escape::escape_identifier(name)
 }
 
 /// The statement as a message of its own inside a longer one. A prepared statement keeps the text of the message that it came in,

@@ -1,4 +1,4 @@
-use super::{statements, tokens};
+use super::{identifier, statements, tokens};
 
 fn texts(sql: &str) -> Vec<&str> {
     statements(sql)
@@ -63,4 +63,9 @@ fn statements_that_need_no_transaction_around_them_are_known() {
     assert!(!refused("CREATE INDEX i ON t (a)"));
     assert!(statements("COMMIT AND CHAIN")[0].controls_transaction());
     assert!(!statements("ROLLBACK TO SAVEPOINT a")[0].controls_transaction());
+}
+
+#[test]
+fn a_name_cannot_end_its_own_quotes() {
+    assert_eq!(identifier("e2e_we\"; DROP"), "\"e2e_we\"\"; DROP\"");
 }
