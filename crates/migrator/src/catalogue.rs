@@ -1,7 +1,7 @@
 //! The migrations that exist: parsed, checked and ordered once, independent of any database.
 //!
 //! A migration is a pair of files, `NNNN_<id>.up.sql` and `NNNN_<id>.down.sql`. The comment lines at the top of the first
-//! declare what the engine must know (`key: value, value`); the number only orders (D19).
+//! declare what the engine must know (`key: value, value`); the number only orders.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -482,7 +482,8 @@ pub(crate) fn checksum(text: &str) -> String {
 }
 
 pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    let digits = bytes.iter().map(|byte| format!("{byte:02x}"));
+    digits.collect::<Vec<_>>().concat()
 }
 
 /// Orders by number, moving a migration back only as far as what it requires demands: the same set gives the same order.

@@ -1,4 +1,4 @@
-//! A team's own migrations in goose's format (D26): `NNNN_name.sql` with `-- +goose Up`, `Down`, `StatementBegin`, `StatementEnd`
+//! A team's own migrations in goose's format: `NNNN_name.sql` with `-- +goose Up`, `Down`, `StatementBegin`, `StatementEnd`
 //! and `NO TRANSACTION`.
 //!
 //! The annotations for statements are read and not needed: the scanner of this crate knows where a statement ends, so a DO block

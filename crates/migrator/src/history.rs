@@ -1,4 +1,4 @@
-//! Shapes of objects as they were recorded, and how two shapes differ (D18).
+//! Shapes of objects as they were recorded, and how two shapes differ.
 //!
 //! A shape is a map from part (`column event_id`, `index …`, `grant …`) to PostgreSQL's own text for it, so nothing is compared that
 //! the server did not normalise, and a column's position does not count.
@@ -12,7 +12,7 @@ use crate::migration::Migration;
 
 /// Parts of one object and PostgreSQL's text for each; empty if the object is not there.
 pub type Shape = BTreeMap<String, String>;
-/// Shapes by object, such as `table audit_events`.
+/// Shapes by object, such as `table orders`.
 pub type Shapes = BTreeMap<String, Shape>;
 
 /// `schema.json`: by object, then by the migration after which it has that shape.
@@ -64,7 +64,7 @@ impl History {
 /// One place in which an object differs from what the migrations make.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Difference {
-    /// The object, such as `table audit_events`.
+    /// The object, such as `table orders`.
     pub object: String,
     /// The part of it, such as `column event_id`; empty for the whole object.
     pub part: String,

@@ -85,3 +85,8 @@ pub use report::{Applied, Event, Holder, Report};
 pub use revert::{Revert, Reverted, revert};
 pub use selection::Selection;
 pub use template::{Template, template};
+
+/// The README's example compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

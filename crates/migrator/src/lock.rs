@@ -1,10 +1,11 @@
-//! The migration lock: a session advisory lock, waited for in short bounded pieces (D20).
+//! The migration lock: a session advisory lock, waited for in short bounded pieces.
 //!
 //! A waiter that blocks longer than `deadlock_timeout` would make a CREATE INDEX CONCURRENTLY of the holder look like a
 //! deadlock; one that polls gets its turn late and out of order. Blocking for less than that, again and again, does neither.
 
 use std::time::Duration;
 
+use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 use tokio_postgres::error::SqlState;
 
@@ -31,11 +32,8 @@ impl Key {
 
     /// The key of something with a name; two names may share one, which costs a wait and nothing else.
     pub(crate) fn of(names: &Names, name: &str) -> Self {
-        // FNV-1a, 32 bits.
-        let hash = name.bytes().fold(0x811c_9dc5_u32, |hash, byte| {
-            (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
-        });
-        Self(names.lock_class, i32::from_ne_bytes(hash.to_ne_bytes()))
+        let [a, b, c, d, ..]: [u8; 32] = Sha256::digest(name).into();
+        Self(names.lock_class, i32::from_be_bytes([a, b, c, d]))
     }
 
     /// The lock's rows in `pg_locks`, of this database only.

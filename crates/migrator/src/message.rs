@@ -87,7 +87,7 @@ impl Scope<'_> {
     }
 }
 
-/// Consecutive transactions in one message: each is still committed by itself, and all cost one round trip (D21).
+/// Consecutive transactions in one message: each is still committed by itself, and all cost one round trip.
 pub(crate) struct Message<'a> {
     text: String,
     /// Statements before the first part.
@@ -186,9 +186,11 @@ impl<'a> Message<'a> {
             // The server prints names as the search path has them, whatever the migration set; and planning that query again for
             // each migration would cost more than running it.
             let names = scope.names.search_path();
-            self.text.push_str(&format!(
-                "SET LOCAL {names}; SET LOCAL plan_cache_mode = force_generic_plan; {check};\n"
-            ));
+            let settings =
+                format!("SET LOCAL {names}; SET LOCAL plan_cache_mode = force_generic_plan; ");
+            self.text.push_str(&settings);
+            self.text.push_str(&check);
+            self.text.push_str(";\n");
         }
         self.text.push_str(&scope.row(migration).record());
         self.text.push_str(";\nCOMMIT;\n");

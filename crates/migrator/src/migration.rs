@@ -37,7 +37,7 @@ impl fmt::Display for Object {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
-    /// All statements and the ledger's row in one transaction (D21).
+    /// All statements and the ledger's row in one transaction.
     Transaction,
     /// A step per statement, its progress kept in the ledger.
     Steps,
@@ -62,7 +62,7 @@ pub struct Migration {
     pub down: Option<String>,
     /// Why it cannot be reverted.
     pub irreversible: Option<String>,
-    /// Table whose partitions are kept ahead of the clock by the function `ensure_<table>_partitions` (D25).
+    /// Table whose partitions are kept ahead of the clock by the function `ensure_<table>_partitions`.
     pub partitions: Option<String>,
     /// SHA-256, in hexadecimal, of the up file's tokens: comments, white space and line ends do not count.
     pub checksum: String,

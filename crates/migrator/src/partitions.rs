@@ -1,4 +1,4 @@
-//! Keeps monthly partitions around today: the previous month, the current one and three ahead (D25).
+//! Keeps monthly partitions around today: the previous month, the current one and three ahead.
 //!
 //! The work is done by functions of the schema, which the application may call as well; here they are only asked for.
 

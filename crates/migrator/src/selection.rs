@@ -1,4 +1,4 @@
-//! What a caller asks for: profiles, groups, tables or everything (D17).
+//! What a caller asks for: profiles, groups, tables or everything.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,7 +21,7 @@ impl Selection {
         Self::default()
     }
 
-    /// A service's profile, or a group such as `audit`; `all` is a group too.
+    /// A profile, or a group of tables; `all` is a group too.
     pub fn profile(name: impl Into<String>) -> Self {
         Self::default().and_profile(name)
     }

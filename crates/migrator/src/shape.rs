@@ -1,4 +1,4 @@
-//! Reads the shape of objects, as PostgreSQL itself prints it, and checks it inside a migration's transaction (D18).
+//! Reads the shape of objects, as PostgreSQL itself prints it, and checks it inside a migration's transaction.
 
 use tokio_postgres::SimpleQueryRow;
 

@@ -1,6 +1,6 @@
 //! Databases with the schema already in them: built once per content, cloned in milliseconds.
 //!
-//! A template is named by the SHA-256 of the migrations in it, so a changed file makes another one. `datistemplate` is set last:
+//! A template is named by the SHA-256 of what is in it, so a changed file or another ledger makes another one. `datistemplate` is set last:
 //! a template that carries it is complete, one without it was interrupted while being built and is built again.
 
 use std::sync::Arc;
@@ -71,6 +71,13 @@ pub async fn template(config: &Config) -> Result<Template, Error> {
 
 fn name(config: &Config) -> Result<String, Error> {
     let mut hasher = Sha256::new();
+    let names = &config.names;
+    hasher.update(format!(
+        "{} {:?} {:?}\n",
+        config.catalogue.source(),
+        names.ledger(),
+        names.role
+    ));
     for migration in config.catalogue.resolve(&config.selection)? {
         hasher.update(format!("{} {}\n", migration.id, migration.checksum));
     }

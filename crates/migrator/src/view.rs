@@ -104,7 +104,7 @@ impl View {
     }
 
     /// The statement, to be run under the lock, that fails unless the ledger is as it was seen and there is no table that another
-    /// tool may have made (D19). Its answer is for [`View::waited`].
+    /// tool may have made. Its answer is for [`View::waited`].
     pub(crate) fn unchanged(&self, names: &Names, catalogue: &Catalogue) -> String {
         let mut conditions = vec![if self.has_ledger {
             self.ledger.unchanged(names, catalogue.source())
