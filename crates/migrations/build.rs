@@ -19,7 +19,7 @@ fn main() -> io::Result<()> {
     });
     names.sort();
 
-    let mut source = String::from("pub(crate) const FILES: &[(&str, &str)] = &[\n");
+    let mut source = String::from("const FILES: &[(&str, &str)] = &[\n");
     for name in &names {
         let path = fs::canonicalize(directory.join(name))?;
         let path = path

@@ -1,267 +1,93 @@
-//! What a run is told: where the database is, what to apply, how long it may take, who listens.
+//! A run's settings for this schema: the engine's, with the schema's catalogue, role and lock.
 
-use std::fmt;
-use std::io::{self, Write};
-use std::str::FromStr;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::io::Write;
+use std::ops::Deref;
+use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::BoxFuture;
-use tokio::io::{AsyncRead, AsyncWrite};
+use migrator::{Catalogue, Dialer, Event, Selection};
 use tokio_util::sync::CancellationToken;
 
-use crate::catalogue::Catalogue;
-use crate::error::Error;
-use crate::profiles::Selection;
-use crate::report::Event;
+use crate::embedded::{LOCK_CLASS, ROLE, catalogue};
 
-/// How long a run may take unless told otherwise (D23).
-pub const DEFAULT_DEADLINE: Duration = Duration::from_secs(30);
-
-/// A byte stream to a PostgreSQL server.
-pub trait ByteStream: AsyncRead + AsyncWrite + Unpin + Send {}
-impl<T: AsyncRead + AsyncWrite + Unpin + Send> ByteStream for T {}
-
-/// Opens one more stream to the same server; also used to send a cancel request.
-pub type Dialer =
-    Arc<dyn Fn() -> BoxFuture<'static, io::Result<Box<dyn ByteStream>>> + Send + Sync>;
-/// Is told what happens, as it happens.
-pub(crate) type Observer = Arc<dyn Fn(&Event) + Send + Sync>;
-
-/// One run's settings. Made by [`Config::new`] or [`Config::with_dialer`] and refined by the methods below.
-#[derive(Clone)]
-pub struct Config {
-    pub(crate) target: Target,
-    pub(crate) selection: Selection,
-    pub(crate) deadline: Duration,
-    pub(crate) cancel: CancellationToken,
-    pub(crate) catalogue: Option<Arc<Catalogue>>,
-    pub(crate) observer: Option<Observer>,
-    pub(crate) plan_hash: Option<String>,
-}
-
-#[derive(Clone)]
-pub(crate) struct Target {
-    url: Result<tokio_postgres::Config, String>,
-    pub(crate) dialer: Option<Dialer>,
-}
+/// A [`migrator::Config`] for this schema; every function of the engine takes it.
+#[derive(Clone, Debug)]
+pub struct Config(migrator::Config);
 
 impl Config {
-    /// A run on the database of a `postgres://` URL or a key-value connection string, for everything in the catalogue.
-    ///
-    /// A password may be part of it; without one, `PGPASSWORD` is used. A malformed URL is reported by the run.
+    /// As [`migrator::Config::new`], for everything in the schema.
     pub fn new(url: impl AsRef<str>) -> Self {
-        Self::from_target(Target::parse(url.as_ref()))
+        Self::named(migrator::Config::new(url, catalogue()))
     }
 
-    /// A run over streams that the caller opens: a tunnel, a port-forward, a proxy. `settings` gives user, password and
-    /// database; hosts in it are only named in messages.
+    /// As [`migrator::Config::with_dialer`], for everything in the schema.
     pub fn with_dialer(settings: tokio_postgres::Config, dialer: Dialer) -> Self {
-        Self::from_target(Target {
-            url: Ok(settings),
-            dialer: Some(dialer),
-        })
+        Self::named(migrator::Config::with_dialer(settings, dialer, catalogue()))
     }
 
-    fn from_target(target: Target) -> Self {
-        Self {
-            target,
-            selection: Selection::all(),
-            deadline: DEFAULT_DEADLINE,
-            cancel: CancellationToken::new(),
-            catalogue: None,
-            observer: None,
-            plan_hash: None,
-        }
+    fn named(config: migrator::Config) -> Self {
+        Self(config.role(ROLE).lock_class(LOCK_CLASS))
     }
 
-    /// What to apply.
+    /// As [`migrator::Config::select`].
     #[must_use]
-    pub fn select(mut self, selection: Selection) -> Self {
-        self.selection = selection;
-        self
+    pub fn select(self, selection: Selection) -> Self {
+        Self(self.0.select(selection))
     }
 
-    /// A service's profile or a group; short for [`Config::select`].
+    /// As [`migrator::Config::profile`].
     #[must_use]
     pub fn profile(self, name: impl Into<String>) -> Self {
-        self.select(Selection::profile(name))
+        Self(self.0.profile(name))
     }
 
-    /// Tables by name or alias, empty for all; short for [`Config::select`].
+    /// As [`migrator::Config::tables`].
     #[must_use]
     pub fn tables<I: IntoIterator<Item: Into<String>>>(self, names: I) -> Self {
-        self.select(Selection::tables(names))
+        Self(self.0.tables(names))
     }
 
-    /// Limit of the whole run, waiting for the server and the lock included.
+    /// As [`migrator::Config::deadline`].
     #[must_use]
-    pub fn deadline(mut self, deadline: Duration) -> Self {
-        self.deadline = deadline;
-        self
+    pub fn deadline(self, deadline: Duration) -> Self {
+        Self(self.0.deadline(deadline))
     }
 
-    /// Ends the run when the token is cancelled; dropping the run's future does the same without the report.
+    /// As [`migrator::Config::cancel_with`].
     #[must_use]
-    pub fn cancel_with(mut self, token: CancellationToken) -> Self {
-        self.cancel = token;
-        self
+    pub fn cancel_with(self, token: CancellationToken) -> Self {
+        Self(self.0.cancel_with(token))
     }
 
-    /// Other migrations than the embedded ones.
+    /// A team's own files instead of this schema's, in the same ledger and under the same lock.
     #[must_use]
-    pub fn catalogue(mut self, catalogue: impl Into<Arc<Catalogue>>) -> Self {
-        self.catalogue = Some(catalogue.into());
-        self
+    pub fn catalogue(self, catalogue: impl Into<Arc<Catalogue>>) -> Self {
+        Self(self.0.catalogue(catalogue))
     }
 
-    /// Calls `observer` for each event, from the task that drives the run: it must not block.
+    /// As [`migrator::Config::observe`].
     #[must_use]
-    pub fn observe(mut self, observer: impl Fn(&Event) + Send + Sync + 'static) -> Self {
-        self.observer = Some(Arc::new(observer));
-        self
+    pub fn observe(self, observer: impl Fn(&Event) + Send + Sync + 'static) -> Self {
+        Self(self.0.observe(observer))
     }
 
-    /// Writes one line per event; a writer that fails is not written to again.
+    /// As [`migrator::Config::log_to`].
     #[must_use]
     pub fn log_to(self, writer: impl Write + Send + 'static) -> Self {
-        let writer = Mutex::new(Some(writer));
-        self.observe(move |event| {
-            let mut slot = writer
-                .lock()
-                .unwrap_or_else(std::sync::PoisonError::into_inner);
-            if slot
-                .as_mut()
-                .is_some_and(|writer| writeln!(writer, "{event}").is_err())
-            {
-                *slot = None;
-            }
-        })
+        Self(self.0.log_to(writer))
     }
 
-    /// Applies only if the plan still has this hash, as printed by `plan`.
+    /// As [`migrator::Config::only_plan`].
     #[must_use]
-    pub fn only_plan(mut self, hash: impl Into<String>) -> Self {
-        self.plan_hash = Some(hash.into());
-        self
-    }
-
-    pub(crate) fn resolve_catalogue(&self) -> Result<Arc<Catalogue>, Error> {
-        static EMBEDDED: OnceLock<Arc<Catalogue>> = OnceLock::new();
-        if let Some(catalogue) = self.catalogue.as_ref().or(EMBEDDED.get()) {
-            return Ok(Arc::clone(catalogue));
-        }
-        let parsed = Arc::new(Catalogue::embedded()?);
-        Ok(Arc::clone(EMBEDDED.get_or_init(|| parsed)))
-    }
-
-    /// The same run on another database of the same server.
-    pub(crate) fn on_database(&self, database: &str) -> Self {
-        let mut other = self.clone();
-        if let Ok(settings) = &mut other.target.url {
-            settings.dbname(database);
-        }
-        other
-    }
-
-    pub(crate) fn emit(&self, event: &Event) {
-        tracing::info!(target: "migrations", "{event}");
-        if let Some(observer) = &self.observer {
-            observer(event);
-        }
+    pub fn only_plan(self, hash: impl Into<String>) -> Self {
+        Self(self.0.only_plan(hash))
     }
 }
 
-impl Target {
-    fn parse(url: &str) -> Self {
-        let settings =
-            tokio_postgres::Config::from_str(url).map_err(|error| crate::error::chain(&error));
-        let settings = settings.and_then(|mut settings| {
-            if settings.get_hosts().is_empty() {
-                return Err("it names no host".to_owned());
-            }
-            if settings.get_ssl_mode() == tokio_postgres::config::SslMode::Require {
-                return Err(
-                    "sslmode=require is asked for and this program speaks no TLS".to_owned(),
-                );
-            }
-            if settings.get_application_name().is_none() {
-                settings.application_name(concat!("migrations/", env!("CARGO_PKG_VERSION")));
-            }
-            if settings.get_password().is_none()
-                && let Ok(password) = std::env::var("PGPASSWORD")
-            {
-                settings.password(password);
-            }
-            Ok(settings)
-        });
-        Self {
-            url: settings,
-            dialer: None,
-        }
-    }
+impl Deref for Config {
+    type Target = migrator::Config;
 
-    pub(crate) fn settings(&self) -> Result<&tokio_postgres::Config, Error> {
-        self.url.as_ref().map_err(|reason| Error::InvalidUrl {
-            reason: reason.clone(),
-        })
-    }
-
-    /// Host and port, for messages.
-    pub(crate) fn address(&self) -> String {
-        use tokio_postgres::config::Host;
-        let Ok(settings) = &self.url else {
-            return "an unreadable URL".to_owned();
-        };
-        let ports = settings.get_ports();
-        let addresses = settings
-            .get_hosts()
-            .iter()
-            .enumerate()
-            .map(|(index, host)| {
-                let port = ports.get(index).or(ports.first()).copied().unwrap_or(5432);
-                match host {
-                    Host::Tcp(name) => format!("{name}:{port}"),
-                    #[cfg(unix)]
-                    Host::Unix(path) => path.display().to_string(),
-                }
-            });
-        let addresses: Vec<String> = addresses.collect();
-        if addresses.is_empty() {
-            "a tunnel".to_owned()
-        } else {
-            addresses.join(",")
-        }
-    }
-
-    pub(crate) fn database(&self) -> String {
-        let settings = self.url.as_ref().ok();
-        settings
-            .and_then(|settings| settings.get_dbname())
-            .unwrap_or_else(|| self.user_or_default())
-            .to_owned()
-    }
-
-    pub(crate) fn user(&self) -> String {
-        self.user_or_default().to_owned()
-    }
-
-    fn user_or_default(&self) -> &str {
-        self.url
-            .as_ref()
-            .ok()
-            .and_then(|settings| settings.get_user())
-            .unwrap_or("the operating system's user")
-    }
-}
-
-impl fmt::Debug for Config {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Config")
-            .field("address", &self.target.address())
-            .field("database", &self.target.database())
-            .field("selection", &self.selection)
-            .field("deadline", &self.deadline)
-            .finish_non_exhaustive()
+    fn deref(&self) -> &migrator::Config {
+        &self.0
     }
 }

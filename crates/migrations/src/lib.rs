@@ -1,60 +1,34 @@
-//! Applies the schema's migrations: the ones that a service needs, each once, by any number of processes at a time.
+//! The schema that Data Storage writes to, and the part of it that each service needs.
 //!
-//! ```text
-//! let report = migrations::apply(&Config::new(url).profile("gateway")).await?;
+//! ```no_run
+//! # async fn example() -> Result<(), migrations::Error> {
+//! use migrations::{Config, apply};
+//!
+//! let report = apply(&Config::new("postgres://slm_user@localhost/action_history").profile("gateway")).await?;
+//! println!("{} applied", report.applied.len());
+//! # Ok(())
+//! # }
 //! ```
 //!
-//! - [`Catalogue`] is what there is: the files of `migrations/`, embedded, or a team's own.
-//! - [`Selection`] is what a caller needs of it: profiles, groups or tables (D17).
-//! - [`Config`] says where, what, and how long; [`apply`] does it and returns a [`Report`].
-//! - [`Error`] has a case for each thing that can go wrong, each with its next move (D22).
+//! The files of `migrations/` are embedded; [`catalogue`] holds them with their profiles and recorded shapes. [`Config`] is a
+//! [`migrator::Config`] for them, with this schema's names. Everything else is the engine, [`migrator`], which knows nothing of
+//! this schema: what there is to know is here.
 //!
-//! The crate depends on no other of the workspace, starts no process and prints nothing (D1).
+//! Modules, each may import those after it: `config`, `embedded`
 
-mod apply;
-mod catalogue;
 mod config;
-mod database;
-pub mod diagnose;
-mod error;
-mod goose;
-mod inspect;
-mod ledger;
-mod lint;
-mod lock;
-mod message;
-mod partitions;
-mod plan;
-mod profiles;
-mod record;
-mod report;
-mod roles;
-mod session;
-mod shape;
-mod sql;
-mod steps;
-mod template;
-mod undo;
-mod view;
+mod embedded;
 
-pub use apply::apply;
-pub use catalogue::{Catalogue, Migration, Mode, Object, ObjectKind, SOURCE};
-pub use config::{ByteStream, Config, DEFAULT_DEADLINE, Dialer};
-pub use database::{create_database, drop_database, probe};
-pub use error::{CatalogueError, Error, MigrationFailure};
-pub use inspect::{
-    Comparison, Standing, Status, StatusLine, Verified, drift, plan, status, verify,
+pub use config::Config;
+pub use embedded::{ROLE, SOURCE, catalogue};
+pub use migrator::{
+    Applied, ByteStream, Catalogue, CatalogueError, Comparison, DEFAULT_DEADLINE, Dialer,
+    Difference, Error, Event, Finding, Holder, MONTHS_AHEAD, Migration, MigrationFailure,
+    MigrationState, Mode, Object, ObjectKind, Plan, Planned, Reason, Report, Revert, Reverted,
+    Selection, Status, StatusLine, Template, Verified, apply, create_database, drift,
+    drop_database, ensure_partitions, lint, plan, probe, record_shapes, revert, status, template,
+    verify,
 };
-pub use ledger::Holder;
-pub use lint::{Finding, lint};
-pub use partitions::{MONTHS_AHEAD, ensure_partitions};
-pub use plan::{Plan, Planned, Reason};
-pub use profiles::Selection;
-pub use record::record_shapes;
-pub use report::{Applied, Event, Report};
-pub use shape::Difference;
-pub use template::{Template, template};
-pub use undo::{Undo, Undone, down};
 
 /// Applies the tables of audit events and nothing else; short for [`apply`] with the group `audit`.
 ///

@@ -222,7 +222,9 @@ fn plan(
     let majors = if majors.is_empty() { &[15] } else { majors };
     let default = postgres::installation(runner, paths, terminal::message)?;
     for major in majors {
-        let migrations = cargo(&["test", "--package", "migrations", "--test", "it"]);
+        let packages = ["migrator", "migrations", "diagnose"].into_iter();
+        let packages = packages.flat_map(|package| ["--package", package]);
+        let migrations = cargo(&["test"]).args(packages.chain(["--test", "it"]));
         let name = format!("postgres-{major}");
         tiers.push(match postgres_bin(*major, &default) {
             Ok(bin) => Tier::new(&name, vec![migrations.env(e2e_env::POSTGRES_BIN, bin)]),

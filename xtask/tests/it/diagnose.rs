@@ -62,7 +62,7 @@ diagnosis of what the flags name, profile audit
   ok     SQL probe      an event was written as datastorage_app, read back and rolled back
   ok     same database  what Data Storage wrote is here
 
-healthy: 11 looks found nothing wrong ([..] s)
+healthy: 11 checks passed ([..] s)
 
 "]]
     );
@@ -175,7 +175,7 @@ fn an_undone_migration_a_lost_table_a_column_a_type_a_constraint_and_a_month_are
     assert_eq!(code, 0, "{stderr}");
     assert_eq!(
         first_cause(&service, &database),
-        (10, "migration undone".to_owned())
+        (10, "migration reverted".to_owned())
     );
 }
 

@@ -66,7 +66,7 @@ error: table audit_events is missing (SQLSTATE 42P01): migration audit_events wa
   applied monthly_partitions in [..] ms: function ensure_monthly_partitions
   applied audit_events in [..] ms: table audit_events
   applied audit_events_partitions in [..] ms: table audit_events, table audit_events_y2025m12, table audit_events_y2026m01, function ensure_audit_events_partitions
-  made partition audit_events_y[..]
+  created partition audit_events_y[..]
 ...
 
 "]]
@@ -212,7 +212,7 @@ fn each_way_to_fail_has_its_exit_code() {
     assert_eq!(migrate(&audit, &["down", "--all"]).0, 0);
     let (code, stdout, _) = migrate(&audit, &["status", "--profile", "audit"]);
     assert!(
-        code == 10 && stdout.contains("audit_events             undone ("),
+        code == 10 && stdout.contains("audit_events             reverted ("),
         "{stdout}"
     );
 }

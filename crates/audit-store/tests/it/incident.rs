@@ -9,7 +9,7 @@ use audit_store::{
 use datastorage_api::{AuditEventRequest, DatabaseErrorKind, EventData};
 use datastorage_client::{Error, Written, types::AuditEvent};
 use jiff::Timestamp;
-use migrations::{Selection, Undo};
+use migrations::{Revert, Selection};
 use testkit::{events::unique, postgres};
 use uuid::Uuid;
 
@@ -250,7 +250,9 @@ async fn missing_and_undone_migrations_and_a_missing_partition_are_three_named_e
     );
     assert_eq!(service.events(&format!("{name}-empty")).await.len(), 1);
 
-    migrations::down(&config, &Undo::All).await.expect("undone");
+    migrations::revert(&config, &Revert::All)
+        .await
+        .expect("undone");
     let undone = blocked(&store, event("undone")).await;
     assert_eq!(undone.kind, DatabaseErrorKind::RelationReverted);
     assert!(

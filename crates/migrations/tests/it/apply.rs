@@ -123,7 +123,10 @@ async fn what_is_written_names_the_tables() {
         text.contains("applied audit_events in ") && text.contains(": table audit_events\n"),
         "{text}"
     );
-    assert!(text.contains("made partition audit_events_y20"), "{text}");
+    assert!(
+        text.contains("created partition audit_events_y20"),
+        "{text}"
+    );
 }
 
 #[tokio::test]

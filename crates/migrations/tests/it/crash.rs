@@ -74,7 +74,7 @@ async fn killed_after(statement: u32, expected: &std::collections::BTreeSet<Stri
     );
     assert_eq!(
         report.applied.len(),
-        Catalogue::embedded().unwrap().migrations().len(),
+        migrations::catalogue().migrations().len(),
         "killed after statement {statement}"
     );
     assert_eq!(drift(&config).await.unwrap().differences, []);

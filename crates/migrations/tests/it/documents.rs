@@ -1,12 +1,12 @@
 //! What `migrations/README.md` says is so.
 
-use migrations::{Catalogue, Selection};
+use migrations::Selection;
 
 const README: &str = include_str!("../../../../migrations/README.md");
 
 #[test]
 fn the_readme_lists_every_error() {
-    let source = include_str!("../../src/error.rs");
+    let source = include_str!("../../../migrator/src/error.rs");
     let cases = source
         .split("pub enum Error {")
         .nth(1)
@@ -30,7 +30,7 @@ fn the_readme_lists_every_error() {
 
 #[test]
 fn the_readme_lists_every_profile() {
-    let catalogue = Catalogue::embedded().unwrap();
+    let catalogue = migrations::catalogue();
     let missing: Vec<&str> = catalogue
         .profiles()
         .filter(|name| !README.contains(name))
@@ -52,8 +52,7 @@ fn the_tests_that_the_readme_names_exist() {
         );
     }
     assert!(
-        !Catalogue::embedded()
-            .unwrap()
+        !migrations::catalogue()
             .resolve(&Selection::all())
             .unwrap()
             .is_empty()

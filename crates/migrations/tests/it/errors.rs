@@ -291,7 +291,7 @@ async fn a_schema_made_by_another_tool_is_refused_with_the_way_out() {
     run(&database, "CREATE TABLE audit_events (event_id uuid, event_date date) PARTITION BY RANGE (event_date); \
          CREATE TABLE audit_events_2025_12 PARTITION OF audit_events FOR VALUES FROM ('2025-12-01') TO ('2026-01-01')").await;
     let error = apply_audit(&config).await.unwrap_err();
-    assert!(matches!(error, Error::ForeignSchema { .. }), "{error}");
+    assert!(matches!(error, Error::UnmanagedSchema { .. }), "{error}");
     assert!(
         error.to_string().contains("audit_events_2025_12") && error.to_string().contains("dropdb"),
         "{error}"

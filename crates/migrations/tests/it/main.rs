@@ -10,22 +10,20 @@
 mod apply;
 mod concurrency;
 mod crash;
-mod diagnose;
 mod documents;
 mod errors;
 mod fingerprint;
-mod goose;
 mod partitions;
 #[cfg(feature = "pgbouncer")]
 mod pgbouncer;
 mod pooler;
 mod profiles;
 mod proofs;
+mod revert;
 mod schema;
-mod steps;
+mod team;
 mod template;
 mod two_phase;
-mod undo;
 
 use std::time::Duration;
 

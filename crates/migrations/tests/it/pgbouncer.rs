@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use embedded_postgres::Server;
-use migrations::{Config, Error, Undo, apply, down, verify};
+use migrations::{Config, Error, Revert, apply, revert, verify};
 use testkit::postgres::{Database, empty_database_on};
 use testkit::wait::until;
 
@@ -117,7 +117,7 @@ async fn pgbouncer_in_session_mode_is_as_good_as_the_server() {
     }
     assert_eq!(applied, 3, "each migration is applied by one run");
     verify(&pooled.config()).await.unwrap();
-    let undone = down(&pooled.config(), &Undo::All).await.unwrap();
+    let undone = revert(&pooled.config(), &Revert::All).await.unwrap();
     assert_eq!(undone.reverted.len(), 3);
     assert_eq!(apply(&pooled.config()).await.unwrap().applied.len(), 3);
     assert_eq!(value(&pooled.database, LOCKS).await, "0");
@@ -144,7 +144,7 @@ async fn pgbouncer_in_transaction_mode_is_refused_before_anything_is_made() {
             let error = apply(&pooled.config()).await.unwrap_err();
             assert!(matches!(error, Error::PoolerRefused { .. }), "{error}");
         }
-        let error = down(&pooled.config(), &Undo::All).await.unwrap_err();
+        let error = revert(&pooled.config(), &Revert::All).await.unwrap_err();
         assert!(matches!(error, Error::PoolerRefused { .. }), "{error}");
         let nothing =
             "SELECT to_regclass('schema_ledger') IS NULL AND to_regclass('audit_events') IS NULL";

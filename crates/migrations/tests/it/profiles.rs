@@ -3,7 +3,7 @@
 use migrations::{Catalogue, Error, Selection};
 
 fn ids(selection: &Selection) -> Vec<String> {
-    let catalogue = Catalogue::embedded().unwrap();
+    let catalogue = migrations::catalogue();
     catalogue
         .resolve(selection)
         .unwrap()
@@ -81,7 +81,7 @@ fn older_names_are_taken_for_the_ones_here() {
 
 #[test]
 fn an_unknown_name_is_answered_with_the_known_ones() {
-    let catalogue = Catalogue::embedded().unwrap();
+    let catalogue = migrations::catalogue();
     let error = catalogue
         .resolve(&Selection::profile("gatway"))
         .unwrap_err();
@@ -148,7 +148,7 @@ fn files_that_contradict_each_other_are_refused() {
 
 #[test]
 fn the_embedded_files_follow_their_own_rules() {
-    let findings: Vec<String> = migrations::lint(&Catalogue::embedded().unwrap())
+    let findings: Vec<String> = migrations::lint(&migrations::catalogue())
         .iter()
         .map(ToString::to_string)
         .collect();

@@ -1,6 +1,6 @@
 //! What holds for every migration and every mix of profiles: proved on the catalogues of real servers.
 
-use migrations::{Catalogue, Config, Selection, Undo, apply, down};
+use migrations::{Config, Revert, Selection, apply, revert};
 use testkit::postgres::{Database, empty_database};
 
 use crate::fingerprint::{assert_same, fingerprint};
@@ -8,7 +8,7 @@ use crate::{fresh, run};
 
 /// Profiles and groups, one name for each that resolves to the same migrations.
 fn distinct() -> Vec<String> {
-    let catalogue = Catalogue::embedded().unwrap();
+    let catalogue = migrations::catalogue();
     let mut seen = std::collections::BTreeMap::new();
     for name in catalogue.profiles() {
         let ids: Vec<&str> = catalogue
@@ -29,7 +29,7 @@ async fn whole() -> Database {
 #[tokio::test]
 async fn every_migration_may_run_twice() {
     let (database, config) = fresh().await;
-    for migration in Catalogue::embedded().unwrap().migrations() {
+    for migration in migrations::catalogue().migrations() {
         let table = migration
             .provides
             .iter()
@@ -64,7 +64,7 @@ async fn every_migration_may_run_twice() {
 async fn one_by_one_gives_what_all_at_once_gives() {
     let expected = fingerprint(&whole().await).await;
     let (database, config) = fresh().await;
-    for table in Catalogue::embedded().unwrap().tables() {
+    for table in migrations::catalogue().tables() {
         apply(&config.clone().tables([table])).await.unwrap();
     }
     apply(&config).await.unwrap();
@@ -102,12 +102,12 @@ async fn up_down_up_returns_to_the_same_schema() {
     let expected = fingerprint(&whole().await).await;
     let database = whole().await;
     let config = Config::new(database.url());
-    let catalogue = Catalogue::embedded().unwrap();
+    let catalogue = migrations::catalogue();
     for migration in catalogue.migrations() {
         if migration.irreversible.is_some() {
             continue;
         }
-        let undone = down(&config, &Undo::Ids(vec![migration.id.clone()]))
+        let undone = revert(&config, &Revert::Ids(vec![migration.id.clone()]))
             .await
             .unwrap();
         assert_eq!(
@@ -123,9 +123,9 @@ async fn up_down_up_returns_to_the_same_schema() {
 async fn down_to_the_ground_leaves_an_empty_schema() {
     let database = whole().await;
     let config = Config::new(database.url());
-    let count = Catalogue::embedded().unwrap().migrations().len();
+    let count = migrations::catalogue().migrations().len();
     assert_eq!(
-        down(&config, &Undo::All).await.unwrap().reverted.len(),
+        revert(&config, &Revert::All).await.unwrap().reverted.len(),
         count
     );
     assert_eq!(

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use migrations::diagnose::Diagnosis;
+use ::diagnose::Diagnosis;
 use serde_json::Value;
 
 /// How many of the last lines are read.

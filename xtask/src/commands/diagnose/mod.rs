@@ -8,7 +8,7 @@ mod view;
 
 use std::time::{Duration, Instant};
 
-use migrations::diagnose::{Cause, Diagnosis, Repair};
+use ::diagnose::{Cause, Diagnosis, Repair};
 use migrations::{Config, Error};
 use tokio_util::sync::CancellationToken;
 
@@ -35,7 +35,7 @@ pub fn run(runner: &Runner, table: &Table, args: &Diagnose) -> anyhow::Result<Ex
         terminal::message(&format!("\nrepairing: {} steps\n", steps.len()));
         let config = place.config()?;
         on_database(runner, config, async |config| {
-            migrations::diagnose::repair(&config, &steps).await
+            ::diagnose::repair(&config, &steps).await
         })?;
         diagnosis = examine(runner, &place)?;
     }
@@ -68,7 +68,7 @@ fn examine(runner: &Runner, place: &Place) -> anyhow::Result<Diagnosis> {
     if place.database.is_some() {
         let config = place.config()?;
         let of_database = on_database(runner, config, async |config| {
-            migrations::diagnose::diagnose(&config, &seen.written).await
+            ::diagnose::diagnose(&config, &seen.written).await
         })?;
         diagnosis.checks.extend(of_database.checks);
         for finding in of_database.findings {
@@ -104,7 +104,7 @@ fn steps(diagnosis: &Diagnosis) -> Vec<Repair> {
         .iter()
         .flat_map(|finding| &finding.repair)
     {
-        if !steps.contains(step) && !matches!(step, Repair::Person(_)) {
+        if !steps.contains(step) && !matches!(step, Repair::Manual(_)) {
             steps.push(step.clone());
         }
     }
@@ -115,11 +115,11 @@ fn steps(diagnosis: &Diagnosis) -> Vec<Repair> {
 fn exit_of(cause: Cause) -> Exit {
     match cause {
         Cause::MigrationNotApplied
-        | Cause::MigrationUndone
+        | Cause::MigrationReverted
         | Cause::MissingTable
         | Cause::MissingColumn
         | Cause::NoPartition => Exit::Pending,
-        Cause::ForeignSchema
+        Cause::UnmanagedSchema
         | Cause::Ledger
         | Cause::TypeMismatch
         | Cause::Constraint

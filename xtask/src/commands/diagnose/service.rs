@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use migrations::diagnose::{Cause, Diagnosis, Finding, Repair};
+use ::diagnose::{Cause, Diagnosis, Finding, Repair};
 use serde_json::{Value, json};
 
 /// Longer than Data Storage waits for its database, so that its own answer arrives.
@@ -92,8 +92,8 @@ pub fn examine(base: &str, diagnosis: &mut Diagnosis) -> Seen {
     if let Err(error) = client.get("/health/live") {
         let summary = format!("no Data Storage answers at {base}");
         let finding = Finding::new(Cause::DataStorage, "", summary)
-            .seen(error.clone())
-            .person("start it, or correct the URL; `cargo xtask logs SERVICE` shows why one that is up died");
+            .evidence(error.clone())
+            .manual_step("start it, or correct the URL; `cargo xtask logs SERVICE` shows why one that is up died");
         diagnosis.add("Data Storage", began, error, vec![finding]);
         return seen;
     }
@@ -131,8 +131,8 @@ fn write(client: &Client, seen: &mut Seen) -> Looked {
         }
         Ok(answer) if answer.status == 202 => {
             let finding = Finding::new(Cause::Connection, "", "Data Storage cannot reach its database")
-                .seen("the probe was queued (202) and not stored")
-                .person("compare its `database` settings with a database that answers; its log names the error");
+                .evidence("the probe was queued (202) and not stored")
+                .manual_step("compare its `database` settings with a database that answers; its log names the error");
             ("202: queued, not stored".to_owned(), Some(finding))
         }
         Ok(answer) => (
@@ -157,8 +157,8 @@ fn read_back(client: &Client, seen: &mut Seen) -> Looked {
                 "",
                 "what Data Storage stored it does not read back",
             )
-            .seen(format!("GET {path} found {found} events"))
-            .person("do its instances share one database? compare their `database` settings");
+            .evidence(format!("GET {path} found {found} events"))
+            .manual_step("do its instances share one database? compare their `database` settings");
             (format!("{found} found"), Some(finding))
         }
         Ok(answer) => (answer.words(), Some(problem(&answer, "a read was refused"))),
@@ -187,18 +187,18 @@ fn ready(client: &Client, _: &mut Seen) -> Looked {
                 (_, Some(_)) => (Cause::MissingTable, Repair::Migrate),
                 (Some("database_unreachable"), _) => (
                     Cause::Connection,
-                    Repair::Person(
+                    Repair::Manual(
                         "start its database, or correct its `database` settings".to_owned(),
                     ),
                 ),
                 _ => (
                     Cause::DataStorage,
-                    Repair::Person("wait until it has started, or look at its log".to_owned()),
+                    Repair::Manual("wait until it has started, or look at its log".to_owned()),
                 ),
             };
             let seen = format!("{} {}", answer.words(), missing.join(", "));
             let finding = Finding::new(cause, "", "Data Storage is not ready")
-                .seen(format!("/health/ready: {}", seen.trim_end()))
+                .evidence(format!("/health/ready: {}", seen.trim_end()))
                 .repair(step);
             (seen, Some(finding))
         }
@@ -239,7 +239,7 @@ fn pool(client: &Client, seen: &mut Seen) -> Looked {
         .iter()
         .find(|(_, in_use, open)| *open > 0.0 && in_use >= open);
     if let Some((pool, in_use, open)) = full.filter(|_| seen.slow) {
-        let finding = exhausted().seen(format!(
+        let finding = exhausted().evidence(format!(
             "{in_use} of {open} connections for {pool} are in use, and a request had to wait"
         ));
         return (detail, Some(finding));
@@ -251,8 +251,8 @@ fn pool(client: &Client, seen: &mut Seen) -> Looked {
                 "",
                 format!("{parked} queued events were refused for good"),
             )
-            .seen(detail.clone())
-            .person("GET /api/v1/queue/parked lists them with the reason");
+            .evidence(detail.clone())
+            .manual_step("GET /api/v1/queue/parked lists them with the reason");
             (detail, Some(finding))
         }
         _ => (detail, None),
@@ -268,7 +268,7 @@ fn problem(answer: &Answer, what: &str) -> Finding {
     );
     let (cause, step) = match body["kind"].as_str().unwrap_or_default() {
         "relation_missing" => (Cause::MissingTable, Some(Repair::Migrate)),
-        "relation_reverted" => (Cause::MigrationUndone, Some(Repair::Migrate)),
+        "relation_reverted" => (Cause::MigrationReverted, Some(Repair::Migrate)),
         "column_missing" => (Cause::MissingColumn, Some(Repair::Migrate)),
         "partition_missing" => (Cause::NoPartition, Some(Repair::Partitions)),
         "type" => (Cause::TypeMismatch, None),
@@ -285,20 +285,20 @@ fn problem(answer: &Answer, what: &str) -> Finding {
     let code = code.map_or_else(String::new, |code| format!(" (SQLSTATE {code})"));
     let seen = format!("{what}: {seen}{code}");
     if cause == Cause::PoolExhausted {
-        return exhausted().seen(seen);
+        return exhausted().evidence(seen);
     }
     let summary = format!("{what}: {cause} ({relation})");
-    let finding = Finding::new(cause, "", summary).seen(seen);
+    let finding = Finding::new(cause, "", summary).evidence(seen);
     match step {
         Some(step) => finding.repair(step),
-        None => finding.person("give --database-url as well: the database shows the root"),
+        None => finding.manual_step("give --database-url as well: the database shows the root"),
     }
 }
 
 fn exhausted() -> Finding {
     let summary = "no connection of Data Storage's pool becomes free in time";
     Finding::new(Cause::PoolExhausted, "", summary)
-        .person("end what its sessions wait for (`datastorage` in pg_stat_activity), or raise `database.max_open_conns`")
+        .manual_step("end what its sessions wait for (`datastorage` in pg_stat_activity), or raise `database.max_open_conns`")
 }
 
 fn silent(what: &str, error: &str) -> Finding {
@@ -307,6 +307,6 @@ fn silent(what: &str, error: &str) -> Finding {
         "",
         "Data Storage takes connections and does not answer",
     )
-    .seen(format!("{what}: {error}"))
-    .person("look at its log; a restart keeps its queue")
+    .evidence(format!("{what}: {error}"))
+    .manual_step("look at its log; a restart keeps its queue")
 }

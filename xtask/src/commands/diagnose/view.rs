@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use migrations::diagnose::{Diagnosis, Finding, Repair, Verdict};
+use ::diagnose::{Diagnosis, Finding, Repair, Verdict};
 use serde_json::{Value, json};
 
 use crate::commands::diagnose::place::Place;
@@ -34,11 +34,7 @@ pub fn human(diagnosis: &Diagnosis, place: &Place, took: Duration) -> String {
         .count();
     if diagnosis.is_healthy() {
         let seconds = took.as_secs_f64();
-        write!(
-            text,
-            "\nhealthy: {looks} looks found nothing wrong ({seconds:.2} s)"
-        )
-        .unwrap_or_default();
+        write!(text, "\nhealthy: {looks} checks passed ({seconds:.2} s)").unwrap_or_default();
         return text;
     }
     for (number, finding) in diagnosis.findings.iter().enumerate() {
@@ -77,7 +73,7 @@ fn commands(finding: &Finding, place: &Place) -> Vec<String> {
                 format!("cat {} | {}", files.join(" "), place.psql("").trim_end())
             }
             Repair::Sql(sql) => place.psql(&format!("-c {}", shell(sql))),
-            Repair::Person(what) => what.clone(),
+            Repair::Manual(what) => what.clone(),
         })
         .collect()
 }

@@ -29,7 +29,7 @@ pub enum Verb {
     Status,
     /// Checks that tables, partitions and shapes are there; exit 10 if something is missing, 11 if it differs
     Verify,
-    /// Undoes migrations and what requires them, last applied first; rows of their tables are lost
+    /// Reverts migrations and what requires them, last applied first; rows of their tables are lost
     Down(Down),
     /// Compares the database with what the migrations make; exit 11 if it differs
     Drift,
@@ -61,7 +61,7 @@ impl Verb {
     }
 }
 
-/// What `down` undoes.
+/// What `down` reverts.
 #[derive(Clone, Debug, Args)]
 #[group(required = true, multiple = false)]
 pub struct Down {

@@ -6,6 +6,7 @@ pub mod flags;
 mod verbs;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use migrations::{Catalogue, Config, Error, Selection};
 use tokio::runtime::Runtime;
@@ -110,16 +111,17 @@ fn answer(
 }
 
 /// The schema's migrations, or a team's own.
-fn catalogue(flags: &Flags) -> Result<Catalogue, Error> {
+fn catalogue(flags: &Flags) -> Result<Arc<Catalogue>, Error> {
     match &flags.dir {
         Some(directory) => {
             let name = directory.canonicalize().ok().and_then(|path| {
                 path.file_name()
                     .map(|name| name.to_string_lossy().into_owned())
             });
-            Catalogue::from_goose_dir(&format!("dir:{}", name.unwrap_or_default()), directory)
+            let source = format!("dir:{}", name.unwrap_or_default());
+            Catalogue::from_goose_dir(&source, directory).map(Arc::new)
         }
-        None => Catalogue::embedded(),
+        None => Ok(migrations::catalogue()),
     }
 }
 

@@ -1,6 +1,6 @@
 //! What each verb asks of the library, and how its answer looks.
 
-use migrations::{Config, Error, Report, Undo};
+use migrations::{Config, Error, Report, Revert};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -56,9 +56,9 @@ pub async fn ask(verb: &Verb, config: &Config) -> Result<Output, Error> {
             Output::new(Exit::Passed, text, &verified)
         }
         Verb::Down(down) => {
-            let undone = migrations::down(config, &undo(down)).await?;
-            let text = format!("{} undone", undone.reverted.len());
-            Output::new(Exit::Passed, text, &undone)
+            let reverted = migrations::revert(config, &what(down)).await?;
+            let text = format!("{} reverted", reverted.reverted.len());
+            Output::new(Exit::Passed, text, &reverted)
         }
         Verb::Drift => {
             let comparison = migrations::drift(config).await?;
@@ -93,13 +93,13 @@ pub fn applied(report: &Report) -> Output {
     Output::new(Exit::Passed, summary(report), report)
 }
 
-fn undo(down: &Down) -> Undo {
+fn what(down: &Down) -> Revert {
     match down {
-        Down { all: true, .. } => Undo::All,
+        Down { all: true, .. } => Revert::All,
         Down {
             last: Some(count), ..
-        } => Undo::Last(*count),
-        Down { ids, .. } => Undo::Ids(ids.clone()),
+        } => Revert::Last(*count),
+        Down { ids, .. } => Revert::Ids(ids.clone()),
     }
 }
 

@@ -12,10 +12,10 @@ use serde_json::Value;
 use graph::Graph;
 
 /// Crates that still have circles. The test fails for one that has none any more, so that the list only gets shorter.
-const WITH_CIRCLES: [&str; 1] = ["migrations"];
+const WITH_CIRCLES: [&str; 0] = [];
 
 /// Crates whose root file does not say yet in which order its modules may import each other.
-const WITHOUT_ORDER: [&str; 1] = ["migrations"];
+const WITHOUT_ORDER: [&str; 0] = [];
 
 /// A library or a program of the workspace.
 struct Target {

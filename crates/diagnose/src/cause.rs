@@ -1,0 +1,308 @@
+//! The causes by name, and how a server's answer is told as one of them.
+
+use std::fmt;
+
+use migrator::examine::identifier;
+use migrator::{Config, Error};
+use serde::Serialize;
+use tokio_postgres::error::{DbError, SqlState};
+
+/// Why audit events do not arrive, in the order in which one explains another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Cause {
+    /// No server answers at the address.
+    Connection,
+    /// The server takes no more connections (SQLSTATE 53300).
+    ConnectionsExhausted,
+    /// The server refuses the user or the password (class 28).
+    Login,
+    /// The server has no such database (3D000).
+    NoSuchDatabase,
+    /// The database takes no writes: a standby, or set so (25006).
+    ReadOnly,
+    /// Data Storage does not answer.
+    DataStorage,
+    /// Data Storage writes to another database than the one looked at.
+    OtherDatabase,
+    /// The schema was made by a tool that kept no ledger (D19).
+    UnmanagedSchema,
+    /// A migration of the profile was never applied.
+    MigrationNotApplied,
+    /// A migration was applied and then reverted.
+    MigrationReverted,
+    /// The ledger and this program disagree on a migration.
+    Ledger,
+    /// A table is gone although its migration is applied (42P01).
+    MissingTable,
+    /// A column is missing (42703).
+    MissingColumn,
+    /// A column has another type than the migrations give it (class 22, 42804).
+    TypeMismatch,
+    /// A constraint that the migrations do not make, or one that they make and that is missing (class 23).
+    Constraint,
+    /// No partition holds today's rows (23514).
+    NoPartition,
+    /// The role may not do what it must (42501).
+    Permission,
+    /// Another session holds a lock (55P03).
+    Blocked,
+    /// No connection of Data Storage's pool becomes free.
+    PoolExhausted,
+    /// Anything else that differs from what the migrations make.
+    Drift,
+    /// Anything else that the server refuses.
+    Refused,
+}
+
+impl Cause {
+    /// Its name in words.
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::Connection => "cannot connect",
+            Self::ConnectionsExhausted => "connections exhausted",
+            Self::Login => "login refused",
+            Self::NoSuchDatabase => "no such database",
+            Self::ReadOnly => "read-only database",
+            Self::DataStorage => "Data Storage does not answer",
+            Self::OtherDatabase => "another database",
+            Self::UnmanagedSchema => "schema of another tool",
+            Self::MigrationNotApplied => "migration not applied",
+            Self::MigrationReverted => "migration reverted",
+            Self::Ledger => "ledger disagrees",
+            Self::MissingTable => "missing table",
+            Self::MissingColumn => "missing column",
+            Self::TypeMismatch => "type mismatch",
+            Self::Constraint => "constraint",
+            Self::NoPartition => "no partition",
+            Self::Permission => "permission denied",
+            Self::Blocked => "blocked by a lock",
+            Self::PoolExhausted => "pool exhausted",
+            Self::Drift => "drift",
+            Self::Refused => "refused",
+        }
+    }
+
+    /// Whether `other` is what one sees of this cause from elsewhere.
+    pub fn explains(self, other: Self) -> bool {
+        use Cause as C;
+        let unmade = matches!(
+            self,
+            C::MigrationNotApplied | C::MigrationReverted | C::UnmanagedSchema
+        );
+        match other {
+            C::MissingTable | C::NoPartition => unmade || self == C::MissingTable,
+            C::MissingColumn => unmade,
+            C::Connection => matches!(
+                self,
+                C::ConnectionsExhausted
+                    | C::Login
+                    | C::NoSuchDatabase
+                    | C::ReadOnly
+                    | C::Blocked
+                    | C::PoolExhausted
+            ),
+            C::PoolExhausted => self == C::ConnectionsExhausted,
+            _ => false,
+        }
+    }
+
+    /// The cause that an SQLSTATE stands for (<https://www.postgresql.org/docs/current/errcodes-appendix.html>), for one that a
+    /// statement on an event's table failed with.
+    pub fn of_sqlstate(code: &str, message: &str) -> Self {
+        match code {
+            "53300" => Self::ConnectionsExhausted,
+            "3D000" => Self::NoSuchDatabase,
+            "25006" => Self::ReadOnly,
+            "42P01" => Self::MissingTable,
+            "42703" => Self::MissingColumn,
+            "42804" => Self::TypeMismatch,
+            "23514" if message.starts_with("no partition") => Self::NoPartition,
+            "42501" => Self::Permission,
+            "55P03" | "57014" | "40P01" => Self::Blocked,
+            code if code.starts_with("08") || code.starts_with("57P") => Self::Connection,
+            code if code.starts_with("28") => Self::Login,
+            code if code.starts_with("22") => Self::TypeMismatch,
+            code if code.starts_with("23") => Self::Constraint,
+            _ => Self::Refused,
+        }
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.words())
+    }
+}
+
+/// One thing that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// What kind of thing.
+    pub cause: Cause,
+    /// What it is about, such as `table audit_events`; empty where it is about the whole.
+    pub object: String,
+    /// One sentence.
+    pub summary: String,
+    /// What shows it.
+    pub evidence: Vec<String>,
+    /// What puts it right, in order.
+    pub repair: Vec<Repair>,
+}
+
+/// One step that puts something right.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "step", content = "what", rename_all = "kebab-case")]
+pub enum Repair {
+    /// Apply the migrations of the profile.
+    Migrate,
+    /// Make the monthly partitions.
+    Partitions,
+    /// Run these files of `migrations/` again: each of their statements is idempotent (D18).
+    Files(Vec<String>),
+    /// Run this statement.
+    Sql(String),
+    /// Something that only a person can do.
+    Manual(String),
+}
+
+impl Finding {
+    /// A finding with nothing but its sentence.
+    pub fn new(cause: Cause, object: impl Into<String>, summary: impl Into<String>) -> Self {
+        Self {
+            cause,
+            object: object.into(),
+            summary: summary.into(),
+            evidence: Vec::new(),
+            repair: Vec::new(),
+        }
+    }
+
+    /// Adds what shows it; an empty text adds nothing.
+    #[must_use]
+    pub fn evidence(mut self, evidence: impl Into<String>) -> Self {
+        let evidence = evidence.into();
+        if !evidence.trim().is_empty() {
+            self.evidence.push(evidence);
+        }
+        self
+    }
+
+    /// Adds a step that puts it right.
+    #[must_use]
+    pub fn repair(mut self, step: Repair) -> Self {
+        self.repair.push(step);
+        self
+    }
+
+    /// Adds something for a person to do.
+    #[must_use]
+    pub fn manual_step(self, what: impl Into<String>) -> Self {
+        self.repair(Repair::Manual(what.into()))
+    }
+}
+
+/// Why no session could be had.
+pub(crate) fn unreachable(config: &Config, code: Option<&SqlState>, said: &str) -> Finding {
+    let (address, user, database) = (config.address(), config.user(), config.database());
+    let with_code = code.map_or_else(
+        || said.to_owned(),
+        |code| format!("{said} (SQLSTATE {})", code.code()),
+    );
+    if is_exhausted(code) {
+        return exhausted(&address).evidence(with_code);
+    }
+    match code.map(SqlState::code) {
+        Some("3D000") => {
+            let summary = format!("database {database} does not exist at {address}");
+            Finding::new(Cause::NoSuchDatabase, "", summary).manual_step(format!(
+                "create it with `createdb {database}`, or correct the name"
+            ))
+        }
+        Some(code) if code.starts_with("28") => {
+            let summary = format!("the server at {address} refuses {user}");
+            Finding::new(Cause::Login, "", summary)
+                .manual_step("set PGPASSWORD, or correct the user")
+        }
+        _ => {
+            let summary = format!("no PostgreSQL answers at {address}");
+            Finding::new(Cause::Connection, "", summary)
+                .manual_step("start the server, or correct host and port")
+        }
+    }
+    .evidence(with_code)
+}
+
+/// The server takes no more connections.
+pub(crate) fn exhausted(address: &str) -> Finding {
+    let summary = format!("the server at {address} has no free connection");
+    Finding::new(Cause::ConnectionsExhausted, "", summary)
+        .manual_step("close sessions that nobody needs, lower `database.max_open_conns` of the Data Storage instances, or raise max_connections")
+}
+
+/// An examination that the server cut short.
+pub(crate) fn failed(error: &Error) -> Finding {
+    let cause = match error {
+        Error::ConnectionLost { .. } => Cause::Connection,
+        other => other
+            .sqlstate()
+            .map_or(Cause::Refused, |code| Cause::of_sqlstate(code, "")),
+    };
+    Finding::new(cause, "", "the server cut the examination short")
+        .evidence(error.to_string())
+        .manual_step("look at the server's log")
+}
+
+/// A statement that the server refused, as PostgreSQL told it.
+pub(crate) fn refused(error: &DbError, what: &str, table: &str) -> Finding {
+    let (code, message) = (error.code().code(), error.message());
+    let table = error.table().unwrap_or(table);
+    let cause = Cause::of_sqlstate(code, message);
+    let finding = Finding::new(
+        cause,
+        format!("table {table}"),
+        format!("{what} is refused"),
+    )
+    .evidence(format!("{what}: {message} (SQLSTATE {code})"));
+    match (cause, error.constraint(), error.column()) {
+        (Cause::Constraint, Some(constraint), _) => finding.repair(Repair::Sql(format!(
+            "ALTER TABLE {} DROP CONSTRAINT {}",
+            quoted(table),
+            quoted(constraint)
+        ))),
+        (Cause::Constraint, None, Some(column)) => finding.repair(Repair::Sql(format!(
+            "ALTER TABLE {} ALTER COLUMN {} DROP NOT NULL",
+            quoted(table),
+            quoted(column)
+        ))),
+        (Cause::NoPartition, ..) => finding.repair(Repair::Partitions),
+        (Cause::Permission, ..) => {
+            finding.manual_step("grant the privilege, or give Data Storage the owner's login")
+        }
+        (Cause::ReadOnly, ..) => finding.manual_step("give the address of the primary server"),
+        (Cause::Blocked, ..) => {
+            finding.manual_step("wait for the session that holds the lock, or end it")
+        }
+        _ => finding.manual_step("look at the server's log for the statement"),
+    }
+}
+
+/// An identifier, quoted only where PostgreSQL needs it.
+pub(crate) fn quoted(name: &str) -> String {
+    let plain = !name.is_empty()
+        && !name.starts_with(|first: char| first.is_ascii_digit())
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
+    if plain {
+        name.to_owned()
+    } else {
+        identifier(name)
+    }
+}
+
+/// Whether the server may take a connection later, by what it said.
+fn is_exhausted(code: Option<&SqlState>) -> bool {
+    code == Some(&SqlState::TOO_MANY_CONNECTIONS)
+}

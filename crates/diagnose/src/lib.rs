@@ -1,0 +1,21 @@
+//! Finds out why audit events do not reach a database: connects, reads what is there, and writes a probe that is rolled back.
+//!
+//! [`diagnose`] gives each cause its name, the evidence that shows it, and the steps that repair it; nothing is changed until
+//! [`repair`].
+//!
+//! Modules, each may import those after it: `examine`, `repair`, `probe`, `activity`, `schema`, `difference`, `examination`, `diagnosis`, `cause`
+
+mod activity;
+mod cause;
+mod diagnosis;
+mod difference;
+mod examination;
+mod examine;
+mod probe;
+mod repair;
+mod schema;
+
+pub use cause::{Cause, Finding, Repair};
+pub use diagnosis::{Check, Diagnosis, Verdict};
+pub use examine::diagnose;
+pub use repair::repair;

@@ -1,0 +1,139 @@
+//! Undoing: what depends goes first, and undone is not the same as never applied.
+
+use migrations::{Config, Error, MigrationState, Revert, apply, revert, status};
+use testkit::postgres::database;
+
+use crate::{files, fresh, goose, value};
+
+#[tokio::test]
+async fn what_requires_a_migration_is_undone_before_it() {
+    let database = database("all").await;
+    let config = Config::new(database.url());
+    let undone = revert(
+        &config,
+        &Revert::Ids(vec!["resource_references".to_owned()]),
+    )
+    .await
+    .unwrap();
+    let order: Vec<&str> = undone
+        .reverted
+        .iter()
+        .map(|reverted| reverted.id.as_str())
+        .collect();
+    assert_eq!(
+        order,
+        [
+            "retention_operations",
+            "oscillation_detections",
+            "resource_action_traces_partitions",
+            "resource_action_traces",
+            "action_histories",
+            "resource_references"
+        ]
+    );
+    assert_eq!(
+        value(&database, "SELECT to_regclass('audit_events') IS NOT NULL").await,
+        "t"
+    );
+}
+
+#[tokio::test]
+async fn what_was_applied_last_is_undone_first_whatever_the_files_say() {
+    let (_database, config) = fresh().await;
+    let profile = |name: &str| config.clone().profile(name);
+    let last = async || {
+        let undone = revert(&config, &Revert::Last(1)).await.unwrap();
+        undone.reverted.into_iter().next().unwrap().id
+    };
+    // The files have it the other way round.
+    apply(&profile("notification-audit")).await.unwrap();
+    apply(&profile("audit")).await.unwrap();
+    assert_eq!(last().await, "audit_events_partitions");
+    // What is applied again is the last again.
+    apply(&profile("audit")).await.unwrap();
+    assert_eq!(last().await, "audit_events_partitions");
+    let notification = Revert::Ids(vec!["notification_audit".to_owned()]);
+    revert(&config, &notification).await.unwrap();
+    apply(&profile("notification-audit")).await.unwrap();
+    assert_eq!(last().await, "notification_audit");
+}
+
+#[tokio::test]
+async fn undone_is_told_from_never_applied() {
+    let (_database, config) = fresh().await;
+    apply(&config.clone().profile("audit")).await.unwrap();
+    revert(
+        &config,
+        &Revert::Ids(vec!["audit_events_partitions".to_owned()]),
+    )
+    .await
+    .unwrap();
+    let state = async |id: &str| {
+        let status = status(&config).await.unwrap();
+        status
+            .migrations
+            .into_iter()
+            .find(|line| line.id == id)
+            .unwrap()
+            .state
+    };
+    assert_eq!(
+        state("audit_events_partitions").await,
+        MigrationState::Reverted
+    );
+    assert_eq!(state("notification_audit").await, MigrationState::Pending);
+    assert_eq!(state("audit_events").await, MigrationState::Applied);
+    let error = migrations::verify(&config.clone().profile("audit"))
+        .await
+        .unwrap_err();
+    assert!(error.to_string().contains("was reverted at"), "{error}");
+    let error = revert(&config, &Revert::Ids(vec!["notification_audit".to_owned()]))
+        .await
+        .unwrap_err();
+    assert!(matches!(error, Error::NotApplied { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn an_irreversible_migration_keeps_everything_below_it() {
+    let (database, config) = fresh().await;
+    let catalogue = files(&[
+        (
+            "0001_a.up.sql",
+            "-- provides: table a\nCREATE TABLE IF NOT EXISTS a (i int);\n",
+        ),
+        ("0001_a.down.sql", "DROP TABLE IF EXISTS a;\n"),
+        (
+            "0002_a_forget.up.sql",
+            "-- requires: a\n-- provides: table a\n-- irreversible: the rows are gone\nDELETE FROM a;\n",
+        ),
+    ]);
+    let config = config.catalogue(catalogue);
+    apply(&config).await.unwrap();
+    let error = revert(&config, &Revert::All).await.unwrap_err();
+    assert!(
+        matches!(&error, Error::Irreversible { reason, .. } if reason == "the rows are gone"),
+        "{error}"
+    );
+    assert_eq!(
+        value(&database, "SELECT to_regclass('a') IS NOT NULL").await,
+        "t"
+    );
+}
+
+#[tokio::test]
+async fn an_older_program_undoes_what_a_newer_one_applied() {
+    let (database, config) = fresh().await;
+    let newer = goose(&[(
+        "1_t.sql",
+        "-- +goose Up\nCREATE TABLE t (a int);\n-- +goose Down\nDROP TABLE t;\n",
+    )]);
+    apply(&config.clone().catalogue(newer)).await.unwrap();
+    let undone = revert(&config.catalogue(goose(&[])), &Revert::Last(1))
+        .await
+        .unwrap();
+    assert_eq!(undone.reverted[0].id, "1_t");
+    assert_eq!(
+        value(&database, "SELECT to_regclass('t') IS NULL").await,
+        "t"
+    );
+}

@@ -1,0 +1,333 @@
+//! What a run is told: where the database is, what to apply, how long it may take, who listens.
+
+use std::fmt;
+use std::io::{self, Write};
+use std::str::FromStr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_util::sync::CancellationToken;
+
+use crate::catalogue::Catalogue;
+use crate::error::Error;
+use crate::names::Names;
+use crate::report::Event;
+use crate::selection::Selection;
+
+/// How long a run may take unless told otherwise.
+pub const DEFAULT_DEADLINE: Duration = Duration::from_secs(30);
+
+/// A byte stream to a PostgreSQL server.
+pub trait ByteStream: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> ByteStream for T {}
+
+/// Opens one more stream to the same server; also used to send a cancel request.
+pub type Dialer =
+    Arc<dyn Fn() -> BoxFuture<'static, io::Result<Box<dyn ByteStream>>> + Send + Sync>;
+/// Is told what happens, as it happens.
+pub(crate) type Observer = Arc<dyn Fn(&Event) + Send + Sync>;
+
+/// One run's settings. Made by [`Config::new`] or [`Config::with_dialer`] and refined by the methods below.
+#[derive(Clone)]
+pub struct Config {
+    pub(crate) target: Target,
+    pub(crate) selection: Selection,
+    pub(crate) deadline: Duration,
+    pub(crate) cancel: CancellationToken,
+    pub(crate) catalogue: Arc<Catalogue>,
+    pub(crate) names: Names,
+    pub(crate) observer: Option<Observer>,
+    pub(crate) plan_hash: Option<String>,
+}
+
+#[derive(Clone)]
+pub(crate) struct Target {
+    url: Result<tokio_postgres::Config, String>,
+    pub(crate) dialer: Option<Dialer>,
+}
+
+impl Config {
+    /// A run of everything in `catalogue` on the database of a `postgres://` URL or a key-value connection string.
+    ///
+    /// A password may be part of it; without one, `PGPASSWORD` is used. A malformed URL is reported by the run.
+    pub fn new(url: impl AsRef<str>, catalogue: impl Into<Arc<Catalogue>>) -> Self {
+        Self::from_target(Target::parse(url.as_ref()), catalogue.into())
+    }
+
+    /// A run over streams that the caller opens: a tunnel, a port-forward, a proxy. `settings` gives user, password and
+    /// database; hosts in it are only named in messages.
+    pub fn with_dialer(
+        settings: tokio_postgres::Config,
+        dialer: Dialer,
+        catalogue: impl Into<Arc<Catalogue>>,
+    ) -> Self {
+        let target = Target {
+            url: Ok(settings),
+            dialer: Some(dialer),
+        };
+        Self::from_target(target, catalogue.into())
+    }
+
+    fn from_target(target: Target, catalogue: Arc<Catalogue>) -> Self {
+        Self {
+            target,
+            selection: Selection::all(),
+            deadline: DEFAULT_DEADLINE,
+            cancel: CancellationToken::new(),
+            catalogue,
+            names: Names::default(),
+            observer: None,
+            plan_hash: None,
+        }
+    }
+
+    /// What to apply.
+    #[must_use]
+    pub fn select(mut self, selection: Selection) -> Self {
+        self.selection = selection;
+        self
+    }
+
+    /// A service's profile or a group; short for [`Config::select`].
+    #[must_use]
+    pub fn profile(self, name: impl Into<String>) -> Self {
+        self.select(Selection::profile(name))
+    }
+
+    /// Tables by name or alias, empty for all; short for [`Config::select`].
+    #[must_use]
+    pub fn tables<I: IntoIterator<Item: Into<String>>>(self, names: I) -> Self {
+        self.select(Selection::tables(names))
+    }
+
+    /// Limit of the whole run, waiting for the server and the lock included.
+    #[must_use]
+    pub fn deadline(mut self, deadline: Duration) -> Self {
+        self.deadline = deadline;
+        self
+    }
+
+    /// Ends the run when the token is cancelled; dropping the run's future does the same without the report.
+    #[must_use]
+    pub fn cancel_with(mut self, token: CancellationToken) -> Self {
+        self.cancel = token;
+        self
+    }
+
+    /// Other migrations than those of [`Config::new`].
+    #[must_use]
+    pub fn catalogue(mut self, catalogue: impl Into<Arc<Catalogue>>) -> Self {
+        self.catalogue = catalogue.into();
+        self
+    }
+
+    /// Calls `observer` for each event, from the task that drives the run: it must not block.
+    #[must_use]
+    pub fn observe(mut self, observer: impl Fn(&Event) + Send + Sync + 'static) -> Self {
+        self.observer = Some(Arc::new(observer));
+        self
+    }
+
+    /// Writes one line per event; a writer that fails is not written to again.
+    #[must_use]
+    pub fn log_to(self, writer: impl Write + Send + 'static) -> Self {
+        let writer = Mutex::new(Some(writer));
+        self.observe(move |event| {
+            let mut slot = writer
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner);
+            if slot
+                .as_mut()
+                .is_some_and(|writer| writeln!(writer, "{event}").is_err())
+            {
+                *slot = None;
+            }
+        })
+    }
+
+    /// Applies only if the plan still has this hash, as printed by `plan`.
+    #[must_use]
+    pub fn only_plan(mut self, hash: impl Into<String>) -> Self {
+        self.plan_hash = Some(hash.into());
+        self
+    }
+
+    /// The schema of the migrations' objects and of the ledger, `public` unless told otherwise. It must exist; shapes are compared as
+    /// they were recorded, so record them in a schema of the same name.
+    #[must_use]
+    pub fn schema(mut self, name: impl Into<String>) -> Self {
+        self.names.schema = name.into();
+        self
+    }
+
+    /// The ledger's table, `schema_ledger` unless told otherwise.
+    #[must_use]
+    pub fn ledger(mut self, table: impl Into<String>) -> Self {
+        self.names.ledger = table.into();
+        self
+    }
+
+    /// The role that the application works as: it may read the ledger, and its recorded grants are compared where it exists.
+    #[must_use]
+    pub fn role(mut self, name: impl Into<String>) -> Self {
+        self.names.role = Some(name.into());
+        self
+    }
+
+    /// The first half of the advisory locks' keys (`classid` in `pg_locks`). Runs that may meet in one database must agree on it.
+    #[must_use]
+    pub fn lock_class(mut self, class: i32) -> Self {
+        self.names.lock_class = class;
+        self
+    }
+
+    /// Host and port, for messages.
+    pub fn address(&self) -> String {
+        self.target.address()
+    }
+
+    /// Name of the database, for messages.
+    pub fn database(&self) -> String {
+        self.target.database()
+    }
+
+    /// Name of the user, for messages.
+    pub fn user(&self) -> String {
+        self.target.user()
+    }
+
+    /// The migrations of the run.
+    pub fn migrations(&self) -> &Arc<Catalogue> {
+        &self.catalogue
+    }
+
+    /// What of them is selected.
+    pub fn selection(&self) -> &Selection {
+        &self.selection
+    }
+
+    /// Whether the URL could be read.
+    ///
+    /// # Errors
+    /// [`Error::InvalidUrl`].
+    pub fn check_url(&self) -> Result<(), Error> {
+        self.target.settings().map(drop)
+    }
+
+    /// The same run on another database of the same server.
+    pub(crate) fn on_database(&self, database: &str) -> Self {
+        let mut other = self.clone();
+        if let Ok(settings) = &mut other.target.url {
+            settings.dbname(database);
+        }
+        other
+    }
+
+    /// The same run on the database that every server has: server-wide locks are taken there, and databases made from there.
+    pub(crate) fn on_maintenance_database(&self) -> Self {
+        self.on_database("postgres")
+    }
+
+    pub(crate) fn emit(&self, event: &Event) {
+        tracing::info!(target: "migrator", "{event}");
+        if let Some(observer) = &self.observer {
+            observer(event);
+        }
+    }
+}
+
+impl Target {
+    fn parse(url: &str) -> Self {
+        let settings =
+            tokio_postgres::Config::from_str(url).map_err(|error| crate::error::chain(&error));
+        let settings = settings.and_then(|mut settings| {
+            if settings.get_hosts().is_empty() {
+                return Err("it names no host".to_owned());
+            }
+            if settings.get_ssl_mode() == tokio_postgres::config::SslMode::Require {
+                return Err(
+                    "sslmode=require is asked for and this program speaks no TLS".to_owned(),
+                );
+            }
+            if settings.get_application_name().is_none() {
+                settings.application_name(concat!("migrator/", env!("CARGO_PKG_VERSION")));
+            }
+            if settings.get_password().is_none()
+                && let Ok(password) = std::env::var("PGPASSWORD")
+            {
+                settings.password(password);
+            }
+            Ok(settings)
+        });
+        Self {
+            url: settings,
+            dialer: None,
+        }
+    }
+
+    pub(crate) fn settings(&self) -> Result<&tokio_postgres::Config, Error> {
+        self.url.as_ref().map_err(|reason| Error::InvalidUrl {
+            reason: reason.clone(),
+        })
+    }
+
+    /// Host and port, for messages.
+    pub(crate) fn address(&self) -> String {
+        use tokio_postgres::config::Host;
+        let Ok(settings) = &self.url else {
+            return "an unreadable URL".to_owned();
+        };
+        let ports = settings.get_ports();
+        let addresses = settings
+            .get_hosts()
+            .iter()
+            .enumerate()
+            .map(|(index, host)| {
+                let port = ports.get(index).or(ports.first()).copied().unwrap_or(5432);
+                match host {
+                    Host::Tcp(name) => format!("{name}:{port}"),
+                    #[cfg(unix)]
+                    Host::Unix(path) => path.display().to_string(),
+                }
+            });
+        let addresses: Vec<String> = addresses.collect();
+        if addresses.is_empty() {
+            "a tunnel".to_owned()
+        } else {
+            addresses.join(",")
+        }
+    }
+
+    pub(crate) fn database(&self) -> String {
+        let settings = self.url.as_ref().ok();
+        settings
+            .and_then(|settings| settings.get_dbname())
+            .unwrap_or_else(|| self.user_or_default())
+            .to_owned()
+    }
+
+    pub(crate) fn user(&self) -> String {
+        self.user_or_default().to_owned()
+    }
+
+    fn user_or_default(&self) -> &str {
+        self.url
+            .as_ref()
+            .ok()
+            .and_then(|settings| settings.get_user())
+            .unwrap_or("the operating system's user")
+    }
+}
+
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Config")
+            .field("address", &self.target.address())
+            .field("database", &self.target.database())
+            .field("selection", &self.selection)
+            .field("deadline", &self.deadline)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,455 @@
+//! What can go wrong, each as its own case with SQLSTATE, cause and next move.
+//!
+//! No text here ever holds a password: addresses are host and port, and connection URLs are not repeated.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::Serialize;
+use tokio_postgres::error::SqlState;
+
+use crate::history::Difference;
+use crate::report::Holder;
+
+/// Every failure of the library.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The connection URL or configuration cannot be used as it is.
+    #[error(
+        "cannot use the database URL: {reason}; write postgres://user@host:port/database and give the password in PGPASSWORD"
+    )]
+    InvalidUrl {
+        /// What is wrong, without the URL itself.
+        reason: String,
+    },
+    /// No server answered in time; `last` is what the last attempt saw.
+    #[error("postgres is not ready at {address} after {}: {last}; start it, or correct host and port", seconds(.waited))]
+    PostgresNotReady {
+        /// Host and port.
+        address: String,
+        /// How long was tried.
+        waited: Duration,
+        /// The last attempt's failure.
+        last: String,
+    },
+    /// The server refuses the user or the password.
+    #[error(
+        "cannot log in to postgres at {address} as {user} (SQLSTATE {sqlstate}): {message}; set PGPASSWORD, or correct the user"
+    )]
+    AuthFailed {
+        /// Host and port.
+        address: String,
+        /// User name.
+        user: String,
+        /// SQLSTATE of class 28.
+        sqlstate: String,
+        /// The server's message.
+        message: String,
+    },
+    /// The server runs, the database does not exist (SQLSTATE 3D000).
+    #[error(
+        "database {database} does not exist at {address} (SQLSTATE 3D000); create it with `createdb {database}`, or correct the name"
+    )]
+    NoSuchDatabase {
+        /// Host and port.
+        address: String,
+        /// Name asked for.
+        database: String,
+    },
+    /// The user may log in but lacks a privilege (SQLSTATE 42501).
+    #[error(
+        "{stage}: no privilege (SQLSTATE 42501): {message}; run as the owner of the schema, or grant it"
+    )]
+    PermissionDenied {
+        /// What was being done.
+        stage: String,
+        /// The server's message.
+        message: String,
+    },
+    /// A pooler in transaction mode stands between, behind which a session lock protects nothing.
+    #[error(
+        "{address} is a connection pooler in transaction mode ({evidence}); give the address of the PostgreSQL server itself"
+    )]
+    PoolerRefused {
+        /// Host and port.
+        address: String,
+        /// How it was found out.
+        evidence: String,
+    },
+    /// Another run held the lock until the deadline.
+    #[error("could not acquire the migration lock within {}: {}; wait for that run, or end it with pg_terminate_backend", seconds(.waited), Held(.holder.as_ref()))]
+    LockTimeout {
+        /// How long was waited.
+        waited: Duration,
+        /// Who held it last.
+        holder: Option<Holder>,
+    },
+    /// A migration's SQL was refused; what was committed before it stays.
+    #[error("{0}")]
+    MigrationFailed(Box<MigrationFailure>),
+    /// An applied migration's file has another text now.
+    #[error(
+        "migration '{migration}' was applied with checksum {} and {file} now has {}; applied files never change: restore it and write a new migration",
+        short(.applied), short(.found)
+    )]
+    ChecksumMismatch {
+        /// Migration.
+        migration: String,
+        /// Its file.
+        file: String,
+        /// Checksum in the ledger.
+        applied: String,
+        /// Checksum of the file.
+        found: String,
+    },
+    /// The ledger holds migrations that this program does not know.
+    #[error("the ledger holds migrations unknown to this program: {}; use a build at least as new as the one that applied them", .ids.join(", "))]
+    UnknownMigration {
+        /// Their identities.
+        ids: Vec<String>,
+    },
+    /// What is to be reverted is not applied.
+    #[error("not applied, so it cannot be reverted: {}; `migrate status` shows what is", .ids.join(", "))]
+    NotApplied {
+        /// Identities asked for.
+        ids: Vec<String>,
+    },
+    /// The migration cannot be reverted.
+    #[error(
+        "migration '{migration}' cannot be reverted: {reason}; restore a backup, or write a new migration"
+    )]
+    Irreversible {
+        /// Migration.
+        migration: String,
+        /// The declared reason.
+        reason: String,
+    },
+    /// Objects exist with another shape than the migrations give them.
+    #[error("{}", drift(.migration.as_deref(), .differences))]
+    Drift {
+        /// The migration that met it; `None` for a comparison on demand.
+        migration: Option<String>,
+        /// What differs.
+        differences: Vec<Difference>,
+    },
+    /// The schema was made by another tool, which kept no ledger.
+    #[error(
+        "{evidence} shows a schema without a ledger, made by another tool; recreate the database: `dropdb {database} && createdb {database}`, then migrate again"
+    )]
+    UnmanagedSchema {
+        /// The object that gave it away.
+        evidence: String,
+        /// Name of the database.
+        database: String,
+    },
+    /// A table that the selection needs is not there (SQLSTATE 42P01).
+    #[error(
+        "table {table} is missing (SQLSTATE 42P01): {reason}; run `migrate` with a profile that has it"
+    )]
+    MissingTable {
+        /// Its name.
+        table: String,
+        /// Never applied, reverted, or gone in spite of the ledger.
+        reason: String,
+    },
+    /// No partition of a table covers a day (SQLSTATE 23514 on insert).
+    #[error(
+        "table {table} has no partition for {day} (an insert fails with SQLSTATE 23514); run `migrate partitions`"
+    )]
+    MissingPartition {
+        /// Partitioned table.
+        table: String,
+        /// First uncovered UTC day, ISO 8601.
+        day: String,
+    },
+    /// The caller cancelled; nothing half-done is left.
+    #[error("cancelled while {stage}; what was committed stays, so run it again to go on")]
+    Cancelled {
+        /// What was being done.
+        stage: String,
+    },
+    /// The run's deadline passed; nothing half-done is left.
+    #[error("deadline of {} passed while {stage}; what was committed stays: run it again, or allow more time", seconds(.deadline))]
+    DeadlineExceeded {
+        /// The limit.
+        deadline: Duration,
+        /// What was being done.
+        stage: String,
+    },
+    /// No profile or group has this name.
+    #[error("no profile or group is called {name}; known are {}", .known.join(", "))]
+    UnknownProfile {
+        /// Name asked for.
+        name: String,
+        /// Names that exist.
+        known: Vec<String>,
+    },
+    /// No migration provides a table of this name.
+    #[error("no migration provides a table called {name}; known are {}", .known.join(", "))]
+    UnknownTable {
+        /// Name asked for.
+        name: String,
+        /// Names that exist.
+        known: Vec<String>,
+    },
+    /// Migration files are not as they must be.
+    #[error(transparent)]
+    Catalogue(#[from] CatalogueError),
+    /// The plan that was approved is not the plan that would run now.
+    #[error("the plan is now {found}, not {expected}; look at `migrate plan` again")]
+    PlanChanged {
+        /// Hash given by the caller.
+        expected: String,
+        /// Hash of the plan as it is.
+        found: String,
+    },
+    /// The connection broke and could not be had again in time.
+    #[error(
+        "the connection to {address} broke while {stage}: {message}; what was committed stays, so run it again"
+    )]
+    ConnectionLost {
+        /// Host and port.
+        address: String,
+        /// What was being done.
+        stage: String,
+        /// What the system said.
+        message: String,
+    },
+    /// Any other refusal of a statement of the engine itself.
+    #[error("{stage}: {message} (SQLSTATE {sqlstate}); {}", next_move(.sqlstate))]
+    Database {
+        /// What was being done.
+        stage: String,
+        /// SQLSTATE.
+        sqlstate: String,
+        /// The server's message.
+        message: String,
+    },
+}
+
+/// A migration that the server refused.
+#[derive(Clone, Debug, Serialize)]
+pub struct MigrationFailure {
+    /// Identity of the migration.
+    pub migration: String,
+    /// Its file.
+    pub file: String,
+    /// Line of the file, counted from 1, where the failing statement or its error stands.
+    pub line: usize,
+    /// SQLSTATE.
+    pub sqlstate: String,
+    /// The server's message, with its detail.
+    pub cause: String,
+    /// What to do about it.
+    pub next_move: String,
+}
+
+impl fmt::Display for MigrationFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            migration,
+            file,
+            line,
+            sqlstate,
+            cause,
+            next_move,
+        } = self;
+        write!(
+            f,
+            "migration '{migration}' failed: {cause} (SQLSTATE {sqlstate}) at {file}:{line}; {next_move}"
+        )
+    }
+}
+
+/// A file that the catalogue cannot take.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("migrations: {file}: {reason}")]
+pub struct CatalogueError {
+    /// Name of the file.
+    pub file: String,
+    /// What is wrong and how to right it.
+    pub reason: String,
+}
+
+impl CatalogueError {
+    pub(crate) fn new(file: &str, reason: impl Into<String>) -> Self {
+        Self {
+            file: file.to_owned(),
+            reason: reason.into(),
+        }
+    }
+}
+
+impl Error {
+    /// Stable name of the case, for machines.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::InvalidUrl { .. } => "invalid_url",
+            Self::PostgresNotReady { .. } => "postgres_not_ready",
+            Self::AuthFailed { .. } => "auth_failed",
+            Self::NoSuchDatabase { .. } => "no_such_database",
+            Self::PermissionDenied { .. } => "permission_denied",
+            Self::PoolerRefused { .. } => "pooler_refused",
+            Self::LockTimeout { .. } => "lock_timeout",
+            Self::MigrationFailed(_) => "migration_failed",
+            Self::ChecksumMismatch { .. } => "checksum_mismatch",
+            Self::UnknownMigration { .. } => "unknown_migration",
+            Self::NotApplied { .. } => "not_applied",
+            Self::Irreversible { .. } => "irreversible",
+            Self::Drift { .. } => "drift",
+            Self::UnmanagedSchema { .. } => "unmanaged_schema",
+            Self::MissingTable { .. } => "missing_table",
+            Self::MissingPartition { .. } => "missing_partition",
+            Self::Cancelled { .. } => "cancelled",
+            Self::DeadlineExceeded { .. } => "deadline_exceeded",
+            Self::UnknownProfile { .. } => "unknown_profile",
+            Self::UnknownTable { .. } => "unknown_table",
+            Self::Catalogue(_) => "invalid_files",
+            Self::PlanChanged { .. } => "plan_changed",
+            Self::ConnectionLost { .. } => "connection_lost",
+            Self::Database { .. } => "database",
+        }
+    }
+
+    /// SQLSTATE behind the failure, where the server gave one or an insert would.
+    pub fn sqlstate(&self) -> Option<&str> {
+        match self {
+            Self::AuthFailed { sqlstate, .. } | Self::Database { sqlstate, .. } => Some(sqlstate),
+            Self::MigrationFailed(failure) => Some(&failure.sqlstate),
+            Self::NoSuchDatabase { .. } => Some("3D000"),
+            Self::PermissionDenied { .. } => Some("42501"),
+            Self::MissingTable { .. } => Some("42P01"),
+            Self::MissingPartition { .. } => Some("23514"),
+            Self::LockTimeout { .. } => Some("55P03"),
+            _ => None,
+        }
+    }
+
+    /// The failure of a statement of the engine's own.
+    pub(crate) fn from_server(error: &tokio_postgres::Error, stage: &str, address: &str) -> Self {
+        let Some(server) = error.as_db_error() else {
+            return Self::ConnectionLost {
+                address: address.to_owned(),
+                stage: stage.to_owned(),
+                message: chain(error),
+            };
+        };
+        let (stage, message) = (stage.to_owned(), server.message().to_owned());
+        match server.code() {
+            code if *code == SqlState::INSUFFICIENT_PRIVILEGE => {
+                Self::PermissionDenied { stage, message }
+            }
+            code if is_disconnect(code) => Self::ConnectionLost {
+                address: address.to_owned(),
+                stage,
+                message,
+            },
+            code => Self::Database {
+                stage,
+                sqlstate: code.code().to_owned(),
+                message,
+            },
+        }
+    }
+}
+
+/// The server went, or ended this session: the outcome is in doubt and the ledger decides.
+pub(crate) fn is_disconnect(code: &SqlState) -> bool {
+    [
+        SqlState::ADMIN_SHUTDOWN,
+        SqlState::CRASH_SHUTDOWN,
+        SqlState::CANNOT_CONNECT_NOW,
+    ]
+    .contains(code)
+        || code.code().starts_with("08")
+}
+
+/// Contention that a second attempt may not meet: lock timeout, deadlock, serialisation, and races on catalogue rows
+/// that are shared between databases.
+pub(crate) fn is_contention(code: &SqlState) -> bool {
+    [
+        SqlState::LOCK_NOT_AVAILABLE,
+        SqlState::T_R_DEADLOCK_DETECTED,
+        SqlState::T_R_SERIALIZATION_FAILURE,
+    ]
+    .contains(code)
+}
+
+/// An error and its sources in one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    text
+}
+
+/// What a person should do about an SQLSTATE (<https://www.postgresql.org/docs/current/errcodes-appendix.html>).
+pub(crate) fn next_move(sqlstate: &str) -> &'static str {
+    match sqlstate {
+        "42P07" | "42701" | "42710" | "42723" => {
+            "it exists outside the ledger: look at `migrate drift`, or write the statement with IF NOT EXISTS"
+        }
+        "42P01" | "42703" | "42704" | "42883" | "3F000" => {
+            "a `requires` is probably missing: name the migration that provides it"
+        }
+        "42601" => "correct the syntax at that place",
+        "25001" => "declare `-- transaction: none` in the header",
+        "55P04" => "use the new enum value in a migration of its own, after the one that adds it",
+        "55P03" | "40P01" | "40001" => {
+            "another session holds what it needs; find it in pg_stat_activity and run again"
+        }
+        "57014" => {
+            "a statement took longer than statement_timeout allows, or was cancelled: raise the limit, or run again"
+        }
+        "0A000" | "58P01" => "the server lacks a feature or extension: use an image that has it",
+        "42501" => "run as the owner of the schema, or grant the privilege",
+        "2BP01" => "other objects depend on it: revert their migrations first",
+        "53100" | "53200" => "the server is out of disk or memory: give it more, then run again",
+        code if code.starts_with("22") || code.starts_with("23") => {
+            "rows in the table contradict the change: correct them, then run again"
+        }
+        _ => "look at the server's log for the statement",
+    }
+}
+
+fn seconds(duration: &Duration) -> String {
+    format!("{:.1} s", duration.as_secs_f64())
+}
+
+fn short(checksum: &str) -> &str {
+    checksum.get(..12).unwrap_or(checksum)
+}
+
+/// The holder of the lock in words.
+struct Held<'a>(Option<&'a Holder>);
+
+impl fmt::Display for Held<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(holder) => write!(f, "held by {holder}"),
+            None => f.write_str("other runs are waiting for it"),
+        }
+    }
+}
+
+fn drift(migration: Option<&str>, differences: &[Difference]) -> String {
+    let mut text = match migration {
+        Some(id) => format!("migration '{id}' failed: drift"),
+        None => "drift".to_owned(),
+    };
+    for difference in differences {
+        text.push_str("\n  ");
+        text.push_str(&difference.to_string());
+    }
+    text.push_str(
+        "\nput the objects back as the migrations make them, or write a migration for the change",
+    );
+    text
+}

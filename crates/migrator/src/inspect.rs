@@ -1,0 +1,355 @@
+//! Looking without touching: plan, status, drift and verify.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use crate::catalogue::Catalogue;
+use crate::config::Config;
+use crate::error::Error;
+use crate::history::Difference;
+use crate::ledger::State;
+use crate::migration::{Object, ObjectKind};
+use crate::plan::Plan;
+use crate::rows::text;
+use crate::session::{Run, Session};
+use crate::shape;
+use crate::sql::literal;
+use crate::view::View;
+
+/// What [`crate::apply`] would do now.
+///
+/// # Errors
+/// Those of connecting, [`Error::ChecksumMismatch`] and [`Error::UnknownMigration`].
+pub async fn plan(config: &Config) -> Result<Plan, Error> {
+    looking(config, |look| async move {
+        Plan::make(
+            &look.catalogue,
+            &look.run.config.selection,
+            &look.view.ledger,
+        )
+    })
+    .await
+}
+
+/// Every migration of the selection and every row of the ledger, with how they stand.
+///
+/// # Errors
+/// Those of connecting and of the selection.
+pub async fn status(config: &Config) -> Result<Status, Error> {
+    looking(config, |look| async move {
+        let selected = look.catalogue.resolve(&look.run.config.selection)?;
+        let ledger = &look.view.ledger;
+        let mut lines: Vec<StatusLine> = selected
+            .iter()
+            .map(|migration| {
+                let entry = ledger.entries.get(&migration.id);
+                let state = match entry.map(|entry| &entry.state) {
+                    None => MigrationState::Pending,
+                    Some(State::Reverted(_)) => MigrationState::Reverted,
+                    Some(_) if entry.is_some_and(|entry| entry.checksum != migration.checksum) => {
+                        MigrationState::Changed
+                    }
+                    Some(State::InProgress { .. }) => MigrationState::Interrupted,
+                    Some(State::Applied) => MigrationState::Applied,
+                };
+                StatusLine {
+                    id: migration.id.clone(),
+                    state,
+                    since: entry.and_then(since),
+                }
+            })
+            .collect();
+        let in_force = ledger
+            .entries
+            .iter()
+            .filter(|(_, entry)| !matches!(entry.state, State::Reverted(_)));
+        lines.extend(
+            in_force
+                .filter(|(id, _)| look.catalogue.get(id).is_none())
+                .map(|(id, entry)| StatusLine {
+                    id: id.clone(),
+                    state: MigrationState::Unknown,
+                    since: since(entry),
+                }),
+        );
+        Ok(Status { migrations: lines })
+    })
+    .await
+}
+
+fn since(entry: &crate::ledger::Entry) -> Option<String> {
+    match &entry.state {
+        State::Reverted(at) => Some(at.clone()),
+        _ => entry.applied_at.clone(),
+    }
+}
+
+/// Compares what the ledger says was applied with what is there.
+///
+/// # Errors
+/// Those of connecting; differences are the answer, not an error.
+pub async fn drift(config: &Config) -> Result<Comparison, Error> {
+    looking(config, |look| async move { look.compare().await }).await
+}
+
+/// Checks that everything the selection needs is there, has its shape, and takes rows dated today and tomorrow.
+///
+/// # Errors
+/// [`Error::MissingTable`], [`Error::MissingPartition`], [`Error::Drift`], in this order; and those of connecting.
+pub async fn verify(config: &Config) -> Result<Verified, Error> {
+    looking(config, |look| async move {
+        let selected = look.catalogue.resolve(&look.run.config.selection)?;
+        let mut tables: Vec<&str> = Vec::new();
+        for migration in &selected {
+            for object in migration
+                .provides
+                .iter()
+                .filter(|object| object.kind == ObjectKind::Table)
+            {
+                if !tables.contains(&object.name.as_str()) {
+                    tables.push(&object.name);
+                }
+            }
+        }
+        look.check_tables(&tables).await?;
+        look.check_partitions().await?;
+        let comparison = look.compare().await?;
+        if !comparison.differences.is_empty() {
+            return Err(Error::Drift {
+                migration: None,
+                differences: comparison.differences,
+            });
+        }
+        // Tables may be there without their migration: made by hand with equal shape.
+        if let Some(migration) = selected
+            .iter()
+            .find(|migration| !look.view.ledger.is_applied(&migration.id))
+        {
+            let reason = look.reason(&migration.id);
+            let table = migration
+                .provides
+                .first()
+                .map(ToString::to_string)
+                .unwrap_or_default();
+            return Err(Error::MissingTable {
+                table: format!("of migration {} ({table})", migration.id),
+                reason,
+            });
+        }
+        Ok(Verified {
+            tables: tables.into_iter().map(str::to_owned).collect(),
+            objects: comparison.compared,
+        })
+    })
+    .await
+}
+
+/// A session, what was read first, and what it is compared with.
+struct Look {
+    run: Arc<Run>,
+    session: Session,
+    view: View,
+    catalogue: Arc<Catalogue>,
+}
+
+async fn looking<T, F: Future<Output = Result<T, Error>>>(
+    config: &Config,
+    work: impl FnOnce(Arc<Look>) -> F,
+) -> Result<T, Error> {
+    Run::bounded(config, |run| async move {
+        let catalogue = Arc::clone(&run.config.catalogue);
+        let partitioned = catalogue.partitioned_tables(&run.config.selection)?;
+        let session = Session::open(&run).await?;
+        let view = View::first(&session, &catalogue, &partitioned).await?;
+        let look = Arc::new(Look {
+            run,
+            session,
+            view,
+            catalogue: Arc::clone(&catalogue),
+        });
+        let outcome = work(Arc::clone(&look)).await;
+        if let Some(look) = Arc::into_inner(look) {
+            look.session.close().await;
+        }
+        outcome
+    })
+    .await
+}
+
+impl Look {
+    async fn compare(&self) -> Result<Comparison, Error> {
+        let selected = self.catalogue.resolve(&self.run.config.selection)?;
+        let ran = |id: &str| self.view.ledger.is_applied(id);
+        let objects: Vec<&Object> = selected
+            .iter()
+            .filter(|migration| ran(&migration.id))
+            .flat_map(|migration| &migration.provides)
+            .collect();
+        let expected = self.catalogue.expected(
+            objects,
+            ran,
+            self.session.names().absent_role(self.view.has_role),
+        );
+        let names: Vec<String> = expected.keys().cloned().collect();
+        let found = shape::read(&self.session, &names).await?;
+        Ok(Comparison {
+            compared: names.len(),
+            differences: crate::history::compare(&expected, &found),
+        })
+    }
+
+    async fn check_tables(&self, tables: &[&str]) -> Result<(), Error> {
+        let names: Vec<String> = tables.iter().map(|table| literal(table)).collect();
+        let sql = format!(
+            "SELECT t FROM unnest(ARRAY[{}]::text[]) WITH ORDINALITY AS u(t, n) WHERE to_regclass(t) IS NULL ORDER BY n",
+            names.join(", ")
+        );
+        let sets = self.session.query("looking for the tables", &sql).await?;
+        let Some(row) = sets.first().and_then(|rows| rows.first()) else {
+            return Ok(());
+        };
+        let table = text(row, 0);
+        let selected = self.catalogue.resolve(&self.run.config.selection)?;
+        let owner = selected
+            .iter()
+            .find(|migration| migration.provides.iter().any(|object| object.name == table));
+        let reason = owner.map_or_else(String::new, |owner| self.reason(&owner.id));
+        Err(Error::MissingTable { table, reason })
+    }
+
+    /// Why an object of the migration may be missing.
+    fn reason(&self, id: &str) -> String {
+        match self.view.ledger.entries.get(id).map(|entry| &entry.state) {
+            None => format!("migration {id} was never applied"),
+            Some(State::Reverted(at)) => format!("migration {id} was reverted at {at}"),
+            Some(State::InProgress { steps_done }) => {
+                format!("migration {id} was interrupted after {steps_done} steps")
+            }
+            Some(State::Applied) => {
+                format!("migration {id} is applied, so somebody dropped it since")
+            }
+        }
+    }
+
+    /// Looks at the bounds, not at the names, for today and tomorrow in UTC.
+    async fn check_partitions(&self) -> Result<(), Error> {
+        let tables: Vec<String> = self
+            .catalogue
+            .partitioned_tables(&self.run.config.selection)?
+            .into_iter()
+            .map(literal)
+            .collect();
+        let sql = format!(
+            "SELECT t, d::date FROM unnest(ARRAY[{}]::text[]) AS t, generate_series(current_date, current_date + 1, interval '1 day') AS d \
+             WHERE NOT EXISTS (SELECT FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid, \
+             LATERAL regexp_match(pg_get_expr(c.relpartbound, c.oid), 'FROM \\(''([0-9-]{{10}}).*TO \\(''([0-9-]{{10}})') AS bound \
+             WHERE i.inhparent = to_regclass(t) AND d::date >= bound[1]::date AND d::date < bound[2]::date) ORDER BY 2",
+            tables.join(", ")
+        );
+        let sets = self
+            .session
+            .query("looking at the partitions", &sql)
+            .await?;
+        match sets.first().and_then(|rows| rows.first()) {
+            Some(row) => Err(Error::MissingPartition {
+                table: text(row, 0),
+                day: text(row, 1),
+            }),
+            None => Ok(()),
+        }
+    }
+}
+
+/// How things stand with one migration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MigrationState {
+    /// Applied, and its file is as it was then.
+    Applied,
+    /// Never applied.
+    Pending,
+    /// Applied and reverted.
+    Reverted,
+    /// Interrupted between two of its steps; the next run goes on.
+    Interrupted,
+    /// Applied from a file that has another text now.
+    Changed,
+    /// In the ledger, and unknown to this program.
+    Unknown,
+}
+
+/// One line of [`Status`].
+#[derive(Clone, Debug, Serialize)]
+pub struct StatusLine {
+    /// Identity.
+    pub id: String,
+    /// How it stands.
+    pub state: MigrationState,
+    /// When it was applied or reverted, as PostgreSQL prints it in UTC.
+    pub since: Option<String>,
+}
+
+/// Answer of [`status`].
+#[derive(Clone, Debug, Serialize)]
+pub struct Status {
+    /// The selection's migrations in order, then what only the ledger knows.
+    pub migrations: Vec<StatusLine>,
+}
+
+impl Status {
+    /// Whether every migration of the selection is applied as its file says.
+    pub fn is_complete(&self) -> bool {
+        self.migrations.iter().all(|line| {
+            matches!(
+                line.state,
+                MigrationState::Applied | MigrationState::Unknown
+            )
+        })
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let width = self
+            .migrations
+            .iter()
+            .map(|line| line.id.len())
+            .max()
+            .unwrap_or(0);
+        for line in &self.migrations {
+            let state = match line.state {
+                MigrationState::Applied => "applied",
+                MigrationState::Pending => "pending",
+                MigrationState::Reverted => "reverted",
+                MigrationState::Interrupted => "interrupted",
+                MigrationState::Changed => "its file was changed since",
+                MigrationState::Unknown => "unknown to this program",
+            };
+            match &line.since {
+                Some(since) => writeln!(f, "{:width$}  {state} ({since})", line.id)?,
+                None => writeln!(f, "{:width$}  {state}", line.id)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Answer of [`drift`].
+#[derive(Clone, Debug, Serialize)]
+pub struct Comparison {
+    /// How many objects were compared.
+    pub compared: usize,
+    /// Where they differ; none means equal.
+    pub differences: Vec<Difference>,
+}
+
+/// Answer of [`verify`].
+#[derive(Clone, Debug, Serialize)]
+pub struct Verified {
+    /// Tables that are there, in the order of their migrations.
+    pub tables: Vec<String>,
+    /// How many objects have the shape that they should have.
+    pub objects: usize,
+}

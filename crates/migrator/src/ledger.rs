@@ -1,0 +1,263 @@
+//! The ledger: what was applied, what was reverted, and by which text.
+
+use std::collections::BTreeMap;
+
+use tokio_postgres::SimpleQueryRow;
+
+use crate::migration::Migration;
+use crate::names::Names;
+use crate::rows::text;
+use crate::sql::{identifier, literal};
+
+const DDL: &str = include_str!("ledger.sql");
+
+/// The session settings that every statement here counts on. Plain SETs: a function's first call in a session costs the server more
+/// than all of them.
+pub(crate) fn settings(names: &Names) -> String {
+    format!(
+        "SET {}; SET timezone = 'UTC'; SET datestyle = 'ISO, YMD'; SET intervalstyle = 'postgres'; \
+         SET standard_conforming_strings = on; SET client_min_messages = warning; SET statement_timeout = 0; \
+         SET check_function_bodies = on; SET idle_in_transaction_session_timeout = '60s'",
+        names.search_path()
+    )
+}
+
+/// Lets the server notice a killed client in the middle of a statement, where the system can tell (Linux among others). For sessions
+/// that change something: it costs as much as all of [`settings`].
+pub(crate) const NOTICE_GONE_CLIENT: &str = "SELECT set_config('client_connection_check_interval', '500ms', false) WHERE version() LIKE '%linux%'";
+
+/// Makes the ledger, and lets the application read it where its role is.
+pub(crate) fn make(names: &Names, has_role: bool) -> String {
+    let ledger = names.ledger();
+    let reader = names.role.as_deref().filter(|_| has_role);
+    let grant = reader.map(|role| format!("GRANT SELECT ON {ledger} TO {};", identifier(role)));
+    format!(
+        "{}\n{}",
+        DDL.replace("{ledger}", &ledger),
+        grant.unwrap_or_default()
+    )
+}
+
+/// What a run must know of the server; the first column's name tells the row from others. The last two are the mark that a run
+/// left in this server process before, and this run's own: a session of the server begins without one.
+pub(crate) fn facts(names: &Names) -> String {
+    format!(
+        "SELECT pg_backend_pid() AS facts, current_setting('deadlock_timeout', true), {}, \
+         current_setting('migrator.run', true), set_config('migrator.run', gen_random_uuid()::text, false)",
+        names.has_role()
+    )
+}
+
+/// Every row.
+pub(crate) fn read(names: &Names) -> String {
+    format!(
+        "SELECT source, id, checksum, applied_at, reverted_at, steps_done, down_sql, array_to_string(requires, ','), sequence FROM {}",
+        names.ledger()
+    )
+}
+
+/// Name of the column by which a recorded migration is told from what its own statements return.
+pub(crate) const RECORDED: &str = "schema_ledger_recorded_id";
+
+/// How far a migration is, by its row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Applied, whole.
+    Applied,
+    /// Steps outside a transaction that are done; an earlier run was interrupted.
+    InProgress {
+        /// How many of its steps are done.
+        steps_done: usize,
+    },
+    /// When it was reverted.
+    Reverted(String),
+}
+
+/// One row.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// Checksum of the text that was applied.
+    pub checksum: String,
+    /// How far it is.
+    pub state: State,
+    pub(crate) down_sql: Option<String>,
+    pub(crate) requires: Vec<String>,
+    pub(crate) applied_at: Option<String>,
+    /// Position in the order of application.
+    pub(crate) sequence: u64,
+}
+
+/// The rows of one source by identity.
+#[derive(Clone, Debug, Default)]
+pub struct Ledger {
+    /// By the migrations' identities.
+    pub entries: BTreeMap<String, Entry>,
+}
+
+impl Ledger {
+    pub(crate) fn read(rows: &[SimpleQueryRow], source: &str) -> Self {
+        let of_source = rows.iter().filter(|row| row.get(0) == Some(source));
+        Self {
+            entries: of_source
+                .map(|row| (text(row, 1), Entry::read(row)))
+                .collect(),
+        }
+    }
+}
+
+impl Ledger {
+    /// A condition that holds while the source's rows are these.
+    pub(crate) fn unchanged(&self, names: &Names, source: &str) -> String {
+        let rows = self.entries.iter().map(|(id, entry)| {
+            let state = match &entry.state {
+                State::Applied => "applied".to_owned(),
+                State::InProgress { steps_done } => steps_done.to_string(),
+                State::Reverted(_) => "reverted".to_owned(),
+            };
+            literal(&format!(
+                "{id} {} {state} {}",
+                entry.checksum, entry.sequence
+            ))
+        });
+        format!(
+            "ARRAY[{}]::text[] = (SELECT coalesce(array_agg(concat_ws(' ', id, checksum, CASE WHEN reverted_at IS NOT NULL THEN 'reverted' \
+             WHEN applied_at IS NOT NULL THEN 'applied' ELSE steps_done::text END, sequence) ORDER BY id COLLATE \"C\"), '{{}}') \
+             FROM {} WHERE source = {})",
+            rows.collect::<Vec<_>>().join(", "),
+            names.ledger(),
+            literal(source)
+        )
+    }
+
+    /// The sequence behind every row's.
+    pub(crate) fn next(&self) -> u64 {
+        let last = self.entries.values().map(|entry| entry.sequence).max();
+        last.unwrap_or(0) + 1
+    }
+
+    /// Identities of what is applied, last first.
+    pub(crate) fn applied_last_first(&self) -> Vec<&str> {
+        let mut applied: Vec<_> = self
+            .entries
+            .iter()
+            .filter(|(_, entry)| !matches!(entry.state, State::Reverted(_)))
+            .collect();
+        applied.sort_by_key(|(_, entry)| std::cmp::Reverse(entry.sequence));
+        applied.into_iter().map(|(id, _)| id.as_str()).collect()
+    }
+
+    /// Whether the migration is applied, whole.
+    pub fn is_applied(&self, id: &str) -> bool {
+        self.entries
+            .get(id)
+            .is_some_and(|entry| entry.state == State::Applied)
+    }
+}
+
+impl Entry {
+    fn read(row: &SimpleQueryRow) -> Self {
+        let state = match (row.get(3), row.get(4)) {
+            (_, Some(reverted_at)) => State::Reverted(reverted_at.to_owned()),
+            (Some(_), None) => State::Applied,
+            _ => State::InProgress {
+                steps_done: text(row, 5).parse().unwrap_or(0),
+            },
+        };
+        Self {
+            checksum: text(row, 2),
+            state,
+            down_sql: row.get(6).map(str::to_owned),
+            requires: text(row, 7)
+                .split(',')
+                .filter(|id| !id.is_empty())
+                .map(str::to_owned)
+                .collect(),
+            applied_at: row.get(3).map(str::to_owned),
+            sequence: text(row, 8).parse().unwrap_or(0),
+        }
+    }
+}
+
+/// Prepares [`Row::record`] for a session: it is planned once, not once for each migration. `fresh` if none of the migrations to be
+/// recorded has a row.
+///
+/// The transaction's own clock stands still for a whole message, so the start is kept in a setting.
+pub(crate) fn prepare(names: &Names, fresh: bool) -> String {
+    let insert = insert(
+        names,
+        "$1, $2, $3, $4, $5, $6",
+        "clock_timestamp()",
+        "clock_timestamp() - current_setting('migrator.started')::timestamptz",
+        0,
+    );
+    format!(
+        "PREPARE schema_record(text, text, text, bigint, text[], text) AS {insert}{or} RETURNING id AS {RECORDED}, \
+         extract(epoch FROM duration) * 1000, set_config('migrator.started', clock_timestamp()::text, false)",
+        or = if fresh { "" } else { OR_UPDATE }
+    )
+}
+
+/// A migration's row to be.
+pub(crate) struct Row<'a> {
+    pub(crate) names: &'a Names,
+    pub(crate) source: &'a str,
+    pub(crate) migration: &'a Migration,
+    pub(crate) sequence: u64,
+}
+
+impl Row<'_> {
+    /// The statement that records the migration as applied; returns its identity and duration in milliseconds.
+    pub(crate) fn record(&self) -> String {
+        format!("EXECUTE schema_record({})", self.values())
+    }
+
+    /// The statement that records how many steps of a migration outside a transaction are done.
+    pub(crate) fn record_steps(&self, steps: usize) -> String {
+        insert(self.names, &self.values(), "NULL", "NULL", steps) + OR_UPDATE
+    }
+
+    fn values(&self) -> String {
+        let Self {
+            source,
+            migration,
+            sequence,
+            ..
+        } = self;
+        [
+            literal(source),
+            literal(&migration.id),
+            literal(&migration.checksum),
+            sequence.to_string(),
+            requires(migration),
+            down(migration),
+        ]
+        .join(", ")
+    }
+}
+
+fn requires(migration: &Migration) -> String {
+    let ids: Vec<String> = migration.requires.iter().map(|id| literal(id)).collect();
+    format!("ARRAY[{}]::text[]", ids.join(", "))
+}
+
+fn down(migration: &Migration) -> String {
+    migration
+        .down
+        .as_deref()
+        .map_or_else(|| "NULL".to_owned(), literal)
+}
+
+/// `values` are source, identity, checksum, sequence, requires and down SQL.
+fn insert(names: &Names, values: &str, applied_at: &str, duration: &str, steps: usize) -> String {
+    format!(
+        "INSERT INTO {ledger} (source, id, checksum, sequence, requires, down_sql, applied_at, duration, steps_done, tool_version) \
+         VALUES ({values}, {applied_at}, {duration}, {steps}, {version})",
+        ledger = names.ledger(),
+        version = literal(env!("CARGO_PKG_VERSION")),
+    )
+}
+
+/// What [`insert`] does where the migration has a row: reverted, or under way in steps.
+const OR_UPDATE: &str = " ON CONFLICT (source, id) DO UPDATE SET checksum = excluded.checksum, applied_at = excluded.applied_at, \
+duration = excluded.duration, steps_done = excluded.steps_done, tool_version = excluded.tool_version, \
+requires = excluded.requires, down_sql = excluded.down_sql, sequence = excluded.sequence, reverted_at = NULL";

@@ -1,0 +1,18 @@
+-- The ledger; {ledger} stands for its name.
+-- One row per migration of a source. A reverted migration keeps its row, so that applied-and-reverted differs from never-applied.
+-- applied_at is null while a migration outside a transaction is under way; steps_done says how far it came. sequence is the order of
+-- application within a source; whoever holds the lock numbers, so that there is no sequence to make.
+CREATE TABLE IF NOT EXISTS {ledger} (
+    source text NOT NULL,
+    id text NOT NULL,
+    checksum text NOT NULL,
+    sequence bigint NOT NULL,
+    applied_at timestamptz,
+    duration interval,
+    steps_done integer NOT NULL,
+    reverted_at timestamptz,
+    tool_version text NOT NULL,
+    requires text[] NOT NULL,
+    down_sql text,
+    PRIMARY KEY (source, id)
+);

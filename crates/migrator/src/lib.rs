@@ -1,0 +1,92 @@
+//! PostgreSQL migrations from plain SQL files, each applied once, by any number of processes at a time.
+//!
+//! ```no_run
+//! use migrator::{Catalogue, Config, apply};
+//!
+//! # async fn example() -> Result<(), migrator::Error> {
+//! let files = [
+//!     ("0001_orders.up.sql", "-- provides: table orders\nCREATE TABLE IF NOT EXISTS orders (id bigint PRIMARY KEY);"),
+//!     ("0001_orders.down.sql", "DROP TABLE IF EXISTS orders;"),
+//! ];
+//! let catalogue = Catalogue::from_files("shop", files, "")?;
+//! let report = apply(&Config::new("postgres://shop@localhost/shop", catalogue)).await?;
+//! println!("{} applied, {} were there", report.applied.len(), report.up_to_date);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! - [`Catalogue`] is what there is: pairs of files `NNNN_<id>.up.sql` and `.down.sql` ([`Catalogue::from_files`]), or a directory in
+//!   goose's format ([`Catalogue::from_goose_dir`]). It knows no database.
+//! - [`Selection`] is what a caller needs of it: profiles, groups or tables; what those require comes with them.
+//! - [`Config`] says where, what, how long, and what the migrator's own things in the database are called: schema, ledger, the
+//!   application's role, the class of its locks.
+//! - [`apply`] does it and returns a [`Report`]. [`plan`], [`status`], [`verify`] and [`drift`] only look; [`revert`] takes migrations back;
+//!   [`template`] makes databases with everything in them, cloned in milliseconds.
+//! - [`Error`] has a case for each thing that can go wrong, each with its next move.
+//!
+//! # What holds
+//!
+//! A migration is one transaction with its row in the ledger: it is applied or it is not. One that PostgreSQL refuses in a transaction
+//! (`-- transaction: none`) runs in steps, and the next run goes on where a killed one stopped. Runs on one database follow each
+//! other, by a session advisory lock; a pooler in transaction mode, behind which that lock protects nothing, is refused. An applied
+//! file never changes: its checksum is compared. Where shapes were recorded ([`record_shapes`]), what a migration leaves is compared
+//! with them inside its transaction.
+//!
+//! The library starts no process and prints nothing. It speaks to the server without TLS: give [`Config::with_dialer`] a stream that
+//! something else encrypts.
+//!
+//! Modules, each may import those after it: `examine`, `template`, `record`, `lint`, `revert`, `apply`, `inspect`, `database`, `steps`, `message`, `view`, `partitions`, `shape`, `roles`, `lock`, `session`, `config`, `plan`, `ledger`, `goose`, `catalogue`, `selection`, `error`, `report`, `history`, `migration`, `rows`, `names`, `sql`
+
+mod apply;
+mod catalogue;
+mod config;
+mod database;
+mod error;
+pub mod examine;
+mod goose;
+mod history;
+mod inspect;
+mod ledger;
+mod lint;
+mod lock;
+mod message;
+mod migration;
+mod names;
+mod partitions;
+mod plan;
+mod record;
+mod report;
+mod revert;
+mod roles;
+mod rows;
+mod selection;
+mod session;
+mod shape;
+mod sql;
+mod steps;
+mod template;
+mod view;
+
+pub use apply::apply;
+pub use catalogue::Catalogue;
+pub use config::{ByteStream, Config, DEFAULT_DEADLINE, Dialer};
+pub use database::{create_database, drop_database, probe};
+pub use error::{CatalogueError, Error, MigrationFailure};
+pub use history::Difference;
+pub use inspect::{
+    Comparison, MigrationState, Status, StatusLine, Verified, drift, plan, status, verify,
+};
+pub use lint::{Finding, lint};
+pub use migration::{Migration, Mode, Object, ObjectKind};
+pub use partitions::{MONTHS_AHEAD, ensure_partitions};
+pub use plan::{Plan, Planned, Reason};
+pub use record::record_shapes;
+pub use report::{Applied, Event, Holder, Report};
+pub use revert::{Revert, Reverted, revert};
+pub use selection::Selection;
+pub use template::{Template, template};
+
+/// The README's example compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

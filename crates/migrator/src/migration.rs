@@ -1,0 +1,71 @@
+//! One migration, and the objects of a schema that it declares.
+
+use std::fmt;
+
+use serde::Serialize;
+
+/// What kind of object a migration declares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ObjectKind {
+    /// A table or a partition.
+    Table,
+    /// A function; its name is unique, as the schema overloads none.
+    Function,
+}
+
+/// A declared object of the schema, without its schema name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct Object {
+    /// Table or function.
+    pub kind: ObjectKind,
+    /// Unquoted name.
+    pub name: String,
+}
+
+impl fmt::Display for Object {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = match self.kind {
+            ObjectKind::Table => "table",
+            ObjectKind::Function => "function",
+        };
+        write!(f, "{kind} {}", self.name)
+    }
+}
+
+/// How a migration's statements meet transactions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// All statements and the ledger's row in one transaction.
+    Transaction,
+    /// A step per statement, its progress kept in the ledger.
+    Steps,
+}
+
+/// One migration, as its files say.
+#[derive(Clone, Debug)]
+pub struct Migration {
+    /// Name in the ledger: the file's name without number and suffix.
+    pub id: String,
+    /// Name of the up file, for messages.
+    pub file: String,
+    /// Identities of the migrations that must have run before.
+    pub requires: Vec<String>,
+    /// Objects whose shape it makes or changes.
+    pub provides: Vec<Object>,
+    /// Transaction or steps.
+    pub mode: Mode,
+    /// SQL that applies it.
+    pub up: String,
+    /// SQL that reverts it, unless it is irreversible.
+    pub down: Option<String>,
+    /// Why it cannot be reverted.
+    pub irreversible: Option<String>,
+    /// Table whose partitions are kept ahead of the clock by the function `ensure_<table>_partitions`.
+    pub partitions: Option<String>,
+    /// SHA-256, in hexadecimal, of the up file's tokens: comments, white space and line ends do not count.
+    pub checksum: String,
+    /// Line of the file on which `up` begins, counted from 0.
+    pub(crate) first_line: usize,
+}
