@@ -4,10 +4,24 @@
 //! process lose nothing. A thread of the store's own reads the journal, sends batches in order and moves a cursor over what is committed; the
 //! next start goes on from there. Every event carries a `UUIDv7`, so that Data Storage stores a repeat once (D29).
 //!
-//! ```ignore
-//! let store = Store::open("http://datastorage:8080", Config::for_service("workflowexecution", "/var/lib/audit"))?;
+//! ```no_run
+//! use std::time::Duration;
+//!
+//! use audit_store::events::workflowexecution::{self, Execution};
+//! use audit_store::{Config, Store};
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let config = Config::for_service("workflowexecution", "/var/lib/audit");
+//! let store = Store::open("http://datastorage:8080", config)?;
+//! let execution = Execution {
+//!     execution_name: "restart-checkout".to_owned(),
+//!     ..Execution::default()
+//! };
 //! store.store(workflowexecution::started(None, &execution))?;
 //! let report = store.close(Duration::from_secs(10)).await?;
+//! assert!(report.is_complete());
+//! # Ok(())
+//! # }
 //! ```
 //!
 //! What is lost when, of events that were accepted (tests in `tests/it`, and of `audit-emit` in its own):

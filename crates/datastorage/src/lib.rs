@@ -1,9 +1,9 @@
 //! Data Storage: keeps the audit trail, the workflow catalogue and the notification log, and acknowledges only what it keeps.
 //!
-//! An audit event becomes a row in three steps: `datastorage_api` reads and checks it, [`audit::Writer`] commits it together with
-//! what arrives at the same time, and where the database is away [`queue::Queue`] keeps it on the disk until it is back.
+//! An audit event becomes a row in three steps: `datastorage_api` reads and checks it, `audit::Writer` commits it together with
+//! what arrives at the same time, and where the database is away `queue::Queue` keeps it on the disk until it is back.
 //!
-//! **Invariants:** SQL is in [`store`] alone (D2). A 201 follows a commit, a 202 follows a sync (D28). The server never
+//! **Invariants:** SQL is in `store` alone (D2). A 201 follows a commit, a 202 follows a sync (D28). The server never
 //! migrates; it says what is missing (D10). Nothing waits without a bound.
 //!
 //! Modules, each may import those after it: `server`, `router`, `workers`, `workflows`, `notifications`, `parked`, `health`, `audit`, `app`, `body`, `parameters`, `problem`, `metrics`, `outcome`, `queue`, `availability`, `store`, `config`, `profile`, `tables`, `clock`

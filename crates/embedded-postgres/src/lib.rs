@@ -4,6 +4,18 @@
 //! The server listens on 127.0.0.1 with a random password and on a unix socket in a directory of its own; dropping the
 //! [`Server`] stops it and removes its data.
 //!
+//! ```no_run
+//! use embedded_postgres::{Options, Server, Wanted, locate};
+//!
+//! # async fn example() -> Result<(), embedded_postgres::Error> {
+//! let installation = locate(&Wanted::default())?;
+//! let server = Server::start(&installation, Options::default()).await?;
+//! println!("{}", server.url_without_password(server.database()));
+//! server.stop().await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # What happens to a server when its owner dies
 //!
 //! A watcher process holds the other end of a pipe: when the owner ends in any way, `kill -9` and a plain return from

@@ -166,6 +166,62 @@ fn every_package_has_the_workspaces_lints() {
 }
 
 #[test]
+fn every_dependency_is_used() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("the workspace");
+    let read = |path: &Path| std::fs::read_to_string(path).expect("a file of ours");
+    let entries = std::fs::read_dir(root.join("crates")).expect("crates");
+    let crates = entries.flatten().map(|entry| entry.path());
+    let mut used = std::collections::BTreeSet::new();
+    for dir in crates.chain([root.join("xtask")]) {
+        let mut sources = String::new();
+        for path in files(&dir) {
+            let text = read(&path);
+            // A module whose file is another crate's.
+            for shared in text.lines().filter_map(|line| {
+                line.strip_prefix("#[path = \"")?
+                    .strip_suffix("\"]")
+                    .filter(|path| path.starts_with(".."))
+            }) {
+                sources += &read(&path.parent().expect("a directory").join(shared));
+            }
+            sources += &text;
+        }
+        let manifest: toml::Table = read(&dir.join("Cargo.toml")).parse().expect("a manifest");
+        for section in ["dependencies", "dev-dependencies", "build-dependencies"] {
+            let Some(toml::Value::Table(dependencies)) = manifest.get(section) else {
+                continue;
+            };
+            for name in dependencies.keys() {
+                let (dir, ident) = (dir.display(), name.replace('-', "_"));
+                assert!(
+                    names(&sources, &ident),
+                    "nothing in {dir} names `{ident}`, one of its {section}"
+                );
+                used.insert(name.clone());
+            }
+        }
+    }
+    let manifest: toml::Table = read(&root.join("Cargo.toml")).parse().expect("a manifest");
+    let declared = manifest["workspace"]["dependencies"].as_table();
+    for name in declared.expect("dependencies").keys() {
+        assert!(
+            used.contains(name),
+            "no package depends on `{name}`, which the workspace declares"
+        );
+    }
+}
+
+/// Whether `ident` stands somewhere as a whole word.
+fn names(sources: &str, ident: &str) -> bool {
+    let word = |c: char| c.is_alphanumeric() || c == '_';
+    sources.match_indices(ident).any(|(at, _)| {
+        !sources[..at].ends_with(word) && !sources[at + ident.len()..].starts_with(word)
+    })
+}
+
+#[test]
 fn the_tool_and_the_suites_hold_no_sql() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"))
         .parent()
