@@ -193,6 +193,7 @@ impl Sender {
 
     async fn request(&self, batch: &Batch, part: Range<usize>) -> Outcome {
         let started = Instant::now();
+        let events = part.len();
         let answer = self
             .client
             .create_audit_events_batch_json(batch.body(part.clone()), &batch.event_ids(part))
@@ -201,7 +202,7 @@ impl Sender {
         match answer {
             Ok(Written::Committed(_)) => Outcome::Stored,
             Ok(Written::Queued(_)) => Outcome::Queued,
-            Err(error) if is_verdict(&error) => Outcome::Rejected(error),
+            Err(error) if is_verdict(&error, events) => Outcome::Rejected(error),
             Err(error) => Outcome::Failed(error),
         }
     }
@@ -313,11 +314,11 @@ impl Sender {
 /// Whether the answer judges the events, so that sending them again unchanged cannot help.
 ///
 /// Other client errors, such as 404 or 429, tell of an address, a permission or a rate, which someone can put right while the events wait; so does
-/// a 400 without a problem document, which Data Storage never sends. A proxy's limit on the body, though, is one that halving gets under.
-fn is_verdict(error: &Error) -> bool {
+/// a 400 without a problem document, which Data Storage never sends. A proxy's limit on the body, though, is one that halving gets under; one event alone waits.
+fn is_verdict(error: &Error, events: usize) -> bool {
     match error.problem() {
         Some(problem) => matches!(problem.status, 400 | 409 | 413 | 422),
-        None => error.status() == Some(413),
+        None => error.status() == Some(413) && events > 1,
     }
 }
 

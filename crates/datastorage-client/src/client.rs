@@ -324,7 +324,9 @@ impl Answer {
     }
 
     fn foreign(&self, reason: &str) -> Error {
-        let text = String::from_utf8_lossy(&self.body);
+        // Four bytes at most to a character.
+        let start = &self.body[..self.body.len().min(EXCERPT * 4)];
+        let text = String::from_utf8_lossy(start);
         Error::Decode {
             call: self.call.clone(),
             status: self.status.as_u16(),

@@ -44,6 +44,7 @@ pub(crate) async fn create(
             app.availability.mark_away(&error);
             enqueue(&app, record).await
         }
+        Err(error) if error.is_transient() => enqueue(&app, record).await,
         Err(error) => Err(Problem::store(&error)),
     }
 }

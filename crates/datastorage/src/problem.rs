@@ -76,7 +76,7 @@ impl Problem {
     pub(crate) fn store(error: &StoreError) -> Self {
         let mut problem = Self::new(ProblemType::DatabaseError, store_detail(error));
         let details = &mut problem.0;
-        let passes = error.is_away() || error.is_schema();
+        let passes = error.is_away() || error.is_transient() || error.is_schema();
         details.status = if passes { 503 } else { 500 };
         details.kind = Some(error.kind);
         details.sqlstate.clone_from(&error.sqlstate);

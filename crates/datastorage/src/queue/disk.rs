@@ -196,6 +196,19 @@ impl Disk {
         Ok(())
     }
 
+    pub(super) fn defer(&self, numbers: &[u64]) -> Result<(), DiskError> {
+        let transaction = self.database.begin_write()?;
+        for number in numbers {
+            if let Some(entry) = take(&transaction, *number)? {
+                let mut tail = Tail::of(&transaction)?;
+                tail.append(&entry)?;
+                tail.finish()?;
+            }
+        }
+        transaction.commit()?;
+        Ok(())
+    }
+
     pub(super) fn park(
         &self,
         number: u64,

@@ -63,7 +63,7 @@ impl Drain {
                 Ok(true) => Duration::ZERO,
                 Ok(false) => LOOK_EVERY,
                 Err(stopped) => {
-                    self.report(&stopped);
+                    self.report(&stopped).await;
                     wait = (wait * 2).min(BACKOFF.1);
                     wait
                 }
@@ -88,12 +88,16 @@ impl Drain {
         if entries.is_empty() {
             return Ok(false);
         }
-        let written = entries.len();
+        let numbers: Vec<_> = entries.iter().map(|(number, _)| *number).collect();
         let result = self.write(entries).await;
         match &result {
             Ok(()) => limit.grow(),
             Err(Stop::Store(error)) if error.kind == DatabaseErrorKind::Timeout => {
-                limit.halve(written);
+                if let [alone] = numbers[..] {
+                    // It cannot get smaller; those behind it can pass.
+                    self.queue.defer(vec![alone]).await?;
+                }
+                limit.halve(numbers.len());
             }
             Err(_) => {}
         }
@@ -112,25 +116,34 @@ impl Drain {
         self.write_notifications(notifications).await
     }
 
-    /// Writes the events; halves a group that is refused until the poison is alone, and parks it.
+    /// Writes the events; halves a group that is refused until the event at fault is alone. One that is refused for good is
+    /// parked; one that may succeed later goes behind the others, if any of these is stored meanwhile.
     async fn write_events(&self, events: &[(u64, NewEvent)]) -> Result<(), Stop> {
         let mut todo = vec![events];
+        let mut deferred: Option<(u64, StoreError)> = None;
+        let mut stored = false;
         while let Some(group) = todo.pop().filter(|group| !group.is_empty()) {
             let events: Vec<&NewEvent> = group.iter().map(|(_, event)| event).collect();
             match self.insert(&events).await {
                 Ok(Inserted::All) => {
-                    self.queue
-                        .remove(group.iter().map(|(number, _)| *number).collect())
-                        .await?;
+                    let numbers = group.iter().map(|(number, _)| *number).collect();
+                    self.queue.remove(numbers).await?;
+                    stored = true;
                 }
                 Err(error) if waits(&error) => return Err(Stop::Store(error)),
                 refused => {
                     if let [(number, _)] = group {
-                        let (reason, sqlstate) = match refused {
-                            Err(error) => (error.message, error.sqlstate),
-                            Ok(_) => (EVENT_TAKEN.to_owned(), None),
-                        };
-                        self.park(*number, reason, sqlstate).await?;
+                        match refused {
+                            // Two in a row: it is not the events.
+                            Err(error) if error.is_transient() && deferred.is_some() => {
+                                return Err(Stop::Store(error));
+                            }
+                            Err(error) if error.is_transient() => deferred = Some((*number, error)),
+                            Err(error) => {
+                                self.park(*number, error.message, error.sqlstate).await?;
+                            }
+                            Ok(_) => self.park(*number, EVENT_TAKEN.to_owned(), None).await?,
+                        }
                     } else {
                         let (first, second) = group.split_at(group.len() / 2);
                         todo.extend([second, first]);
@@ -138,7 +151,15 @@ impl Drain {
                 }
             }
         }
-        Ok(())
+        match deferred {
+            None => Ok(()),
+            Some((number, error)) => {
+                if stored {
+                    self.queue.defer(vec![number]).await?;
+                }
+                Err(Stop::Store(error))
+            }
+        }
     }
 
     /// Writes notification records, which are few, one by one.
@@ -153,7 +174,9 @@ impl Drain {
                     self.park(number, NOTIFICATION_TAKEN.to_owned(), None)
                         .await?;
                 }
-                Err(error) if waits(&error) => return Err(Stop::Store(error)),
+                Err(error) if waits(&error) || error.is_transient() => {
+                    return Err(Stop::Store(error));
+                }
                 Err(error) => self.park(number, error.message, error.sqlstate).await?,
             }
         }
@@ -190,18 +213,29 @@ impl Drain {
             .await
     }
 
-    fn report(&self, stopped: &Stop) {
-        let reason = match stopped {
-            Stop::Store(error) => {
-                if error.is_away() {
-                    self.availability.mark_away(error);
-                }
-                let sqlstate = error.sqlstate.as_deref().unwrap_or("none");
-                format!("{error} (relation {}, SQLSTATE {sqlstate})", error.relation)
+    async fn report(&self, stopped: &Stop) {
+        let error = match stopped {
+            Stop::Store(error) => error,
+            Stop::Queue(error) => {
+                tracing::debug!(%error, "the queue cannot be looked at");
+                return;
             }
-            Stop::Queue(error) => error.to_string(),
         };
-        self.queue.stalls().note(&reason);
+        if error.is_away() {
+            self.availability.mark_away(error);
+        }
+        if self
+            .queue
+            .depth()
+            .await
+            .is_ok_and(|depth| depth.pending == 0)
+        {
+            return self.queue.stalls().clear();
+        }
+        let sqlstate = error.sqlstate.as_deref().unwrap_or("none");
+        let reason = format!("{error} (relation {}, SQLSTATE {sqlstate})", error.relation);
+        // What one event meets is said, and is no reason to call the instance unready.
+        self.queue.stalls().note(&reason, !error.is_transient());
     }
 }
 

@@ -88,6 +88,11 @@ impl Queue {
         self.with(move |disk| disk.remove(&numbers)).await
     }
 
+    /// Puts entries behind all others, where they are tried again in their turn.
+    pub(super) async fn defer(&self, numbers: Vec<u64>) -> Result<(), QueueUnavailable> {
+        self.with(move |disk| disk.defer(&numbers)).await
+    }
+
     /// Sets an entry aside that the database refuses for good.
     pub(crate) async fn park(
         &self,

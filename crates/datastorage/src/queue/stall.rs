@@ -15,6 +15,8 @@ pub(super) struct Stalls(Mutex<Option<Failing>>);
 #[derive(Debug)]
 struct Failing {
     since: Instant,
+    /// Whether nothing at all can be stored.
+    wholly: bool,
     said: Instant,
 }
 
@@ -29,15 +31,20 @@ impl Stalls {
         }
     }
 
-    /// A group could not be stored. Says so in the log at first and every half minute.
-    pub(super) fn note(&self, reason: &str) {
+    /// A group could not be stored; `wholly`, if no other could be either. Says so in the log at first and every half minute.
+    pub(super) fn note(&self, reason: &str, wholly: bool) {
         let mut failing = self.failing();
         let now = Instant::now();
         let first = failing.is_none();
         let failing = failing.get_or_insert_with(|| Failing {
             since: now,
+            wholly,
             said: now,
         });
+        if wholly && !failing.wholly {
+            failing.since = now;
+        }
+        failing.wholly = wholly;
         if first || failing.said.elapsed() >= SAY_EVERY {
             failing.said = now;
             let seconds = failing.since.elapsed().as_secs();
@@ -54,7 +61,7 @@ impl Stalls {
         let failing = self.failing();
         failing
             .as_ref()
-            .is_some_and(|failing| failing.since.elapsed() >= LASTING)
+            .is_some_and(|failing| failing.wholly && failing.since.elapsed() >= LASTING)
     }
 
     fn failing(&self) -> std::sync::MutexGuard<'_, Option<Failing>> {

@@ -21,16 +21,33 @@ pub(crate) struct StoreError {
     pub(crate) relation: String,
     /// One sentence for people.
     pub(crate) message: String,
-    away: bool,
+    passing: Passing,
     serialization: bool,
     /// Whether a write may be committed all the same, because its commit was sent and the answer is missing.
     pub(super) in_doubt: bool,
 }
 
+/// Whether the same write may succeed later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Passing {
+    /// As far as this error tells, it may not.
+    No,
+    /// It may; other writes may succeed now.
+    Transient,
+    /// It may, when the database is back.
+    Away,
+}
+
 impl StoreError {
     /// Whether the database as a whole cannot be used now: the data goes into the queue (D28).
     pub(crate) fn is_away(&self) -> bool {
-        self.away
+        self.passing == Passing::Away
+    }
+
+    /// Whether this write failed for a cause that passes, while others may succeed: it is queued, and says nothing of the
+    /// database as a whole.
+    pub(crate) fn is_transient(&self) -> bool {
+        self.passing == Passing::Transient
     }
 
     /// Whether the write may be committed all the same: the commit was sent and no answer was read. Only a look for the
@@ -59,13 +76,16 @@ impl StoreError {
     }
 
     fn new(kind: Kind, relation: &str, message: String) -> Self {
-        let away = matches!(kind, Kind::Connection | Kind::PoolExhausted | Kind::Timeout);
+        let passing = match kind {
+            Kind::Connection | Kind::PoolExhausted | Kind::Timeout => Passing::Away,
+            _ => Passing::No,
+        };
         Self {
             kind,
             sqlstate: None,
             relation: relation.to_owned(),
             message,
-            away,
+            passing,
             serialization: false,
             in_doubt: false,
         }
@@ -133,17 +153,24 @@ impl StoreError {
             database.message().to_owned(),
         );
         failure.sqlstate = Some(code.code().to_owned());
-        // Nor is it the data's fault when the disk or memory is full (class 53), a file cannot be read or written (58), the server
-        // finds itself in disorder (XX), or a standby takes no writes. A backend that ends with the error takes nothing either.
-        failure.away |= ["53", "58", "XX"].contains(&&code.code()[..2])
-            || *code == SqlState::READ_ONLY_SQL_TRANSACTION
-            || (failure.kind == Kind::Other && ends_connection(database));
+        // A standby takes no writes, and a backend that ends with its error takes nothing either.
+        if *code == SqlState::READ_ONLY_SQL_TRANSACTION
+            || (failure.kind == Kind::Other && ends_connection(database))
+        {
+            failure.passing = Passing::Away;
+        }
         failure.serialization = matches!(
             *code,
             SqlState::T_R_DEADLOCK_DETECTED | SqlState::T_R_SERIALIZATION_FAILURE
         ) || (*code == SqlState::FEATURE_NOT_SUPPORTED
             && database.routine() == Some("RevalidateCachedQuery"));
-        failure.away |= failure.serialization;
+        // Nor is it the data's fault when disk or memory is full (class 53), a file cannot be read or written (58), or the server
+        // finds itself in disorder (XX); but it may be one row's alone, on a damaged page for example.
+        if failure.passing == Passing::No
+            && (failure.serialization || ["53", "58", "XX"].contains(&&code.code()[..2]))
+        {
+            failure.passing = Passing::Transient;
+        }
         failure
     }
 }

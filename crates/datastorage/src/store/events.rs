@@ -122,15 +122,14 @@ impl Store {
             let ((), sink) =
                 tokio::try_join!(client.batch_execute(BEGIN), client.copy_in(&statement))?;
             let events = group.close();
-            // The commit is sent behind the rows, not after their answer: it costs no round trip of its own. Were the rows
-            // refused it would fail, too.
+            // The commit is sent behind the rows, not after their answer: it costs no round trip of its own. Where the rows are
+            // refused it ends the transaction without them.
             let (copied, committed) = tokio::join!(copy(sink, &events), commit(client));
             match copied {
                 Ok(()) => committed.map(|()| Inserted::All),
                 Err(error) if error.code() == Some(&SqlState::UNIQUE_VIOLATION) => {
                     self.repeats_expected
                         .store(GROUPS_AFTER_A_REPEAT, Ordering::Relaxed);
-                    roll_back(client).await?;
                     insert(client, &events).await
                 }
                 // The error may be the connection's, between CopyDone and the answer to COMMIT.

@@ -2,12 +2,9 @@
 
 use deadpool_postgres::Object;
 
-/// Begins a transaction.
-pub(super) const BEGIN: &str = "BEGIN";
-
-/// PostgreSQL answers the COMMIT of a transaction that failed before with ROLLBACK and no error (PostgreSQL manual, COMMIT,
-/// "Outputs"), and the driver does not show the tag. A statement before it fails in such a transaction with 25P02.
-const COMMIT: &str = "SELECT; COMMIT";
+/// Begins a transaction whose statements each see what was committed before them, whatever the role's default: a repeat, and the
+/// fate of a commit that was not answered, are looked for behind a lock that waits for others.
+pub(super) const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
 
 /// A statement failed, and whether PostgreSQL may have committed nevertheless.
 #[derive(Debug)]
@@ -35,10 +32,12 @@ impl From<tokio_postgres::Error> for Failure {
     }
 }
 
-/// Ends the transaction that `client` is in; Ok means that it is committed.
+/// Ends the transaction that `client` is in. Ok means that it is committed, if every statement before was answered without an
+/// error: PostgreSQL answers the COMMIT of a failed transaction with ROLLBACK and no error (PostgreSQL manual, COMMIT,
+/// "Outputs"), and the driver does not show which of the two it was.
 pub(super) async fn commit(client: &Object) -> Result<(), Failure> {
     client
-        .batch_execute(COMMIT)
+        .batch_execute("COMMIT")
         .await
         .map_err(Failure::at_commit)
 }

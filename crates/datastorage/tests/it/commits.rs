@@ -276,6 +276,30 @@ async fn a_commit_whose_answer_is_lost_is_stored_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_group_that_is_inserted_rather_than_copied_is_as_careful() {
+    let held = Held::start("audit").await;
+    let client = held.database.connect().await;
+    // After a repeat the next groups are inserted.
+    let repeated = with(event("repeated"), json!({"event_id": uuid::Uuid::now_v7()}));
+    for _ in 0..2 {
+        held.service.post(EVENTS, &repeated).await.expect(201);
+    }
+    let body = event("inserted");
+    let request = held.service.post(EVENTS, &body);
+    // The statement is sent and its answer is lost: there is no commit yet.
+    held.interrupted(Direction::ToClient, b"INSERT 0 1\0", request)
+        .await
+        .expect(202);
+    stored(&client, 3).await;
+    let body = event("committed");
+    let request = held.service.post(EVENTS, &body);
+    held.interrupted(Direction::ToClient, COMMIT, request)
+        .await
+        .expect(202);
+    stored(&client, 4).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn queued_events_stay_queued_when_the_drains_connection_ends_before_the_commit() {
     let held = Held::start("audit").await;
     let client = held.database.connect().await;

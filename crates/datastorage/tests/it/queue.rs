@@ -447,13 +447,9 @@ async fn a_queue_that_does_not_drain_makes_the_instance_unready_until_it_does() 
     service.post(EVENTS, &event("stuck")).await.expect(202);
     let client = database.connect().await;
     client
-        .batch_execute(
-            "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
-             $$ BEGIN RAISE EXCEPTION 'not now' USING ERRCODE = '40001'; END $$;
-             CREATE TRIGGER refuse BEFORE INSERT ON audit_events FOR EACH ROW EXECUTE FUNCTION refuse()",
-        )
+        .batch_execute("BEGIN; LOCK TABLE audit_events IN SHARE MODE")
         .await
-        .expect("made");
+        .expect("locked");
     proxy.heal();
     until("readiness to say so", SOON, async || {
         let answer = service.get("/health/ready").await;
@@ -464,10 +460,60 @@ async fn a_queue_that_does_not_drain_makes_the_instance_unready_until_it_does() 
         }
     })
     .await;
-    client
-        .batch_execute("DROP TRIGGER refuse ON audit_events")
-        .await
-        .expect("dropped");
+    client.batch_execute("COMMIT").await.expect("unlocked");
     service.ready().await;
     assert_eq!(count(&client).await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_alone_fails_for_now_keeps_neither_the_queued_nor_the_new_ones_waiting() {
+    let (database, proxy, url) = behind_proxy().await;
+    let service = Service::start(&url).await;
+    service.ready().await;
+    let client = database.connect().await;
+    // As of a damaged page of an index that one row goes to.
+    client
+        .batch_execute(
+            "CREATE FUNCTION damaged() RETURNS trigger LANGUAGE plpgsql AS
+             $$ BEGIN RAISE EXCEPTION 'invalid page' USING ERRCODE = 'XX001'; END $$;
+             CREATE TRIGGER damaged BEFORE INSERT ON audit_events FOR EACH ROW
+             WHEN (NEW.correlation_id = 'damaged') EXECUTE FUNCTION damaged()",
+        )
+        .await
+        .expect("made");
+    proxy.down();
+    for id in ["damaged", "behind-1", "behind-2", "behind-3"] {
+        service.post(EVENTS, &event(id)).await.expect(202);
+    }
+    proxy.heal();
+    depth_becomes(&service, 1.0).await;
+    assert_eq!(count(&client).await, 3);
+    service.post(EVENTS, &event("damaged")).await.expect(202);
+    for n in 0..5 {
+        let id = format!("new-{n}");
+        service.post(EVENTS, &event(&id)).await.expect(201);
+    }
+    service.get("/health/ready").await.expect(200);
+    client
+        .batch_execute("DROP TRIGGER damaged ON audit_events")
+        .await
+        .expect("dropped");
+    depth_becomes(&service, 0.0).await;
+    assert_eq!(count(&client).await, 10);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_queue_that_cannot_be_opened_makes_no_instance_unready_that_commits() {
+    let database = audit_database().await;
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("file");
+    std::fs::write(&file, "no directory").expect("written");
+    let queue = file.join("queue").display().to_string();
+    let more = [("DATASTORAGE_QUEUE_DIRECTORY", queue.as_str())];
+    let service = Service::with(database.url(), Clock::system(), &more).await;
+    service.ready().await;
+    // Beyond the time after which a queue that does not drain is told.
+    tokio::time::sleep(std::time::Duration::from_secs(12)).await;
+    service.get("/health/ready").await.expect(200);
+    service.post(EVENTS, &event("direct")).await.expect(201);
 }
