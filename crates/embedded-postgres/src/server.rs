@@ -19,6 +19,9 @@ use crate::postmaster::Postmaster;
 use crate::watcher::Watcher;
 use crate::{Error, Installation, Options};
 
+/// How long a sweep may hold an instance that it leaves alone.
+const SWEEP: Duration = Duration::from_secs(1);
+
 /// A private PostgreSQL server; dropping it stops it and removes its data.
 ///
 /// Dropping blocks the thread for some 20 ms, [`Server::stop`] does not. A value in a `static` is never dropped, and its
@@ -97,7 +100,17 @@ impl Server {
     ///
     /// Refused while another process owns it, and when a sweep has removed it. After any other failure it is still detached.
     pub async fn attach(directory: &Path) -> Result<Self, Error> {
-        let Some(instance) = Instance::adopt(directory)? else {
+        // A sweep that only looks whether it has expired holds it for a moment.
+        let asked = Instant::now();
+        let adopted = loop {
+            match Instance::adopt(directory)? {
+                None if directory.exists() && asked.elapsed() < SWEEP => {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+                adopted => break adopted,
+            }
+        };
+        let Some(instance) = adopted else {
             let detail = "another process owns it now".to_owned();
             return Err(Error::NotDetached {
                 directory: directory.to_owned(),
