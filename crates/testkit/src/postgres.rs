@@ -227,6 +227,24 @@ pub async fn connect(url: &str) -> tokio_postgres::Client {
         .unwrap_or_else(|error| panic!("cannot connect to the test's PostgreSQL: {error}"))
 }
 
+/// Returns the first column of the first row of `sql` on `database`, as text; empty without a row or for a null.
+pub async fn value(database: &Database, sql: &str) -> String {
+    let rows = database.connect().await.simple_query(sql).await;
+    let rows = rows.unwrap_or_else(|error| panic!("{sql}: {}", describe(&error)));
+    let row = rows.into_iter().find_map(|message| match message {
+        tokio_postgres::SimpleQueryMessage::Row(row) => Some(row),
+        _ => None,
+    });
+    row.and_then(|row| row.get(0).map(str::to_owned))
+        .unwrap_or_default()
+}
+
+/// Runs the statements of `sql` on `database`.
+pub async fn run(database: &Database, sql: &str) {
+    let ran = database.connect().await.batch_execute(sql).await;
+    ran.unwrap_or_else(|error| panic!("{sql}: {}", describe(&error)));
+}
+
 async fn try_connect(url: &str) -> Result<tokio_postgres::Client, std::io::Error> {
     let connected = tokio_postgres::connect(url, NoTls).await;
     let (client, connection) =

@@ -28,7 +28,7 @@ mod two_phase;
 use std::time::Duration;
 
 use migrations::{Catalogue, Config};
-use testkit::postgres::{Database, empty_database};
+use testkit::postgres::{Database, empty_database, run, value};
 
 /// An empty database and a run on it.
 async fn fresh() -> (Database, Config) {
@@ -51,19 +51,4 @@ fn goose(files: &[(&str, &str)]) -> Catalogue {
             .map(|(name, text)| ((*name).to_owned(), (*text).to_owned())),
     )
     .unwrap()
-}
-
-/// The first column of the first row, as text.
-async fn value(database: &Database, sql: &str) -> String {
-    let rows = database.connect().await.simple_query(sql).await.unwrap();
-    let row = rows.into_iter().find_map(|message| match message {
-        tokio_postgres::SimpleQueryMessage::Row(row) => Some(row),
-        _ => None,
-    });
-    row.and_then(|row| row.get(0).map(str::to_owned))
-        .unwrap_or_default()
-}
-
-async fn run(database: &Database, sql: &str) {
-    database.connect().await.batch_execute(sql).await.unwrap();
 }
