@@ -30,12 +30,12 @@ pub fn summary(log: &Log) -> String {
     )
     .unwrap_or_default();
     if let Some(failure) = &log.failure {
-        writeln!(text, "**{}**\n", failure.what.replace('\n', " ")).unwrap_or_default();
-        if !failure.seen.trim().is_empty() {
-            writeln!(text, "{}\n", fenced(&tail(&failure.seen))).unwrap_or_default();
+        writeln!(text, "**{}**\n", failure.summary.replace('\n', " ")).unwrap_or_default();
+        if !failure.detail.trim().is_empty() {
+            writeln!(text, "{}\n", fenced(&tail(&failure.detail))).unwrap_or_default();
         }
-        if !failure.next.is_empty() {
-            writeln!(text, "Next: {}\n", failure.next).unwrap_or_default();
+        if !failure.hint.is_empty() {
+            writeln!(text, "Next: {}\n", failure.hint).unwrap_or_default();
         }
     }
     for test in log
@@ -114,8 +114,8 @@ pub fn annotations(log: &Log) -> Vec<String> {
         })
         .collect();
     if let Some(failure) = log.failure.as_ref().filter(|_| lines.is_empty()) {
-        let message = format!("{}\n{}", failure.seen.trim(), failure.next);
-        lines.push(command("error", None, &failure.what, message.trim()));
+        let message = format!("{}\n{}", failure.detail.trim(), failure.hint);
+        lines.push(command("error", None, &failure.summary, message.trim()));
     }
     lines
 }

@@ -71,8 +71,8 @@ fn stages(log: &Log) -> String {
             let failure = log.failure.clone().unwrap_or_default();
             let said = format!(
                 "{}\n{}\n\n{}",
-                failure.seen,
-                failure.next,
+                failure.detail,
+                failure.hint,
                 stage.lines.join("\n")
             );
             write!(

@@ -231,9 +231,9 @@ impl Log {
 
     fn fails(&mut self, failure: &Failed) {
         let clean = Failed {
-            what: plain(&failure.what),
-            seen: plain(&failure.seen),
-            next: plain(&failure.next),
+            summary: plain(&failure.summary),
+            detail: plain(&failure.detail),
+            hint: plain(&failure.hint),
         };
         // Of several the first decides.
         self.failure.get_or_insert(clean);
@@ -280,9 +280,9 @@ impl Stage {
     /// What a failed stage tells of itself, where the run was killed before it told of the failure.
     fn failure(&self) -> Option<Failed> {
         (self.outcome == Some(Outcome::Failed)).then(|| Failed {
-            what: format!("{}: {}", self.name, self.note),
-            seen: self.lines[self.lines.len().saturating_sub(20)..].join("\n"),
-            next: String::new(),
+            summary: format!("{}: {}", self.name, self.note),
+            detail: self.lines[self.lines.len().saturating_sub(20)..].join("\n"),
+            hint: String::new(),
         })
     }
 

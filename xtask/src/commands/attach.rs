@@ -8,6 +8,7 @@ use crate::terminal;
 use e2e_runner::exit::Exit;
 use e2e_runner::paths::Paths;
 use e2e_runner::process::Runner;
+use e2e_runner::settings;
 use e2e_runner::state::Run;
 use e2e_runner::table::Table;
 
@@ -68,7 +69,7 @@ fn print_tail(path: &Path) -> anyhow::Result<()> {
 /// Starts the user's shell with the suite's environment, the password included.
 pub fn shell(runner: &Runner, table: &Table, service: &str) -> anyhow::Result<Exit> {
     let run = kept(runner, table, service)?;
-    let program = std::env::var("SHELL").unwrap_or_else(|_| "sh".to_owned());
+    let program = settings::shell();
     let mut command = runner
         .command(program)
         .env(e2e_env::PGPASSWORD, run.password()?);
@@ -82,5 +83,5 @@ pub fn shell(runner: &Runner, table: &Table, service: &str) -> anyhow::Result<Ex
 
 fn kept(runner: &Runner, table: &Table, service: &str) -> anyhow::Result<Run> {
     table.find(service)?;
-    Ok(environment::kept(&Paths::find(runner)?, service)?)
+    Ok(environment::up(&Paths::find(runner)?, Some(service))?)
 }

@@ -10,7 +10,7 @@ use e2e_runner::run::plan::Target;
 use e2e_runner::run::repeat::Repeat;
 use e2e_runner::run::session::{RunRequest, Session};
 use e2e_runner::table::Service;
-use e2e_runner::tools::{docker, kind};
+use e2e_runner::tools::{docker, kind, postgres};
 
 /// Decides where a run takes place, and says why.
 pub fn place(runner: &Runner, args: &TargetArgs) -> Result<(Target, String), Failure> {
@@ -20,7 +20,7 @@ pub fn place(runner: &Runner, args: &TargetArgs) -> Result<(Target, String), Fai
                 Exit::Usage,
                 "--postgres-url is for the local target",
             )
-            .next("leave out --target kind")),
+            .hint("leave out --target kind")),
             _ => Ok((Target::Local, "--postgres-url names a server".to_owned())),
         };
     }
@@ -59,12 +59,14 @@ pub fn begin(
     repeat: Repeat,
     paths: Paths,
 ) -> anyhow::Result<Session> {
+    let server = args.postgres_url.as_deref().map(postgres::server);
+    let server = server.transpose()?;
     abandoned::remove_all(runner, &paths, terminal::message);
     let request = RunRequest {
         services,
         place,
         why,
-        postgres_url: args.postgres_url,
+        postgres_url: server,
         integration,
         fresh: args.fresh,
         repeat,

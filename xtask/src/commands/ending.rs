@@ -13,6 +13,7 @@ use e2e_runner::run::Ended;
 use e2e_runner::run::plan::Step;
 use e2e_runner::run::session::Session;
 use e2e_runner::run::timing::{Timing, table};
+use e2e_runner::settings;
 use e2e_runner::state::Run;
 
 /// Prints how a run ended and makes its reports; a failure of the run is the failure of the verb.
@@ -89,7 +90,7 @@ fn outcomes(session: &Session, timings: &[Timing]) -> String {
 
 /// Tells GitHub, where the run is a step of a job there.
 fn tell_github(log: &Log) {
-    if let Some(path) = std::env::var_os("GITHUB_STEP_SUMMARY").filter(|path| !path.is_empty()) {
+    if let Some(path) = settings::github_summary() {
         let file = std::fs::OpenOptions::new()
             .create(true)
             .append(true)
@@ -99,7 +100,7 @@ fn tell_github(log: &Log) {
             terminal::message(&format!("the job's summary could not be written: {error}"));
         }
     }
-    if std::env::var("GITHUB_ACTIONS").is_ok_and(|value| value == "true") {
+    if settings::in_github_job() {
         for line in github::annotations(log) {
             terminal::print(&line);
         }

@@ -1,7 +1,7 @@
 //! `cargo xtask kill`: SIGKILL to a part of an environment, which then comes back: the fault that a suite asks for.
 
-use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::path::Path;
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
@@ -12,9 +12,11 @@ use e2e_runner::paths::Paths;
 use e2e_runner::process::Runner;
 use e2e_runner::run::local::launch::ProcessSpec;
 use e2e_runner::run::local::postgres;
+use e2e_runner::settings;
 use e2e_runner::state::Run;
 use e2e_runner::table::Table;
 use e2e_runner::tools::{docker, kind, kubectl};
+use e2e_runner::wait::{Look, Wait};
 
 /// Flags of `kill`.
 #[derive(Debug, Args)]
@@ -46,7 +48,7 @@ const STEP: Duration = Duration::from_secs(2);
 /// Runs the verb; it ends when the part is dead, not when it is back.
 pub fn run(runner: &Runner, table: &Table, args: &Kill) -> anyhow::Result<Exit> {
     table.find(&args.service)?;
-    let run = find(runner, &args.service)?;
+    let run = environment::around_or_up(&Paths::find(runner)?, &args.service)?;
     let state = run.state();
     if args.what == Part::Postgres && state.services.len() > 1 {
         let what = format!(
@@ -55,7 +57,7 @@ pub fn run(runner: &Runner, table: &Table, args: &Kill) -> anyhow::Result<Exit> 
             state.services.len()
         );
         return Err(Failure::new(Exit::Usage, what)
-            .next("start one of them alone, whose server is its own")
+            .hint("start one of them alone, whose server is its own")
             .into());
     }
     // What is started again belongs to the run, whoever asked.
@@ -67,19 +69,6 @@ pub fn run(runner: &Runner, table: &Table, args: &Kill) -> anyhow::Result<Exit> 
     }
     terminal::message(&format!("killed {:?} of {}", args.what, state.run).to_lowercase());
     Ok(Exit::Passed)
-}
-
-/// The run that a suite says it is part of, else the one that is kept for the service.
-fn find(runner: &Runner, service: &str) -> anyhow::Result<Run> {
-    let told = std::env::var_os(e2e_env::EVIDENCE_DIR).map(PathBuf::from);
-    let around = told.iter().flat_map(|dir| dir.ancestors().take(2));
-    if let Some(dir) = around
-        .into_iter()
-        .find(|dir| dir.join("state.json").is_file())
-    {
-        return Run::open(dir);
-    }
-    Ok(environment::kept(&Paths::find(runner)?, service)?)
 }
 
 fn here(runner: &Runner, run: &Run, service: &str, part: Part) -> Result<(), Failure> {
@@ -102,12 +91,17 @@ fn in_cluster(runner: &Runner, run: &Run, service: &str, part: Part) -> Result<(
         Part::Service => service,
     };
     // A run under way has told its suite; one that is kept has written it down.
-    let told = std::env::var(e2e_env::NAMESPACE).ok();
+    let told = settings::namespace();
     let namespace = state
         .environment(service)
         .remove(e2e_env::NAMESPACE)
         .or(told)
-        .unwrap_or_default();
+        .ok_or_else(|| {
+            Failure::new(
+                Exit::Preflight,
+                format!("no namespace is known for {service} in {}", state.run),
+            )
+        })?;
     let kubeconfig: &Path = &run.dir().join("kubeconfig");
     let kubectl = kubectl::Kubectl::new(runner.clone(), kubeconfig, &namespace);
     let failed =
@@ -122,8 +116,13 @@ fn in_cluster(runner: &Runner, run: &Run, service: &str, part: Part) -> Result<(
         path,
     ];
     let node = kind::node(&kind::cluster(&state.run));
-    let (began, mut forgotten) = (Instant::now(), false);
-    loop {
+    let mut forgotten = false;
+    let wait = Wait {
+        what: &format!("the container of {app} was not killed"),
+        deadline: DEADLINE,
+        interval: STEP,
+    };
+    wait.until(runner.cancel(), || {
         let status = kubectl
             .command()
             .args(ask)
@@ -142,10 +141,10 @@ fn in_cluster(runner: &Runner, run: &Run, service: &str, part: Part) -> Result<(
             docker::restart_kubelet(runner, &node).map_err(failed)?;
             forgotten = true;
         }
-        match docker::kill_in_node(runner, &node, id) {
-            // For a moment the API server still tells of a container that an earlier fault killed.
-            Err(_) if began.elapsed() < DEADLINE => std::thread::sleep(STEP),
-            killed => return killed.map_err(failed),
-        }
-    }
+        // For a moment the API server still shows a container that an earlier fault killed.
+        Ok(match docker::kill_in_node(runner, &node, id) {
+            Ok(()) => Look::Ready(()),
+            Err(error) => Look::NotYet(error.to_string()),
+        })
+    })
 }

@@ -51,7 +51,7 @@ fn on_environment(
     repeat: Repeat,
 ) -> anyhow::Result<Exit> {
     let suite = service.suite()?;
-    let run = environment::kept(paths, &service.name)?;
+    let run = environment::up(paths, Some(&service.name))?;
     let state = run.state();
     let mut environment = state.environment(&service.name);
     environment.insert(e2e_env::PGPASSWORD.to_owned(), run.password()?);

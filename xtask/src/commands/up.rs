@@ -40,7 +40,7 @@ pub fn run(runner: &Runner, table: &Table, mut args: Up) -> anyhow::Result<Exit>
     if integration && (services.len() > 1 || args.place.target == TargetChoice::Kind) {
         let what = "--ports integration is for one service without a cluster";
         return Err(Failure::new(Exit::Usage, what)
-            .next("name one service, and leave out --target kind")
+            .hint("name one service, and leave out --target kind")
             .into());
     }
     if integration {

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use e2e_report::event::full_name;
 use e2e_report::{Event, Outcome};
 
+use e2e_runner::settings;
 use screen::{Running, cut, heartbeat, live_lines, size};
 pub use screen::{on_one_screen, row};
 
@@ -40,11 +41,7 @@ static TERMINAL: Mutex<Terminal> = Mutex::new(Terminal::new());
 /// Decides how progress is shown, before anything is.
 pub fn choose(progress: Progress) {
     // A test harness or a CI system has a terminal at times, and nobody before it.
-    let watched = || {
-        std::io::stderr().is_terminal()
-            && std::env::var("TERM").is_ok_and(|term| term != "dumb")
-            && std::env::var_os("CI").is_none_or(|ci| ci.is_empty())
-    };
+    let watched = || std::io::stderr().is_terminal() && settings::is_watched();
     let chosen = match progress {
         Progress::Auto if watched() => Progress::Tty,
         Progress::Auto => Progress::Plain,
@@ -53,9 +50,7 @@ pub fn choose(progress: Progress) {
     CHOSEN.get_or_init(|| chosen);
     let mut terminal = lock();
     terminal.view = chosen;
-    // https://no-color.org: any value that is not empty.
-    terminal.colour = chosen == Progress::Tty
-        && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    terminal.colour = chosen == Progress::Tty && settings::wants_colour();
 }
 
 /// Shows an event; `json` is its line in the log.

@@ -41,7 +41,7 @@ run workflowexecution-[..] on kind: --target kind
 timeline: [..]/report.html
 error: preflight: `docker version --format {{.Server.Version}}` ended with exit 1
     Cannot connect to the Docker daemon
-  next: start Docker, or run with --target local
+  hint: start Docker, or run with --target local
 
 "]]
     );

@@ -142,8 +142,8 @@ impl Runner {
     }
 
     /// A command of `program`, bounded by two minutes unless it says otherwise.
-    pub fn command(&self, program: impl AsRef<OsStr>) -> Cmd {
-        Cmd {
+    pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
+        Command {
             runner: self.clone(),
             program: program.as_ref().to_owned(),
             args: Vec::new(),
@@ -178,7 +178,7 @@ impl Runner {
 /// A command being put together. Its standard input is empty unless given.
 #[derive(Clone, Debug)]
 #[must_use]
-pub struct Cmd {
+pub struct Command {
     runner: Runner,
     program: OsString,
     args: Vec<OsString>,
@@ -188,7 +188,7 @@ pub struct Cmd {
     deadline: Duration,
 }
 
-impl Cmd {
+impl Command {
     /// Adds one argument.
     pub fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {
         self.args.push(arg.as_ref().to_owned());
@@ -289,7 +289,7 @@ impl Cmd {
         text(&self.line(), &self.output()?)
     }
 
-    /// Runs to success with what `left` prints as its standard input, without a file between, and returns as [`Cmd::read`] does;
+    /// Runs to success with what `left` prints as its standard input, without a file between, and returns as [`Command::read`] does;
     /// both must succeed, within the longer of their deadlines.
     pub fn read_from(&self, left: &Self) -> Result<String, Error> {
         let line = format!("{} | {}", left.line(), self.line());
@@ -303,7 +303,7 @@ impl Cmd {
         self.follow(on_line, || false)
     }
 
-    /// As [`Cmd::stream`], and ends the command early, as a success, once `enough` says so; it is asked after each
+    /// As [`Command::stream`], and ends the command early, as a success, once `enough` says so; it is asked after each
     /// line and each tick.
     pub fn follow(
         &self,

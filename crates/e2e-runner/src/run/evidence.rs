@@ -114,7 +114,7 @@ fn ledger(session: &Session, service_run: &ServiceRun) {
     let Ok(database) = session.database(service_run) else {
         return;
     };
-    let config = migrations::Config::new(database.secret_url())
+    let config = migrations::Config::new(database.secret())
         .profile(&service_run.service.profile)
         .deadline(LEDGER);
     let text = match session.runtime.block_on(migrations::status(&config)) {

@@ -160,9 +160,9 @@ fn tell(session: &Session, failure: Option<&Failure>) {
     let secrets = [session.password.clone(), session.password()];
     let clean = |text: Option<&str>| evidence::redact(text.unwrap_or_default(), &secrets);
     session.report.emit(Event::Failed(Failed {
-        what: clean(Some(&failure.what)),
-        seen: clean(failure.seen.as_deref()),
-        next: clean(failure.next.as_deref()),
+        summary: clean(Some(&failure.summary)),
+        detail: clean(failure.detail.as_deref()),
+        hint: clean(failure.hint.as_deref()),
     }));
 }
 
@@ -189,12 +189,12 @@ fn together(failures: Vec<(Id, Failure)>, services: usize) -> Option<Failure> {
         .iter()
         .map(|(_, failure)| failure.to_string())
         .collect();
-    Some(Failure::new(exit, what).seen(told.join("\n")))
+    Some(Failure::new(exit, what).detail(told.join("\n")))
 }
 
 fn in_stage(id: &Id, failure: Failure) -> Failure {
     Failure {
-        what: format!("{}: {}", id.name(), failure.what),
+        summary: format!("{}: {}", id.name(), failure.summary),
         ..failure
     }
 }

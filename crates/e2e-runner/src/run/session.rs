@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use e2e_report::Event;
+use postgres_url::PostgresUrl;
 
 use crate::exit::{Exit, Failure};
 use crate::paths::Paths;
@@ -19,7 +20,7 @@ use crate::run::service_run::ServiceRun;
 use crate::state::{Resource, Run};
 use crate::table::{Component, Service};
 use crate::tools::migrate;
-use crate::tools::postgres_url::{Database, random_password};
+use crate::tools::postgres::random_password;
 
 /// What the stages of a run have made so far for all of its services.
 #[derive(Debug, Default)]
@@ -37,7 +38,7 @@ pub struct Artifacts {
     /// Host port of each node port.
     pub ports: OnceLock<BTreeMap<u16, u16>>,
     /// The PostgreSQL server, as one of its databases is reached.
-    pub server: OnceLock<Database>,
+    pub server: OnceLock<PostgresUrl>,
     /// Processes that later stages watch.
     pub children: Mutex<Vec<Child>>,
     /// What each program is, for fingerprints: read once, whoever asks.
@@ -64,7 +65,7 @@ pub struct RunRequest {
     /// Why there.
     pub why: String,
     /// A PostgreSQL server to use instead of starting one.
-    pub postgres_url: Option<String>,
+    pub postgres_url: Option<PostgresUrl>,
     /// Whether the numbers of the integration tier are used (D8).
     pub integration: bool,
     /// Whether an environment that an earlier run kept is left alone.
@@ -83,7 +84,7 @@ pub struct Session {
     /// Whether the numbers of the integration tier are used (D8).
     pub integration: bool,
     /// A PostgreSQL server to use instead of starting one (local only), with its password.
-    pub postgres_url: Option<String>,
+    pub postgres_url: Option<PostgresUrl>,
     /// The runner for every process of the run.
     pub runner: Runner,
     /// What people see.
@@ -215,16 +216,19 @@ impl Session {
     /// The password of the services' databases.
     pub fn password(&self) -> String {
         let server = self.artifacts.server.get();
-        server.map_or_else(|| self.password.clone(), |server| server.password.clone())
+        server
+            .and_then(PostgresUrl::password)
+            .unwrap_or(&self.password)
+            .to_owned()
     }
 
     /// A service's database, once the server answers.
-    pub fn database(&self, service_run: &ServiceRun) -> Result<Database, Failure> {
+    pub fn database(&self, service_run: &ServiceRun) -> Result<PostgresUrl, Failure> {
         self.database_named(&service_run.database)
     }
 
     /// The database that holds no migration: every server has it, and nothing is ever applied to it here.
-    pub fn unmigrated(&self) -> Result<Database, Failure> {
+    pub fn unmigrated(&self) -> Result<PostgresUrl, Failure> {
         self.database_named(&self.unmigrated_name())
     }
 
@@ -236,12 +240,9 @@ impl Session {
         }
     }
 
-    fn database_named(&self, name: &str) -> Result<Database, Failure> {
+    fn database_named(&self, name: &str) -> Result<PostgresUrl, Failure> {
         let server = Self::artifact(&self.artifacts.server, "the PostgreSQL server")?;
-        Ok(Database {
-            name: name.to_owned(),
-            ..server.clone()
-        })
+        Ok(server.clone().with_database(name))
     }
 
     /// What a suite gets, without the password.
@@ -276,7 +277,7 @@ impl Session {
             ),
             (
                 e2e_env::DATABASE_URL,
-                database.map(|database| database.url()),
+                database.map(|database| database.to_string()),
             ),
             (e2e_env::DATASTORAGE_URL, service_run.url.get().cloned()),
             (

@@ -97,7 +97,7 @@ fn build(
             Exit::Preflight,
             format!("no {package} binary at {}: {error}", binary.display()),
         )
-        .next(format!("unset {variable} to build it"))
+        .hint(format!("unset {variable} to build it"))
     })?;
     let note = format!("{} KB", file.len() / 1000);
     slot.get_or_init(|| binary);
@@ -151,7 +151,7 @@ fn migrate_database(
     }
     let report = migrate::apply_profile(
         &session.runtime,
-        &database.secret_url(),
+        &database.secret(),
         profile,
         deadline,
         cancel,

@@ -36,8 +36,8 @@ pub fn release(run: &Run, runner: &Runner) -> Result<String, Failure> {
                 resources.len()
             ),
         )
-        .seen(left.join("\n"))
-        .next("cargo xtask reap"));
+        .detail(left.join("\n"))
+        .hint("cargo xtask reap"));
     }
     for secret in ["password", "postgres-url"] {
         drop(std::fs::remove_file(run.dir().join(secret)));

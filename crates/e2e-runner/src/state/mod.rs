@@ -86,6 +86,11 @@ impl State {
         }
     }
 
+    /// Whether the environment stands for whoever comes: set up, and not given up.
+    pub fn is_up(&self) -> bool {
+        !self.environments.is_empty() && !self.is_abandoned()
+    }
+
     /// What the suite of a service is given.
     pub fn environment(&self, service: &str) -> Environment {
         self.environments.get(service).cloned().unwrap_or_default()
@@ -275,13 +280,6 @@ impl Run {
     pub fn password(&self) -> anyhow::Result<String> {
         let path = self.dir.join("password");
         std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
-    }
-
-    /// The kept environment that a service is part of, the newest first.
-    pub fn kept(runs: &Path, service: &str) -> Option<Self> {
-        Self::kept_by(runs, |state| {
-            state.services.iter().any(|name| name == service)
-        })
     }
 
     /// The newest kept environment of these services together.

@@ -102,8 +102,8 @@ impl Health {
             );
             return Verdict::Unrecoverable(
                 Failure::new(Exit::Setup, what)
-                    .seen(self.seen())
-                    .next("cargo xtask migrate verify names the difference"),
+                    .detail(self.seen())
+                    .hint("cargo xtask migrate verify names the difference"),
             );
         }
         if lasted > NOTEWORTHY && !self.told {
@@ -139,7 +139,7 @@ mod tests {
         else {
             panic!("no end")
         };
-        assert!(failure.what.contains("table audit_events"), "{failure}");
+        assert!(failure.summary.contains("table audit_events"), "{failure}");
     }
 
     #[test]

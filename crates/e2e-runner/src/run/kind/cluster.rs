@@ -27,7 +27,7 @@ pub fn preflight(session: &Session) -> Result<String, Failure> {
             },
             ..failure
         }
-        .next(next)
+        .hint(next)
     };
     let (docker, kind) = std::thread::scope(|scope| {
         let docker = scope.spawn(|| docker::version(runner));
@@ -93,7 +93,7 @@ pub fn create_cluster(session: &Session, deadline: Duration) -> Result<String, F
             Some(image) => format!("KIND_NODE_IMAGE is {image}: `docker image inspect {image}` says whether it is there"),
             None => "set KIND_NODE_IMAGE to a node image that this host has or can pull".to_owned(),
         };
-        failure.next(next)
+        failure.hint(next)
     })?;
     session.record_fingerprint(Layer::Cluster, None, &cluster_fingerprint(runner)?)?;
     publish(session, &name)?;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -10,6 +10,7 @@ use crate::exit::{Exit, Failure};
 use crate::process::{Child, Runner, tail_of};
 use crate::state::processes::{end_processes, kill_processes, mark};
 use crate::state::write_private;
+use crate::wait::{Look, Wait};
 
 /// Marks a program's processes with its directory.
 const MARK: &str = "E2E_PROGRAM";
@@ -154,28 +155,24 @@ impl ProcessSpec {
         child: &Child,
         deadline: Duration,
     ) -> Result<String, Failure> {
-        let began = Instant::now();
-        loop {
+        let wait = Wait {
+            what: &format!("{} did not listen", self.name),
+            deadline,
+            interval: Duration::from_millis(5),
+        };
+        wait.until(runner.cancel(), || {
             if let Some(address) = self.address() {
-                return Ok(address);
+                return Ok(Look::Ready(address));
             }
-            runner.cancel().check()?;
-            if let Some(how) = child.died() {
-                return Err(
-                    Failure::new(Exit::Setup, format!("{} ended at start", self.name))
-                        .seen(how)
-                        .next(format!("its whole log is {}", self.log.display())),
-                );
+            match child.died() {
+                Some(how) => Err(Failure::new(
+                    Exit::Setup,
+                    format!("{} ended at start", self.name),
+                )
+                .detail(how)
+                .hint(format!("its whole log is {}", self.log.display()))),
+                None => Ok(Look::NotYet(tail_of(&self.log))),
             }
-            if began.elapsed() > deadline {
-                let waited = format!(
-                    "{} did not listen within {} s",
-                    self.name,
-                    deadline.as_secs()
-                );
-                return Err(Failure::new(Exit::Deadline, waited).seen(tail_of(&self.log)));
-            }
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        })
     }
 }

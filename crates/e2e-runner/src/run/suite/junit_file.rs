@@ -38,7 +38,7 @@ pub fn read(path: &Path) -> Result<Tests, Failure> {
                 path.display()
             ),
         )
-        .next("look at `junit` of the suite in the table of services")
+        .hint("look at `junit` of the suite in the table of services")
     };
     let text = std::fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
     parse(&text).map_err(failed)

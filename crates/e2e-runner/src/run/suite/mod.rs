@@ -11,7 +11,7 @@ use std::time::Duration;
 use e2e_report::{Event, Outcome};
 
 use crate::exit::{Exit, Failure};
-use crate::process::{Cmd, Runner};
+use crate::process::{Command, Runner};
 use crate::reporter::Reporter;
 use crate::run::plan::Step;
 use crate::run::service_run::ServiceRun;
@@ -65,7 +65,7 @@ impl Tally {
     /// Runs a test binary and takes what it says; returns its exit code.
     fn of(
         &mut self,
-        command: &Cmd,
+        command: &Command,
         runner: &Runner,
         on_line: &mut impl FnMut(&str),
     ) -> Result<i32, Failure> {
@@ -82,7 +82,7 @@ impl Tally {
             (0, _, 0) if passed_before == 0 => {
                 let what = format!("the suite `{}` ran no test", suite.describe());
                 Err(Failure::new(Exit::TestsFailed, what)
-                    .next("look whether the package still has a module of that name"))
+                    .hint("look whether the package still has a module of that name"))
             }
             (0, passed, 0) => Ok(format!("{passed} passed")),
             (_, passed, failed) if failed > 0 => {
@@ -91,7 +91,7 @@ impl Tally {
                     passed + failed,
                     self.failed.join(", ")
                 );
-                Err(Failure::new(Exit::TestsFailed, what).seen(self.output))
+                Err(Failure::new(Exit::TestsFailed, what).detail(self.output))
             }
             (code, ..) => Err(Failure::new(
                 Exit::TestsFailed,
@@ -153,7 +153,7 @@ pub fn run_on(
     mut on_line: impl FnMut(&str),
 ) -> Result<String, Failure> {
     let suite = service.suite()?;
-    let with_environment = |command: Cmd| {
+    let with_environment = |command: Command| {
         environment
             .iter()
             .fold(command.deadline(deadline), |command, (name, value)| {
@@ -207,7 +207,7 @@ fn own_command(
     report: &Reporter,
     service: &Service,
     command: &[String],
-    with_environment: impl Fn(Cmd) -> Cmd,
+    with_environment: impl Fn(Command) -> Command,
     mut on_line: impl FnMut(&str),
 ) -> Result<String, Failure> {
     let suite = service.suite()?;
@@ -265,7 +265,7 @@ fn own_command(
             Exit::TestsFailed,
             format!("the suite of {} ran no test", service.name),
         )
-        .seen(tail)),
+        .detail(tail)),
         (0, true) if skipped > 0 => Ok(format!("{} passed, {skipped} skipped", tests.len())),
         (0, true) if file.is_some() => Ok(format!("{} passed", tests.len())),
         (0, true) => Ok(format!("`{}` passed", command.join(" "))),
@@ -275,13 +275,13 @@ fn own_command(
                 .iter()
                 .map(|test| format!("---- {}\n{}", test.name, test.text))
                 .collect();
-            Err(Failure::new(Exit::TestsFailed, what).seen(told.join("\n")))
+            Err(Failure::new(Exit::TestsFailed, what).detail(told.join("\n")))
         }
         (code, true) => Err(Failure::new(
             Exit::TestsFailed,
             format!("`{}` ended with exit {code}", command.join(" ")),
         )
-        .seen(tail)),
+        .detail(tail)),
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::exit::{Exit, Failure};
-use crate::process::{Cmd, Error, Runner};
+use crate::process::{Command, Error, Runner};
 
 /// A cluster as one namespace of it is used.
 #[derive(Clone, Debug)]
@@ -38,7 +38,7 @@ impl Kubectl {
     }
 
     /// A command in the namespace.
-    pub fn command(&self) -> Cmd {
+    pub fn command(&self) -> Command {
         self.runner
             .command("kubectl")
             .arg("--kubeconfig")

@@ -69,8 +69,8 @@ impl Kubectl {
             Ok(true) => return Ok(watched.describe()),
             Ok(false) => {}
             Err(failure) => {
-                let seen = failure.seen.clone().unwrap_or_default();
-                return Err(failure.seen(format!("{seen}\n{}", first_log())));
+                let seen = failure.detail.clone().unwrap_or_default();
+                return Err(failure.detail(format!("{seen}\n{}", first_log())));
             }
         }
         let state = watched.describe();
@@ -79,8 +79,8 @@ impl Kubectl {
                 Exit::Setup,
                 format!("{pod} cannot become ready: {why}"),
             )
-            .seen(self.log_tail(&pod))
-            .next(format!(
+            .detail(self.log_tail(&pod))
+            .hint(format!(
                 "look at `kubectl -n {} describe pod {pod}`",
                 self.namespace
             ))),
@@ -89,13 +89,14 @@ impl Kubectl {
                 Exit::Setup,
                 format!("the watch on pods with {label} ended with exit {code}"),
             )
-            .seen(state)),
+            .detail(state)),
             (Err(Error::TimedOut { .. }), None) => {
                 let waited = format!(
                     "pods with {label} were not ready after {} s",
                     deadline.as_secs()
                 );
-                Err(Failure::new(Exit::Deadline, waited).seen(format!("{state}\n{}", first_log())))
+                Err(Failure::new(Exit::Deadline, waited)
+                    .detail(format!("{state}\n{}", first_log())))
             }
             (Err(error), None) => Err(self.failed(error)),
         }
