@@ -215,12 +215,12 @@ impl FromStr for PostgresUrl {
             Some(Err(user)) => (Some(user), None),
             None => (None, None),
         };
-        let present = |text: &Option<&str>| text.filter(|text| !text.is_empty()).map(decoded);
+        let present = |text: Option<&str>| text.filter(|text| !text.is_empty()).map(decoded);
         let mut url = Self {
-            user: present(&user).transpose()?,
+            user: present(user).transpose()?,
             password,
             hosts: hosts.split(',').map(Host::read).collect::<Result<_, _>>()?,
-            database: present(&database).transpose()?,
+            database: present(database).transpose()?,
             options: Vec::new(),
         };
         for option in options.split('&').filter(|option| !option.is_empty()) {
