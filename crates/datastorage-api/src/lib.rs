@@ -4,6 +4,18 @@
 //! generated from it and the server is tested against it. What the types here add is validation that the server and the
 //! emitting services share, so that nothing is accepted on one side and refused on the other.
 //!
+//! ```
+//! # use datastorage_api::{SubmissionError, parse_event};
+//! // The short form: time, version, type and data have defaults.
+//! let body = br#"{"event_category": "workflow", "event_action": "started", "event_outcome": "success",
+//!                 "resource_type": "WorkflowExecution", "correlation_id": "remediation-7"}"#;
+//! let event = parse_event(body, jiff::Timestamp::now())?;
+//! assert_eq!(event.event_type, "workflow.started");
+//! # Ok::<(), SubmissionError>(())
+//! ```
+//!
+//! [`parse_event`] and its like read what a server is sent; [`AuditEventRequest::validate`] checks the same before an event is sent.
+//!
 //! Modules, each may import those after it: `workflow`, `notification`, `response`, `rules`, `submission`, `event`, `event_data`, `problem`, `field`, `time`, `limits`, `paths`
 
 mod event;

@@ -3,6 +3,16 @@
 //! An audit event becomes a row in three steps: `datastorage_api` reads and checks it, `audit::Writer` commits it together with
 //! what arrives at the same time, and where the database is away `queue::Queue` keeps it on the disk until it is back.
 //!
+//! ```no_run
+//! use datastorage::{clock::Clock, config::Config, server::serve};
+//!
+//! # async fn example() -> anyhow::Result<()> {
+//! // The settings of the README, here of this process's own environment.
+//! let config = Config::load(&std::env::vars().collect())?;
+//! serve(&config, Clock::system(), None, std::future::pending()).await
+//! # }
+//! ```
+//!
 //! **Invariants:** SQL is in `store` alone (D2). A 201 follows a commit, a 202 follows a sync (D28). The server never
 //! migrates; it says what is missing (D10). Nothing waits without a bound.
 //!

@@ -3,6 +3,16 @@
 //! [`diagnose`] gives each cause its name, the evidence that shows it, and the steps that repair it; nothing is changed until
 //! [`repair`].
 //!
+//! ```no_run
+//! # async fn example() -> Result<(), migrator::Error> {
+//! let config = migrations::Config::new("postgres://slm_user@localhost/action_history").profile("gateway");
+//! for finding in diagnose::diagnose(&config, &[]).await?.findings {
+//!     println!("{}: {}", finding.cause.words(), finding.summary);
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! Modules, each may import those after it: `examine`, `repair`, `probe`, `activity`, `schema`, `difference`, `examination`, `diagnosis`, `cause`
 
 mod activity;

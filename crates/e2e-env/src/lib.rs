@@ -1,6 +1,10 @@
 //! Names of the variables that xtask gives a suite and the service fake, written once for all sides.
 //!
 //! A suite in another language reads the same names: they are part of the tool's contract.
+//!
+//! ```no_run
+//! let url = std::env::var(e2e_env::DATASTORAGE_URL).expect("the tool starts a suite with it");
+//! ```
 
 /// Path of the run's own kubeconfig; absent on the local target.
 pub const KUBECONFIG: &str = "KUBECONFIG";

@@ -11,6 +11,19 @@
 //! | `POST /scenarios/{name}?from=1&to=2` | plays a scenario, or the steps of it that are named, counted from 1; the body gives names |
 //! | `POST /flush?seconds=30` | waits until Data Storage has committed all that was emitted; 504 tells what it has not |
 //!
+//! ```no_run
+//! use std::time::Duration;
+//!
+//! use service_fake::{Fake, Steps};
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let fake = Fake::open("gateway", "http://localhost:8080", "/var/tmp/gateway".as_ref())?;
+//! fake.play("new-signal", serde_json::Map::new(), Steps::default())?;
+//! assert!(fake.flush(Duration::from_secs(5)).await.is_complete());
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! **Invariant:** a fake says that it is one, in its help and in `/health`, and knows neither database nor cluster.
 //!
 //! Modules, each may import those after it: `http`, `problem`, `fake`, `scenarios`, `scenario`

@@ -2,6 +2,15 @@
 //!
 //! A dev-dependency only. Functions panic where a test could do nothing else, and the panic says what is missing.
 //!
+//! ```no_run
+//! # async fn example() {
+//! // A database with the tables of a profile and a Data Storage on it; both are gone with their handles.
+//! let database = testkit::postgres::database("gateway").await;
+//! let service = testkit::datastorage::Service::serving("gateway", &database).await;
+//! println!("{}", service.url());
+//! # }
+//! ```
+//!
 //! Modules, each may import those after it: `faults`, `load`, `datastorage`, `postgres`, `altering`, `catalogue`, `events`, `fake_tool`, `proxy`, `wait`
 
 #![expect(

@@ -10,6 +10,7 @@ mod migrate;
 mod modules;
 mod negative;
 mod own;
+mod packages;
 mod place;
 mod progress;
 mod reports;
