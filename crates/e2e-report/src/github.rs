@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use crate::critical_path::Path;
 use crate::log::{Log, Standing};
-use crate::text::{duration, escaped};
+use crate::text::{both_ends, duration, escaped};
 
 /// How many lines of evidence a summary repeats.
 const EVIDENCE: usize = 30;
@@ -32,10 +32,11 @@ pub fn summary(log: &Log) -> String {
     if let Some(failure) = &log.failure {
         writeln!(text, "**{}**\n", failure.summary.replace('\n', " ")).unwrap_or_default();
         if !failure.detail.trim().is_empty() {
-            writeln!(text, "{}\n", fenced(&tail(&failure.detail))).unwrap_or_default();
+            writeln!(text, "{}\n", fenced(&both_ends(&failure.detail, EVIDENCE)))
+                .unwrap_or_default();
         }
         if !failure.hint.is_empty() {
-            writeln!(text, "Next: {}\n", failure.hint).unwrap_or_default();
+            writeln!(text, "Hint: {}\n", failure.hint).unwrap_or_default();
         }
     }
     for test in log
@@ -49,7 +50,7 @@ pub fn summary(log: &Log) -> String {
             test.standing().word(),
             escaped(&test.name),
             test.tally(),
-            fenced(&tail(&test.said))
+            fenced(&both_ends(&test.said, EVIDENCE))
         )
         .unwrap_or_default();
     }
@@ -82,11 +83,6 @@ pub fn summary(log: &Log) -> String {
 
 fn cell(text: &str) -> String {
     escaped(text).replace('|', "\\|").replace('\n', " ")
-}
-
-fn tail(text: &str) -> String {
-    let lines: Vec<&str> = text.trim_end().lines().collect();
-    lines[lines.len().saturating_sub(EVIDENCE)..].join("\n")
 }
 
 /// A block of code whose fence the text cannot close.
@@ -128,7 +124,7 @@ fn command(level: &str, place: Option<(&str, &str)>, title: &str, message: &str)
     format!(
         "::{level} {place}title={}::{}",
         property(title),
-        data(&tail(message))
+        data(&both_ends(message, EVIDENCE))
     )
 }
 

@@ -274,7 +274,7 @@ fn output(log: &Log) -> String {
             "<details{open}><summary>{} <small>{} {noun}{cut}</small></summary><pre tabindex=\"0\">{}</pre></details>",
             escaped(&stage.name),
             stage.lines.len(),
-            escaped(&stage.lines.join("\n"))
+            escaped(&stage.printed())
         )
         .unwrap_or_default();
     }

@@ -73,7 +73,7 @@ fn stages(log: &Log) -> String {
                 "{}\n{}\n\n{}",
                 failure.detail,
                 failure.hint,
-                stage.lines.join("\n")
+                stage.printed()
             );
             write!(
                 text,

@@ -25,6 +25,8 @@ pub enum Exit {
     Pending = 10,
     /// The database has another shape than the schema says.
     Drift = 11,
+    /// SIGHUP.
+    HungUp = 129,
     /// SIGINT.
     Interrupted = 130,
     /// SIGTERM.
@@ -33,7 +35,7 @@ pub enum Exit {
 
 impl Exit {
     /// Every code with the line that the README shows for it.
-    pub const TABLE: [(Self, &'static str); 12] = [
+    pub const TABLE: [(Self, &'static str); 13] = [
         (Self::Passed, "passed"),
         (Self::TestsFailed, "tests failed"),
         (
@@ -62,6 +64,7 @@ impl Exit {
             Self::Drift,
             "drift: the database has another shape than the schema",
         ),
+        (Self::HungUp, "hung up (SIGHUP)"),
         (Self::Interrupted, "interrupted (SIGINT)"),
         (Self::Terminated, "terminated (SIGTERM)"),
     ];

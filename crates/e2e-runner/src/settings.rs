@@ -36,6 +36,11 @@ pub fn namespace() -> Option<String> {
     text(e2e_env::NAMESPACE)
 }
 
+/// Where programs are looked for (POSIX, "Environment Variables").
+pub fn search_path() -> Option<OsString> {
+    std::env::var_os("PATH")
+}
+
 /// The user's shell (POSIX, "Environment Variables").
 pub fn shell() -> String {
     text("SHELL").unwrap_or_else(|| "sh".to_owned())
@@ -54,6 +59,11 @@ pub fn in_github_job() -> bool {
 /// Whether somebody may watch: not in a continuous-integration job, and on a terminal that can move its cursor.
 pub fn is_watched() -> bool {
     text("CI").is_none() && text("TERM").is_some_and(|term| term != "dumb")
+}
+
+/// Whether cargo runs this tool, as `cargo xtask` does (The Cargo Book, "Environment variables Cargo sets for crates").
+pub fn is_run_by_cargo() -> bool {
+    text("CARGO_PKG_NAME").is_some()
 }
 
 /// Whether colours are wanted (no-color.org).

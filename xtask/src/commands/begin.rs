@@ -1,5 +1,7 @@
 //! The beginning of a run: where it takes place, and its session once what killed runs left is gone.
 
+use std::time::Duration;
+
 use crate::commands::args::{TargetArgs, TargetChoice};
 use crate::terminal;
 use e2e_runner::exit::{Exit, Failure};
@@ -56,12 +58,15 @@ pub fn begin(
     (place, why): (Target, String),
     args: TargetArgs,
     integration: bool,
-    repeat: Repeat,
+    (repeat, lifetime): (Repeat, Duration),
     paths: Paths,
 ) -> anyhow::Result<Session> {
     let server = args.postgres_url.as_deref().map(postgres::server);
     let server = server.transpose()?;
-    abandoned::remove_all(runner, &paths, terminal::message);
+    // What cannot be removed must not keep a new run from starting.
+    if let (_, Some(left)) = abandoned::remove_all(runner, &paths, terminal::message) {
+        terminal::message(&format!("left behind by earlier runs: {left}"));
+    }
     let request = RunRequest {
         services,
         place,
@@ -70,6 +75,7 @@ pub fn begin(
         integration,
         fresh: args.fresh,
         repeat,
+        lifetime,
     };
     Session::begin(request, runner, paths, Box::new(terminal::event))
 }

@@ -67,9 +67,7 @@ fn run(runner: &Runner, program: impl FnOnce(Command) -> Command) -> anyhow::Res
         .env(TOOL, std::env::current_exe()?)
         .deadline(DEADLINE);
     match program(command).stream(terminal::print)? {
-        0 => Ok(Exit::Passed),
-        code => {
-            Err(Failure::new(Exit::Setup, format!("the program ended with exit {code}")).into())
-        }
+        status if status.is_success() => Ok(Exit::Passed),
+        status => Err(Failure::new(Exit::Setup, format!("the program ended with {status}")).into()),
     }
 }

@@ -14,7 +14,6 @@ use e2e_runner::run::local::launch::ProcessSpec;
 use e2e_runner::run::local::postgres;
 use e2e_runner::settings;
 use e2e_runner::state::Run;
-use e2e_runner::table::Table;
 use e2e_runner::tools::{docker, kind, kubectl};
 use e2e_runner::wait::{Look, Wait};
 
@@ -40,14 +39,24 @@ pub enum Part {
     Postgres,
 }
 
+impl Part {
+    /// Its name for people.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Datastorage => "Data Storage",
+            Self::Service => "the service",
+            Self::Postgres => "PostgreSQL",
+        }
+    }
+}
+
 /// How long finding and killing may take.
 const DEADLINE: Duration = Duration::from_secs(30);
 /// Between two looks at a container that is on its way back.
 const STEP: Duration = Duration::from_secs(2);
 
 /// Runs the verb; it ends when the part is dead, not when it is back.
-pub fn run(runner: &Runner, table: &Table, args: &Kill) -> anyhow::Result<Exit> {
-    table.find(&args.service)?;
+pub fn run(runner: &Runner, args: &Kill) -> anyhow::Result<Exit> {
     let run = environment::around_or_up(&Paths::find(runner)?, &args.service)?;
     let state = run.state();
     if args.what == Part::Postgres && state.services.len() > 1 {
@@ -61,13 +70,16 @@ pub fn run(runner: &Runner, table: &Table, args: &Kill) -> anyhow::Result<Exit> 
             .into());
     }
     // What is started again belongs to the run, whoever asked.
-    let runner = runner.clone().env(e2e_env::RUN, &state.run);
+    let runner = runner
+        .clone()
+        .env(e2e_env::RUN, &state.run)
+        .in_run(run.dir())?;
     if state.target == "kind" {
         in_cluster(&runner, &run, &args.service, args.what)?;
     } else {
         here(&runner, &run, &args.service, args.what)?;
     }
-    terminal::message(&format!("killed {:?} of {}", args.what, state.run).to_lowercase());
+    terminal::message(&format!("killed {} of {}", args.what.name(), state.run));
     Ok(Exit::Passed)
 }
 
@@ -77,8 +89,8 @@ fn here(runner: &Runner, run: &Run, service: &str, part: Part) -> Result<(), Fai
     let dir = if shared { own } else { run.dir().to_owned() };
     match part {
         Part::Postgres => postgres::kill_postgres(run),
-        Part::Datastorage => ProcessSpec::kill_and_restart(&dir.join("datastorage"), runner),
-        Part::Service => ProcessSpec::kill_and_restart(&dir.join("service"), runner),
+        Part::Datastorage => ProcessSpec::kill_and_restart(&dir.join("datastorage"), run, runner),
+        Part::Service => ProcessSpec::kill_and_restart(&dir.join("service"), run, runner),
     }
 }
 

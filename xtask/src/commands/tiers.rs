@@ -11,7 +11,7 @@ use crate::commands::workspace_tasks::Task;
 use crate::terminal;
 use e2e_runner::exit::{Exit, Failure};
 use e2e_runner::paths::Paths;
-use e2e_runner::process::{Command, Runner};
+use e2e_runner::process::{Command, Runner, Status};
 use e2e_runner::run::local::postgres;
 use e2e_runner::run::plan::Target;
 use e2e_runner::settings::cargo;
@@ -156,7 +156,7 @@ fn passes(command: &Work, runner: &Runner, paths: &Paths) -> bool {
     let result = match command {
         Work::Bounded(command) => command
             .stream(terminal::message)
-            .map(|code| code == 0)
+            .map(Status::is_success)
             .map_err(|error| error.to_string()),
         Work::Foreground(task) => task
             .run(runner, paths)
@@ -280,7 +280,8 @@ fn plan(
 
 fn no_pgbouncer() -> Option<String> {
     // Debian keeps it where only administrators look.
-    let there = Runner::find("pgbouncer").is_ok() || Path::new("/usr/sbin/pgbouncer").exists();
+    let there =
+        Runner::find("pgbouncer", None).is_ok() || Path::new("/usr/sbin/pgbouncer").exists();
     (!there).then(|| "no pgbouncer is installed; Debian's package has that name".to_owned())
 }
 

@@ -99,7 +99,7 @@ fn executable(
         .args(["--message-format", "json-render-diagnostics"]);
     let mut found = None;
     let mut said = Vec::new();
-    let code = command
+    let status = command
         .stream(|line| match serde_json::from_str::<Message>(line) {
             Ok(message)
                 if message.reason == "compiler-artifact"
@@ -118,7 +118,7 @@ fn executable(
         })
         .map_err(|error| error.into_failure(Exit::Setup, runner.cancel()))?;
     match found {
-        Some(path) if code == 0 => Ok(path),
+        Some(path) if status.is_success() => Ok(path),
         _ => {
             let from = said
                 .iter()
@@ -132,7 +132,7 @@ fn executable(
                 .join("\n");
             Err(Failure::new(
                 Exit::Setup,
-                format!("`{}` built nothing (exit {code})", command.line()),
+                format!("`{}` built nothing ({status})", command.line()),
             )
             .detail(shown))
         }

@@ -145,10 +145,10 @@ pub fn build_as(
         .arg(dir)
         .deadline(deadline);
     match build.stream(on_line) {
-        Ok(0) => Ok(()),
-        Ok(code) => Err(Failure::new(
+        Ok(status) if status.is_success() => Ok(()),
+        Ok(status) => Err(Failure::new(
             Exit::Setup,
-            format!("the image {name} is not built: docker build ended with exit {code}"),
+            format!("the image {name} is not built: docker build ended with {status}"),
         )
         .hint(format!("docker build --tag {name} {}", dir.display()))),
         Err(error) => Err(error.into_failure(Exit::Setup, runner.cancel())),

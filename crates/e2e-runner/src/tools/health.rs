@@ -52,6 +52,8 @@ impl Health {
         let agent = ureq::Agent::config_builder()
             .timeout_global(Some(ANSWER_TIMEOUT))
             .http_status_as_error(false)
+            // A proxy of the environment does not reach this machine's own addresses.
+            .proxy(None)
             .build();
         let (url, agent) = (format!("{base}/health/ready"), agent.into());
         Self {

@@ -48,7 +48,7 @@ struct Cluster {
 
 impl Place {
     /// What the command line means: the URLs given, a cluster, or an environment that is up.
-    pub fn find(runner: &Runner, table: &Table, args: &Diagnose) -> anyhow::Result<Self> {
+    pub fn find(runner: &Runner, table: Option<&Table>, args: &Diagnose) -> anyhow::Result<Self> {
         let profile = || args.profile.clone().unwrap_or_else(|| PROFILE.to_owned());
         if let Some(kubeconfig) = &args.place.kubeconfig {
             return in_cluster(runner, args, kubeconfig, profile());
@@ -133,7 +133,11 @@ impl Place {
 }
 
 /// The environment of a service, of a run, or the newest that is up.
-fn of_environment(runner: &Runner, table: &Table, args: &Diagnose) -> anyhow::Result<Place> {
+fn of_environment(
+    runner: &Runner,
+    table: Option<&Table>,
+    args: &Diagnose,
+) -> anyhow::Result<Place> {
     let wanted = args.environment.as_deref();
     let run = environment::up(&Paths::find(runner)?, wanted).map_err(|failure| {
         failure.hint("cargo xtask up SERVICE, or give --url and --database-url, or --kubeconfig")
@@ -152,9 +156,8 @@ fn of_environment(runner: &Runner, table: &Table, args: &Diagnose) -> anyhow::Re
     let of = |name: &str| variables.get(name).cloned();
     let database = of(e2e_env::DATABASE_URL);
     let password = run.password()?;
-    let profile = table
-        .find(&service)
-        .map_or(PROFILE.to_owned(), |service| service.profile.clone());
+    let entry = table.and_then(|table| table.find(&service).ok());
+    let profile = entry.map_or(PROFILE.to_owned(), |service| service.profile.clone());
     let cluster = match (of(e2e_env::KUBECONFIG), of(e2e_env::NAMESPACE)) {
         (Some(kubeconfig), Some(namespace)) => {
             let kubectl = Kubectl::new(runner.clone(), Path::new(&kubeconfig), &namespace);

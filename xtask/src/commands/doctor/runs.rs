@@ -17,7 +17,7 @@ pub fn checks(runner: &Runner) -> Vec<Check> {
 fn leftovers(runs: &[Run]) -> Check {
     let left: Vec<String> = runs
         .iter()
-        .filter(|run| run.state().is_abandoned())
+        .filter(|run| run.is_abandoned())
         .map(Run::id)
         .collect();
     if left.is_empty() {

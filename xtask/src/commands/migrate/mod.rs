@@ -151,7 +151,9 @@ fn on_own_database(
     work: impl FnOnce(&str) -> Result<Output, Failure>,
 ) -> anyhow::Result<Output> {
     let paths = Paths::find(runner)?;
-    abandoned::remove_all(runner, &paths, terminal::message);
+    if let (_, Some(left)) = abandoned::remove_all(runner, &paths, terminal::message) {
+        terminal::message(&format!("left behind by earlier runs: {left}"));
+    }
     let label = flags.profile.first().map_or("migrate", String::as_str);
     if let Ok(run) = environment::up(&paths, Some(label)) {
         let state = run.state();
@@ -171,8 +173,8 @@ fn on_own_database(
     let found = postgres::installation(runner, &paths, terminal::message)?;
     let run = Run::create(&paths.runs(), &[label.to_owned()], "local", KEPT_FOR)?;
     let password = random_password();
-    let applied =
-        postgres::start_postgres(&found, &run, runtime, &password, None).and_then(|database| {
+    let applied = postgres::start_postgres(&found, &run, runtime, &password, None, KEPT_FOR)
+        .and_then(|database| {
             let answer = work(&database.secret())?;
             Ok((database, answer))
         });
@@ -187,11 +189,13 @@ fn on_own_database(
             ]);
             let environments = BTreeMap::from([(label.to_owned(), environment)]);
             run.keep(environments, &password, KEPT_FOR)?;
-            environment::print_environments(&run);
+            terminal::message(&environment::describe(&run));
             Ok(answer)
         }
         Err(failure) => {
-            teardown::release(&run, &runner.after(2))?;
+            if let Err(left) = teardown::release(&run, &runner.after(2)) {
+                terminal::message(&format!("left behind: {left}"));
+            }
             Err(failure.into())
         }
     }

@@ -41,7 +41,7 @@ pub fn preflight(session: &Session) -> Result<String, Failure> {
         docker.map_err(|error| missing(error, "start Docker, or run with --target local"))?;
     let kind = kind.map_err(|error| missing(error, "install kind, or run with --target local"))?;
     // Only looked for: it takes as long to start as the other two together, and has no daemon that may be away.
-    Runner::find("kubectl")
+    Runner::find("kubectl", None)
         .map_err(|error| missing(error, "install kubectl, or run with --target local"))?;
     wanted(session)?;
     Ok(format!("docker {docker}, kind {kind}"))

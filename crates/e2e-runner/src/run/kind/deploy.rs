@@ -20,6 +20,7 @@ use crate::run::wait;
 use crate::settings::postgres_image;
 use crate::table::Component;
 use crate::tools::health::Health;
+use crate::tools::kubectl::pods::Strictness;
 use crate::tools::postgres;
 
 /// D24.
@@ -150,10 +151,15 @@ pub fn await_datastorage(
         level: (Layer::DataStorage, Some(service_run)),
         dir: &service_run.dir,
     };
+    let began = std::time::Instant::now();
     await_pods(session, &pods, deadline, || {
         wait::check_once(session, &mut health)
     })?;
-    wait::for_datastorage(session, service_run, deadline)
+    wait::for_datastorage(
+        session,
+        service_run,
+        deadline.saturating_sub(began.elapsed()),
+    )
 }
 
 /// Applies the service itself, or its fake under the service's name.
@@ -214,15 +220,21 @@ pub fn await_service(
             level: (Layer::Service, Some(service_run)),
             dir: &service_run.dir,
         };
+        let began = std::time::Instant::now();
         await_pods(session, &pods, deadline, || {
             wait::check_once(session, &mut health)
         })?;
-        return wait::for_service(session, service_run, deadline);
+        let left = deadline.saturating_sub(began.elapsed());
+        return wait::for_service(session, service_run, left);
     }
+    let began = std::time::Instant::now();
+    // One deadline for all labels.
+    let left = || deadline.saturating_sub(began.elapsed());
     for label in &service_run.service.ready {
         kubectl(session, &service_run.namespace).await_ready(
             label,
-            deadline,
+            Strictness::OneRestart,
+            left(),
             |_| {},
             || Ok(false),
         )?;

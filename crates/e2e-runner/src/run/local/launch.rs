@@ -8,12 +8,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::exit::{Exit, Failure};
 use crate::process::{Child, Runner, tail_of};
-use crate::state::processes::{end_processes, kill_processes, mark};
-use crate::state::write_private;
+use crate::state::processes::{end_labelled, kill_labelled};
+use crate::state::{Run, write_private};
 use crate::wait::{Look, Wait};
 
-/// Marks a program's processes with its directory.
-const MARK: &str = "E2E_PROGRAM";
 /// Keeps how a program was started, for whoever starts it again.
 const FILE: &str = "launch.json";
 
@@ -55,9 +53,14 @@ pub enum Address {
 
 impl ProcessSpec {
     /// Starts the program anew, ending one that an earlier run kept, and returns it with its base URL once its address is known.
-    pub fn start(&self, runner: &Runner, deadline: Duration) -> Result<(Child, String), Failure> {
+    pub fn start(
+        &self,
+        run: &Run,
+        runner: &Runner,
+        deadline: Duration,
+    ) -> Result<(Child, String), Failure> {
         // Its address would be taken for the new one's.
-        end_processes(&self.mark()).map_err(Failure::setup)?;
+        end_labelled(run.dir(), &self.label()).map_err(Failure::setup)?;
         drop(std::fs::remove_file(self.dir.join("address")));
         let text = serde_json::to_string(self).map_err(Failure::setup)?;
         write_private(&self.dir.join(FILE), text.as_bytes()).map_err(Failure::setup)?;
@@ -67,15 +70,15 @@ impl ProcessSpec {
     }
 
     /// Kills the program in `dir` with SIGKILL and starts it again under the same address.
-    pub fn kill_and_restart(dir: &Path, runner: &Runner) -> Result<(), Failure> {
+    pub fn kill_and_restart(dir: &Path, run: &Run, runner: &Runner) -> Result<(), Failure> {
         let text = std::fs::read_to_string(dir.join(FILE)).map_err(|error| {
-            Failure::new(
-                Exit::Preflight,
-                format!("no program was started in {}: {error}", dir.display()),
-            )
+            let name = dir.file_name().unwrap_or_default().display();
+            let what = format!("{} has no process of {name} that could be killed", run.id());
+            Failure::new(Exit::Preflight, what)
+                .detail(format!("{}: {error}", dir.join(FILE).display()))
         })?;
         let launch: Self = serde_json::from_str(&text).map_err(Failure::setup)?;
-        kill_processes(&launch.mark()).map_err(Failure::setup)?;
+        kill_labelled(run.dir(), &launch.label()).map_err(Failure::setup)?;
         let mut env = BTreeMap::new();
         if let Address::Written { again, whole, .. } = &launch.address {
             let address = std::fs::read_to_string(dir.join("address")).map_err(Failure::setup)?;
@@ -104,6 +107,7 @@ impl ProcessSpec {
         let url = format!("http://{}", launch.address()?);
         let agent: ureq::Agent = ureq::Agent::config_builder()
             .timeout_global(Some(Duration::from_secs(1)))
+            .proxy(None)
             .build()
             .into();
         agent
@@ -113,8 +117,9 @@ impl ProcessSpec {
             .map(|_| url)
     }
 
-    fn mark(&self) -> String {
-        mark(MARK, &self.dir.display().to_string())
+    /// What its processes are recorded under: the directory that is its own.
+    fn label(&self) -> String {
+        self.dir.display().to_string()
     }
 
     fn address(&self) -> Option<String> {
@@ -132,7 +137,7 @@ impl ProcessSpec {
             .command
             .split_first()
             .ok_or_else(|| Failure::setup(format!("{} has no command", self.name)))?;
-        let mut command = runner.command(program).args(args).env(MARK, &self.dir);
+        let mut command = runner.command(program).args(args).label(self.label());
         if let Some(cwd) = &self.cwd {
             command = command.dir(cwd);
         }

@@ -10,6 +10,7 @@ use postgres_url::PostgresUrl;
 
 use crate::exit::{Exit, Failure};
 use crate::fingerprint::fingerprint;
+use crate::table::Component;
 use crate::tools::postgres::address;
 
 use crate::paths::Paths;
@@ -36,6 +37,9 @@ pub fn preflight(session: &Session) -> Result<String, Failure> {
     }
     if session.postgres_url.is_some() {
         return Ok("the PostgreSQL of --postgres-url".to_owned());
+    }
+    if session.having(Component::Postgres).next().is_none() {
+        return Ok("no PostgreSQL is needed".to_owned());
     }
     let found = installation(&session.runner, &session.paths, |text| {
         session.report.note(text);
@@ -112,6 +116,7 @@ pub fn deploy_postgres(session: &Session) -> Result<String, Failure> {
                 &session.runtime,
                 &session.password,
                 port,
+                session.lifetime,
             )?,
             why,
         )
@@ -147,7 +152,24 @@ fn kept_postgres(session: &Session) -> Option<PostgresUrl> {
         .runtime
         .block_on(EmbeddedServer::attach(&dir))
         .ok()?;
-    hand_over(server, &session.run, &session.runtime).ok()
+    hand_over(server, &session.run, &session.runtime, session.lifetime).ok()
+}
+
+/// Lets the embedded server of an environment that is up live as long as the session needs it.
+pub fn prolong(session: &Session) -> Result<(), Failure> {
+    let servers = session.run.state().resources.into_iter();
+    let mut servers = servers.filter(|resource| matches!(resource, Resource::Postgres { .. }));
+    if servers.next().is_some() && kept_postgres(session).is_none() {
+        let what = format!(
+            "the PostgreSQL of {} does not run any more",
+            session.run.id()
+        );
+        return Err(Failure::new(Exit::Setup, what).hint(format!(
+            "remove what is left with `cargo xtask down {}`, and start it again",
+            session.run.state().services.join(" ")
+        )));
+    }
+    Ok(())
 }
 
 /// Removes what an earlier run kept and this one cannot use: with the server goes everything on it.
@@ -174,6 +196,7 @@ pub fn start_postgres(
     runtime: &Runtime,
     password: &str,
     port: Option<u16>,
+    lifetime: Duration,
 ) -> Result<PostgresUrl, Failure> {
     let options = Options {
         password: Some(password.to_owned()),
@@ -185,11 +208,16 @@ pub fn start_postgres(
     let server = runtime
         .block_on(EmbeddedServer::start(found, options))
         .map_err(Failure::setup)?;
-    hand_over(server, run, runtime)
+    hand_over(server, run, runtime, lifetime)
 }
 
 /// Leaves a server running without this process, recorded before it is left.
-fn hand_over(server: EmbeddedServer, run: &Run, runtime: &Runtime) -> Result<PostgresUrl, Failure> {
+fn hand_over(
+    server: EmbeddedServer,
+    run: &Run,
+    runtime: &Runtime,
+    lifetime: Duration,
+) -> Result<PostgresUrl, Failure> {
     let port = server
         .port()
         .ok_or_else(|| Failure::setup("the embedded PostgreSQL listens on no port"))?;
@@ -202,7 +230,7 @@ fn hand_over(server: EmbeddedServer, run: &Run, runtime: &Runtime) -> Result<Pos
     .map_err(Failure::setup)?;
     // Handing the server over ends the task that watches it, which needs the runtime.
     let _entered = runtime.enter();
-    server.detach(&run.id(), KEPT_FOR).map_err(Failure::setup)?;
+    server.detach(&run.id(), lifetime).map_err(Failure::setup)?;
     Ok(url)
 }
 

@@ -256,7 +256,7 @@ fn own_directory(
 }
 
 fn start(session: &Session, launch: &ProcessSpec, deadline: Duration) -> Result<String, Failure> {
-    let (child, url) = launch.start(&session.runner, deadline)?;
+    let (child, url) = launch.start(&session.run, &session.runner, deadline)?;
     session
         .artifacts
         .children
