@@ -70,7 +70,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Ok(table)
     };
     let exit = match cli.command {
-        Command::E2e(args) => commands::e2e::run(&runner, &table()?, args),
+        Command::E2e(args) => commands::e2e::run(&runner, &table()?, &args),
         Command::Up(args) => commands::up::run(&runner, &table()?, args),
         Command::Test(args) => commands::test::run(&runner, &table()?, &args),
         Command::Down(args) => commands::down::run(&runner, &args),

@@ -12,6 +12,8 @@ pub const KUBECONFIG: &str = "KUBECONFIG";
 pub const DATASTORAGE_URL: &str = "DATASTORAGE_URL";
 /// PostgreSQL URL of this run's database, without a password.
 pub const DATABASE_URL: &str = "DATABASE_URL";
+/// Directory of a service's own, where it runs as a process of this machine; removed with the run.
+pub const PROGRAM: &str = "E2E_PROGRAM";
 /// Password for [`DATABASE_URL`], where PostgreSQL's own clients look for it.
 pub const PGPASSWORD: &str = "PGPASSWORD";
 /// Base URL of a second Data Storage whose database holds no migration at all.

@@ -56,7 +56,7 @@ pub fn begin(
     runner: &Runner,
     services: Vec<Service>,
     (place, why): (Target, String),
-    args: TargetArgs,
+    args: &TargetArgs,
     integration: bool,
     (repeat, lifetime): (Repeat, Duration),
     paths: Paths,

@@ -44,8 +44,9 @@ pub fn named(text: &str) -> Result<Named, Failure> {
 
 /// The URL of a kept run's database as a driver takes it: the run wrote it without its password.
 pub fn of_run(url: &str, password: &str) -> String {
-    url.parse::<PostgresUrl>()
-        .map(|url| url.with_password(password).secret())
+    match url.parse::<PostgresUrl>() {
+        Ok(url) => url.with_password(password).secret(),
         // What no run wrote is refused where it is used.
-        .unwrap_or_else(|_| url.to_owned())
+        Err(_) => url.to_owned(),
+    }
 }

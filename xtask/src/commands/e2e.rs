@@ -36,7 +36,7 @@ pub struct E2e {
 }
 
 /// Runs the verb.
-pub fn run(runner: &Runner, table: &Table, args: E2e) -> anyhow::Result<Exit> {
+pub fn run(runner: &Runner, table: &Table, args: &E2e) -> anyhow::Result<Exit> {
     let services = table.choose(&args.which.services, args.which.all)?;
     for service in &services {
         service.suite()?;
@@ -65,7 +65,7 @@ pub fn run(runner: &Runner, table: &Table, args: E2e) -> anyhow::Result<Exit> {
         runner,
         services,
         (place, why),
-        args.place,
+        &args.place,
         false,
         (repeat, lifetime),
         paths,

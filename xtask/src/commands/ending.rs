@@ -38,18 +38,16 @@ pub fn conclude(session: &Session, ended: Ended, output: &Output) -> anyhow::Res
     } else if let (Some(form), true) = (output.variables, ended.kept) {
         terminal::print(&environment::variables(&session.run, form));
     }
-    match ended.failure {
-        Some(failure) => Err(failure.into()),
-        None => {
-            let what = if output.variables.is_some() {
-                "up"
-            } else {
-                "passed"
-            };
-            terminal::message(&format!("{what}: {}", session.run.id()));
-            Ok(Exit::Passed)
-        }
+    if let Some(failure) = ended.failure {
+        return Err(failure.into());
     }
+    let what = if output.variables.is_some() {
+        "up"
+    } else {
+        "passed"
+    };
+    terminal::message(&format!("{what}: {}", session.run.id()));
+    Ok(Exit::Passed)
 }
 
 /// What the end of a run writes to standard output.

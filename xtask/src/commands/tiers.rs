@@ -32,7 +32,7 @@ struct Tier {
 /// One command of a tier.
 enum Work {
     /// Bounded by a deadline, its lines shown as they come.
-    Bounded(Command),
+    Bounded(Box<Command>),
     /// In the foreground.
     Foreground(Task),
 }
@@ -42,7 +42,10 @@ impl Tier {
         Self {
             name: name.to_owned(),
             missing: None,
-            commands: commands.into_iter().map(Work::Bounded).collect(),
+            commands: commands
+                .into_iter()
+                .map(|command| Work::Bounded(Box::new(command)))
+                .collect(),
         }
     }
 

@@ -61,7 +61,7 @@ pub fn run(runner: &Runner, table: &Table, mut args: Up) -> anyhow::Result<Exit>
         runner,
         services,
         (place, why),
-        args.place,
+        &args.place,
         integration,
         (Repeat::default(), lifetime),
         paths,

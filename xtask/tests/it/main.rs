@@ -1,6 +1,7 @@
 //! What the command line promises: help, usage errors, plans, exit codes.
 
 mod architecture;
+mod cleanup;
 mod diagnose;
 mod doctor;
 mod documents;
@@ -13,8 +14,10 @@ mod own;
 mod packages;
 mod place;
 mod progress;
+mod red;
 mod reports;
 mod shell;
+mod team;
 mod usage;
 
 use std::process::{Command, Output};
@@ -22,7 +25,7 @@ use std::process::{Command, Output};
 /// The tool as it was built for this test.
 fn xtask(args: &[&str]) -> Command {
     // A target directory of its own: what this machine has learnt from real runs is no part of a golden output.
-    let target = std::env::temp_dir().join("kubernaut-xtask-tests");
+    let target = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("xtask-tests");
     let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
     command
         .args(args)

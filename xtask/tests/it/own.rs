@@ -4,57 +4,8 @@ use std::fs;
 
 use serde_json::Value;
 
-use crate::place::{Place, processes};
-
-/// A team's directory with a table of services and the files that its entries name.
-struct Team {
-    place: Place,
-    dir: tempfile::TempDir,
-}
-
-impl Team {
-    fn new(entries: &[String]) -> Self {
-        let dir = tempfile::tempdir().expect("a temporary directory");
-        fs::write(dir.path().join("services.toml"), entries.join("\n")).expect("a table");
-        Self {
-            place: Place::new(),
-            dir,
-        }
-    }
-
-    /// Runs a verb with the team's table and returns its exit code and both streams.
-    fn run(&self, args: &[&str]) -> (i32, String, String) {
-        let table = self.dir.path().join("services.toml");
-        let mut command = self.place.command(args);
-        command.env("E2E_SERVICES", table);
-        let output = command.output().expect("the tool starts");
-        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-        (
-            output.status.code().unwrap_or(-1),
-            text(output.stdout),
-            text(output.stderr),
-        )
-    }
-
-    fn read(&self, name: &str) -> String {
-        fs::read_to_string(self.dir.path().join(name)).unwrap_or_default()
-    }
-}
-
-/// An entry whose suite is a shell script.
-fn entry(name: &str, components: &str, more: &str, script: &str) -> String {
-    format!(
-        "[[service]]\nname = \"{name}\"\nprofile = \"gateway\"\nnamespace = \"{name}\"\ncomponents = [{components}]\nports = {{}}\n\
-         {more}\nsuite = {{ command = [\"sh\", \"-c\", '''{script}'''], junit = \"{name}.xml\" }}\n"
-    )
-}
-
-/// A script that writes a JUnit file with one passed test, and goes on.
-fn junit(name: &str, cases: &str) -> String {
-    format!("echo \"<testsuite>{cases}</testsuite>\" > {name}.xml")
-}
-
-const STORAGE: &str = "\"postgres\", \"datastorage\"";
+use crate::place::processes;
+use crate::team::{STORAGE, Team, entry, junit};
 
 #[test]
 fn a_suite_in_any_language_runs_beside_the_teams_own_process_and_its_junit_file_is_read() {

@@ -185,7 +185,12 @@ fn tell(session: &Session, failure: Option<&Failure>) {
 /// A failure with a move that can be made now: the files that exist, and how to look into the environment itself, where nothing more
 /// exact is known.
 fn with_next_move(session: &Session, failure: Failure, kept: bool) -> Failure {
-    if failure.hint.is_some() || matches!(failure.exit, Exit::Usage | Exit::Preflight) {
+    if failure.hint.is_some()
+        || matches!(
+            failure.exit,
+            Exit::Usage | Exit::Preflight | Exit::HungUp | Exit::Interrupted | Exit::Terminated
+        )
+    {
         return failure;
     }
     let verdict = session.run.dir().join("verdict.txt");

@@ -137,7 +137,11 @@ impl ProcessSpec {
             .command
             .split_first()
             .ok_or_else(|| Failure::setup(format!("{} has no command", self.name)))?;
-        let mut command = runner.command(program).args(args).label(self.label());
+        let mut command = runner
+            .command(program)
+            .args(args)
+            .label(self.label())
+            .env(e2e_env::PROGRAM, &self.dir);
         if let Some(cwd) = &self.cwd {
             command = command.dir(cwd);
         }
