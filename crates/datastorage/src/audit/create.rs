@@ -126,7 +126,7 @@ fn settle(
         Outcome::Queued => {
             Ok((StatusCode::ACCEPTED, Json(AcceptedResponse::new(queued))).into_response())
         }
-        Outcome::Clash(ids) => {
+        Outcome::Conflict(ids) => {
             let ids: Vec<_> = ids.iter().map(Uuid::to_string).collect();
             let detail = format!(
                 "event_id {} is taken by an event with another event_timestamp on the same UTC date; nothing was stored",

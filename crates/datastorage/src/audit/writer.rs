@@ -159,7 +159,7 @@ impl Lane {
                 self.metrics.enqueued(events);
                 Outcome::Queued
             }
-            Pushed::Clash(ids) => Outcome::Clash(ids),
+            Pushed::Conflict(ids) => Outcome::Conflict(ids),
             Pushed::Full => {
                 let (entries, bytes) = self.queue.limits();
                 let reason = format!("the queue is full ({entries} entries or {bytes} bytes)");
@@ -215,7 +215,7 @@ impl store::Group for Gathering<'_> {
 fn outcome(result: Result<Inserted, StoreError>) -> Outcome {
     match result {
         Ok(Inserted::All) => Outcome::Stored,
-        Ok(Inserted::Clash(ids)) => Outcome::Clash(ids),
+        Ok(Inserted::Conflict(ids)) => Outcome::Conflict(ids),
         Err(error) => Outcome::Refused(error),
     }
 }

@@ -87,7 +87,7 @@ pub(crate) enum Pushed {
     /// None fits: the queue is full.
     Full,
     /// None was queued: these ids wait with another time on the same UTC date (D29).
-    Clash(Vec<Uuid>),
+    Conflict(Vec<Uuid>),
 }
 
 /// What the queue holds, for metrics.
@@ -328,7 +328,7 @@ impl<'t> Tail<'t> {
         (max_entries, max_bytes): (u64, u64),
     ) -> Result<Pushed, DiskError> {
         let mut fresh = Vec::new();
-        let mut clashes = Vec::new();
+        let mut conflicts = Vec::new();
         for write in writes {
             let Write::AuditEvent(event) = write else {
                 fresh.push(write);
@@ -336,12 +336,12 @@ impl<'t> Tail<'t> {
             };
             match self.events.get(key(event))?.map(|time| time.value()) {
                 Some(time) if time == event.event_timestamp.as_microsecond() => {}
-                Some(_) => clashes.push(event.event_id),
+                Some(_) => conflicts.push(event.event_id),
                 None => fresh.push(write),
             }
         }
-        if !clashes.is_empty() {
-            return Ok(Pushed::Clash(clashes));
+        if !conflicts.is_empty() {
+            return Ok(Pushed::Conflict(conflicts));
         }
         let entries = fresh.len() as u64;
         if self.pending.len()? + entries > max_entries || (entries > 0 && self.bytes >= max_bytes) {

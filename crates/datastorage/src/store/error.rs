@@ -71,7 +71,7 @@ impl StoreError {
     }
 
     /// Whether the same statement may succeed at once: a deadlock, a serialisation failure, or a stale plan.
-    pub(super) fn is_momentary(&self) -> bool {
+    pub(super) fn is_serialization_failure(&self) -> bool {
         self.serialization
     }
 
