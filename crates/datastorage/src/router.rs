@@ -135,7 +135,7 @@ async fn metrics(State(app): State<Arc<App>>) -> Response {
     let depth = app.queue.depth().await.ok();
     let text = app.metrics.render(
         depth,
-        app.queue.limits(),
+        app.queue.capacity(),
         app.clock.now(),
         app.store.connections(),
         app.availability.is_away(),

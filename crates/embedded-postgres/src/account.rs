@@ -57,7 +57,7 @@ impl Account {
     }
 
     /// Makes the account the owner of `path`.
-    pub(crate) fn give(&self, path: &Path) -> Result<(), Error> {
+    pub(crate) fn chown(&self, path: &Path) -> Result<(), Error> {
         match &self.0 {
             None => Ok(()),
             Some(user) => {

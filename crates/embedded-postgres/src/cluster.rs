@@ -151,7 +151,7 @@ pub(crate) fn make_private_directory(path: &Path, account: &Account) -> Result<(
         .mode(0o700)
         .create(path)
         .map_err(Error::io("create the directory", path))?;
-    account.give(path)
+    account.chown(path)
 }
 
 fn run(command: &mut Command, program: &Path, input: &str) -> Result<(), Error> {
@@ -237,7 +237,7 @@ pub(crate) fn copy(template: &Path, data: &Path, account: &Account) -> Result<()
                 below.push(scope.spawn(move || copy(&from, &to, account)));
             } else {
                 fs::copy(&from, &to).map_err(Error::io("copy the template cluster to", &to))?;
-                account.give(&to)?;
+                account.chown(&to)?;
             }
         }
         below

@@ -97,7 +97,7 @@ impl Detached {
             .map_err(Error::io("write", &path))
     }
 
-    pub(crate) fn forget(directory: &Path) -> Result<(), Error> {
+    pub(crate) fn remove_record(directory: &Path) -> Result<(), Error> {
         let path = directory.join(FILE);
         fs::remove_file(&path).map_err(Error::io("remove", &path))
     }

@@ -133,7 +133,7 @@ impl Postmaster {
 
     /// Removes the lock files of a server whose processes are all gone, where a zombie still has its number: its parent is another
     /// process that has not asked yet how it ended, and PostgreSQL would take it for a running server.
-    pub(crate) fn forget(&self, data: &Path, sockets: &Path) {
+    pub(crate) fn remove_stale_locks(&self, data: &Path, sockets: &Path) {
         if !is_zombie(self.pid()) {
             return;
         }

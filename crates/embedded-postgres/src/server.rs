@@ -147,7 +147,7 @@ impl Server {
             Err(Error::Exited { .. }) => server.restart().await?,
             done => done?,
         }
-        Detached::forget(directory)?;
+        Detached::remove_record(directory)?;
         server.watcher = Some(Watcher::start(directory)?);
         Ok(server)
     }
@@ -177,7 +177,7 @@ impl Server {
     pub async fn kill(&mut self) -> Result<(), Error> {
         self.postmaster.kill_all().await?;
         self.postmaster
-            .forget(&self.instance.data(), self.socket_directory());
+            .remove_stale_locks(&self.instance.data(), self.socket_directory());
         Ok(())
     }
 

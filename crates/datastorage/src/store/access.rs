@@ -9,7 +9,7 @@ use deadpool_postgres::{BuildError, Object};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::error::StoreError;
-use super::pools::{Pools, Use};
+use super::pools::{PoolConnections, Pools, Use};
 use super::tls::{self, TlsError};
 use super::transaction::Failure;
 use crate::config::DatabaseConfig;
@@ -56,8 +56,8 @@ impl Store {
         .await
     }
 
-    /// Each pool's name, connections in use, and connections open, for metrics.
-    pub(crate) fn connections(&self) -> [(&'static str, usize, usize); 3] {
+    /// The connections of each pool, for metrics.
+    pub(crate) fn connections(&self) -> [PoolConnections; 3] {
         self.pools.connections()
     }
 

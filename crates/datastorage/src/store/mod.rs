@@ -23,7 +23,7 @@ pub(crate) use self::access::Store;
 pub(crate) use self::error::StoreError;
 pub(crate) use self::events::{Group, Inserted};
 pub(crate) use self::notifications::Recorded;
-pub(crate) use self::pools::Lane;
+pub(crate) use self::pools::{Lane, PoolConnections};
 pub(crate) use self::query::{EventFilter, Position};
 pub(crate) use self::workflows::{
     Candidate, ChangedWorkflow, WorkflowChange, WorkflowFilter, WorkflowRow,
