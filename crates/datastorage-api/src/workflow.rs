@@ -13,7 +13,7 @@ use crate::rules::{
 };
 use crate::submission::SubmissionError;
 
-/// What a workflow version can be; the search finds `active` ones unless it is told otherwise.
+/// What a workflow version can be; the search finds `active` ones unless it is asked for others.
 pub const WORKFLOW_STATUSES: [&str; 4] = ["active", "disabled", "deprecated", "archived"];
 
 /// A workflow version to be registered. The server itself sets id, times and which version is the latest.

@@ -108,7 +108,7 @@ fn store_detail(error: &StoreError) -> String {
             )
         }
         Kind::RelationReverted => format!(
-            "the schema is incomplete: {message}; its migration was applied and then undone: apply the migrations again, and no down after them"
+            "the schema is incomplete: {message}; its migration was applied and then reverted: apply the migrations again, and do not revert them"
         ),
         Kind::PartitionMissing => format!(
             "{relation} has no partition for the date of an event; run `migrate partitions`, or let ensure_audit_events_partitions() make it"

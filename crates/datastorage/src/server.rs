@@ -148,7 +148,7 @@ async fn accept_until(
 }
 
 impl Served {
-    /// Serves the connection until it ends or is told to.
+    /// Serves the connection until it ends or is asked to.
     fn take(&self, stream: std::net::TcpStream, watcher: Watcher) {
         let (service, counted) = (self.service.clone(), Arc::clone(&self.connections));
         self.runtime.spawn(async move {

@@ -144,7 +144,7 @@ impl Postmaster {
                 .is_some_and(|extension| extension == "lock")
         });
         for lock in locks.chain([data.join("postmaster.pid")]) {
-            // What stays is told by the server when it starts again.
+            // What remains is reported by the server when it starts again.
             fs::remove_file(lock).ok();
         }
     }

@@ -154,7 +154,7 @@ impl Server {
 
     /// Leaves the server running without an owner until `lifetime` is over; a sweep after that ends it.
     ///
-    /// `label` tells people what it serves. [`crate::detached()`] finds it again.
+    /// `label` says what it serves. [`crate::detached()`] finds it again.
     pub fn detach(mut self, label: &str, lifetime: Duration) -> Result<Detached, Error> {
         let detached = Detached {
             directory: self.instance.directory.clone(),

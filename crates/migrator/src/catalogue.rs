@@ -28,7 +28,7 @@ pub struct Catalogue {
     pub(crate) unmanaged: Option<Unmanaged>,
 }
 
-/// How tables of another tool, which kept no ledger, are told from nothing.
+/// How tables of another tool, which kept no ledger, are recognised.
 #[derive(Clone, Debug)]
 pub(crate) struct Unmanaged {
     /// A table that both make.
@@ -262,7 +262,7 @@ impl Catalogue {
                 object.kind == ObjectKind::Table && roots.contains(object.name.as_str())
             })
         };
-        // Backwards: everything that requires a migration stands behind it.
+        // Backwards: everything that requires a migration comes after it.
         let mut needed: BTreeSet<&str> = BTreeSet::new();
         for migration in self.migrations().iter().rev() {
             if needed.contains(migration.id.as_str()) || provides_a_root(migration) {

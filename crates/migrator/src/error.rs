@@ -67,7 +67,7 @@ pub enum Error {
         /// The server's message.
         message: String,
     },
-    /// A pooler in transaction mode stands between, behind which a session lock protects nothing.
+    /// A pooler in transaction mode is between, behind which a session lock protects nothing.
     #[error(
         "{address} is a connection pooler in transaction mode ({evidence}); give the address of the PostgreSQL server itself"
     )]
@@ -235,7 +235,7 @@ pub struct MigrationFailure {
     pub migration: String,
     /// Its file.
     pub file: String,
-    /// Line of the file, counted from 1, where the failing statement or its error stands.
+    /// Line of the file, counted from 1, where the failing statement or its error is.
     pub line: usize,
     /// SQLSTATE.
     pub sqlstate: String,

@@ -33,7 +33,7 @@ pub async fn plan(config: &Config) -> Result<Plan, Error> {
     .await
 }
 
-/// Every migration of the selection and every row of the ledger, with how they stand.
+/// Every migration of the selection and every row of the ledger, with their state.
 ///
 /// # Errors
 /// Those of connecting and of the selection.
@@ -285,7 +285,7 @@ pub enum MigrationState {
 pub struct StatusLine {
     /// Identity.
     pub id: String,
-    /// How it stands.
+    /// Its state.
     pub state: MigrationState,
     /// When it was applied or reverted, as PostgreSQL prints it in UTC.
     pub since: Option<String>,

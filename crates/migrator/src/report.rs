@@ -1,4 +1,4 @@
-//! What a run tells: events while it goes on, a report at its end. Both are data; the edges decide how they look.
+//! What a run reports: events while it goes on, a report at its end. Both are data; the edges decide how they look.
 
 use std::fmt;
 use std::time::Duration;

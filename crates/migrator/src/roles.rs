@@ -14,7 +14,7 @@ use crate::session::{Run, Session};
 
 const ATTEMPTS: u32 = 5;
 
-/// Makes the role and tells whether it is there now. Where that is not allowed the run goes on with a warning: the tables work
+/// Creates the role and returns whether it exists now. Where that is not allowed the run goes on with a warning: the tables work
 /// for their owner.
 pub(crate) async fn ensure(run: &Arc<Run>, sql: &str, report: &mut Report) -> bool {
     let Err(error) = make(run, sql).await else {

@@ -10,7 +10,7 @@ use crate::session::Session;
 use crate::sql::{identifier, literal};
 
 const QUERY: &str = include_str!("shape.sql");
-/// Begins the text of the error by which the server tells that a shape differs.
+/// Begins the text of the error by which the server reports that a shape differs.
 const MARK: &str = "schema drift: ";
 
 /// Shapes of `objects` as they are in the database.

@@ -26,7 +26,7 @@ pub struct View {
     pub(crate) partitions_missing: bool,
     /// The server process that answers.
     pid: String,
-    /// Whether the login named another process: what answers there is no server, but stands before one.
+    /// Whether the login named another process: what answers there is not the server but a proxy before it.
     behind_pooler: bool,
     /// Whether another run was in this server process before.
     backend_reused: bool,

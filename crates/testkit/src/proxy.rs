@@ -399,7 +399,7 @@ async fn connect_and_forward(
         };
         tokio::select! {
             end = forward => end,
-            told = state.wait_for(|state| number < state.ended.0) => told.map_or(End::Close, |state| state.ended.1),
+            ended = state.wait_for(|state| number < state.ended.0) => ended.map_or(End::Close, |state| state.ended.1),
         }
     };
     if end == End::Reset {

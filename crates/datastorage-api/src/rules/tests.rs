@@ -20,7 +20,7 @@ fn resolve<'a>(document: &'a Value, schema: &'a Value) -> &'a Value {
     }
 }
 
-/// The schema that a kind stands for, in the words of the document.
+/// The schema that a kind represents, as the document writes it.
 fn schema_of(kind: Kind) -> Value {
     let text = |least: usize, most: usize| {
         let mut schema = json!({"type": "string"});

@@ -93,7 +93,7 @@ pub(crate) async fn batch(
     )
 }
 
-/// The parent is stored or queued. While the database is away nobody can tell, and the child is not refused for it (D28).
+/// The parent is stored or queued. While the database is away nobody can know, and the child is not refused for it (D28).
 async fn check_parent(app: &App, parent: Uuid) -> Result<(), Problem> {
     if app.queue.holds_event(parent).await.unwrap_or(false) || app.availability.is_away() {
         return Ok(());
@@ -110,7 +110,7 @@ async fn check_parent(app: &App, parent: Uuid) -> Result<(), Problem> {
             app.availability.read_failed(&error);
             Ok(())
         }
-        // Nobody can tell.
+        // Nobody can know.
         Err(error) if error.is_transient() => Ok(()),
         Err(error) => Err(Problem::store(&error)),
     }

@@ -155,7 +155,7 @@ impl CommitLane {
             Err(error) => vec![Outcome::Full(error.to_string(), doubt); replies.len()],
         };
         for (reply, outcome) in replies.into_iter().zip(outcomes) {
-            tell(reply, outcome);
+            send(reply, outcome);
         }
     }
 
@@ -234,11 +234,11 @@ fn outcome(result: Result<Inserted, StoreError>) -> Outcome {
 
 fn answer(group: Vec<WriteRequest>, outcome: &Outcome) {
     for request in group {
-        tell(request.reply, outcome.clone());
+        send(request.reply, outcome.clone());
     }
 }
 
-fn tell(reply: oneshot::Sender<Outcome>, outcome: Outcome) {
+fn send(reply: oneshot::Sender<Outcome>, outcome: Outcome) {
     // The client may have gone; what was stored stays stored.
     if reply.send(outcome).is_err() {
         tracing::debug!("a client went before its answer");

@@ -1,7 +1,7 @@
 //! Writes audit events: one transaction for a group, a repeat stored once (D29).
 //!
 //! COPY costs PostgreSQL a third less than INSERT, but has no ON CONFLICT. So a group is copied, and only when that fails on a
-//! key, because an event is there already, inserted by the statement that can tell a repeat from a conflict.
+//! key, because an event is there already, inserted by the statement that distinguishes a repeat from a conflict.
 //!
 //! Both run inside BEGIN and COMMIT. Outside of a transaction COPY commits at the Sync that follows it, after the
 //! `CommandComplete` that the driver takes for its end: a commit that fails then would go unseen.

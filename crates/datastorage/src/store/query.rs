@@ -65,7 +65,7 @@ impl Store {
                 (0, "NULL::bigint".to_owned())
             }
         };
-        // One more than asked for tells whether there is more.
+        // One more than asked for shows whether there is more.
         let wanted = i64::from(limit) + 1;
         let sql = format!(
             "WITH page AS (SELECT {} FROM audit_events {} ORDER BY event_timestamp DESC, event_id DESC LIMIT {} OFFSET {})

@@ -266,7 +266,7 @@ impl Store {
         .await
     }
 
-    /// Asks what became of a commit that was not answered. Where it did not happen `error` stands, as a failure that stored
+    /// Asks what became of a commit that was not answered. Where it did not happen `error` remains, as a failure that stored
     /// nothing; where nobody can be asked it stays in doubt.
     async fn settle(
         &self,

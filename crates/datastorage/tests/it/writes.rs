@@ -199,7 +199,7 @@ async fn what_jsonb_cannot_hold_is_a_400_and_not_a_database_error() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn requests_that_are_not_what_the_operation_takes_are_told_so() {
+async fn requests_that_the_operation_does_not_take_are_client_errors_that_name_the_reason() {
     let database = audit_database().await;
     let service = Service::with(
         database.url(),

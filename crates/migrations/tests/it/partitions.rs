@@ -8,7 +8,7 @@ use crate::{run, value};
 const COUNT: &str = "SELECT count(*) FROM pg_inherits WHERE inhparent = 'audit_events'::regclass";
 
 #[tokio::test]
-async fn a_missing_month_is_made_again_and_only_that() {
+async fn a_missing_month_is_created_again_and_only_that() {
     let database = database("audit").await;
     let config = Config::new(database.url()).profile("audit");
     assert_eq!(
@@ -52,7 +52,7 @@ async fn a_month_that_another_name_covers_is_left_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn many_who_look_at_once_make_each_month_once() {
+async fn concurrent_calls_create_each_month_once() {
     let database = database("audit").await;
     let before: u32 = value(&database, COUNT).await.parse().unwrap();
     let url = database.url().to_owned();
