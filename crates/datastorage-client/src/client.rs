@@ -65,7 +65,7 @@ impl<T> Written<T> {
 }
 
 impl Client {
-    /// Makes a client of the Data Storage at `base_url`, such as `http://localhost:8080`; nothing is sent yet.
+    /// Creates a client of the Data Storage at `base_url`, such as `http://localhost:8080`; nothing is sent yet.
     ///
     /// # Errors
     /// [`Error::BaseUrl`] for anything but an http URL.

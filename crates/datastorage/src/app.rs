@@ -175,7 +175,7 @@ async fn fold_metrics(app: Arc<App>, mut stop: watch::Receiver<bool>) {
     }
 }
 
-/// Makes partitions at start, daily, and when readiness misses one.
+/// Creates partitions at start, daily, and when readiness misses one.
 async fn keep_partitions_ahead(app: Arc<App>, mut stop: watch::Receiver<bool>) {
     loop {
         let wait = match app.store.ensure_partitions(app.clock.now()).await {

@@ -120,7 +120,7 @@ fn store_detail(error: &StoreError) -> String {
             format!("the database refuses the data for {relation}: {message}")
         }
         _ if error.is_in_doubt() => format!(
-            "the database went away before it said whether the write is committed: {message}; look for it, or send it again under the same keys"
+            "the database went away before it said whether the write is committed: {message}; query it, or send it again under the same keys"
         ),
         Kind::Connection | Kind::PoolExhausted | Kind::Timeout => {
             format!("the database is away: {message}; try again later")

@@ -157,7 +157,7 @@ pub struct Finding {
 pub enum Repair {
     /// Apply the migrations of the profile.
     Migrate,
-    /// Make the monthly partitions.
+    /// Create the monthly partitions.
     Partitions,
     /// Run these files of `migrations/` again: each of their statements is idempotent (D18).
     Files(Vec<String>),
@@ -251,7 +251,7 @@ pub(crate) fn failed(error: &Error) -> Finding {
     };
     Finding::new(cause, "", "the server cut the examination short")
         .evidence(error.to_string())
-        .manual_step("look at the server's log")
+        .manual_step("check the server's log")
 }
 
 /// A statement that the server refused, as PostgreSQL reported it.
@@ -284,7 +284,7 @@ pub(crate) fn refused(error: &DbError, what: &str, table: &str) -> Finding {
         (Cause::Blocked, ..) => {
             finding.manual_step("wait for the session that holds the lock, or end it")
         }
-        _ => finding.manual_step("look at the server's log for the statement"),
+        _ => finding.manual_step("check the server's log for the statement"),
     }
 }
 

@@ -145,7 +145,7 @@ fn make(
     )
 }
 
-/// Makes a directory that only the server's account may enter.
+/// Creates a directory that only the server's account may enter.
 pub(crate) fn make_private_directory(path: &Path, account: &Account) -> Result<(), Error> {
     fs::DirBuilder::new()
         .mode(0o700)
@@ -231,7 +231,7 @@ pub(crate) fn copy(template: &Path, data: &Path, account: &Account) -> Result<()
             let (from, to) = (entry.path(), data.join(entry.file_name()));
             if entry
                 .file_type()
-                .map_err(Error::io("look at", &from))?
+                .map_err(Error::io("inspect", &from))?
                 .is_dir()
             {
                 below.push(scope.spawn(move || copy(&from, &to, account)));

@@ -20,7 +20,7 @@ pub struct Detached {
     /// Its directory, which names it.
     #[serde(skip)]
     pub directory: PathBuf,
-    /// What it serves, in the words of whoever detached it.
+    /// What it serves, as whoever detached it described it.
     pub label: String,
     /// When a sweep may end it, in seconds since 1970.
     pub(crate) expires: u64,

@@ -31,7 +31,7 @@ pub(crate) struct Instance {
 }
 
 impl Instance {
-    /// Makes an empty instance, after sweeping what dead owners left in the same data root.
+    /// Creates an empty instance, after sweeping what dead owners left in the same data root.
     pub(crate) fn create(options: &Options, account: &Account) -> Result<Self, Error> {
         let root = match &options.data_root {
             Some(root) => std::path::absolute(root).map_err(Error::io("resolve", root))?,

@@ -46,7 +46,7 @@ pub struct Options {
     pub data_root: Option<PathBuf>,
     /// Connections that the server takes.
     pub max_connections: u16,
-    /// How often a backend looks whether its client is still there while it runs a statement; `None` is PostgreSQL's
+    /// How often a backend checks that its client is still connected while it runs a statement; `None` is PostgreSQL's
     /// default, never.
     pub client_connection_check_interval: Option<Duration>,
     /// Further settings of `postgresql.conf`; they win over everything above.

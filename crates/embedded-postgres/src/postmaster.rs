@@ -37,7 +37,7 @@ impl Postmaster {
         account: &Account,
     ) -> Result<Self, Error> {
         let output = open_log(log)?;
-        let log_start = output.metadata().map_err(Error::io("look at", log))?.len();
+        let log_start = output.metadata().map_err(Error::io("inspect", log))?.len();
         let errors = output
             .try_clone()
             .map_err(Error::io("open the server log", log))?;
@@ -184,7 +184,7 @@ impl Postmaster {
 
     fn signal(&mut self, signal: Signal) {
         if self.ended().is_none() {
-            // Between the look and the signal an own child stays a zombie, so its number cannot become another's.
+            // Between the check and the signal an own child stays a zombie, so its number cannot become another's.
             kill(self.pid, signal).ok();
         }
     }

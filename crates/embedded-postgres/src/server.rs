@@ -338,7 +338,7 @@ impl Drop for Server {
     }
 }
 
-/// Makes the instance with its copy of the template cluster, watched from the first moment.
+/// Creates the instance with its copy of the template cluster, watched from the first moment.
 async fn prepare(
     installation: &Installation,
     options: &Options,

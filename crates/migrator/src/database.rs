@@ -13,7 +13,7 @@ pub async fn probe(config: &Config) -> Result<(), Error> {
     run(config, "SELECT 1", "connecting to the server").await
 }
 
-/// Makes an empty database on the server of `config`.
+/// Creates an empty database on the server of `config`.
 ///
 /// # Errors
 /// As [`crate::apply`] for connecting; [`Error::Database`] if it exists or may not be made.

@@ -26,7 +26,7 @@ pub(crate) fn settings(names: &Names) -> String {
 /// that change something: it costs as much as all of [`settings`].
 pub(crate) const NOTICE_GONE_CLIENT: &str = "SELECT set_config('client_connection_check_interval', '500ms', false) WHERE version() LIKE '%linux%'";
 
-/// Makes the ledger, and lets the application read it where its role is.
+/// Creates the ledger, and lets the application read it where its role is.
 pub(crate) fn make(names: &Names, has_role: bool) -> String {
     let ledger = names.ledger();
     let reader = names.role.as_deref().filter(|_| has_role);

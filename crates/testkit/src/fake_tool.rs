@@ -18,7 +18,7 @@ pub struct FakeTools {
 }
 
 impl FakeTools {
-    /// Makes an empty directory; add tools with [`FakeTools::tool`].
+    /// Creates an empty directory; add tools with [`FakeTools::tool`].
     #[expect(clippy::new_without_default, reason = "it makes a directory")]
     pub fn new() -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory can be made");

@@ -137,12 +137,12 @@ impl Drop for Database {
     }
 }
 
-/// Makes an empty database on the server of this process.
+/// Creates an empty database on the server of this process.
 pub async fn empty_database() -> Database {
     empty_database_on(server().await).await
 }
 
-/// Makes an empty database on `server`.
+/// Creates an empty database on `server`.
 pub async fn empty_database_on(server: &Server) -> Database {
     let database = Database::named_at_random(server);
     // A copy of files is the quicker way where fsync is off, and leaves no changed pages for the test to write.
@@ -153,7 +153,7 @@ pub async fn empty_database_on(server: &Server) -> Database {
     database
 }
 
-/// Makes a database with the tables of `profile` on the server of this process, as a copy of one that was migrated once.
+/// Creates a database with the tables of `profile` on the server of this process, as a copy of one that was migrated once.
 pub async fn database(profile: &str) -> Database {
     let server = server().await;
     let config = migrations::Config::new(server.url("postgres")).profile(profile);
@@ -166,7 +166,7 @@ pub async fn database(profile: &str) -> Database {
     database
 }
 
-/// Makes a database with the tables of `profile` on `server` by migrating it.
+/// Creates a database with the tables of `profile` on `server` by migrating it.
 pub async fn database_on(server: &Server, profile: &str) -> Database {
     let database = empty_database_on(server).await;
     let config = migrations::Config::new(database.url()).profile(profile);

@@ -100,7 +100,7 @@ async fn check_parent(app: &App, parent: Uuid) -> Result<(), Problem> {
     }
     match app.store.event_exists(parent).await {
         Ok(true) => Ok(()),
-        // It may have left the queue for the table between the two looks, or be in it since.
+        // It may have left the queue for the table between the two checks, or be in it since.
         Ok(false) if app.queue.holds_event(parent).await.unwrap_or(false) => Ok(()),
         Ok(false) => Err(Problem::field(
             "parent_event_id",

@@ -139,7 +139,7 @@ pub enum ConfigError {
     NotYaml {
         /// The file.
         path: PathBuf,
-        /// The parser's words.
+        /// The parser's message.
         what: String,
     },
     /// Settings are missing or wrong; all of them.
@@ -320,7 +320,7 @@ fn secrets(source: &mut Source<'_>) -> Option<Value> {
             );
             None
         }
-        // The parser's words may quote a secret.
+        // The parser's message may quote a secret.
         Err(ConfigError::NotYaml { .. }) => {
             source.fault(
                 "database",

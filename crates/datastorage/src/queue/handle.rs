@@ -1,7 +1,7 @@
 //! The handle that everybody shares.
 //!
 //! What is pushed is on the disk before the call returns. Where the directory cannot be written the queue is unavailable and
-//! says why; it is opened again with the next push or look, at most once a second.
+//! says why; it is opened again with the next push or read, at most once a second.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -50,7 +50,7 @@ impl StoreError {
         self.passing == Passing::Transient
     }
 
-    /// Whether the write may be committed all the same: the commit was sent and no answer was read. Only a look for the
+    /// Whether the write may be committed all the same: the commit was sent and no answer was read. Only a search for the
     /// data's keys shows it; writing it again under the same keys is safe.
     pub(crate) fn is_in_doubt(&self) -> bool {
         self.in_doubt

@@ -98,7 +98,7 @@ const CANDIDATES: &str = "
         ORDER BY created_at DESC, workflow_id DESC
     ) AS candidate";
 
-/// Waits before each look for a commit that was not answered; in between a server may have restarted.
+/// Waits before each check for a commit that was not answered; in between a server may have restarted.
 const SETTLE_PAUSES: [Duration; 4] = [
     Duration::ZERO,
     Duration::from_millis(500),

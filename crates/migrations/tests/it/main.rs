@@ -27,7 +27,8 @@ mod two_phase;
 
 use std::time::Duration;
 
-use migrations::{Catalogue, Config};
+use migrations::Config;
+use testkit::migration_files::{files, goose};
 use testkit::postgres::{Database, empty_database, run, value};
 
 /// An empty database and a run on it.
@@ -35,20 +36,4 @@ async fn fresh() -> (Database, Config) {
     let database = empty_database().await;
     let config = Config::new(database.url()).deadline(Duration::from_mins(1));
     (database, config)
-}
-
-/// Migrations from `(file name, text)` pairs, without profiles and shapes.
-fn files(files: &[(&str, &str)]) -> Catalogue {
-    Catalogue::from_files("test", files.iter().copied(), "").unwrap()
-}
-
-/// The goose files of a team.
-fn goose(files: &[(&str, &str)]) -> Catalogue {
-    Catalogue::from_goose_files(
-        "team",
-        files
-            .iter()
-            .map(|(name, text)| ((*name).to_owned(), (*text).to_owned())),
-    )
-    .unwrap()
 }
