@@ -31,6 +31,11 @@ use migrations::Config;
 use testkit::migration_files::{files, goose};
 use testkit::postgres::{Database, empty_database, run, value};
 
+/// An event of today in the columns that have no default.
+const INSERT_EVENT: &str = "INSERT INTO audit_events (event_date, event_type, event_category, event_action, event_outcome, actor_type, actor_id, \
+     resource_type, resource_id, correlation_id, event_data) \
+     VALUES ((now() AT TIME ZONE 'UTC')::date, 't', 'c', 'a', 'success', 'x', 'x', 'r', 'r', 'c', '{}')";
+
 /// An empty database and a run on it.
 async fn fresh() -> (Database, Config) {
     let database = empty_database().await;

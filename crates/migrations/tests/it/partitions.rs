@@ -3,7 +3,7 @@
 use migrations::{Config, ensure_partitions};
 use testkit::postgres::database;
 
-use crate::{run, value};
+use crate::{INSERT_EVENT, run, value};
 
 const COUNT: &str = "SELECT count(*) FROM pg_inherits WHERE inhparent = 'audit_events'::regclass";
 
@@ -78,9 +78,7 @@ async fn making_partitions_does_not_wait_for_writers() {
     let database = database("audit").await;
     let mut client = database.connect().await;
     let writer = client.transaction().await.unwrap();
-    let event = "INSERT INTO audit_events (event_date, event_type, event_category, event_action, event_outcome, actor_type, actor_id, \
-         resource_type, resource_id, correlation_id, event_data) VALUES (current_date, 't', 'c', 'a', 'success', 'x', 'x', 'r', 'r', 'c', '{}')";
-    writer.batch_execute(event).await.unwrap();
+    writer.batch_execute(INSERT_EVENT).await.unwrap();
     // The function gives up after 5 s if it has to wait.
     assert_eq!(
         value(
