@@ -83,7 +83,7 @@ pub enum Error {
         /// Process id written in the file, or `unknown`.
         holder: String,
     },
-    /// The cluster that all servers are copied from could not be made.
+    /// The cluster that all servers are copied from could not be created.
     #[error("{program} could not make the template cluster: {detail}")]
     Cluster {
         /// Program that failed.

@@ -28,7 +28,7 @@ pub enum Tcp {
     Off,
 }
 
-/// How a server is made. The default is a fast server with the product's names (D24) on any free port.
+/// How a server is created. The default is a fast server with the product's names (D24) on any free port.
 #[derive(Clone)]
 pub struct Options {
     /// What commits promise.

@@ -201,7 +201,7 @@ impl Work<'_> {
             view,
             ..
         } = *self;
-        // A table outside the ledger that another tool made is not adopted silently.
+        // A table outside the ledger that another tool created is not adopted silently.
         if let Some(evidence) = view.unmanaged(session, catalogue).await? {
             let database = run.config.target.database();
             return Err(Error::UnmanagedSchema { evidence, database }.into());

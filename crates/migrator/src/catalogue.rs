@@ -110,7 +110,7 @@ impl Catalogue {
         self
     }
 
-    /// The same migrations for a schema that another tool also made, and kept no ledger: what it left is refused and not adopted.
+    /// The same migrations for a schema that another tool also created, and kept no ledger: what it left is refused and not adopted.
     ///
     /// `table` is one that both make; where it is there and the ledger has no row, `evidence` is asked: a query whose one answer is
     /// the name of an object that only the other tool makes, or null. Where `table` is not there, all tables are taken to be new.

@@ -225,7 +225,7 @@ impl Config {
         other
     }
 
-    /// The same run on the database that every server has: server-wide locks are taken there, and databases made from there.
+    /// The same run on the database that every server has: server-wide locks are taken there, and databases created from there.
     pub(crate) fn on_maintenance_database(&self) -> Self {
         self.on_database("postgres")
     }

@@ -130,7 +130,7 @@ pub async fn verify(config: &Config) -> Result<Verified, Error> {
                 differences: comparison.differences,
             });
         }
-        // Tables may be there without their migration: made by hand with equal shape.
+        // Tables may be there without their migration: created by hand with equal shape.
         if let Some(migration) = selected
             .iter()
             .find(|migration| !inspection.view.ledger.is_applied(&migration.id))

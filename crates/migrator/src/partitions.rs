@@ -21,13 +21,13 @@ pub async fn ensure_partitions(config: &Config) -> Result<Vec<String>, Error> {
         let catalogue = std::sync::Arc::clone(&run.config.catalogue);
         let tables = tables(&catalogue, &run)?;
         let session = Session::open(&run).await?;
-        let made = session
+        let created = session
             .query(
                 "creating partitions",
                 &format!("SET {}; {}", session.names().search_path(), ensure(&tables)),
             )
             .await;
-        let sets = made.map_err(|error| match error {
+        let sets = created.map_err(|error| match error {
             Error::Database { sqlstate, .. } if sqlstate == "42883" => Error::MissingTable {
                 table: tables.join(", "),
                 reason: "the function that makes its partitions is not there either".to_owned(),

@@ -44,7 +44,7 @@ async fn make(run: &Arc<Run>, roles: &str) -> Result<(), Error> {
                 session.close().await;
                 return Ok(());
             }
-            // Somebody outside the lock made it in the same instant.
+            // Somebody outside the lock created it in the same instant.
             Err(error)
                 if error.code().is_some_and(|code| {
                     matches!(code.code(), "23505" | "XX000" | "42710" | "55P03")

@@ -17,7 +17,7 @@ pub struct Fake {
     store: Store,
 }
 
-/// Why a fake cannot be made.
+/// Why a fake cannot be created.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// There is no such service.

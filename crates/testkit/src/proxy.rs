@@ -180,7 +180,7 @@ impl Proxy {
         self.end_all(End::Reset);
     }
 
-    /// Resets all connections, and new ones as soon as they are made, until [`Proxy::heal`].
+    /// Resets all connections, and new ones as soon as they are opened, until [`Proxy::heal`].
     pub fn down(&self) {
         self.change(|state| state.accepting = false);
         self.end_all(End::Reset);

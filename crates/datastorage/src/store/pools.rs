@@ -28,7 +28,7 @@ pub(super) enum Use {
 pub(crate) enum Lane {
     /// What empties the queue.
     Drain,
-    /// The worker of that number, from 0. Its connection is made and read on its own thread.
+    /// The worker of that number, from 0. Its connection is opened and read on its own thread.
     Worker(usize),
 }
 
