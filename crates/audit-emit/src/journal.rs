@@ -25,7 +25,7 @@ pub(crate) fn open_free(options: &Options) -> anyhow::Result<Store> {
     )
 }
 
-/// Sends what runs that are gone left in the other journals, and adds it to `report`. What goes wrong there is told, and fails no event of this
+/// Sends what runs that are gone left in the other journals, and adds it to `report`. What goes wrong there is reported, and fails no event of this
 /// run.
 pub(crate) fn send_leftovers(
     options: &Options,

@@ -36,7 +36,7 @@ pub enum Mode {
 /// Settings of the journal.
 #[derive(Debug, Clone)]
 pub struct JournalConfig {
-    /// A directory of this store's own, on storage that outlives the process; made if it is not there.
+    /// A directory of this store's own, on storage that outlives the process; created if it is not there.
     pub directory: PathBuf,
     /// Bytes after which a new file is begun; a file is removed when all of it is stored.
     pub segment_bytes: u64,

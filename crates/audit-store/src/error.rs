@@ -39,7 +39,7 @@ pub enum OpenError {
     #[error(transparent)]
     Client(#[from] datastorage_client::Error),
     /// The system gives no thread.
-    #[error("cannot start the audit store's thread: {0}; look at the process limits")]
+    #[error("cannot start the audit store's thread: {0}; check the process limits")]
     Thread(io::Error),
 }
 
@@ -68,7 +68,7 @@ pub enum StoreError {
         cause: io::Error,
     },
     /// The journal has reached its bound.
-    #[error("the audit journal in {directory} holds its bound of {limit} bytes; look why Data Storage does not take the events", directory = directory.display())]
+    #[error("the audit journal in {directory} holds its bound of {limit} bytes; find out why Data Storage does not accept the events", directory = directory.display())]
     JournalFull {
         /// The journal's directory.
         directory: PathBuf,

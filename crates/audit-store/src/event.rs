@@ -16,7 +16,7 @@ pub struct Event {
 }
 
 impl Event {
-    /// Makes an event; its action is the last part of `event_type` unless [`Event::action`] says otherwise.
+    /// Creates an event; its action is the last part of `event_type` unless [`Event::action`] says otherwise.
     pub fn new(
         category: EventCategory,
         event_type: impl Into<String>,

@@ -1,7 +1,7 @@
 //! One record of the journal: a length, a checksum, the time of acceptance, the payload.
 //!
 //! Layout, little endian: `u32` payload length, `u32` CRC-32 of what follows, `u64` microseconds of the Unix epoch, payload. The checksum is
-//! what tells an event from a tail that a crash tore or a disk that lied.
+//! what distinguishes an event from a tail that a crash tore or a disk that lied.
 
 /// Bytes before the payload.
 pub(crate) const HEADER: usize = 16;

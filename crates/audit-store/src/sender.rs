@@ -153,7 +153,7 @@ impl Sender {
         Ok(batch.build())
     }
 
-    /// Delivers a batch: a refused part is halved until the bad event stands alone, parts stay in order.
+    /// Delivers a batch: a refused part is halved until the bad event is alone, parts stay in order.
     async fn deliver(&mut self, batch: &Batch) {
         let whole = 0..batch.len();
         let mut parts = vec![whole];
@@ -313,7 +313,7 @@ impl Sender {
 
 /// Whether the answer judges the events, so that sending them again unchanged cannot help.
 ///
-/// Other client errors, such as 404 or 429, tell of an address, a permission or a rate, which someone can put right while the events wait; so does
+/// Other client errors, such as 404 or 429, are about an address, a permission or a rate, which someone can put right while the events wait; so does
 /// a 400 without a problem document, which Data Storage never sends. A proxy's limit on the body, though, is one that halving gets under; one event alone waits.
 fn is_verdict(error: &Error, events: usize) -> bool {
     match error.problem() {
@@ -344,7 +344,7 @@ fn read_journal(shared: &Shared, reader: &mut Reader, batch: &mut BatchBuilder) 
     loop {
         let before: Position = reader.position();
         let step = match reader.peek(extent) {
-            // What was read before the error is sent; the reader stands behind it.
+            // What was read before the error is sent; the reader is behind it.
             Err(_) if !batch.is_empty() => return Ok(()),
             step => step?,
         };

@@ -1,6 +1,6 @@
 //! Writes the checked-in files that are made from another file of the workspace.
 //!
-//! What is made is checked in, so that a build needs none of these libraries, a review sees every change, and a test tells when the two differ.
+//! What is made is checked in, so that a build needs none of these libraries, a review sees every change, and a test fails when the two differ.
 //!
 //! Modules, each may import those after it: `client`, `schema`
 

@@ -54,7 +54,7 @@ impl EventCategory {
     }
 }
 
-/// How what the event tells of ended.
+/// How what the event reports ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[expect(missing_docs, reason = "the names say it")]

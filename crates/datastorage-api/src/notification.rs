@@ -52,12 +52,12 @@ pub(crate) const NOTIFICATION: &[Rule] = &[
     required("recipient", FILLED_255),
     required(
         "channel",
-        Kind::Word(&["email", "slack", "pagerduty", "sms"]),
+        Kind::OneOf(&["email", "slack", "pagerduty", "sms"]),
     ),
     required("message_summary", Kind::Text(1, 1000)),
     required(
         "status",
-        Kind::Word(&["sent", "failed", "acknowledged", "escalated"]),
+        Kind::OneOf(&["sent", "failed", "acknowledged", "escalated"]),
     ),
     required("sent_at", Kind::Time),
     nullable("delivery_status", Kind::Text(0, 255)),

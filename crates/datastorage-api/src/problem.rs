@@ -92,7 +92,7 @@ impl ProblemType {
 pub enum DatabaseErrorKind {
     /// A table or view is missing (42P01): the migrations of a profile were not applied.
     RelationMissing,
-    /// A table or view is missing (42P01), and the ledger says that its migration was applied and then undone (D19).
+    /// A table or view is missing (42P01), and the ledger says that its migration was applied and then reverted (D19).
     RelationReverted,
     /// No partition holds the event's date (23514).
     PartitionMissing,
@@ -175,7 +175,7 @@ impl ProblemDetails {
         }
     }
 
-    /// The last segment of the type's URI, by which a client tells problems apart whatever the base is.
+    /// The last segment of the type's URI, by which a client distinguishes problems whatever the base is.
     pub fn name(&self) -> &str {
         self.type_uri.rsplit('/').next().unwrap_or_default()
     }

@@ -9,7 +9,7 @@ use uuid::Uuid;
 /// 201 of a single event.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AuditEventResponse {
-    /// The client's id, or the one that the server made.
+    /// The client's id, or the one that the server generated.
     pub event_id: Uuid,
     /// The time as stored, in microseconds.
     pub event_timestamp: Timestamp,

@@ -36,16 +36,16 @@ pub(crate) enum Presence {
 pub(crate) enum Kind {
     /// At least and at most this many characters.
     Text(usize, usize),
-    Word(&'static [&'static str]),
+    OneOf(&'static [&'static str]),
     Uuid,
     Time,
     /// A whole number within bounds.
     Integer(i32, i32),
     /// A number within 0 and 1.
-    Fraction,
+    UnitInterval,
     Boolean,
     /// Any object.
-    Free,
+    AnyObject,
     Object(&'static [Rule]),
     List(&'static Kind),
     /// An object whose members all are of one kind.
@@ -133,7 +133,7 @@ fn check(errors: &mut FieldErrors, at: &str, value: &Value, kind: Kind) {
             }
             check_text(errors, at, text, most);
         }
-        (Kind::Word(words), Value::String(text)) => {
+        (Kind::OneOf(words), Value::String(text)) => {
             if !words.contains(&text.as_str()) {
                 errors.add(at, format_args!("must be one of {}", words.join(", ")));
             }
@@ -153,7 +153,7 @@ fn check(errors: &mut FieldErrors, at: &str, value: &Value, kind: Kind) {
                 );
             }
         }
-        (Kind::Fraction, Value::Number(number)) => {
+        (Kind::UnitInterval, Value::Number(number)) => {
             if !number
                 .as_f64()
                 .is_some_and(|number| (0.0..=1.0).contains(&number))
@@ -162,7 +162,7 @@ fn check(errors: &mut FieldErrors, at: &str, value: &Value, kind: Kind) {
             }
         }
         (Kind::Boolean, Value::Bool(_)) => {}
-        (Kind::Free, Value::Object(_)) => {
+        (Kind::AnyObject, Value::Object(_)) => {
             if holds_nul(value) {
                 errors.add(at, "must not hold U+0000");
             }
@@ -234,10 +234,10 @@ fn holds_nul(value: &Value) -> bool {
 impl Kind {
     fn noun(self) -> &'static str {
         match self {
-            Self::Text(..) | Self::Word(_) | Self::Uuid | Self::Time => "a string",
-            Self::Integer(..) | Self::Fraction => "a number",
+            Self::Text(..) | Self::OneOf(_) | Self::Uuid | Self::Time => "a string",
+            Self::Integer(..) | Self::UnitInterval => "a number",
             Self::Boolean => "true or false",
-            Self::Free | Self::Object(_) | Self::MapOf(_) => "an object",
+            Self::AnyObject | Self::Object(_) | Self::MapOf(_) => "an object",
             Self::List(_) => "an array",
         }
     }

@@ -61,7 +61,7 @@ pub fn parse_event(body: &[u8], now: Timestamp) -> Result<AuditEventRequest, Sub
         first: None,
         errors,
     };
-    // What is wrong with a body as a whole takes a second look to tell.
+    // What is wrong with a body as a whole is found by reading it again.
     if let Ok(text) = std::str::from_utf8(body)
         && text.trim_ascii_start().starts_with('{')
         && let Ok(members) = serde_json::from_str(text)

@@ -46,7 +46,7 @@ pub fn parse_rfc3339(text: &str) -> Option<Timestamp> {
     if shaped { text.parse().ok() } else { None }
 }
 
-/// Parses a bound of a query: a span before `now` (`24h`, `1h30m`, `7d`, `1.5d`; a negative one lies ahead), an RFC 3339 time, or
+/// Parses a bound of a query: a duration before `now` (`24h`, `1h30m`, `7d`, `1.5d`; a negative one lies ahead), an RFC 3339 time, or
 /// a date with or without a time in UTC.
 pub fn parse_bound(text: &str, now: Timestamp) -> Result<Timestamp, InvalidTime> {
     let absolute = || {
@@ -61,8 +61,8 @@ pub fn parse_bound(text: &str, now: Timestamp) -> Result<Timestamp, InvalidTime>
             Offset::UTC.to_timestamp(civil).ok()
         })
     };
-    match parse_span(text) {
-        Some(span) => now.checked_sub(span).ok(),
+    match parse_duration(text) {
+        Some(duration) => now.checked_sub(duration).ok(),
         None => absolute(),
     }
     .ok_or_else(|| InvalidTime(text.to_owned()))
@@ -76,7 +76,7 @@ impl std::fmt::Display for InvalidTime {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(
             f,
-            "invalid time format: {:?} is neither a span such as 24h or 7d nor an RFC 3339 time nor a date",
+            "invalid time format: {:?} is neither a duration such as 24h or 7d nor an RFC 3339 time nor a date",
             self.0
         )
     }
@@ -85,7 +85,7 @@ impl std::fmt::Display for InvalidTime {
 impl std::error::Error for InvalidTime {}
 
 /// A sequence of decimal numbers with units (Go's `time.ParseDuration`, and `d` for 24 hours).
-pub fn parse_span(text: &str) -> Option<SignedDuration> {
+pub fn parse_duration(text: &str) -> Option<SignedDuration> {
     let (negative, mut rest) = match text.strip_prefix('-') {
         Some(rest) => (true, rest),
         None => (false, text.strip_prefix('+').unwrap_or(text)),
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bound_is_a_span_or_a_time() {
+    fn a_bound_is_a_duration_or_a_time() {
         let now = time("2026-03-10T12:00:00Z");
         for (text, expected) in [
             ("24h", "2026-03-09T12:00:00Z"),

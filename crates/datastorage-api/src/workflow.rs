@@ -13,7 +13,7 @@ use crate::rules::{
 };
 use crate::submission::SubmissionError;
 
-/// What a workflow version can be; the search finds `active` ones unless it is told otherwise.
+/// What a workflow version can be; the search finds `active` ones unless it is asked for others.
 pub const WORKFLOW_STATUSES: [&str; 4] = ["active", "disabled", "deprecated", "archived"];
 
 /// A workflow version to be registered. The server itself sets id, times and which version is the latest.
@@ -218,15 +218,15 @@ pub struct WorkflowSearchResult {
     pub detected_labels: DetectedLabels,
 }
 
-const STATUS: Kind = Kind::Word(&WORKFLOW_STATUSES);
-const SEVERITY: Kind = Kind::Word(&["critical", "high", "medium", "low"]);
+const STATUS: Kind = Kind::OneOf(&WORKFLOW_STATUSES);
+const SEVERITY: Kind = Kind::OneOf(&["critical", "high", "medium", "low"]);
 
 pub(crate) const LABELS: &[Rule] = &[
     required("signal_type", FILLED),
     required("severity", SEVERITY),
     required("component", FILLED),
     required("environment", FILLED),
-    required("priority", Kind::Word(&["P0", "P1", "P2", "P3", "*"])),
+    required("priority", Kind::OneOf(&["P0", "P1", "P2", "P3", "*"])),
 ];
 
 const CUSTOM_LABELS: Kind = Kind::MapOf(&Kind::List(&TEXT));
@@ -234,13 +234,13 @@ const CUSTOM_LABELS: Kind = Kind::MapOf(&Kind::List(&TEXT));
 pub(crate) const DETECTED_LABELS: &[Rule] = &[
     optional("failed_detections", Kind::List(&TEXT)),
     optional("gitOpsManaged", Kind::Boolean),
-    optional("gitOpsTool", Kind::Word(&["argocd", "flux", "*"])),
+    optional("gitOpsTool", Kind::OneOf(&["argocd", "flux", "*"])),
     optional("pdbProtected", Kind::Boolean),
     optional("hpaEnabled", Kind::Boolean),
     optional("stateful", Kind::Boolean),
     optional("helmManaged", Kind::Boolean),
     optional("networkIsolated", Kind::Boolean),
-    optional("serviceMesh", Kind::Word(&["istio", "linkerd", "*"])),
+    optional("serviceMesh", Kind::OneOf(&["istio", "linkerd", "*"])),
 ];
 
 pub(crate) const WORKFLOW: &[Rule] = &[
@@ -256,7 +256,7 @@ pub(crate) const WORKFLOW: &[Rule] = &[
     required("labels", Kind::Object(LABELS)),
     optional("custom_labels", CUSTOM_LABELS),
     optional("detected_labels", Kind::Object(DETECTED_LABELS)),
-    nullable("parameters", Kind::Free),
+    nullable("parameters", Kind::AnyObject),
     required("execution_engine", Kind::Text(1, 50)),
     nullable("container_image", TEXT),
     nullable("container_digest", Kind::Text(0, 71)),
@@ -272,12 +272,12 @@ pub(crate) const WORKFLOW: &[Rule] = &[
     nullable("change_summary", TEXT),
     nullable("approved_by", TEXT_255),
     nullable("approved_at", Kind::Time),
-    nullable("expected_success_rate", Kind::Fraction),
+    nullable("expected_success_rate", Kind::UnitInterval),
     nullable(
         "expected_duration_seconds",
         Kind::Integer(i32::MIN, i32::MAX),
     ),
-    nullable("actual_success_rate", Kind::Fraction),
+    nullable("actual_success_rate", Kind::UnitInterval),
     optional("total_executions", Kind::Integer(0, i32::MAX)),
     optional("successful_executions", Kind::Integer(0, i32::MAX)),
     optional("created_at", Kind::Time),
@@ -299,7 +299,7 @@ pub(crate) const SEARCH_FILTERS: &[Rule] = &[
     required("severity", SEVERITY),
     required("component", FILLED),
     required("environment", FILLED),
-    required("priority", Kind::Word(&["P0", "P1", "P2", "P3"])),
+    required("priority", Kind::OneOf(&["P0", "P1", "P2", "P3"])),
     optional("custom_labels", CUSTOM_LABELS),
     optional("detected_labels", Kind::Object(DETECTED_LABELS)),
     optional("status", Kind::List(&STATUS)),
@@ -308,7 +308,7 @@ pub(crate) const SEARCH_FILTERS: &[Rule] = &[
 pub(crate) const SEARCH: &[Rule] = &[
     required("filters", Kind::Object(SEARCH_FILTERS)),
     optional("top_k", Kind::Integer(1, 100)),
-    optional("min_score", Kind::Fraction),
+    optional("min_score", Kind::UnitInterval),
     optional("include_disabled", Kind::Boolean),
     optional("remediation_id", TEXT_255),
 ];

@@ -21,7 +21,7 @@ use crate::{
 /// How long a call may take unless [`Client::with_deadline`] says otherwise; that of the services' client so far.
 pub const DEFAULT_DEADLINE: Duration = Duration::from_secs(5);
 
-/// How long connecting may take: an absent host is told from a slow one.
+/// How long connecting may take: an absent host is distinguished from a slow one.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(2);
 /// Bytes of an answer that are read at most; more than any page of the contract's sizes should need.
 const MAX_ANSWER: usize = 64 << 20;
@@ -65,7 +65,7 @@ impl<T> Written<T> {
 }
 
 impl Client {
-    /// Makes a client of the Data Storage at `base_url`, such as `http://localhost:8080`; nothing is sent yet.
+    /// Creates a client of the Data Storage at `base_url`, such as `http://localhost:8080`; nothing is sent yet.
     ///
     /// # Errors
     /// [`Error::BaseUrl`] for anything but an http URL.

@@ -30,7 +30,7 @@ pub enum Error {
     },
     /// No answer within the client's deadline. Whether a write took effect is not known: repeat it with the same `event_id`.
     #[error(
-        "no answer from Data Storage to {call} within {deadline:?}; look at its load and its log, or give the client a longer deadline"
+        "no answer from Data Storage to {call} within {deadline:?}; check its load and its log, or give the client a longer deadline"
     )]
     Timeout {
         /// Method and URL.

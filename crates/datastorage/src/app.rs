@@ -24,7 +24,7 @@ use crate::store::Store;
 const PARTITIONS_RETRY: Duration = Duration::from_secs(5);
 /// How often metrics are folded.
 const FOLD_EVERY: Duration = Duration::from_secs(2);
-/// How often partitions are made ahead (D25).
+/// How often partitions are created ahead (D25).
 const PARTITIONS_EVERY: Duration = Duration::from_hours(24);
 
 /// One instance: its settings, the store, the queue.
@@ -135,7 +135,7 @@ impl App {
         }
     }
 
-    /// Readiness saw a schema that lacks something; a missing partition may be made from here.
+    /// Readiness saw a schema that lacks something; a missing partition may be created from here.
     pub(crate) fn on_incomplete(&self) {
         self.incomplete.store(true, Ordering::Relaxed);
         self.look_at_partitions.notify_one();
@@ -175,18 +175,21 @@ async fn fold_metrics(app: Arc<App>, mut stop: watch::Receiver<bool>) {
     }
 }
 
-/// Makes partitions at start, daily, and when readiness misses one.
+/// Creates partitions at start, daily, and when readiness misses one.
 async fn keep_partitions_ahead(app: Arc<App>, mut stop: watch::Receiver<bool>) {
     loop {
         let wait = match app.store.ensure_partitions(app.clock.now()).await {
-            Ok(made) => {
-                if !made.is_empty() {
-                    tracing::info!(partitions = made.join(", "), "partitions are made ahead");
+            Ok(created) => {
+                if !created.is_empty() {
+                    tracing::info!(
+                        partitions = created.join(", "),
+                        "partitions are created ahead"
+                    );
                 }
                 PARTITIONS_EVERY
             }
             Err(error) => {
-                tracing::debug!(%error, "partitions cannot be made ahead yet");
+                tracing::debug!(%error, "partitions cannot be created ahead yet");
                 PARTITIONS_RETRY
             }
         };

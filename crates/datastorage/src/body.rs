@@ -38,7 +38,7 @@ impl Bodies {
         }
     }
 
-    /// The body's share of the memory of all, to be held until the request is answered. A body that does not tell its length
+    /// The body's share of the memory of all, to be held until the request is answered. A body that does not declare its length
     /// counts as the longest that is taken.
     pub(crate) async fn share(&self, body: &impl HttpBody) -> Option<SemaphorePermit<'_>> {
         let length = match body.size_hint().upper() {

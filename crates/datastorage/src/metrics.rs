@@ -10,7 +10,8 @@ use metrics_exporter_prometheus::{
 };
 
 use crate::outcome::Outcome;
-use crate::queue::Depth;
+use crate::queue::{Capacity, Depth};
+use crate::store::PoolConnections;
 
 /// Seconds; from a quick commit to the timeouts.
 const SECONDS: [f64; 12] = [
@@ -190,17 +191,17 @@ impl Metrics {
     pub(crate) fn render(
         &self,
         depth: Option<Depth>,
-        limits: (u64, u64),
+        capacity: Capacity,
         now: Timestamp,
-        pools: [(&'static str, usize, usize); 3],
+        pools: [PoolConnections; 3],
         away: bool,
     ) -> String {
         with_local_recorder(&self.recorder, || {
             gauge!("datastorage_database_available").set(if away { 0.0 } else { 1.0 });
-            for (pool, in_use, open) in pools {
-                for (state, count) in [("in_use", in_use), ("open", open)] {
+            for pool in pools {
+                for (state, count) in [("in_use", pool.in_use), ("open", pool.open)] {
                     set(
-                        &gauge!("datastorage_pool_connections", "pool" => pool, "state" => state),
+                        &gauge!("datastorage_pool_connections", "pool" => pool.name, "state" => state),
                         count as u64,
                     );
                 }
@@ -217,7 +218,7 @@ impl Metrics {
                     now.duration_since(oldest).as_secs_f64().max(0.0)
                 });
                 gauge!("datastorage_queue_oldest_age_seconds").set(age);
-                let ratio = ratio(depth, limits);
+                let ratio = ratio(depth, capacity);
                 gauge!("datastorage_dlq_capacity_ratio", "stream" => "audit_events").set(ratio);
                 for (name, from) in FULLNESS {
                     gauge!(name, "stream" => "audit_events").set(f64::from(ratio >= from));
@@ -258,8 +259,8 @@ fn set(gauge: &Gauge, value: u64) {
 
 /// How full the queue is, by the fuller of entries and bytes.
 #[expect(clippy::cast_precision_loss, reason = "a ratio is a float")]
-fn ratio(depth: Depth, (entries, bytes): (u64, u64)) -> f64 {
-    (depth.pending as f64 / entries as f64).max(depth.bytes as f64 / bytes as f64)
+fn ratio(depth: Depth, capacity: Capacity) -> f64 {
+    (depth.pending as f64 / capacity.entries as f64).max(depth.bytes as f64 / capacity.bytes as f64)
 }
 
 /// Measures a write until [`Timer::done`].

@@ -12,7 +12,7 @@ pub(crate) enum Outcome {
     /// In the synced queue; the database is away.
     Queued,
     /// Nothing stored: these ids are taken by events of another time on the same UTC date (D29).
-    Clash(Vec<Uuid>),
+    Conflict(Vec<Uuid>),
     /// Nothing stored: the database refuses it.
     Refused(StoreError),
     /// The database is away and the queue cannot take it; the reason, and whether it may be committed all the same.

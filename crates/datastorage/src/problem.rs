@@ -108,7 +108,7 @@ fn store_detail(error: &StoreError) -> String {
             )
         }
         Kind::RelationReverted => format!(
-            "the schema is incomplete: {message}; its migration was applied and then undone: apply the migrations again, and no down after them"
+            "the schema is incomplete: {message}; its migration was applied and then reverted: apply the migrations again, and do not revert them"
         ),
         Kind::PartitionMissing => format!(
             "{relation} has no partition for the date of an event; run `migrate partitions`, or let ensure_audit_events_partitions() make it"
@@ -120,7 +120,7 @@ fn store_detail(error: &StoreError) -> String {
             format!("the database refuses the data for {relation}: {message}")
         }
         _ if error.is_in_doubt() => format!(
-            "the database went away before it said whether the write is committed: {message}; look for it, or send it again under the same keys"
+            "the database went away before it said whether the write is committed: {message}; query it, or send it again under the same keys"
         ),
         Kind::Connection | Kind::PoolExhausted | Kind::Timeout => {
             format!("the database is away: {message}; try again later")

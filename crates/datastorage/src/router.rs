@@ -46,7 +46,7 @@ impl Service {
         }
     }
 
-    /// Answers a request, within the time for one. What every route needs stands around the router: its own layers are cloned
+    /// Answers a request, within the time for one. What every route needs is around the router: its own layers are cloned
     /// and boxed anew for each request, which cost as much as reading and checking an event.
     pub(crate) async fn answer(self, request: Request<Incoming>) -> Response {
         let uri = request.uri().clone();
@@ -135,7 +135,7 @@ async fn metrics(State(app): State<Arc<App>>) -> Response {
     let depth = app.queue.depth().await.ok();
     let text = app.metrics.render(
         depth,
-        app.queue.limits(),
+        app.queue.capacity(),
         app.clock.now(),
         app.store.connections(),
         app.availability.is_away(),

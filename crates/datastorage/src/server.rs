@@ -16,7 +16,7 @@ use tokio::runtime::Handle;
 use tokio::time::Instant;
 
 use crate::app::App;
-use crate::audit::{Lane, Writer};
+use crate::audit::{CommitLane, Writer};
 use crate::clock::Clock;
 use crate::config::{Config, ServerConfig};
 use crate::router::Service;
@@ -53,7 +53,7 @@ pub async fn serve(
         .runtimes()
         .enumerate()
         .map(|(worker, runtime)| {
-            let (writer, lane) = Writer::new(Lane {
+            let (writer, lane) = Writer::new(CommitLane {
                 worker,
                 store: app.store.clone(),
                 queue: app.queue.clone(),
@@ -148,7 +148,7 @@ async fn accept_until(
 }
 
 impl Served {
-    /// Serves the connection until it ends or is told to.
+    /// Serves the connection until it ends or is asked to.
     fn take(&self, stream: std::net::TcpStream, watcher: Watcher) {
         let (service, counted) = (self.service.clone(), Arc::clone(&self.connections));
         self.runtime.spawn(async move {

@@ -31,7 +31,7 @@ AND l.mode IN ('ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExc
 const WAITING: &str = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock' \
 AND state_change < clock_timestamp() - interval '1 second'";
 
-/// Looks at the connections; the look began with connecting.
+/// Examines the connections; the check began with connecting.
 pub(crate) async fn connections(
     session: &Session,
     diagnosis: &mut Diagnosis,
@@ -124,7 +124,9 @@ fn blocked(summary: String, holders: &[tokio_postgres::SimpleQueryRow]) -> Findi
         }
     }
     if holders.is_empty() {
-        finding = finding.manual_step("look at pg_locks and pg_stat_activity: the holder is gone, or holds a row and no table");
+        finding = finding.manual_step(
+            "check pg_locks and pg_stat_activity: the holder is gone, or holds a row and no table",
+        );
     }
     finding
 }

@@ -1,4 +1,4 @@
-//! The causes by name, and how a server's answer is told as one of them.
+//! The causes by name, and how a server's answer is classified as one of them.
 
 use std::fmt;
 
@@ -108,7 +108,7 @@ impl Cause {
         }
     }
 
-    /// The cause that an SQLSTATE stands for (<https://www.postgresql.org/docs/current/errcodes-appendix.html>), for one that a
+    /// The cause that an SQLSTATE means (<https://www.postgresql.org/docs/current/errcodes-appendix.html>), for one that a
     /// statement on an event's table failed with.
     pub fn of_sqlstate(code: &str, message: &str) -> Self {
         match code {
@@ -157,7 +157,7 @@ pub struct Finding {
 pub enum Repair {
     /// Apply the migrations of the profile.
     Migrate,
-    /// Make the monthly partitions.
+    /// Create the monthly partitions.
     Partitions,
     /// Run these files of `migrations/` again: each of their statements is idempotent (D18).
     Files(Vec<String>),
@@ -251,10 +251,10 @@ pub(crate) fn failed(error: &Error) -> Finding {
     };
     Finding::new(cause, "", "the server cut the examination short")
         .evidence(error.to_string())
-        .manual_step("look at the server's log")
+        .manual_step("check the server's log")
 }
 
-/// A statement that the server refused, as PostgreSQL told it.
+/// A statement that the server refused, as PostgreSQL reported it.
 pub(crate) fn refused(error: &DbError, what: &str, table: &str) -> Finding {
     let (code, message) = (error.code().code(), error.message());
     let table = error.table().unwrap_or(table);
@@ -284,7 +284,7 @@ pub(crate) fn refused(error: &DbError, what: &str, table: &str) -> Finding {
         (Cause::Blocked, ..) => {
             finding.manual_step("wait for the session that holds the lock, or end it")
         }
-        _ => finding.manual_step("look at the server's log for the statement"),
+        _ => finding.manual_step("check the server's log for the statement"),
     }
 }
 

@@ -15,7 +15,7 @@ pub struct Diagnosis {
     pub findings: Vec<Finding>,
 }
 
-/// One look.
+/// One check.
 #[derive(Clone, Debug, Serialize)]
 pub struct Check {
     /// What was looked at, in a word or two.
@@ -29,7 +29,7 @@ pub struct Check {
     pub took: Duration,
 }
 
-/// What came of a look.
+/// Result of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
@@ -42,7 +42,7 @@ pub enum Verdict {
 }
 
 impl Diagnosis {
-    /// Adds a look that began at `began`, with what it found.
+    /// Adds a check that began at `began`, with what it found.
     pub fn add(
         &mut self,
         name: &'static str,
@@ -66,7 +66,7 @@ impl Diagnosis {
         }
     }
 
-    /// Adds a look that was not taken, and why.
+    /// Adds a check that was skipped, and why.
     pub fn skip(&mut self, name: &'static str, why: impl Into<String>) {
         self.checks.push(Check {
             name,

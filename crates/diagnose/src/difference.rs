@@ -1,4 +1,4 @@
-//! A difference between what is there and what the migrations make, told as a cause with the statements that remove it.
+//! A difference between what is there and what the migrations make, reported as a cause with the statements that remove it.
 
 use migrator::Difference;
 use migrator::examine::Shapes;

@@ -1,4 +1,4 @@
-//! The examination: every look in its order.
+//! The examination: every check in its order.
 
 use std::sync::Arc;
 use std::time::Instant;

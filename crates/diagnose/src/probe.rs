@@ -39,7 +39,7 @@ pub(crate) async fn insert(
         diagnosis.skip("SQL probe", "the profile has no table audit_events");
         return Ok(());
     }
-    // As the role that Data Storage takes on where it can (D31).
+    // As the role that Data Storage assumes where it can (D31).
     let role = format!(
         "SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = '{ROLE}' AND pg_has_role(current_user, oid, 'MEMBER')) \
          AND coalesce(has_table_privilege('{ROLE}', to_regclass('{TABLE}'), 'INSERT'), false)"

@@ -20,7 +20,7 @@ pub const PGPASSWORD: &str = "PGPASSWORD";
 pub const DATASTORAGE_UNMIGRATED_URL: &str = "E2E_DATASTORAGE_UNMIGRATED_URL";
 /// Base URL of the service under test, without a trailing slash; absent where that is Data Storage itself.
 pub const SERVICE_URL: &str = "SERVICE_URL";
-/// Absolute path of the tool that made the environment: a suite makes a fault by running its `kill COMPONENT`.
+/// Absolute path of the tool that created the environment: a suite makes a fault by running its `kill COMPONENT`.
 pub const TOOL: &str = "E2E_TOOL";
 /// `1` where the PostgreSQL server is this run's own, so that a suite may kill it.
 pub const OWN_POSTGRES: &str = "E2E_OWN_POSTGRES";
@@ -28,7 +28,7 @@ pub const OWN_POSTGRES: &str = "E2E_OWN_POSTGRES";
 pub const SERVICE: &str = "E2E_SERVICE";
 /// `kind` or `local`.
 pub const TARGET: &str = "E2E_TARGET";
-/// Identity of the run; everything that the run made carries it.
+/// Identity of the run; everything that the run created carries it.
 pub const RUN: &str = "E2E_RUN";
 /// Kubernetes namespace of the run; absent on the local target.
 pub const NAMESPACE: &str = "E2E_NAMESPACE";

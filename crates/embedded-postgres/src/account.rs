@@ -15,7 +15,7 @@ const FOR_ROOT: [&str; 2] = ["postgres", "nobody"];
 /// Variables that a child keeps; `PG*` and the rest would change what it does.
 const KEPT: [&str; 3] = ["LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "LOCPATH"];
 
-/// Who runs the server; `None` stands for this process's own user.
+/// Who runs the server; `None` means this process's own user.
 #[derive(Debug, Clone)]
 pub(crate) struct Account(Option<User>);
 
@@ -57,7 +57,7 @@ impl Account {
     }
 
     /// Makes the account the owner of `path`.
-    pub(crate) fn give(&self, path: &Path) -> Result<(), Error> {
+    pub(crate) fn chown(&self, path: &Path) -> Result<(), Error> {
         match &self.0 {
             None => Ok(()),
             Some(user) => {

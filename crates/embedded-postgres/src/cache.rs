@@ -48,16 +48,17 @@ pub fn own_cache_directory(name: &str) -> Result<PathBuf, Error> {
     Ok(path)
 }
 
-/// Makes `path` and its parents, and checks that it is ours and that nobody else can write to it.
+/// Creates `path` and its parents, and checks that it is ours and that nobody else can write to it.
 pub(crate) fn ensure_own_directory(path: &Path) -> Result<(), Error> {
     // Others may enter: the account that runs PostgreSQL for root has to. What is private inside is 0700.
     if !path.exists() {
-        let made = DirBuilder::new().recursive(true).mode(0o755).create(path);
+        let created = DirBuilder::new().recursive(true).mode(0o755).create(path);
         // Again, because the umask may have taken the rights of others away.
-        made.and_then(|()| std::fs::set_permissions(path, Permissions::from_mode(0o755)))
+        created
+            .and_then(|()| std::fs::set_permissions(path, Permissions::from_mode(0o755)))
             .map_err(Error::io("create the directory", path))?;
     }
-    let found = std::fs::symlink_metadata(path).map_err(Error::io("look at", path))?;
+    let found = std::fs::symlink_metadata(path).map_err(Error::io("inspect", path))?;
     let unsafe_because = if !found.is_dir() {
         "it is not a directory".to_owned()
     } else if found.uid() != geteuid().as_raw() {

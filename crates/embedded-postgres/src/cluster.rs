@@ -21,7 +21,7 @@ const LOCK_DEADLINE: Duration = Duration::from_mins(2);
 const HOST_BASED_AUTHENTICATION: &str =
     "local all all trust\nhost all all 127.0.0.1/32 scram-sha-256\n";
 
-/// Returns the prepared cluster for these options, which is made on first use.
+/// Returns the prepared cluster for these options, which is created on first use.
 ///
 /// Users and databases are part of it: copying them costs less than creating them in each new server.
 pub(crate) fn ensure(
@@ -61,10 +61,10 @@ pub(crate) fn ensure(
     }
     let part = parent.join(format!("{name}.part"));
     remove(&part)?;
-    let made = make(&part, installation, options, &arguments, account).and_then(|()| {
+    let created = make(&part, installation, options, &arguments, account).and_then(|()| {
         fs::rename(&part, &ready).map_err(Error::io("move the template cluster to", &ready))
     });
-    match made {
+    match created {
         Ok(()) => Ok(ready),
         Err(error) => {
             // The first error is the one to report; what is left of the part is removed by the next attempt.
@@ -145,13 +145,13 @@ fn make(
     )
 }
 
-/// Makes a directory that only the server's account may enter.
+/// Creates a directory that only the server's account may enter.
 pub(crate) fn make_private_directory(path: &Path, account: &Account) -> Result<(), Error> {
     fs::DirBuilder::new()
         .mode(0o700)
         .create(path)
         .map_err(Error::io("create the directory", path))?;
-    account.give(path)
+    account.chown(path)
 }
 
 fn run(command: &mut Command, program: &Path, input: &str) -> Result<(), Error> {
@@ -231,13 +231,13 @@ pub(crate) fn copy(template: &Path, data: &Path, account: &Account) -> Result<()
             let (from, to) = (entry.path(), data.join(entry.file_name()));
             if entry
                 .file_type()
-                .map_err(Error::io("look at", &from))?
+                .map_err(Error::io("inspect", &from))?
                 .is_dir()
             {
                 below.push(scope.spawn(move || copy(&from, &to, account)));
             } else {
                 fs::copy(&from, &to).map_err(Error::io("copy the template cluster to", &to))?;
-                account.give(&to)?;
+                account.chown(&to)?;
             }
         }
         below

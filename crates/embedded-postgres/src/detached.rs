@@ -20,7 +20,7 @@ pub struct Detached {
     /// Its directory, which names it.
     #[serde(skip)]
     pub directory: PathBuf,
-    /// What it serves, in the words of whoever detached it.
+    /// What it serves, as whoever detached it described it.
     pub label: String,
     /// When a sweep may end it, in seconds since 1970.
     pub(crate) expires: u64,
@@ -97,7 +97,7 @@ impl Detached {
             .map_err(Error::io("write", &path))
     }
 
-    pub(crate) fn forget(directory: &Path) -> Result<(), Error> {
+    pub(crate) fn remove_record(directory: &Path) -> Result<(), Error> {
         let path = directory.join(FILE);
         fs::remove_file(&path).map_err(Error::io("remove", &path))
     }

@@ -83,7 +83,7 @@ pub enum Error {
         /// Process id written in the file, or `unknown`.
         holder: String,
     },
-    /// The cluster that all servers are copied from could not be made.
+    /// The cluster that all servers are copied from could not be created.
     #[error("{program} could not make the template cluster: {detail}")]
     Cluster {
         /// Program that failed.
@@ -127,8 +127,8 @@ pub enum Error {
         /// The server's answer.
         source: tokio_postgres::Error,
     },
-    /// The processes of a server that was told to end are still there.
-    #[error("process {pid} of PostgreSQL is still there {} s after it was told to end; look at it with `ps -fp {pid}`", waited.as_secs())]
+    /// The processes of a server that was asked to end are still there.
+    #[error("process {pid} of PostgreSQL is still there {} s after it was asked to end; inspect it with `ps -fp {pid}`", waited.as_secs())]
     Lingers {
         /// Process id.
         pid: i32,

@@ -31,7 +31,7 @@ pub(crate) struct Instance {
 }
 
 impl Instance {
-    /// Makes an empty instance, after sweeping what dead owners left in the same data root.
+    /// Creates an empty instance, after sweeping what dead owners left in the same data root.
     pub(crate) fn create(options: &Options, account: &Account) -> Result<Self, Error> {
         let root = match &options.data_root {
             Some(root) => std::path::absolute(root).map_err(Error::io("resolve", root))?,
@@ -107,7 +107,7 @@ pub fn sweep(further: &[PathBuf]) -> Result<Vec<PathBuf>, Error> {
 fn sweep_root(root: &Path) -> Result<Vec<PathBuf>, Error> {
     let mut swept = Vec::new();
     for directory in directories(root)? {
-        // No owner file: what a creation or a removal that was killed half-way left. The lock of the root tells it
+        // No owner file: what a creation or a removal that was interrupted left. The lock of the root distinguishes it
         // from a creation at work; a removal at work is only helped.
         let owner = FileLock::try_take_existing(&directory.join("owner"))?;
         let spared = match &owner {

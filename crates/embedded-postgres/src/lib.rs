@@ -1,6 +1,6 @@
 //! A private PostgreSQL server without Docker, started in milliseconds (D8, D9).
 //!
-//! [`locate()`] finds the binaries, [`Server::start`] copies a cluster that `initdb` made once and starts `postgres` on the copy.
+//! [`locate()`] finds the binaries, [`Server::start`] copies a cluster that `initdb` created once and starts `postgres` on the copy.
 //! The server listens on 127.0.0.1 with a random password and on a unix socket in a directory of its own; dropping the
 //! [`Server`] stops it and removes its data.
 //!

@@ -28,7 +28,7 @@ pub enum Tcp {
     Off,
 }
 
-/// How a server is made. The default is a fast server with the product's names (D24) on any free port.
+/// How a server is created. The default is a fast server with the product's names (D24) on any free port.
 #[derive(Clone)]
 pub struct Options {
     /// What commits promise.
@@ -46,7 +46,7 @@ pub struct Options {
     pub data_root: Option<PathBuf>,
     /// Connections that the server takes.
     pub max_connections: u16,
-    /// How often a backend looks whether its client is still there while it runs a statement; `None` is PostgreSQL's
+    /// How often a backend checks that its client is still connected while it runs a statement; `None` is PostgreSQL's
     /// default, never.
     pub client_connection_check_interval: Option<Duration>,
     /// Further settings of `postgresql.conf`; they win over everything above.

@@ -37,7 +37,7 @@ impl Postmaster {
         account: &Account,
     ) -> Result<Self, Error> {
         let output = open_log(log)?;
-        let log_start = output.metadata().map_err(Error::io("look at", log))?.len();
+        let log_start = output.metadata().map_err(Error::io("inspect", log))?.len();
         let errors = output
             .try_clone()
             .map_err(Error::io("open the server log", log))?;
@@ -133,7 +133,7 @@ impl Postmaster {
 
     /// Removes the lock files of a server whose processes are all gone, where a zombie still has its number: its parent is another
     /// process that has not asked yet how it ended, and PostgreSQL would take it for a running server.
-    pub(crate) fn forget(&self, data: &Path, sockets: &Path) {
+    pub(crate) fn remove_stale_locks(&self, data: &Path, sockets: &Path) {
         if !is_zombie(self.pid()) {
             return;
         }
@@ -144,7 +144,7 @@ impl Postmaster {
                 .is_some_and(|extension| extension == "lock")
         });
         for lock in locks.chain([data.join("postmaster.pid")]) {
-            // What stays is told by the server when it starts again.
+            // What remains is reported by the server when it starts again.
             fs::remove_file(lock).ok();
         }
     }
@@ -184,7 +184,7 @@ impl Postmaster {
 
     fn signal(&mut self, signal: Signal) {
         if self.ended().is_none() {
-            // Between the look and the signal an own child stays a zombie, so its number cannot become another's.
+            // Between the check and the signal an own child stays a zombie, so its number cannot become another's.
             kill(self.pid, signal).ok();
         }
     }

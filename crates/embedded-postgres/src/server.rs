@@ -147,14 +147,14 @@ impl Server {
             Err(Error::Exited { .. }) => server.restart().await?,
             done => done?,
         }
-        Detached::forget(directory)?;
+        Detached::remove_record(directory)?;
         server.watcher = Some(Watcher::start(directory)?);
         Ok(server)
     }
 
     /// Leaves the server running without an owner until `lifetime` is over; a sweep after that ends it.
     ///
-    /// `label` tells people what it serves. [`crate::detached()`] finds it again.
+    /// `label` says what it serves. [`crate::detached()`] finds it again.
     pub fn detach(mut self, label: &str, lifetime: Duration) -> Result<Detached, Error> {
         let detached = Detached {
             directory: self.instance.directory.clone(),
@@ -177,7 +177,7 @@ impl Server {
     pub async fn kill(&mut self) -> Result<(), Error> {
         self.postmaster.kill_all().await?;
         self.postmaster
-            .forget(&self.instance.data(), self.socket_directory());
+            .remove_stale_locks(&self.instance.data(), self.socket_directory());
         Ok(())
     }
 
@@ -338,7 +338,7 @@ impl Drop for Server {
     }
 }
 
-/// Makes the instance with its copy of the template cluster, watched from the first moment.
+/// Creates the instance with its copy of the template cluster, watched from the first moment.
 async fn prepare(
     installation: &Installation,
     options: &Options,

@@ -1,4 +1,4 @@
-//! The texts of `migrations/`, and what else makes them this schema: whose rows they are, its role, and what came before.
+//! The files of `migrations/`, and what else makes them this schema: whose rows they are, its role, and what came before.
 
 use std::sync::{Arc, LazyLock};
 

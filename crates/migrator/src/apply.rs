@@ -1,4 +1,4 @@
-//! Applying a selection: look without a lock, lock, look again, run what is missing, keep partitions ahead.
+//! Applying a selection: read without a lock, lock, read again, run what is missing, keep partitions ahead.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -133,8 +133,8 @@ impl Work<'_> {
             .collect()
     }
 
-    /// Lock, second look, every migration, unlock and partitions in one message: what most runs cost beside their SQL is one round
-    /// trip. The second look is a statement that fails unless everything is as it was seen first; false then, or when the lock is
+    /// Lock, second read, every migration, unlock and partitions in one message: what most runs cost beside their SQL is one round
+    /// trip. The second read is a statement that fails unless everything is as it was seen first; false then, or when the lock is
     /// not free within one wait: nothing ran, and [`Work::in_turn`] is the way.
     async fn at_once(&self, plan: &Plan, report: &mut Report) -> Result<bool, Attempt> {
         let pending = self.pending(plan);
@@ -192,7 +192,7 @@ impl Work<'_> {
         Ok(true)
     }
 
-    /// Lock, look again, then a message for each group of migrations.
+    /// Lock, read again, then a message for each group of migrations.
     async fn in_turn(&self, report: &mut Report) -> Result<(), Attempt> {
         let Self {
             run,
@@ -201,7 +201,7 @@ impl Work<'_> {
             view,
             ..
         } = *self;
-        // A table outside the ledger that another tool made is not adopted silently.
+        // A table outside the ledger that another tool created is not adopted silently.
         if let Some(evidence) = view.unmanaged(session, catalogue).await? {
             let database = run.config.target.database();
             return Err(Error::UnmanagedSchema { evidence, database }.into());

@@ -28,7 +28,7 @@ pub struct Catalogue {
     pub(crate) unmanaged: Option<Unmanaged>,
 }
 
-/// How tables of another tool, which kept no ledger, are told from nothing.
+/// How tables of another tool, which kept no ledger, are recognised.
 #[derive(Clone, Debug)]
 pub(crate) struct Unmanaged {
     /// A table that both make.
@@ -110,7 +110,7 @@ impl Catalogue {
         self
     }
 
-    /// The same migrations for a schema that another tool also made, and kept no ledger: what it left is refused and not adopted.
+    /// The same migrations for a schema that another tool also created, and kept no ledger: what it left is refused and not adopted.
     ///
     /// `table` is one that both make; where it is there and the ledger has no row, `evidence` is asked: a query whose one answer is
     /// the name of an object that only the other tool makes, or null. Where `table` is not there, all tables are taken to be new.
@@ -262,7 +262,7 @@ impl Catalogue {
                 object.kind == ObjectKind::Table && roots.contains(object.name.as_str())
             })
         };
-        // Backwards: everything that requires a migration stands behind it.
+        // Backwards: everything that requires a migration comes after it.
         let mut needed: BTreeSet<&str> = BTreeSet::new();
         for migration in self.migrations().iter().rev() {
             if needed.contains(migration.id.as_str()) || provides_a_root(migration) {

@@ -1,4 +1,4 @@
-//! What a run is told: where the database is, what to apply, how long it may take, who listens.
+//! The settings of a run: where the database is, what to apply, how long it may take, who listens.
 
 use std::fmt;
 use std::io::{self, Write};
@@ -16,7 +16,7 @@ use crate::names::Names;
 use crate::report::Event;
 use crate::selection::Selection;
 
-/// How long a run may take unless told otherwise.
+/// How long a run may take by default.
 pub const DEFAULT_DEADLINE: Duration = Duration::from_secs(30);
 
 /// A byte stream to a PostgreSQL server.
@@ -26,7 +26,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Send> ByteStream for T {}
 /// Opens one more stream to the same server; also used to send a cancel request.
 pub type Dialer =
     Arc<dyn Fn() -> BoxFuture<'static, io::Result<Box<dyn ByteStream>>> + Send + Sync>;
-/// Is told what happens, as it happens.
+/// Gets what happens, as it happens.
 pub(crate) type Observer = Arc<dyn Fn(&Event) + Send + Sync>;
 
 /// One run's settings. Made by [`Config::new`] or [`Config::with_dialer`] and refined by the methods below.
@@ -154,7 +154,7 @@ impl Config {
         self
     }
 
-    /// The schema of the migrations' objects and of the ledger, `public` unless told otherwise. It must exist; shapes are compared as
+    /// The schema of the migrations' objects and of the ledger, `public` by default. It must exist; shapes are compared as
     /// they were recorded, so record them in a schema of the same name.
     #[must_use]
     pub fn schema(mut self, name: impl Into<String>) -> Self {
@@ -162,7 +162,7 @@ impl Config {
         self
     }
 
-    /// The ledger's table, `schema_ledger` unless told otherwise.
+    /// The ledger's table, `schema_ledger` by default.
     #[must_use]
     pub fn ledger(mut self, table: impl Into<String>) -> Self {
         self.names.ledger = table.into();
@@ -225,7 +225,7 @@ impl Config {
         other
     }
 
-    /// The same run on the database that every server has: server-wide locks are taken there, and databases made from there.
+    /// The same run on the database that every server has: server-wide locks are taken there, and databases created from there.
     pub(crate) fn on_maintenance_database(&self) -> Self {
         self.on_database("postgres")
     }

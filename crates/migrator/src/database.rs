@@ -1,4 +1,4 @@
-//! Databases of a server that somebody else runs: made for one run, dropped after it.
+//! Databases of a server that somebody else runs: created for one run, dropped after it.
 
 use crate::config::Config;
 use crate::error::Error;
@@ -13,10 +13,10 @@ pub async fn probe(config: &Config) -> Result<(), Error> {
     run(config, "SELECT 1", "connecting to the server").await
 }
 
-/// Makes an empty database on the server of `config`.
+/// Creates an empty database on the server of `config`.
 ///
 /// # Errors
-/// As [`crate::apply`] for connecting; [`Error::Database`] if it exists or may not be made.
+/// As [`crate::apply`] for connecting; [`Error::Database`] if it exists or may not be created.
 pub async fn create_database(config: &Config, name: &str) -> Result<(), Error> {
     run(
         config,

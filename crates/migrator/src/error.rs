@@ -67,7 +67,7 @@ pub enum Error {
         /// The server's message.
         message: String,
     },
-    /// A pooler in transaction mode stands between, behind which a session lock protects nothing.
+    /// A pooler in transaction mode is between, behind which a session lock protects nothing.
     #[error(
         "{address} is a connection pooler in transaction mode ({evidence}); give the address of the PostgreSQL server itself"
     )]
@@ -197,7 +197,7 @@ pub enum Error {
     #[error(transparent)]
     Catalogue(#[from] CatalogueError),
     /// The plan that was approved is not the plan that would run now.
-    #[error("the plan is now {found}, not {expected}; look at `migrate plan` again")]
+    #[error("the plan is now {found}, not {expected}; read `migrate plan` again")]
     PlanChanged {
         /// Hash given by the caller.
         expected: String,
@@ -235,7 +235,7 @@ pub struct MigrationFailure {
     pub migration: String,
     /// Its file.
     pub file: String,
-    /// Line of the file, counted from 1, where the failing statement or its error stands.
+    /// Line of the file, counted from 1, where the failing statement or its error is.
     pub line: usize,
     /// SQLSTATE.
     pub sqlstate: String,
@@ -394,7 +394,7 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
 pub(crate) fn next_move(sqlstate: &str) -> &'static str {
     match sqlstate {
         "42P07" | "42701" | "42710" | "42723" => {
-            "it exists outside the ledger: look at `migrate drift`, or write the statement with IF NOT EXISTS"
+            "it exists outside the ledger: see `migrate drift`, or write the statement with IF NOT EXISTS"
         }
         "42P01" | "42703" | "42704" | "42883" | "3F000" => {
             "a `requires` is probably missing: name the migration that provides it"
@@ -415,7 +415,7 @@ pub(crate) fn next_move(sqlstate: &str) -> &'static str {
         code if code.starts_with("22") || code.starts_with("23") => {
             "rows in the table contradict the change: correct them, then run again"
         }
-        _ => "look at the server's log for the statement",
+        _ => "check the server's log for the statement",
     }
 }
 
@@ -427,7 +427,7 @@ fn short(checksum: &str) -> &str {
     checksum.get(..12).unwrap_or(checksum)
 }
 
-/// The holder of the lock in words.
+/// The holder of the lock, for a message.
 struct Held<'a>(Option<&'a Holder>);
 
 impl fmt::Display for Held<'_> {

@@ -1,4 +1,4 @@
-//! For programs that look deeper than [`crate::verify`]: the session, the ledger and the shapes that this crate itself works with.
+//! For programs that need more than [`crate::verify`]: the session, the ledger and the shapes that this crate itself works with.
 //!
 //! This follows the engine and changes with it more often than the rest of the crate.
 

@@ -164,7 +164,7 @@ fn split(name: &str, text: &str) -> Result<Halves, Error> {
             Some(other) => {
                 return Err(invalid(
                     number,
-                    format!("`-- +goose {other}` is unknown or stands in the wrong place"),
+                    format!("`-- +goose {other}` is unknown or in the wrong place"),
                 ));
             }
             None if seen_down => down.push_str(line),

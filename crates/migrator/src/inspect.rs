@@ -1,4 +1,4 @@
-//! Looking without touching: plan, status, drift and verify.
+//! Reading without changing: plan, status, drift and verify.
 
 use std::fmt;
 use std::sync::Arc;
@@ -23,24 +23,26 @@ use crate::view::View;
 /// # Errors
 /// Those of connecting, [`Error::ChecksumMismatch`] and [`Error::UnknownMigration`].
 pub async fn plan(config: &Config) -> Result<Plan, Error> {
-    looking(config, |look| async move {
+    inspect(config, |inspection| async move {
         Plan::make(
-            &look.catalogue,
-            &look.run.config.selection,
-            &look.view.ledger,
+            &inspection.catalogue,
+            &inspection.run.config.selection,
+            &inspection.view.ledger,
         )
     })
     .await
 }
 
-/// Every migration of the selection and every row of the ledger, with how they stand.
+/// Every migration of the selection and every row of the ledger, with their state.
 ///
 /// # Errors
 /// Those of connecting and of the selection.
 pub async fn status(config: &Config) -> Result<Status, Error> {
-    looking(config, |look| async move {
-        let selected = look.catalogue.resolve(&look.run.config.selection)?;
-        let ledger = &look.view.ledger;
+    inspect(config, |inspection| async move {
+        let selected = inspection
+            .catalogue
+            .resolve(&inspection.run.config.selection)?;
+        let ledger = &inspection.view.ledger;
         let mut lines: Vec<StatusLine> = selected
             .iter()
             .map(|migration| {
@@ -67,7 +69,7 @@ pub async fn status(config: &Config) -> Result<Status, Error> {
             .filter(|(_, entry)| !matches!(entry.state, State::Reverted(_)));
         lines.extend(
             in_force
-                .filter(|(id, _)| look.catalogue.get(id).is_none())
+                .filter(|(id, _)| inspection.catalogue.get(id).is_none())
                 .map(|(id, entry)| StatusLine {
                     id: id.clone(),
                     state: MigrationState::Unknown,
@@ -91,7 +93,11 @@ fn since(entry: &crate::ledger::Entry) -> Option<String> {
 /// # Errors
 /// Those of connecting; differences are the answer, not an error.
 pub async fn drift(config: &Config) -> Result<Comparison, Error> {
-    looking(config, |look| async move { look.compare().await }).await
+    inspect(
+        config,
+        |inspection| async move { inspection.compare().await },
+    )
+    .await
 }
 
 /// Checks that everything the selection needs is there, has its shape, and takes rows dated today and tomorrow.
@@ -99,8 +105,10 @@ pub async fn drift(config: &Config) -> Result<Comparison, Error> {
 /// # Errors
 /// [`Error::MissingTable`], [`Error::MissingPartition`], [`Error::Drift`], in this order; and those of connecting.
 pub async fn verify(config: &Config) -> Result<Verified, Error> {
-    looking(config, |look| async move {
-        let selected = look.catalogue.resolve(&look.run.config.selection)?;
+    inspect(config, |inspection| async move {
+        let selected = inspection
+            .catalogue
+            .resolve(&inspection.run.config.selection)?;
         let mut tables: Vec<&str> = Vec::new();
         for migration in &selected {
             for object in migration
@@ -113,21 +121,21 @@ pub async fn verify(config: &Config) -> Result<Verified, Error> {
                 }
             }
         }
-        look.check_tables(&tables).await?;
-        look.check_partitions().await?;
-        let comparison = look.compare().await?;
+        inspection.check_tables(&tables).await?;
+        inspection.check_partitions().await?;
+        let comparison = inspection.compare().await?;
         if !comparison.differences.is_empty() {
             return Err(Error::Drift {
                 migration: None,
                 differences: comparison.differences,
             });
         }
-        // Tables may be there without their migration: made by hand with equal shape.
+        // Tables may be there without their migration: created by hand with equal shape.
         if let Some(migration) = selected
             .iter()
-            .find(|migration| !look.view.ledger.is_applied(&migration.id))
+            .find(|migration| !inspection.view.ledger.is_applied(&migration.id))
         {
-            let reason = look.reason(&migration.id);
+            let reason = inspection.reason(&migration.id);
             let table = migration
                 .provides
                 .first()
@@ -147,38 +155,38 @@ pub async fn verify(config: &Config) -> Result<Verified, Error> {
 }
 
 /// A session, what was read first, and what it is compared with.
-struct Look {
+struct Inspection {
     run: Arc<Run>,
     session: Session,
     view: View,
     catalogue: Arc<Catalogue>,
 }
 
-async fn looking<T, F: Future<Output = Result<T, Error>>>(
+async fn inspect<T, F: Future<Output = Result<T, Error>>>(
     config: &Config,
-    work: impl FnOnce(Arc<Look>) -> F,
+    work: impl FnOnce(Arc<Inspection>) -> F,
 ) -> Result<T, Error> {
     Run::bounded(config, |run| async move {
         let catalogue = Arc::clone(&run.config.catalogue);
         let partitioned = catalogue.partitioned_tables(&run.config.selection)?;
         let session = Session::open(&run).await?;
         let view = View::first(&session, &catalogue, &partitioned).await?;
-        let look = Arc::new(Look {
+        let inspection = Arc::new(Inspection {
             run,
             session,
             view,
             catalogue: Arc::clone(&catalogue),
         });
-        let outcome = work(Arc::clone(&look)).await;
-        if let Some(look) = Arc::into_inner(look) {
-            look.session.close().await;
+        let outcome = work(Arc::clone(&inspection)).await;
+        if let Some(inspection) = Arc::into_inner(inspection) {
+            inspection.session.close().await;
         }
         outcome
     })
     .await
 }
 
-impl Look {
+impl Inspection {
     async fn compare(&self) -> Result<Comparison, Error> {
         let selected = self.catalogue.resolve(&self.run.config.selection)?;
         let ran = |id: &str| self.view.ledger.is_applied(id);
@@ -285,7 +293,7 @@ pub enum MigrationState {
 pub struct StatusLine {
     /// Identity.
     pub id: String,
-    /// How it stands.
+    /// Its state.
     pub state: MigrationState,
     /// When it was applied or reverted, as PostgreSQL prints it in UTC.
     pub since: Option<String>,

@@ -22,11 +22,11 @@ pub(crate) fn settings(names: &Names) -> String {
     )
 }
 
-/// Lets the server notice a killed client in the middle of a statement, where the system can tell (Linux among others). For sessions
+/// Lets the server notice a killed client in the middle of a statement, where the system can know (Linux among others). For sessions
 /// that change something: it costs as much as all of [`settings`].
 pub(crate) const NOTICE_GONE_CLIENT: &str = "SELECT set_config('client_connection_check_interval', '500ms', false) WHERE version() LIKE '%linux%'";
 
-/// Makes the ledger, and lets the application read it where its role is.
+/// Creates the ledger, and lets the application read it where its role is.
 pub(crate) fn make(names: &Names, has_role: bool) -> String {
     let ledger = names.ledger();
     let reader = names.role.as_deref().filter(|_| has_role);
@@ -38,7 +38,7 @@ pub(crate) fn make(names: &Names, has_role: bool) -> String {
     )
 }
 
-/// What a run must know of the server; the first column's name tells the row from others. The last two are the mark that a run
+/// What a run must know of the server; the first column's name distinguishes the row from others. The last two are the mark that a run
 /// left in this server process before, and this run's own: a session of the server begins without one.
 pub(crate) fn facts(names: &Names) -> String {
     format!(
@@ -56,7 +56,7 @@ pub(crate) fn read(names: &Names) -> String {
     )
 }
 
-/// Name of the column by which a recorded migration is told from what its own statements return.
+/// Name of the column by which a recorded migration is distinguished from what its own statements return.
 pub(crate) const RECORDED: &str = "schema_ledger_recorded_id";
 
 /// How far a migration is, by its row.

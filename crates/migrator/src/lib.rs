@@ -20,7 +20,7 @@
 //! - [`Selection`] is what a caller needs of it: profiles, groups or tables; what those require comes with them.
 //! - [`Config`] says where, what, how long, and what the migrator's own things in the database are called: schema, ledger, the
 //!   application's role, the class of its locks.
-//! - [`apply`] does it and returns a [`Report`]. [`plan`], [`status`], [`verify`] and [`drift`] only look; [`revert`] takes migrations back;
+//! - [`apply`] does it and returns a [`Report`]. [`plan`], [`status`], [`verify`] and [`drift`] only read; [`revert`] reverts migrations;
 //!   [`template`] makes databases with everything in them, cloned in milliseconds.
 //! - [`Error`] has a case for each thing that can go wrong, each with its next move.
 //!

@@ -108,7 +108,7 @@ pub(crate) async fn acquire_key(
 ) -> Result<(Duration, Vec<Rows>), Error> {
     let started = Instant::now();
     let wait = longest_wait(deadlock_timeout);
-    let mut told: Option<Instant> = None;
+    let mut reported: Option<Instant> = None;
     let mut holder = None;
     loop {
         run.enter("waiting for the migration lock");
@@ -129,13 +129,13 @@ pub(crate) async fn acquire_key(
             Err(error) if error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) => {}
             Err(error) => return Err(session.explain(&error, "taking the migration lock")),
         }
-        if told.is_none_or(|at| at.elapsed() >= Duration::from_secs(1)) || run.left() <= wait {
+        if reported.is_none_or(|at| at.elapsed() >= Duration::from_secs(1)) || run.left() <= wait {
             holder = look_at_holder(session, key).await?.or(holder);
-            if told.is_none_or(|at| at.elapsed() >= Duration::from_secs(1)) {
+            if reported.is_none_or(|at| at.elapsed() >= Duration::from_secs(1)) {
                 run.config.emit(&Event::WaitingForLock {
                     holder: holder.clone(),
                 });
-                told = Some(Instant::now());
+                reported = Some(Instant::now());
             }
         }
     }

@@ -14,7 +14,7 @@ use crate::rows::Rows;
 use crate::session::{Run, Session};
 use crate::sql;
 
-/// What every migration of a message counts on, told once. Statements wait a bounded time for table locks; then the migration
+/// What every migration of a message counts on, sent once. Statements wait a bounded time for table locks; then the migration
 /// starts over. Each record sets the start of what follows it.
 fn settings(names: &Names) -> String {
     format!(
@@ -121,7 +121,7 @@ pub(crate) enum Sent {
     EpilogueFailed,
 }
 
-/// Where one migration's own SQL stands in a message.
+/// Where one migration's own SQL is in a message.
 #[derive(Clone, Copy)]
 struct Part<'a> {
     migration: &'a Migration,
@@ -165,11 +165,11 @@ impl<'a> Message<'a> {
 
     fn push(&mut self, migration: &'a Migration, scope: &Scope<'_>) {
         let begin = self.text.len();
-        let told = self.parts.last().is_some_and(|previous| {
+        let known = self.parts.last().is_some_and(|previous| {
             let text = previous.migration.up.to_ascii_lowercase();
             !CHANGES.iter().any(|word| text.contains(word))
         });
-        if !told {
+        if !known {
             self.text.push_str(&settings(scope.names));
         }
         self.text.push_str("BEGIN;\n");

@@ -12,7 +12,7 @@ use crate::sql::literal;
 /// Months ahead of the current one.
 pub const MONTHS_AHEAD: u32 = 3;
 
-/// Makes the partitions that the selection's tables lack and returns their names; nothing else is touched.
+/// Creates the partitions that the selection's tables lack and returns their names; nothing else is touched.
 ///
 /// # Errors
 /// As [`crate::apply`]; [`Error::MissingTable`] for a table that is not there yet.
@@ -21,13 +21,13 @@ pub async fn ensure_partitions(config: &Config) -> Result<Vec<String>, Error> {
         let catalogue = std::sync::Arc::clone(&run.config.catalogue);
         let tables = tables(&catalogue, &run)?;
         let session = Session::open(&run).await?;
-        let made = session
+        let created = session
             .query(
                 "creating partitions",
                 &format!("SET {}; {}", session.names().search_path(), ensure(&tables)),
             )
             .await;
-        let sets = made.map_err(|error| match error {
+        let sets = created.map_err(|error| match error {
             Error::Database { sqlstate, .. } if sqlstate == "42883" => Error::MissingTable {
                 table: tables.join(", "),
                 reason: "the function that makes its partitions is not there either".to_owned(),
@@ -67,7 +67,7 @@ pub(crate) fn ensure<T: AsRef<str>>(tables: &[T]) -> String {
     calls.collect::<Vec<_>>().join("; ")
 }
 
-/// Whether a table that is there has no partition by the name of this month or of the last one ahead: a cheap first look, the
+/// Whether a table that is there has no partition by the name of this month or of the last one ahead: a cheap first check, the
 /// functions know better. Plain expressions, because planning a query costs more than the answer, and few of them, because the
 /// first use of a function or an operator in a session costs more than its result.
 pub(crate) fn missing_by_name(tables: &[&str]) -> String {

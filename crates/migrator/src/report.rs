@@ -1,4 +1,4 @@
-//! What a run tells: events while it goes on, a report at its end. Both are data; the edges decide how they look.
+//! What a run reports: events while it goes on, a report at its end. Both are data; the edges decide how they look.
 
 use std::fmt;
 use std::time::Duration;
@@ -14,7 +14,7 @@ pub struct Report {
     pub applied: Vec<Applied>,
     /// Migrations of the selection that were applied before.
     pub up_to_date: usize,
-    /// Partitions that this run made, by name.
+    /// Partitions that this run created, by name.
     pub partitions: Vec<String>,
     /// What people should know, one sentence each.
     pub warnings: Vec<String>,
@@ -60,7 +60,7 @@ pub enum Event {
         /// What was done.
         what: String,
     },
-    /// A partition was made.
+    /// A partition was created.
     Partition {
         /// Its name.
         name: String,

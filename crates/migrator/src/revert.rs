@@ -134,7 +134,7 @@ fn settings(session: &Session) -> String {
     )
 }
 
-/// What stands before a script in its message.
+/// What precedes a script in its message.
 fn prefix(session: &Session) -> String {
     format!("{}; BEGIN;\n", settings(session))
 }

@@ -14,7 +14,7 @@ use crate::session::{Run, Session};
 
 const ATTEMPTS: u32 = 5;
 
-/// Makes the role and tells whether it is there now. Where that is not allowed the run goes on with a warning: the tables work
+/// Creates the role and returns whether it exists now. Where that is not allowed the run goes on with a warning: the tables work
 /// for their owner.
 pub(crate) async fn ensure(run: &Arc<Run>, sql: &str, report: &mut Report) -> bool {
     let Err(error) = make(run, sql).await else {
@@ -44,7 +44,7 @@ async fn make(run: &Arc<Run>, roles: &str) -> Result<(), Error> {
                 session.close().await;
                 return Ok(());
             }
-            // Somebody outside the lock made it in the same instant.
+            // Somebody outside the lock created it in the same instant.
             Err(error)
                 if error.code().is_some_and(|code| {
                     matches!(code.code(), "23505" | "XX000" | "42710" | "55P03")

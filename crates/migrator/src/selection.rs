@@ -127,7 +127,7 @@ impl Profiles {
         self.aliases.get(name).map_or(name, String::as_str)
     }
 
-    /// Tables of a profile or group; `None` stands for every table.
+    /// Tables of a profile or group; `None` means every table.
     pub(crate) fn roots(&self, name: &str) -> Result<Option<Vec<&str>>, Error> {
         let groups: Vec<&str> = match self.services.get(name) {
             Some(groups) => groups.iter().map(String::as_str).collect(),

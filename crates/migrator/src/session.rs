@@ -286,7 +286,7 @@ impl Session {
             .map(|()| done)
     }
 
-    /// Like [`Session::try_query`], telling of each statement as it ends: what was told before an error did happen.
+    /// Like [`Session::try_query`], reporting each statement as it ends: what was reported before an error did happen.
     pub(crate) async fn stream(
         &self,
         sql: &str,
@@ -315,12 +315,12 @@ impl Session {
         Ok(())
     }
 
-    /// A failure of [`Session::try_query`] as this crate tells it.
+    /// A failure of [`Session::try_query`] as this crate reports it.
     pub fn explain(&self, error: &tokio_postgres::Error, stage: &str) -> Error {
         Error::from_server(error, stage, &self.target.address())
     }
 
-    /// Ends the session and waits for the server to have been told.
+    /// Ends the session and waits until the server knows.
     pub async fn close(mut self) {
         drop(self.client.take());
         if let Some(driver) = self.driver.take() {

@@ -10,7 +10,7 @@ use crate::session::Session;
 use crate::sql::{identifier, literal};
 
 const QUERY: &str = include_str!("shape.sql");
-/// Begins the text of the error by which the server tells that a shape differs.
+/// Begins the text of the error by which the server reports that a shape differs.
 const MARK: &str = "schema drift: ";
 
 /// Shapes of `objects` as they are in the database.
@@ -39,7 +39,7 @@ fn from_rows<'a>(rows: impl Iterator<Item = &'a SimpleQueryRow>) -> Shapes {
     shapes
 }
 
-/// Prepares [`check`] for a session: planning the look at the catalogues once is most of its cost.
+/// Prepares [`check`] for a session: planning the query of the catalogues once is most of its cost.
 pub(crate) fn prepare(names: &Names) -> String {
     let query = query(names);
     // A cast that cannot succeed is the one way to fail inside a plain SELECT; the text carries what was found.

@@ -18,7 +18,7 @@ pub(crate) enum Kind {
     Comment,
 }
 
-/// One token and where it stands, in bytes.
+/// One token and its position, in bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Token {
     pub(crate) kind: Kind,
@@ -31,7 +31,7 @@ pub(crate) struct Statement<'a> {
     /// Byte offset of `text` in the whole.
     pub(crate) start: usize,
     pub(crate) text: &'a str,
-    /// The first words in upper case, enough to tell what kind of statement it is.
+    /// The first words in upper case, enough to see what kind of statement it is.
     pub(crate) words: Vec<String>,
 }
 
@@ -105,7 +105,7 @@ fn block_comment(rest: &str) -> usize {
     bytes.len()
 }
 
-/// Length of a literal that begins with `quote`; a doubled quote stays inside, a backslash escapes only where told.
+/// Length of a literal that begins with `quote`; a doubled quote stays inside, a backslash escapes only where `escapes` says so.
 fn quoted(rest: &str, quote: char, backslash: bool) -> usize {
     let mut characters = rest.char_indices().skip(1).peekable();
     while let Some((at, c)) = characters.next() {

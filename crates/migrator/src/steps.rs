@@ -137,11 +137,11 @@ async fn probe(
     let Some(name) = index_name(statement).filter(|_| creates || drops) else {
         return Ok(false);
     };
-    let look = format!(
+    let query = format!(
         "SELECT i.indisvalid FROM pg_index i WHERE i.indexrelid = to_regclass({})",
         sql::literal(&name)
     );
-    let sets = session.try_query(&look).await?;
+    let sets = session.try_query(&query).await?;
     let valid = sets
         .first()
         .and_then(|rows| rows.first())

@@ -108,7 +108,7 @@ async fn build(
     lock::acquire_key(run, session, key, Duration::from_secs(1), "", "").await?;
     if let Some(month) = find(session, name).await? {
         session
-            .query("giving the template's lock back", &key.release())
+            .query("releasing the template's lock", &key.release())
             .await?;
         return Ok(month);
     }
@@ -143,7 +143,7 @@ async fn build(
         )
         .await?;
     session
-        .query("giving the template's lock back", &key.release())
+        .query("releasing the template's lock", &key.release())
         .await?;
     Ok(month)
 }

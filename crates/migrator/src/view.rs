@@ -26,7 +26,7 @@ pub struct View {
     pub(crate) partitions_missing: bool,
     /// The server process that answers.
     pid: String,
-    /// Whether the login named another process: what answers there is no server, but stands before one.
+    /// Whether the login named another process: what answers there is not the server but a proxy before it.
     behind_pooler: bool,
     /// Whether another run was in this server process before.
     backend_reused: bool,
@@ -92,8 +92,8 @@ impl View {
         })
     }
 
-    /// The statements that fail unless this is the server process of the first look, and nobody else's run was in it since. They
-    /// stand before the lock is taken: in another process nobody would give the lock back. From there on the server looks whether
+    /// The statements that fail unless this is the server process of the first read, and nobody else's run was in it since. They
+    /// run before the lock is taken: in another process nobody would release the lock. From there on the server checks that
     /// the client is still there, where it can, so that a killed one frees the lock in the middle of a statement.
     pub(crate) fn in_our_process(&self) -> String {
         format!(
@@ -226,16 +226,16 @@ pub(crate) async fn refuse_shared_process(run: &Arc<Run>, view: &View) -> Result
     if !view.behind_pooler {
         return Ok(());
     }
-    let looking = async {
+    let reading = async {
         let second = Session::open(run).await?;
         // It leaves a mark as well, for the run whose process this may be.
-        let look = "SELECT pg_backend_pid(), current_setting('migrator.run', true), \
+        let query = "SELECT pg_backend_pid(), current_setting('migrator.run', true), \
                     set_config('migrator.run', 'a second connection', false)";
-        let seen = second.query("looking for a pooler", look).await?;
+        let seen = second.query("looking for a pooler", query).await?;
         second.close().await;
         Ok::<_, Error>(seen)
     };
-    let Ok(seen) = tokio::time::timeout(SECOND, looking).await else {
+    let Ok(seen) = tokio::time::timeout(SECOND, reading).await else {
         return Ok(());
     };
     let seen = seen?;

@@ -17,7 +17,7 @@ pub struct Fake {
     store: Store,
 }
 
-/// Why a fake cannot be made.
+/// Why a fake cannot be created.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// There is no such service.
@@ -90,7 +90,7 @@ pub struct Emitted {
 }
 
 impl Fake {
-    /// Makes a fake of `service`, which emits to the Data Storage at `datastorage_url` and keeps its journal in `journal`.
+    /// Creates a fake of `service`, which emits to the Data Storage at `datastorage_url` and keeps its journal in `journal`.
     ///
     /// Data Storage need not be there yet. What an earlier fake left in the journal is sent first.
     pub fn open(service: &str, datastorage_url: &str, journal: &Path) -> Result<Self, OpenError> {

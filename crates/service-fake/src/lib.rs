@@ -1,6 +1,6 @@
-//! A fake of an emitting service: on request it plays what that service does, as far as its audit events tell.
+//! A fake of an emitting service: on request it plays what that service does, as far as its audit events show.
 //!
-//! It stands where the service would, under its name and port, and emits through `audit-store` what the service's builders there make: cluster
+//! It takes the service's place, under its name and port, and emits through `audit-store` what the service's builders there make: cluster
 //! DNS, network, store, client, Data Storage and database are all in the path, and only the reason for an event is pretended. A scenario is a
 //! function from names to events, in `scenarios/<service>.rs`; it can be played step by step, so that something can be killed in its middle.
 //!
@@ -9,7 +9,7 @@
 //! | `GET /health`, `/health/live`, `/health/ready` | what it is; ready while its store takes events |
 //! | `GET /scenarios` | what it plays, with the names that can be given and their defaults |
 //! | `POST /scenarios/{name}?from=1&to=2` | plays a scenario, or the steps of it that are named, counted from 1; the body gives names |
-//! | `POST /flush?seconds=30` | waits until Data Storage has committed all that was emitted; 504 tells what it has not |
+//! | `POST /flush?seconds=30` | waits until Data Storage has committed all that was emitted; 504 names what it has not |
 //!
 //! ```no_run
 //! use std::time::Duration;

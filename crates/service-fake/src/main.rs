@@ -80,9 +80,9 @@ async fn run(options: &Options) -> anyhow::Result<()> {
             .with_context(|| format!("cannot write the address to {}", file.display()))?;
     }
     let asked_to_stop = Arc::new(Notify::new());
-    let told = Arc::clone(&asked_to_stop);
+    let stopping = Arc::clone(&asked_to_stop);
     let serving = axum::serve(listener, router(Arc::clone(&fake)))
-        .with_graceful_shutdown(async move { told.notified().await });
+        .with_graceful_shutdown(async move { stopping.notified().await });
     let stop = async {
         tokio::select! {
             _ = terminate.recv() => {}

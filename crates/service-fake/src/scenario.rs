@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-/// Something that a service does, told by its audit events.
+/// Something that a service does, as a sequence of its audit events.
 pub struct Scenario {
     /// By which it is asked for.
     pub name: &'static str,

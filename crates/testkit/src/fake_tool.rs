@@ -18,12 +18,12 @@ pub struct FakeTools {
 }
 
 impl FakeTools {
-    /// Makes an empty directory; add tools with [`FakeTools::tool`].
+    /// Creates an empty directory; add tools with [`FakeTools::tool`].
     #[expect(clippy::new_without_default, reason = "it makes a directory")]
     pub fn new() -> Self {
-        let directory = tempfile::tempdir().expect("a temporary directory can be made");
-        fs::create_dir(directory.path().join("bin")).expect("a directory can be made");
-        fs::write(directory.path().join("calls"), "").expect("a file can be made");
+        let directory = tempfile::tempdir().expect("a temporary directory can be created");
+        fs::create_dir(directory.path().join("bin")).expect("a directory can be created");
+        fs::write(directory.path().join("calls"), "").expect("a file can be created");
         Self { directory }
     }
 

@@ -63,7 +63,7 @@ pub async fn crash(server: &mut Server) {
 /// Lets the write-ahead log's disk be full under load until the server has ended, and starts it again with room.
 ///
 /// The server's processes may write no file of a segment's size any more (`setrlimit(2)`, `RLIMIT_FSIZE`; PostgreSQL ignores the
-/// signal), so that the next segment cannot be made: as with no room left, that is a PANIC of whoever commits.
+/// signal), so that the next segment cannot be created: as with no room left, that is a PANIC of whoever commits.
 pub async fn fill_wal_disk(server: &mut Server) {
     // Before the limit: a server that crashes at once takes no connection.
     let client = postgres::connect(&server.url("postgres")).await;

@@ -11,7 +11,7 @@
 //! # }
 //! ```
 //!
-//! Modules, each may import those after it: `faults`, `load`, `datastorage`, `postgres`, `altering`, `catalogue`, `events`, `fake_tool`, `proxy`, `wait`
+//! Modules, each may import those after it: `faults`, `load`, `datastorage`, `postgres`, `altering`, `migration_files`, `catalogue`, `events`, `fake_tool`, `proxy`, `wait`
 
 #![expect(
     clippy::missing_panics_doc,
@@ -29,6 +29,8 @@ pub mod fake_tool;
 pub mod faults;
 #[cfg(feature = "postgres")]
 pub mod load;
+#[cfg(feature = "postgres")]
+pub mod migration_files;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 pub mod proxy;

@@ -16,7 +16,7 @@ const PACE: Duration = Duration::from_millis(5);
 /// How often the account is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
-/// Clients that write until they are stopped, and what they were told.
+/// Clients that write until they are stopped, and the answers they got.
 #[derive(Debug)]
 pub struct Load {
     shared: Arc<Shared>,
@@ -99,7 +99,7 @@ impl Load {
         .await;
     }
 
-    /// Stops the clients and holds what they were told against the table in the database of `url`. Events that are not there yet
+    /// Stops the clients and compares the answers they got with the table in the database of `url`. Events that are not there yet
     /// are waited for while more arrive, and for `patience` after the last one did.
     pub async fn settle(self, url: &str, patience: Duration) -> Account {
         self.shared.stop.store(true, Ordering::SeqCst);

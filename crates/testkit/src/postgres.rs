@@ -1,11 +1,9 @@
 //! A PostgreSQL server per test process and a database per test.
 
-use std::collections::BTreeSet;
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
 use embedded_postgres::{Installation, Options, Server, Wanted, locate};
-use tokio::sync::{Mutex, OnceCell};
+use tokio::sync::OnceCell;
 use tokio_postgres::NoTls;
 
 /// Returns PostgreSQL's binaries: `E2E_POSTGRES_BIN`, the cache, a fetch into the cache, else this machine's own.
@@ -91,6 +89,16 @@ pub struct Database {
 }
 
 impl Database {
+    /// The handle of one that is about to be created.
+    fn named_at_random(server: &Server) -> Self {
+        let name = format!("test_{:016x}", rand::random::<u64>());
+        Self {
+            url: server.url(&name),
+            name,
+            maintenance_url: server.url("postgres"),
+        }
+    }
+
     /// Returns its URL, with the password.
     pub fn url(&self) -> &str {
         &self.url
@@ -129,95 +137,46 @@ impl Drop for Database {
     }
 }
 
-/// Makes an empty database on the server of this process.
+/// Creates an empty database on the server of this process.
 pub async fn empty_database() -> Database {
     empty_database_on(server().await).await
 }
 
-/// Makes an empty database on `server`.
+/// Creates an empty database on `server`.
 pub async fn empty_database_on(server: &Server) -> Database {
-    create(server, "").await
-}
-
-/// Makes a database with the tables of `profile` on the server of this process, as a copy of one that was migrated once.
-pub async fn database(profile: &str) -> Database {
-    let server = server().await;
-    let template = template(server, profile).await;
-    create(server, &format!("TEMPLATE \"{template}\"")).await
-}
-
-/// Makes a database with the tables of `profile` on `server` by migrating it.
-pub async fn database_on(server: &Server, profile: &str) -> Database {
-    let database = empty_database_on(server).await;
-    migrate(database.url(), profile).await;
+    let database = Database::named_at_random(server);
+    // A copy of files is the quicker way where fsync is off, and leaves no changed pages for the test to write.
+    let statement = format!("CREATE DATABASE \"{}\" STRATEGY file_copy", database.name);
+    let client = connect(&database.maintenance_url).await;
+    let created = client.batch_execute(&statement).await;
+    created.unwrap_or_else(|error| panic!("{statement}: {}", describe(&error)));
     database
 }
 
-/// Returns the name of the database that databases with `profile` are copied from, migrated on first use.
-async fn template(server: &Server, profile: &str) -> String {
-    static MIGRATED: Mutex<BTreeSet<String>> = Mutex::const_new(BTreeSet::new());
-    let name = format!("template_{profile}");
-    let mut migrated = MIGRATED.lock().await;
-    if !migrated.contains(&name) {
-        let client = connect(&server.url("postgres")).await;
-        // A test that panicked half-way may have left one.
-        let made = client
-            .batch_execute(&format!("DROP DATABASE IF EXISTS \"{name}\" WITH (FORCE)"))
-            .await;
-        made.unwrap_or_else(|error| panic!("{}", describe(&error)));
-        create_named(&client, &name, "").await;
-        migrate(&server.url(&name), profile).await;
-        // A template must have no connections, and the migrations' own may take a moment to be gone.
-        let unused = async || {
-            let count = format!("SELECT count(*) FROM pg_stat_activity WHERE datname = '{name}'");
-            match client
-                .query_one(&count, &[])
-                .await
-                .map(|row| row.get::<_, i64>(0))
-            {
-                Ok(0) => Ok(()),
-                Ok(connections) => Err(format!("{connections} connections")),
-                Err(error) => Err(describe(&error)),
-            }
-        };
-        crate::wait::until(
-            "the template to have no connections",
-            Duration::from_secs(10),
-            unused,
-        )
-        .await;
-        migrated.insert(name.clone());
-    }
-    name
+/// Creates a database with the tables of `profile` on the server of this process, as a copy of one that was migrated once.
+pub async fn database(profile: &str) -> Database {
+    let server = server().await;
+    let config = migrations::Config::new(server.url("postgres")).profile(profile);
+    // Asked for each time, which costs a query: a template that is kept has a connection of the runtime that asked first.
+    let template = migrations::template(&config).await;
+    let template = template.unwrap_or_else(|error| cannot_migrate(profile, &error));
+    let database = Database::named_at_random(server);
+    let cloned = template.clone_as(&database.name).await;
+    cloned.unwrap_or_else(|error| cannot_migrate(profile, &error));
+    database
 }
 
-async fn migrate(url: &str, profile: &str) {
-    let applied = migrations::apply(&migrations::Config::new(url).profile(profile)).await;
-    if let Err(error) = applied {
-        panic!("cannot migrate a test's database to the profile {profile}: {error}");
-    }
+/// Creates a database with the tables of `profile` on `server` by migrating it.
+pub async fn database_on(server: &Server, profile: &str) -> Database {
+    let database = empty_database_on(server).await;
+    let config = migrations::Config::new(database.url()).profile(profile);
+    let applied = migrations::apply(&config).await;
+    applied.unwrap_or_else(|error| cannot_migrate(profile, &error));
+    database
 }
 
-/// Creates a database with a name of its own; `clause` may name a template.
-async fn create(server: &Server, clause: &str) -> Database {
-    let name = format!("test_{:016x}", rand::random::<u64>());
-    let maintenance_url = server.url("postgres");
-    let client = connect(&maintenance_url).await;
-    create_named(&client, &name, clause).await;
-    Database {
-        url: server.url(&name),
-        name,
-        maintenance_url,
-    }
-}
-
-async fn create_named(client: &tokio_postgres::Client, name: &str, clause: &str) {
-    // A copy of files is the quicker way where fsync is off, and leaves no changed pages for the test to write.
-    let statement = format!("CREATE DATABASE \"{name}\" {clause} STRATEGY file_copy");
-    client
-        .batch_execute(&statement)
-        .await
-        .unwrap_or_else(|error| panic!("{statement}: {}", describe(&error)));
+fn cannot_migrate(profile: &str, error: &migrations::Error) -> ! {
+    panic!("cannot make a test's database with the profile {profile}: {error}")
 }
 
 /// Connects to a URL; the connection runs on the current runtime until the client is dropped.

@@ -180,7 +180,7 @@ impl Proxy {
         self.end_all(End::Reset);
     }
 
-    /// Resets all connections, and new ones as soon as they are made, until [`Proxy::heal`].
+    /// Resets all connections, and new ones as soon as they are opened, until [`Proxy::heal`].
     pub fn down(&self) {
         self.change(|state| state.accepting = false);
         self.end_all(End::Reset);
@@ -399,7 +399,7 @@ async fn connect_and_forward(
         };
         tokio::select! {
             end = forward => end,
-            told = state.wait_for(|state| number < state.ended.0) => told.map_or(End::Close, |state| state.ended.1),
+            ended = state.wait_for(|state| number < state.ended.0) => ended.map_or(End::Close, |state| state.ended.1),
         }
     };
     if end == End::Reset {

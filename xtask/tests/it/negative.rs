@@ -184,7 +184,7 @@ fn gateway_notices_a_changed_answer() {
 fn aianalysis_notices_a_changed_answer() {
     Control {
         service: "aianalysis",
-        test: "a_completed_analysis_tells_phases_call_policy_and_decision",
+        test: "a_completed_analysis_has_phases_call_policy_and_decision",
         events: 7,
         altered: [
             ("/correlation_id", json!("another")),
@@ -226,7 +226,7 @@ fn remediationorchestrator_notices_a_changed_answer() {
 fn signalprocessing_notices_a_changed_answer() {
     Control {
         service: "signalprocessing",
-        test: "a_processed_signal_tells_enrichment_classification_and_business_fields",
+        test: "a_processed_signal_has_enrichment_classification_and_business_fields",
         events: 8,
         altered: [
             ("/duration_ms", json!(181)),

@@ -237,7 +237,7 @@ fn an_event_that_has_to_be_stored_now_says_when_it_is_not() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn on_a_full_disk_acceptance_says_no_and_what_was_accepted_is_stored_later() {
+async fn on_a_full_disk_events_are_refused_and_what_was_accepted_is_stored_later() {
     let (directory, server) = (directory(), Server::start(|_| Reply::Commit).await);
     // A file system of its own and of 256 KiB, which only the processes below see.
     let script = r#"

@@ -1,4 +1,4 @@
-//! The program from outside: real processes, real kills, a Data Storage that answers as told and the real one.
+//! The program from outside: real processes, real kills, a scripted Data Storage and the real one.
 
 mod emit;
 mod outage;

@@ -75,7 +75,7 @@ impl Emitter {
     }
 }
 
-/// Two minutes, as in the incident; a shorter time in CI tells the same, as retries are no further apart than 10 s.
+/// Two minutes, as in the incident; a shorter time in CI shows the same, as retries are no further apart than 10 s.
 fn outage() -> Duration {
     let seconds = std::env::var("AUDIT_OUTAGE_SECONDS")
         .ok()

@@ -42,7 +42,7 @@ pub struct LlmToolCall {
     pub tool_name: String,
 }
 
-/// A look whether the chosen workflow can run.
+/// A check whether the chosen workflow can run.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ValidationAttempt {

@@ -62,7 +62,7 @@ pub struct Approval {
     pub message: Option<String>,
 }
 
-/// Why someone has to look.
+/// Why a person has to decide.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Review {
@@ -187,7 +187,7 @@ pub fn approval_expired(request: &Request, approval: &Approval) -> Event {
     )
 }
 
-/// Someone has to look.
+/// A person has to decide.
 pub fn manual_review(request: &Request, review: &Review) -> Event {
     event(
         "orchestrator.remediation.manual_review",

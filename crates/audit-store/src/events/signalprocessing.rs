@@ -24,13 +24,13 @@ pub struct Signal {
     /// Such as `production`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub environment: Option<String>,
-    /// What told the environment, such as `namespace-labels`.
+    /// What determined the environment, such as `namespace-labels`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub environment_source: Option<String>,
     /// Such as `P0`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub priority: Option<String>,
-    /// What told the priority, such as `rego-policy`.
+    /// What determined the priority, such as `rego-policy`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub priority_source: Option<String>,
     /// How critical the business takes it.

@@ -1,7 +1,7 @@
 //! The journal: accepted events in files that outlive the process (D32), and the queue that the sender reads.
 //!
 //! Events are appended to numbered segments by one `write` each; what is sent is read back from the page cache, so memory does not grow with the
-//! backlog. A cursor tells what is settled, that is stored or parked; a segment wholly before it is removed. The first event of every start begins
+//! backlog. A cursor marks what is settled, that is stored or parked; a segment wholly before it is removed. The first event of every start begins
 //! a segment of its own, so that a tail which a crash tore is never written behind, and so that a start on a full disk can still send.
 
 pub(crate) mod cursor;
@@ -294,7 +294,7 @@ impl Journal {
     }
 }
 
-/// Returns the bytes of events in the journal at `directory` that are neither stored nor parked, without opening or locking it: zero tells that
+/// Returns the bytes of events in the journal at `directory` that are neither stored nor parked, without opening or locking it: zero means that
 /// there is nothing to open it for.
 ///
 /// # Errors

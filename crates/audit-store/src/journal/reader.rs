@@ -79,7 +79,7 @@ impl Reader {
         &self.buffer[range]
     }
 
-    /// Takes one step; `extent` tells how far a segment goes at the time of the call.
+    /// Takes one step; `extent` says how far a segment goes at the time of the call.
     pub(crate) fn step(&mut self, extent: impl Fn(u64) -> Extent) -> io::Result<Step> {
         let step = self.peek(extent)?;
         if let Step::Frame { payload, .. } = &step {

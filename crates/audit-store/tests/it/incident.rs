@@ -1,4 +1,4 @@
-//! The report of 2025-12-18: its eight failing specs through store, client, server and PostgreSQL, and its causes told apart.
+//! The report of 2025-12-18: its eight failing specs through store, client, server and PostgreSQL, and each of its causes by name.
 
 use std::sync::Arc;
 
@@ -222,7 +222,7 @@ async fn blocked(store: &Store, event: audit_store::Event) -> Seen {
 }
 
 #[tokio::test]
-async fn missing_and_undone_migrations_and_a_missing_partition_are_three_named_errors_and_lose_nothing()
+async fn missing_and_reverted_migrations_and_a_missing_partition_are_three_named_errors_and_lose_nothing()
  {
     let (directory, name) = (directory(), unique("wfe"));
     let event = |database: &str| {
@@ -252,13 +252,13 @@ async fn missing_and_undone_migrations_and_a_missing_partition_are_three_named_e
 
     migrations::revert(&config, &Revert::All)
         .await
-        .expect("undone");
-    let undone = blocked(&store, event("undone")).await;
-    assert_eq!(undone.kind, DatabaseErrorKind::RelationReverted);
+        .expect("reverted");
+    let reverted = blocked(&store, event("reverted")).await;
+    assert_eq!(reverted.kind, DatabaseErrorKind::RelationReverted);
     assert!(
-        undone.text.contains("applied and then undone"),
+        reverted.text.contains("applied and then reverted"),
         "{}",
-        undone.text
+        reverted.text
     );
     migrations::apply(&config).await.expect("migrated again");
     assert!(store.flush(DEADLINE).await.is_complete());

@@ -248,7 +248,7 @@ async fn a_durable_event_is_on_disk_when_the_call_returns() {
 }
 
 #[test]
-fn a_full_journal_says_no_and_memory_and_disk_stay_bounded() {
+fn a_full_journal_refuses_events_and_memory_and_disk_stay_bounded() {
     let directory = directory();
     let limit = 64 << 10;
     let store = open(

@@ -1,4 +1,4 @@
-//! The store from outside: a server that answers as told, real files, real processes.
+//! The store from outside: a server with scripted answers, real files, real processes.
 
 mod chaos;
 mod incident;

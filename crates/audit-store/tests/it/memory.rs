@@ -37,7 +37,7 @@ async fn events_arrive_in_order() {
 }
 
 #[tokio::test]
-async fn a_full_buffer_says_no_and_a_close_counts_the_lost() {
+async fn a_full_buffer_refuses_events_and_a_close_counts_the_lost() {
     let server = Server::start(|_| Reply::Refuse(503)).await;
     let store = open(&server.url(), memory(10));
     for number in 0..10 {

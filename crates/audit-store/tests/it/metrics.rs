@@ -25,7 +25,7 @@ fn assert_value(rendered: &str, name: &str, expected: f64) {
 }
 
 #[tokio::test]
-async fn the_metrics_tell_what_is_accepted_written_waiting_parked_and_refused() {
+async fn the_metrics_count_what_is_accepted_written_waiting_parked_and_refused() {
     let recorder = PrometheusBuilder::new().build_recorder();
     let (server, directory) = (Server::start(|_| Reply::Refuse(503)).await, directory());
     let store = metrics::with_local_recorder(&recorder, || open(&server.url(), quick(&directory)));

@@ -158,7 +158,7 @@ async fn one_bad_event_is_parked_with_its_reason_and_the_rest_is_stored() {
                 parked.event
             );
             assert_eq!(parked.problem.as_ref().expect("a problem").status, status);
-            assert!(parked.reason.contains("as told"), "{}", parked.reason);
+            assert!(parked.reason.contains("as scripted"), "{}", parked.reason);
         }
     }
 }
@@ -274,7 +274,7 @@ async fn an_event_that_breaks_the_contract_is_refused_at_the_call() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn storing_during_and_after_a_close_says_no_and_loses_nothing_that_it_accepted() {
+async fn storing_during_and_after_a_close_is_refused_and_loses_nothing_that_was_accepted() {
     let (server, directory) = (Server::start(|_| Reply::Commit).await, directory());
     let store = Arc::new(open(&server.url(), quick(&directory)));
     let emitting = Arc::clone(&store);

@@ -1,4 +1,4 @@
-//! A Data Storage that answers as told and remembers what it stored.
+//! A Data Storage with scripted answers, which remembers what it stored.
 
 use std::{
     collections::HashSet,
@@ -168,7 +168,7 @@ async fn batch(State(inner): State<Arc<Mutex<Inner>>>, body: String) -> (StatusC
             json!({"status": "accepted", "message": "queued"}).to_string(),
         ),
         Reply::Refuse(status) => {
-            let problem = json!({"type": "https://kubernaut.io/problems/told", "title": "Told", "status": status, "detail": "as told"});
+            let problem = json!({"type": "https://kubernaut.io/problems/scripted", "title": "Scripted", "status": status, "detail": "as scripted"});
             (
                 StatusCode::from_u16(status).expect("a status"),
                 problem.to_string(),

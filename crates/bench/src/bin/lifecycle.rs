@@ -37,7 +37,7 @@ const FILES: [&str; 3] = [
     "0003_audit_events_partitions",
 ];
 
-/// Makes the partitions around today.
+/// Creates the partitions around today.
 const ENSURE: &str = "SELECT ensure_audit_events_partitions(now(), 3);";
 /// Data Storage's settings for that database.
 const CONFIG: &str = "\

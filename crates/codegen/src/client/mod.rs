@@ -15,7 +15,7 @@ use crate::Generated;
 const TYPES: &str = "crates/datastorage-client/src/generated/types.rs";
 const OPERATIONS: &str = "crates/datastorage-client/src/generated/operations.rs";
 
-/// Makes the client's files.
+/// Creates the client's files.
 pub fn generate() -> anyhow::Result<Vec<Generated>> {
     let document = document::Document::parse(datastorage_api::OPENAPI)?;
     Ok(vec![

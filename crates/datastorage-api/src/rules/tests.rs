@@ -20,7 +20,7 @@ fn resolve<'a>(document: &'a Value, schema: &'a Value) -> &'a Value {
     }
 }
 
-/// The schema that a kind stands for, in the words of the document.
+/// The schema that a kind represents, as the document writes it.
 fn schema_of(kind: Kind) -> Value {
     let text = |least: usize, most: usize| {
         let mut schema = json!({"type": "string"});
@@ -34,7 +34,7 @@ fn schema_of(kind: Kind) -> Value {
     };
     match kind {
         Kind::Text(least, most) => text(least, most),
-        Kind::Word(words) => json!({"type": "string", "enum": words}),
+        Kind::OneOf(words) => json!({"type": "string", "enum": words}),
         Kind::Uuid => json!({"type": "string", "format": "uuid"}),
         Kind::Time => json!({"type": "string", "format": "date-time"}),
         Kind::Integer(least, most) => {
@@ -47,11 +47,11 @@ fn schema_of(kind: Kind) -> Value {
             }
             schema
         }
-        Kind::Fraction => {
+        Kind::UnitInterval => {
             json!({"type": "number", "format": "double", "minimum": 0, "maximum": 1})
         }
         Kind::Boolean => json!({"type": "boolean"}),
-        Kind::Free => json!({"type": "object", "additionalProperties": true}),
+        Kind::AnyObject => json!({"type": "object", "additionalProperties": true}),
         Kind::Object(_) => json!({"type": "object"}),
         Kind::List(item) => json!({"type": "array", "items": schema_of(*item)}),
         Kind::MapOf(item) => json!({"type": "object", "additionalProperties": schema_of(*item)}),
@@ -152,7 +152,7 @@ fn what_postgresql_cannot_store_is_refused() {
     let nul = json!({"labels": {"a\0": [], "b": ["\0"]}, "free": {"deep": [{"x": "\0"}]}, "time": "0000-12-31T23:59:59Z"});
     let rules = [
         optional("labels", Kind::MapOf(&Kind::List(&TEXT))),
-        optional("free", Kind::Free),
+        optional("free", Kind::AnyObject),
         optional("time", Kind::Time),
     ];
     assert_eq!(

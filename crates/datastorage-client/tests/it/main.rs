@@ -1,4 +1,4 @@
-//! The client against a server that answers as told, and against Data Storage itself.
+//! The client against a server with scripted answers, and against Data Storage itself.
 
 mod answers;
 mod service;

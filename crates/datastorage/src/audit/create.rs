@@ -93,14 +93,14 @@ pub(crate) async fn batch(
     )
 }
 
-/// The parent is stored or queued. While the database is away nobody can tell, and the child is not refused for it (D28).
+/// The parent is stored or queued. While the database is away nobody can know, and the child is not refused for it (D28).
 async fn check_parent(app: &App, parent: Uuid) -> Result<(), Problem> {
     if app.queue.holds_event(parent).await.unwrap_or(false) || app.availability.is_away() {
         return Ok(());
     }
     match app.store.event_exists(parent).await {
         Ok(true) => Ok(()),
-        // It may have left the queue for the table between the two looks, or be in it since.
+        // It may have left the queue for the table between the two checks, or be in it since.
         Ok(false) if app.queue.holds_event(parent).await.unwrap_or(false) => Ok(()),
         Ok(false) => Err(Problem::field(
             "parent_event_id",
@@ -110,7 +110,7 @@ async fn check_parent(app: &App, parent: Uuid) -> Result<(), Problem> {
             app.availability.read_failed(&error);
             Ok(())
         }
-        // Nobody can tell.
+        // Nobody can know.
         Err(error) if error.is_transient() => Ok(()),
         Err(error) => Err(Problem::store(&error)),
     }
@@ -126,7 +126,7 @@ fn settle(
         Outcome::Queued => {
             Ok((StatusCode::ACCEPTED, Json(AcceptedResponse::new(queued))).into_response())
         }
-        Outcome::Clash(ids) => {
+        Outcome::Conflict(ids) => {
             let ids: Vec<_> = ids.iter().map(Uuid::to_string).collect();
             let detail = format!(
                 "event_id {} is taken by an event with another event_timestamp on the same UTC date; nothing was stored",

@@ -7,5 +7,5 @@ mod writer;
 
 pub(crate) use self::create::{batch, single};
 pub(crate) use self::query::query;
-pub(crate) use self::writer::Lane;
+pub(crate) use self::writer::CommitLane;
 pub(crate) use self::writer::Writer;

@@ -12,7 +12,7 @@ use crate::availability::Availability;
 use crate::clock::Clock;
 use crate::metrics::Metrics;
 use crate::outcome::{Doubt, Outcome};
-use crate::queue::{Pushed, Queue, Write};
+use crate::queue::{Capacity, Pushed, Queue, Write};
 use crate::store::{self, Inserted, Store, StoreError};
 
 /// A group takes no further request once it has this many events.
@@ -22,25 +22,25 @@ const WAITING_REQUESTS: usize = 4096;
 
 /// Hands events to a lane; clones share it.
 #[derive(Debug, Clone)]
-pub(crate) struct Writer(mpsc::Sender<Job>);
+pub(crate) struct Writer(mpsc::Sender<WriteRequest>);
 
 #[derive(Debug)]
-struct Job {
+struct WriteRequest {
     events: Vec<NewEvent>,
     reply: oneshot::Sender<Outcome>,
 }
 
 impl Writer {
-    /// The writer of a lane, and what does the lane's work: it ends when the last writer is dropped and all jobs are answered.
-    pub(crate) fn new(lane: Lane) -> (Self, impl Future<Output = ()> + use<>) {
-        let (jobs, receiver) = mpsc::channel(WAITING_REQUESTS);
-        (Self(jobs), lane.run(receiver))
+    /// The writer of a lane, and what does the lane's work: it ends when the last writer is dropped and all requests are answered.
+    pub(crate) fn new(lane: CommitLane) -> (Self, impl Future<Output = ()> + use<>) {
+        let (requests, receiver) = mpsc::channel(WAITING_REQUESTS);
+        (Self(requests), lane.run(receiver))
     }
 
     /// Stores or queues the events, all or none. Bounded by the store's and the queue's own bounds.
     pub(crate) async fn write(&self, events: Vec<NewEvent>) -> Outcome {
         let (reply, answer) = oneshot::channel();
-        if self.0.try_send(Job { events, reply }).is_err() {
+        if self.0.try_send(WriteRequest { events, reply }).is_err() {
             let reason = format!("{WAITING_REQUESTS} requests already wait to be written");
             return Outcome::Full(reason, Doubt::None);
         }
@@ -53,7 +53,7 @@ impl Writer {
 
 /// Writes one group after the other. While one is under way the next arrives.
 #[derive(Debug)]
-pub(crate) struct Lane {
+pub(crate) struct CommitLane {
     /// The worker's number, from 0.
     pub(crate) worker: usize,
     pub(crate) store: Store,
@@ -63,22 +63,22 @@ pub(crate) struct Lane {
     pub(crate) metrics: Arc<Metrics>,
 }
 
-impl Lane {
-    async fn run(self, mut jobs: mpsc::Receiver<Job>) {
-        while let Some(first) = jobs.recv().await {
-            let mut group = Gathering::from(first);
-            group.arriving = Some(&mut jobs);
+impl CommitLane {
+    async fn run(self, mut requests: mpsc::Receiver<WriteRequest>) {
+        while let Some(first) = requests.recv().await {
+            let mut group = OpenGroup::from(first);
+            group.arriving = Some(&mut requests);
             self.write(group).await;
         }
     }
 
-    async fn write(&self, mut group: Gathering<'_>) {
+    async fn write(&self, mut group: OpenGroup<'_>) {
         if self.availability.is_away() {
             group.gather();
-            return self.enqueue(group.jobs, Doubt::None).await;
+            return self.enqueue(group.requests, Doubt::None).await;
         }
         let inserted = self.insert(&mut group).await;
-        let group = group.jobs;
+        let group = group.requests;
         match inserted {
             Ok(Inserted::All) => answer(group, &Outcome::Stored),
             Err(error) if error.is_away() => {
@@ -100,42 +100,48 @@ impl Lane {
         }
     }
 
-    async fn write_one_by_one(&self, group: Vec<Job>) {
-        for job in group {
-            let mut alone = Gathering::from(job);
+    async fn write_one_by_one(&self, group: Vec<WriteRequest>) {
+        for request in group {
+            let mut alone = OpenGroup::from(request);
             // Those behind one that found the database away need not wait as long as it did.
             if self.availability.is_away() {
-                self.enqueue(alone.jobs, Doubt::None).await;
+                self.enqueue(alone.requests, Doubt::None).await;
                 continue;
             }
             match self.insert(&mut alone).await {
                 Err(error) if error.is_away() => {
                     self.availability.mark_away(&error);
-                    self.enqueue(alone.jobs, Doubt::of(&error)).await;
+                    self.enqueue(alone.requests, Doubt::of(&error)).await;
                 }
-                Err(error) if error.is_transient() => self.enqueue(alone.jobs, Doubt::None).await,
-                result => answer(alone.jobs, &outcome(result)),
+                Err(error) if error.is_transient() => {
+                    self.enqueue(alone.requests, Doubt::None).await;
+                }
+                result => answer(alone.requests, &outcome(result)),
             }
         }
     }
 
-    async fn insert(&self, group: &mut Gathering<'_>) -> Result<Inserted, StoreError> {
+    async fn insert(&self, group: &mut OpenGroup<'_>) -> Result<Inserted, StoreError> {
         let timer = self.metrics.write_timer();
         let lane = store::Lane::Worker(self.worker);
         let result = self.store.insert_events(lane, group).await;
         timer.done(result.is_ok());
-        self.metrics.group(group.jobs.len(), group.events());
+        self.metrics.group(group.requests.len(), group.events());
         result
     }
 
     /// Puts the events into the queue. Those in doubt too: under their keys the drain stores what is not there yet.
-    async fn enqueue(&self, group: Vec<Job>, doubt: Doubt) {
+    async fn enqueue(&self, group: Vec<WriteRequest>, doubt: Doubt) {
         let (requests, replies): (Vec<_>, Vec<_>) = group
             .into_iter()
-            .map(|job| {
+            .map(|request| {
                 (
-                    job.events.into_iter().map(Write::from).collect::<Vec<_>>(),
-                    job.reply,
+                    request
+                        .events
+                        .into_iter()
+                        .map(Write::from)
+                        .collect::<Vec<_>>(),
+                    request.reply,
                 )
             })
             .unzip();
@@ -149,7 +155,7 @@ impl Lane {
             Err(error) => vec![Outcome::Full(error.to_string(), doubt); replies.len()],
         };
         for (reply, outcome) in replies.into_iter().zip(outcomes) {
-            tell(reply, outcome);
+            send(reply, outcome);
         }
     }
 
@@ -159,9 +165,9 @@ impl Lane {
                 self.metrics.enqueued(events);
                 Outcome::Queued
             }
-            Pushed::Clash(ids) => Outcome::Clash(ids),
+            Pushed::Conflict(ids) => Outcome::Conflict(ids),
             Pushed::Full => {
-                let (entries, bytes) = self.queue.limits();
+                let Capacity { entries, bytes } = self.queue.capacity();
                 let reason = format!("the queue is full ({entries} entries or {bytes} bytes)");
                 Outcome::Full(reason, doubt)
             }
@@ -170,24 +176,27 @@ impl Lane {
 }
 
 /// Requests that share a transaction.
-struct Gathering<'a> {
-    jobs: Vec<Job>,
+struct OpenGroup<'a> {
+    requests: Vec<WriteRequest>,
     /// Where more come from until the transaction takes its rows; none for a request that is written alone.
-    arriving: Option<&'a mut mpsc::Receiver<Job>>,
+    arriving: Option<&'a mut mpsc::Receiver<WriteRequest>>,
 }
 
-impl From<Job> for Gathering<'_> {
-    fn from(job: Job) -> Self {
+impl From<WriteRequest> for OpenGroup<'_> {
+    fn from(request: WriteRequest) -> Self {
         Self {
-            jobs: vec![job],
+            requests: vec![request],
             arriving: None,
         }
     }
 }
 
-impl Gathering<'_> {
+impl OpenGroup<'_> {
     fn events(&self) -> usize {
-        self.jobs.iter().map(|job| job.events.len()).sum()
+        self.requests
+            .iter()
+            .map(|request| request.events.len())
+            .sum()
     }
 
     /// Takes in what has arrived; nothing after that.
@@ -197,36 +206,39 @@ impl Gathering<'_> {
         };
         let mut events = self.events();
         while events < GROUP_EVENTS
-            && let Ok(job) = arriving.try_recv()
+            && let Ok(request) = arriving.try_recv()
         {
-            events += job.events.len();
-            self.jobs.push(job);
+            events += request.events.len();
+            self.requests.push(request);
         }
     }
 }
 
-impl store::Group for Gathering<'_> {
+impl store::Group for OpenGroup<'_> {
     fn close(&mut self) -> Vec<&NewEvent> {
         self.gather();
-        self.jobs.iter().flat_map(|job| &job.events).collect()
+        self.requests
+            .iter()
+            .flat_map(|request| &request.events)
+            .collect()
     }
 }
 
 fn outcome(result: Result<Inserted, StoreError>) -> Outcome {
     match result {
         Ok(Inserted::All) => Outcome::Stored,
-        Ok(Inserted::Clash(ids)) => Outcome::Clash(ids),
+        Ok(Inserted::Conflict(ids)) => Outcome::Conflict(ids),
         Err(error) => Outcome::Refused(error),
     }
 }
 
-fn answer(group: Vec<Job>, outcome: &Outcome) {
-    for job in group {
-        tell(job.reply, outcome.clone());
+fn answer(group: Vec<WriteRequest>, outcome: &Outcome) {
+    for request in group {
+        send(request.reply, outcome.clone());
     }
 }
 
-fn tell(reply: oneshot::Sender<Outcome>, outcome: Outcome) {
+fn send(reply: oneshot::Sender<Outcome>, outcome: Outcome) {
     // The client may have gone; what was stored stays stored.
     if reply.send(outcome).is_err() {
         tracing::debug!("a client went before its answer");

@@ -139,7 +139,7 @@ pub enum ConfigError {
     NotYaml {
         /// The file.
         path: PathBuf,
-        /// The parser's words.
+        /// The parser's message.
         what: String,
     },
     /// Settings are missing or wrong; all of them.
@@ -213,8 +213,8 @@ fn server(source: &mut Source<'_>) -> ServerConfig {
             .text("server", "host")
             .unwrap_or_else(|| "0.0.0.0".to_owned()),
         port: u16::try_from(port).unwrap_or_default(),
-        read_timeout: source.span("server", "read_timeout", Duration::from_secs(30)),
-        write_timeout: source.span("server", "write_timeout", Duration::from_secs(30)),
+        read_timeout: source.duration("server", "read_timeout", Duration::from_secs(30)),
+        write_timeout: source.duration("server", "write_timeout", Duration::from_secs(30)),
         body_limit: usize::try_from(source.number(
             "server",
             "body_limit",
@@ -224,7 +224,7 @@ fn server(source: &mut Source<'_>) -> ServerConfig {
         .unwrap_or(16 << 20),
         workers: usize::try_from(source.number("server", "workers", workers(), 1..=1024))
             .unwrap_or(1),
-        drain_pause: source.span("server", "drain_pause", Duration::from_secs(5)),
+        drain_pause: source.duration("server", "drain_pause", Duration::from_secs(5)),
         shutdown_timeout: shutdown_timeout(source),
     }
 }
@@ -239,11 +239,11 @@ fn shutdown_timeout(source: &mut Source<'_>) -> Duration {
     let default = source
         .environment
         .get("SHUTDOWN_TIMEOUT")
-        .and_then(|text| datastorage_api::time::parse_span(text));
+        .and_then(|text| datastorage_api::time::parse_duration(text));
     let default = default
-        .and_then(|span| Duration::try_from(span).ok())
+        .and_then(|parsed| Duration::try_from(parsed).ok())
         .unwrap_or(Duration::from_secs(25));
-    source.span("server", "shutdown_timeout", default)
+    source.duration("server", "shutdown_timeout", default)
 }
 
 fn logging(source: &mut Source<'_>) -> LoggingConfig {
@@ -298,8 +298,12 @@ fn database(source: &mut Source<'_>) -> DatabaseConfig {
         password: SecretString::from(password.unwrap_or_default()),
         tls: tls::tls(source),
         max_connections: usize::try_from(connections).unwrap_or(16),
-        connect_timeout: source.span("database", "connect_timeout", Duration::from_secs(2)),
-        statement_timeout: source.span("database", "statement_timeout", Duration::from_secs(10)),
+        connect_timeout: source.duration("database", "connect_timeout", Duration::from_secs(2)),
+        statement_timeout: source.duration(
+            "database",
+            "statement_timeout",
+            Duration::from_secs(10),
+        ),
     }
 }
 
@@ -316,7 +320,7 @@ fn secrets(source: &mut Source<'_>) -> Option<Value> {
             );
             None
         }
-        // The parser's words may quote a secret.
+        // The parser's message may quote a secret.
         Err(ConfigError::NotYaml { .. }) => {
             source.fault(
                 "database",

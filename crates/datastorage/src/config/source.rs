@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use datastorage_api::time::parse_span;
+use datastorage_api::time::parse_duration;
 use serde_json::Value;
 
 /// The settings as they stand, before anything is checked.
@@ -64,13 +64,13 @@ impl Source<'_> {
         }
     }
 
-    /// A span such as `30s`, positive.
-    pub(super) fn span(&mut self, section: &str, field: &str, default: Duration) -> Duration {
+    /// A duration such as `30s`, positive.
+    pub(super) fn duration(&mut self, section: &str, field: &str, default: Duration) -> Duration {
         let Some(text) = self.text(section, field) else {
             return default;
         };
-        let span = parse_span(&text).and_then(|span| Duration::try_from(span).ok());
-        span.unwrap_or_else(|| {
+        let duration = parse_duration(&text).and_then(|parsed| Duration::try_from(parsed).ok());
+        duration.unwrap_or_else(|| {
             self.fault(
                 section,
                 field,

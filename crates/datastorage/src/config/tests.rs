@@ -1,4 +1,4 @@
-//! The existing file is read as it is; faults come together; nothing secret is told.
+//! The existing file is read as it is; faults are reported together; nothing secret is shown.
 
 use super::*;
 

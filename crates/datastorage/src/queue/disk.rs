@@ -87,7 +87,15 @@ pub(crate) enum Pushed {
     /// None fits: the queue is full.
     Full,
     /// None was queued: these ids wait with another time on the same UTC date (D29).
-    Clash(Vec<Uuid>),
+    Conflict(Vec<Uuid>),
+}
+
+/// How much the queue takes: it is full at either.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Capacity {
+    pub(crate) entries: u64,
+    /// Bytes of entries.
+    pub(crate) bytes: u64,
 }
 
 /// What the queue holds, for metrics.
@@ -152,19 +160,19 @@ impl Disk {
         Ok(Self { database })
     }
 
-    /// See [`super::handle::Queue::push`]; `limits` are entries and bytes.
+    /// See [`super::handle::Queue::push`].
     pub(super) fn push(
         &self,
         requests: &[Vec<Write>],
         now: Timestamp,
-        limits: (u64, u64),
+        capacity: Capacity,
     ) -> Result<Vec<Pushed>, DiskError> {
         let transaction = self.database.begin_write()?;
         let mut outcomes = Vec::with_capacity(requests.len());
         {
             let mut tail = Tail::of(&transaction)?;
             for writes in requests {
-                outcomes.push(tail.push(writes, now, limits)?);
+                outcomes.push(tail.push(writes, now, capacity)?);
             }
             tail.finish()?;
         }
@@ -325,10 +333,10 @@ impl<'t> Tail<'t> {
         &mut self,
         writes: &[Write],
         now: Timestamp,
-        (max_entries, max_bytes): (u64, u64),
+        capacity: Capacity,
     ) -> Result<Pushed, DiskError> {
         let mut fresh = Vec::new();
-        let mut clashes = Vec::new();
+        let mut conflicts = Vec::new();
         for write in writes {
             let Write::AuditEvent(event) = write else {
                 fresh.push(write);
@@ -336,15 +344,17 @@ impl<'t> Tail<'t> {
             };
             match self.events.get(key(event))?.map(|time| time.value()) {
                 Some(time) if time == event.event_timestamp.as_microsecond() => {}
-                Some(_) => clashes.push(event.event_id),
+                Some(_) => conflicts.push(event.event_id),
                 None => fresh.push(write),
             }
         }
-        if !clashes.is_empty() {
-            return Ok(Pushed::Clash(clashes));
+        if !conflicts.is_empty() {
+            return Ok(Pushed::Conflict(conflicts));
         }
         let entries = fresh.len() as u64;
-        if self.pending.len()? + entries > max_entries || (entries > 0 && self.bytes >= max_bytes) {
+        if self.pending.len()? + entries > capacity.entries
+            || (entries > 0 && self.bytes >= capacity.bytes)
+        {
             return Ok(Pushed::Full);
         }
         for write in fresh {

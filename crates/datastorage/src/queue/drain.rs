@@ -183,12 +183,12 @@ impl Drain {
         Ok(())
     }
 
-    /// Inserts; a missing partition is made once where it may be.
+    /// Inserts; a missing partition is created once where it may be.
     async fn insert(&self, mut events: &[&NewEvent]) -> Result<Inserted, StoreError> {
         match self.store.insert_events(Lane::Drain, &mut events).await {
             Err(error) if error.kind == DatabaseErrorKind::PartitionMissing => {
                 if let Err(error) = self.store.ensure_partitions(self.clock.now()).await {
-                    tracing::warn!(%error, "partitions cannot be made");
+                    tracing::warn!(%error, "partitions cannot be created");
                 }
                 self.store.insert_events(Lane::Drain, &mut events).await
             }

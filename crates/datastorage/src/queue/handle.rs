@@ -1,7 +1,7 @@
 //! The handle that everybody shares.
 //!
 //! What is pushed is on the disk before the call returns. Where the directory cannot be written the queue is unavailable and
-//! says why; it is opened again with the next push or look, at most once a second.
+//! says why; it is opened again with the next push or read, at most once a second.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
-use super::disk::{self, Depth, Disk, DiskError, Entry, Pushed, Write};
+use super::disk::{self, Capacity, Depth, Disk, DiskError, Entry, Pushed, Write};
 use super::group::GroupLimit;
 use super::stall::Stalls;
 use crate::config::QueueConfig;
@@ -67,9 +67,9 @@ impl Queue {
         requests: Vec<Vec<Write>>,
         now: Timestamp,
     ) -> Result<Vec<Pushed>, QueueUnavailable> {
-        let limits = (self.0.config.max_entries, self.0.config.max_bytes);
+        let capacity = self.capacity();
         let pushed = self
-            .with(move |disk| disk.push(&requests, now, limits))
+            .with(move |disk| disk.push(&requests, now, capacity))
             .await?;
         self.0.pushed.notify_one();
         Ok(pushed)
@@ -130,9 +130,12 @@ impl Queue {
         self.with(disk::Disk::depth).await
     }
 
-    /// Entries and bytes at which the queue is full.
-    pub(crate) fn limits(&self) -> (u64, u64) {
-        (self.0.config.max_entries, self.0.config.max_bytes)
+    /// How much the queue takes.
+    pub(crate) fn capacity(&self) -> Capacity {
+        Capacity {
+            entries: self.0.config.max_entries,
+            bytes: self.0.config.max_bytes,
+        }
     }
 
     /// Returns when something was pushed since the last call.

@@ -8,6 +8,6 @@ mod group;
 mod handle;
 mod stall;
 
-pub(crate) use self::disk::{Depth, Pushed, Write};
+pub(crate) use self::disk::{Capacity, Depth, Pushed, Write};
 pub(crate) use self::drain::Drain;
 pub(crate) use self::handle::Queue;

@@ -9,7 +9,7 @@ use deadpool_postgres::{BuildError, Object};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::error::StoreError;
-use super::pools::{Pools, Use};
+use super::pools::{PoolConnections, Pools, Use};
 use super::tls::{self, TlsError};
 use super::transaction::Failure;
 use crate::config::DatabaseConfig;
@@ -56,8 +56,8 @@ impl Store {
         .await
     }
 
-    /// Each pool's name, connections in use, and connections open, for metrics.
-    pub(crate) fn connections(&self) -> [(&'static str, usize, usize); 3] {
+    /// The connections of each pool, for metrics.
+    pub(crate) fn connections(&self) -> [PoolConnections; 3] {
         self.pools.connections()
     }
 
@@ -114,7 +114,7 @@ impl Store {
         }
     }
 
-    /// Tells a table whose migration was undone from one that never was there (D19): the next move differs.
+    /// Distinguishes a table whose migration was reverted from one that never existed (D19): the next step differs.
     async fn explain(&self, mut error: StoreError) -> StoreError {
         if error.kind == DatabaseErrorKind::RelationMissing
             && self.is_reverted(&error.relation).await == Some(true)
@@ -124,7 +124,7 @@ impl Store {
         error
     }
 
-    /// Whether the ledger holds an undone migration of `relation`; none where there is no ledger to ask.
+    /// Whether the ledger holds a reverted migration of `relation`; none where there is no ledger to ask.
     async fn is_reverted(&self, relation: &str) -> Option<bool> {
         const UNDONE: &str = "
             SELECT EXISTS (SELECT FROM schema_ledger WHERE reverted_at IS NOT NULL AND starts_with(id, $1))";

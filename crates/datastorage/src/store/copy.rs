@@ -1,14 +1,18 @@
-//! Rows of events in COPY's binary format (PostgreSQL manual, COPY, "Binary Format"), many to a message.
+//! PostgreSQL's binary form of an event's values, and rows of them for COPY (manual, COPY, "Binary Format"), many to a message.
+
+use std::error::Error;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use datastorage_api::NewEvent;
-use uuid::Uuid;
+use jiff::Timestamp;
+use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
+
+use crate::tables::{EVENT_COLUMNS, Value};
 
 /// Signature, flags, and the length of a header extension, which is empty.
 const HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
 /// Takes the place of the next row's number of columns.
 const TRAILER: i16 = -1;
-const COLUMNS: i16 = 19;
 /// Microseconds from 1970 to 2000, where PostgreSQL's times begin.
 const EPOCH: i64 = 946_684_800_000_000;
 const DAY: i64 = 86_400_000_000;
@@ -26,33 +30,20 @@ impl Default for Rows {
 }
 
 impl Rows {
-    /// Adds a row, its columns in the order of the statement.
+    /// Adds a row, its columns in the order of [`EVENT_COLUMNS`].
     pub(super) fn push(&mut self, event: &NewEvent) {
-        let time = event.event_timestamp.as_microsecond() - EPOCH;
-        // The date in UTC (D25); timestamps are far from the ends of its range.
-        let date = i32::try_from(time.div_euclid(DAY)).unwrap_or(i32::MAX);
-        self.0.put_i16(COLUMNS);
-        self.uuid(event.event_id);
-        self.text(&event.event_version);
-        self.value(&time.to_be_bytes());
-        self.value(&date.to_be_bytes());
-        self.text(&event.event_type);
-        self.text(event.event_category.as_str());
-        self.text(&event.event_action);
-        self.text(event.event_outcome.as_str());
-        self.text(&event.actor_type);
-        self.text(&event.actor_id);
-        self.text(&event.resource_type);
-        self.text(&event.resource_id);
-        self.text(&event.correlation_id);
-        self.optional(event.parent_event_id, Self::uuid);
-        self.optional(event.namespace.as_deref(), Self::text);
-        self.optional(event.cluster_name.as_deref(), Self::text);
-        self.jsonb(event.event_data.as_str());
-        self.text(&event.severity);
-        self.optional(event.duration_ms, |rows, number| {
-            rows.value(&number.to_be_bytes());
-        });
+        self.0
+            .put_i16(i16::try_from(EVENT_COLUMNS.len()).unwrap_or(i16::MAX));
+        for column in &EVENT_COLUMNS {
+            let at = self.0.len();
+            // The length of NULL, which no value follows.
+            self.0.put_i32(-1);
+            if let IsNull::No = write(&(column.value)(event), &mut self.0) {
+                // A request's body is shorter than i32 goes; were it not, PostgreSQL would refuse the row.
+                let length = i32::try_from(self.0.len() - at - 4).unwrap_or(i32::MAX);
+                self.0[at..at + 4].copy_from_slice(&length.to_be_bytes());
+            }
+        }
     }
 
     /// Bytes that wait to be sent.
@@ -70,37 +61,47 @@ impl Rows {
         self.0.put_i16(TRAILER);
         self.0.freeze()
     }
+}
 
-    fn value(&mut self, bytes: &[u8]) {
-        self.length(bytes.len());
-        self.0.put_slice(bytes);
-    }
-
-    fn text(&mut self, text: &str) {
-        self.value(text.as_bytes());
-    }
-
-    fn uuid(&mut self, id: Uuid) {
-        self.value(id.as_bytes());
-    }
-
-    /// The format's version, 1, goes before the text.
-    fn jsonb(&mut self, json: &str) {
-        self.length(json.len() + 1);
-        self.0.put_u8(1);
-        self.0.put_slice(json.as_bytes());
-    }
-
-    /// NULL is a length of -1.
-    fn optional<T>(&mut self, value: Option<T>, put: impl FnOnce(&mut Self, T)) {
-        match value {
-            Some(value) => put(self, value),
-            None => self.0.put_i32(-1),
+/// Appends the binary form of a value, the same in a row of COPY and in a parameter.
+fn write(value: &Value<'_>, bytes: &mut BytesMut) -> IsNull {
+    match value {
+        Value::Null => return IsNull::Yes,
+        Value::Uuid(id) => bytes.put_slice(id.as_bytes()),
+        Value::Text(text) => bytes.put_slice(text.as_bytes()),
+        Value::Time(time) => bytes.put_i64(since_2000(*time)),
+        // Timestamps are far from the ends of a date's range.
+        Value::DateOf(time) => {
+            bytes.put_i32(i32::try_from(since_2000(*time).div_euclid(DAY)).unwrap_or(i32::MAX));
         }
+        // The format's version goes before the text.
+        Value::Json(json) => {
+            bytes.put_u8(1);
+            bytes.put_slice(json.get().as_bytes());
+        }
+        Value::Integer(number) => bytes.put_i32(*number),
+    }
+    IsNull::No
+}
+
+/// Microseconds.
+fn since_2000(time: Timestamp) -> i64 {
+    time.as_microsecond() - EPOCH
+}
+
+impl ToSql for Value<'_> {
+    fn to_sql(
+        &self,
+        _: &Type,
+        bytes: &mut BytesMut,
+    ) -> Result<IsNull, Box<dyn Error + Sync + Send>> {
+        Ok(write(self, bytes))
     }
 
-    /// A request's body is shorter than i32 goes; were it not, PostgreSQL would refuse the row.
-    fn length(&mut self, bytes: usize) {
-        self.0.put_i32(i32::try_from(bytes).unwrap_or(i32::MAX));
+    /// The statements cast their parameters to the columns' types.
+    fn accepts(_: &Type) -> bool {
+        true
     }
+
+    to_sql_checked!();
 }

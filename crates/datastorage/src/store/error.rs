@@ -1,4 +1,4 @@
-//! What can go wrong between the server and PostgreSQL, told apart by what to do about it.
+//! What can go wrong between the server and PostgreSQL, by what to do about it.
 
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ pub(crate) struct StoreError {
 /// Whether the same write may succeed later.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Passing {
-    /// As far as this error tells, it may not.
+    /// As far as this error shows, it may not.
     No,
     /// It may; other writes may succeed now.
     Transient,
@@ -50,8 +50,8 @@ impl StoreError {
         self.passing == Passing::Transient
     }
 
-    /// Whether the write may be committed all the same: the commit was sent and no answer was read. Only a look for the
-    /// data's keys tells; writing it again under the same keys is safe.
+    /// Whether the write may be committed all the same: the commit was sent and no answer was read. Only a search for the
+    /// data's keys shows it; writing it again under the same keys is safe.
     pub(crate) fn is_in_doubt(&self) -> bool {
         self.in_doubt
     }
@@ -71,7 +71,7 @@ impl StoreError {
     }
 
     /// Whether the same statement may succeed at once: a deadlock, a serialisation failure, or a stale plan.
-    pub(super) fn is_momentary(&self) -> bool {
+    pub(super) fn is_serialization_failure(&self) -> bool {
         self.serialization
     }
 

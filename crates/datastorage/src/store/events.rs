@@ -1,23 +1,22 @@
 //! Writes audit events: one transaction for a group, a repeat stored once (D29).
 //!
 //! COPY costs PostgreSQL a third less than INSERT, but has no ON CONFLICT. So a group is copied, and only when that fails on a
-//! key, because an event is there already, inserted by the statement that can tell a repeat from a conflict.
+//! key, because an event is there already, inserted by the statement that distinguishes a repeat from a conflict.
 //!
 //! Both run inside BEGIN and COMMIT. Outside of a transaction COPY commits at the Sync that follows it, after the
 //! `CommandComplete` that the driver takes for its end: a commit that fails then would go unseen.
 
 use std::pin::pin;
+use std::sync::LazyLock;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use datastorage_api::NewEvent;
 use deadpool_postgres::Object;
 use futures_util::SinkExt;
-use jiff::Timestamp;
-use serde_json::value::RawValue;
 use tokio_postgres::CopyInSink;
 use tokio_postgres::error::SqlState;
-use tokio_postgres::types::{Json, ToSql};
+use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
 use super::access::Store;
@@ -25,35 +24,28 @@ use super::copy::Rows;
 use super::error::StoreError;
 use super::pools::{Lane, Use};
 use super::transaction::{BEGIN, Failure, commit, roll_back};
+use crate::tables::{EVENT_COLUMNS, Value};
 
 const RELATION: &str = "audit_events";
 
-const COPY: &str = "
-    COPY audit_events
-        (event_id, event_version, event_timestamp, event_date, event_type, event_category, event_action, event_outcome,
-         actor_type, actor_id, resource_type, resource_id, correlation_id, parent_event_id, namespace, cluster_name,
-         event_data, severity, duration_ms)
-    FROM STDIN BINARY";
+/// COPY of whole rows.
+static COPY: LazyLock<String> =
+    LazyLock::new(|| format!("COPY audit_events ({}) FROM STDIN BINARY", names()));
 
 /// One row of arrays becomes many rows, and what is there already is left as it is.
-const INSERT: &str = "
-    INSERT INTO audit_events
-        (event_id, event_version, event_timestamp, event_date, event_type, event_category, event_action, event_outcome,
-         actor_type, actor_id, resource_type, resource_id, correlation_id, parent_event_id, namespace, cluster_name,
-         event_data, severity, duration_ms)
-    SELECT event_id, event_version, event_timestamp, (event_timestamp AT TIME ZONE 'UTC')::date, event_type, event_category,
-           event_action, event_outcome, actor_type, actor_id, resource_type, resource_id, correlation_id, parent_event_id,
-           namespace, cluster_name, event_data, severity, duration_ms
-    FROM unnest($1::uuid[], $2::text[], $3::timestamptz[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[],
-                $9::text[], $10::text[], $11::text[], $12::text[], $13::uuid[], $14::text[], $15::text[], $16::jsonb[],
-                $17::text[], $18::integer[])
-        AS event (event_id, event_version, event_timestamp, event_type, event_category, event_action, event_outcome,
-                  actor_type, actor_id, resource_type, resource_id, correlation_id, parent_event_id, namespace,
-                  cluster_name, event_data, severity, duration_ms)
-    ON CONFLICT (event_id, event_date) DO NOTHING";
+static INSERT: LazyLock<String> = LazyLock::new(|| {
+    let names = names();
+    let arrays = EVENT_COLUMNS.iter().enumerate();
+    let arrays = arrays.map(|(at, column)| format!("${}::{}[]", at + 1, column.sql_type));
+    format!(
+        "INSERT INTO audit_events ({names}) SELECT {names} FROM unnest({}) AS event ({names})
+         ON CONFLICT (event_id, event_date) DO NOTHING",
+        arrays.collect::<Vec<_>>().join(", ")
+    )
+});
 
 /// Ids of the group that the table holds with another time on the same UTC date.
-const CLASHES: &str = "
+const CONFLICTS: &str = "
     SELECT DISTINCT event.event_id
     FROM unnest($1::uuid[], $2::timestamptz[]) AS event (event_id, event_timestamp)
     JOIN audit_events AS stored
@@ -61,7 +53,7 @@ const CLASHES: &str = "
     WHERE stored.event_timestamp <> event.event_timestamp";
 
 /// How often a group is tried again after a deadlock or a serialisation failure.
-const MOMENTARY_TRIES: usize = 4;
+const SERIALIZATION_TRIES: usize = 4;
 
 /// Groups that are inserted without trying COPY after one that held a repeat: a sender that repeats one event repeats many, and
 /// what COPY wrote before it failed is dead weight in the table.
@@ -89,7 +81,7 @@ pub(crate) enum Inserted {
     /// Every event is in the table, committed, once.
     All,
     /// Nothing was stored: these ids are taken by events of another time on the same UTC date.
-    Clash(Vec<Uuid>),
+    Conflict(Vec<Uuid>),
 }
 
 impl Store {
@@ -99,9 +91,9 @@ impl Store {
         lane: Lane,
         group: &mut impl Group,
     ) -> Result<Inserted, StoreError> {
-        for _ in 1..MOMENTARY_TRIES {
+        for _ in 1..SERIALIZATION_TRIES {
             match self.try_insert(lane, group).await {
-                Err(error) if error.is_momentary() => {
+                Err(error) if error.is_serialization_failure() => {
                     tracing::debug!(%error, "group of events is tried again");
                 }
                 result => return result,
@@ -117,7 +109,7 @@ impl Store {
                 self.repeats_expected.store(expected - 1, Ordering::Relaxed);
                 return insert(client, &group.close()).await;
             }
-            let statement = client.prepare_cached(COPY).await?;
+            let statement = client.prepare_cached(&COPY).await?;
             // Polled together, both messages go out in one write.
             let ((), sink) =
                 tokio::try_join!(client.batch_execute(BEGIN), client.copy_in(&statement))?;
@@ -156,11 +148,7 @@ pub(super) async fn insert_within(
     client: &Object,
     event: &NewEvent,
 ) -> Result<(), tokio_postgres::Error> {
-    let insert = client.prepare_cached(INSERT).await?;
-    client
-        .execute(&insert, &Columns::of(&[event]).parameters())
-        .await?;
-    Ok(())
+    insert_new(client, &[event]).await.map(drop)
 }
 
 /// Copies the events.
@@ -180,109 +168,45 @@ async fn copy(sink: CopyInSink<Bytes>, events: &[&NewEvent]) -> Result<(), tokio
 
 /// Inserts what is not there yet, in a transaction that ends when every row is accounted for.
 async fn insert(client: &Object, events: &[&NewEvent]) -> Result<Inserted, Failure> {
-    let statement = client.prepare_cached(INSERT).await?;
-    let columns = Columns::of(events);
-    let parameters = columns.parameters();
+    client.prepare_cached(&INSERT).await?;
     // Polled together, both messages go out in one write.
-    let ((), stored) = tokio::try_join!(
-        client.batch_execute(BEGIN),
-        client.execute(&statement, &parameters)
-    )?;
+    let ((), stored) = tokio::try_join!(client.batch_execute(BEGIN), insert_new(client, events))?;
     if stored == events.len() as u64 {
         commit(client).await?;
         return Ok(Inserted::All);
     }
-    settle_repeats(client, &columns).await
+    settle_repeats(client, events).await
 }
 
-/// Some rows were there before. Repeats are fine; an id with another time undoes the group.
-async fn settle_repeats(client: &Object, columns: &Columns<'_>) -> Result<Inserted, Failure> {
-    let statement = client.prepare_cached(CLASHES).await?;
-    let rows = client
-        .query(&statement, &[&columns.event_id, &columns.event_timestamp])
-        .await?;
+/// Some rows were there before. Repeats are fine; an id with another time rolls the group back.
+async fn settle_repeats(client: &Object, events: &[&NewEvent]) -> Result<Inserted, Failure> {
+    let statement = client.prepare_cached(CONFLICTS).await?;
+    let ids: Vec<_> = events.iter().map(|event| event.event_id).collect();
+    let times: Vec<_> = events.iter().map(|event| event.event_timestamp).collect();
+    let rows = client.query(&statement, &[&ids, &times]).await?;
     if rows.is_empty() {
         commit(client).await?;
         return Ok(Inserted::All);
     }
     roll_back(client).await?;
-    Ok(Inserted::Clash(
+    Ok(Inserted::Conflict(
         rows.iter()
             .map(|row| row.try_get(0))
             .collect::<Result<_, _>>()?,
     ))
 }
 
-/// The events of a group, turned by ninety degrees.
-#[derive(Default)]
-struct Columns<'a> {
-    event_id: Vec<Uuid>,
-    event_version: Vec<&'a str>,
-    event_timestamp: Vec<Timestamp>,
-    event_type: Vec<&'a str>,
-    event_category: Vec<&'a str>,
-    event_action: Vec<&'a str>,
-    event_outcome: Vec<&'a str>,
-    actor_type: Vec<&'a str>,
-    actor_id: Vec<&'a str>,
-    resource_type: Vec<&'a str>,
-    resource_id: Vec<&'a str>,
-    correlation_id: Vec<&'a str>,
-    parent_event_id: Vec<Option<Uuid>>,
-    namespace: Vec<Option<&'a str>>,
-    cluster_name: Vec<Option<&'a str>>,
-    event_data: Vec<Json<&'a RawValue>>,
-    severity: Vec<&'a str>,
-    duration_ms: Vec<Option<i32>>,
+/// The names of all columns, in the order of [`EVENT_COLUMNS`].
+pub(super) fn names() -> String {
+    EVENT_COLUMNS.map(|column| column.name).join(", ")
 }
 
-impl<'a> Columns<'a> {
-    fn of(events: &[&'a NewEvent]) -> Self {
-        let mut columns = Self::default();
-        for event in events {
-            columns.event_id.push(event.event_id);
-            columns.event_version.push(&event.event_version);
-            columns.event_timestamp.push(event.event_timestamp);
-            columns.event_type.push(&event.event_type);
-            columns.event_category.push(event.event_category.as_str());
-            columns.event_action.push(&event.event_action);
-            columns.event_outcome.push(event.event_outcome.as_str());
-            columns.actor_type.push(&event.actor_type);
-            columns.actor_id.push(&event.actor_id);
-            columns.resource_type.push(&event.resource_type);
-            columns.resource_id.push(&event.resource_id);
-            columns.correlation_id.push(&event.correlation_id);
-            columns.parent_event_id.push(event.parent_event_id);
-            columns.namespace.push(event.namespace.as_deref());
-            columns.cluster_name.push(event.cluster_name.as_deref());
-            columns.event_data.push(Json(event.event_data.as_raw()));
-            columns.severity.push(&event.severity);
-            columns.duration_ms.push(event.duration_ms);
-        }
-        columns
-    }
-
-    /// In the order of [`INSERT`]'s placeholders.
-    fn parameters(&self) -> [&(dyn ToSql + Sync); 18] {
-        [
-            &self.event_id,
-            &self.event_version,
-            &self.event_timestamp,
-            &self.event_type,
-            &self.event_category,
-            &self.event_action,
-            &self.event_outcome,
-            &self.actor_type,
-            &self.actor_id,
-            &self.resource_type,
-            &self.resource_id,
-            &self.correlation_id,
-            &self.parent_event_id,
-            &self.namespace,
-            &self.cluster_name,
-            &self.event_data,
-            &self.severity,
-            &self.duration_ms,
-        ]
-    }
+/// Inserts the events, as the parameters of [`INSERT`]: an array for each column.
+async fn insert_new(client: &Object, events: &[&NewEvent]) -> Result<u64, tokio_postgres::Error> {
+    let statement = client.prepare_cached(&INSERT).await?;
+    let arrays = EVENT_COLUMNS.map(|column| -> Vec<Value<'_>> {
+        events.iter().map(|event| (column.value)(event)).collect()
+    });
+    let parameters = arrays.each_ref().map(|array| array as &(dyn ToSql + Sync));
+    client.execute(&statement, &parameters).await
 }

@@ -3,7 +3,7 @@
 //! Every call waits a bounded time and answers with a [`StoreError`] that says whether the database is away, lacks a part of
 //! the schema, or refuses the data.
 //!
-//! Modules, each may import those after it: `workflows`, `notifications`, `events`, `query`, `schema`, `partitions`, `access`, `pools`, `session`, `tls`, `copy`, `error`, `transaction`
+//! Modules, each may import those after it: `workflows`, `notifications`, `query`, `events`, `schema`, `partitions`, `access`, `pools`, `session`, `tls`, `copy`, `error`, `transaction`
 
 mod access;
 mod copy;
@@ -23,7 +23,7 @@ pub(crate) use self::access::Store;
 pub(crate) use self::error::StoreError;
 pub(crate) use self::events::{Group, Inserted};
 pub(crate) use self::notifications::Recorded;
-pub(crate) use self::pools::Lane;
+pub(crate) use self::pools::{Lane, PoolConnections};
 pub(crate) use self::query::{EventFilter, Position};
 pub(crate) use self::workflows::{
     Candidate, ChangedWorkflow, WorkflowChange, WorkflowFilter, WorkflowRow,

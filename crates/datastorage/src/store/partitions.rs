@@ -7,7 +7,7 @@ use super::error::StoreError;
 use super::pools::Use;
 
 impl Store {
-    /// Makes the partitions of the previous month, this one and those ahead where they are missing; returns the new ones.
+    /// Creates the partitions of the previous month, this one and those ahead where they are missing; returns the new ones.
     pub(crate) async fn ensure_partitions(
         &self,
         now: Timestamp,

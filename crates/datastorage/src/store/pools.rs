@@ -28,7 +28,7 @@ pub(super) enum Use {
 pub(crate) enum Lane {
     /// What empties the queue.
     Drain,
-    /// The worker of that number, from 0. Its connection is made and read on its own thread.
+    /// The worker of that number, from 0. Its connection is opened and read on its own thread.
     Worker(usize),
 }
 
@@ -45,6 +45,14 @@ pub(super) struct Pools {
     workers: Arc<[Pool]>,
     brief: Pool,
     long: Pool,
+}
+
+/// How many connections a pool has.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct PoolConnections {
+    pub(crate) name: &'static str,
+    pub(crate) in_use: usize,
+    pub(crate) open: usize,
 }
 
 impl Pools {
@@ -78,8 +86,8 @@ impl Pools {
         .await
     }
 
-    /// Each pool's name, connections in use, and connections open.
-    pub(super) fn connections(&self) -> [(&'static str, usize, usize); 3] {
+    /// The connections of each pool.
+    pub(super) fn connections(&self) -> [PoolConnections; 3] {
         [
             count("writes", self.writing()),
             count("checks", [&self.brief]),
@@ -108,17 +116,18 @@ impl Pools {
     }
 }
 
-fn count<'a>(
-    name: &'static str,
-    pools: impl IntoIterator<Item = &'a Pool>,
-) -> (&'static str, usize, usize) {
-    pools
-        .into_iter()
-        .fold((name, 0, 0), |(name, in_use, open), pool| {
-            let status = pool.status();
-            let idle = status.available.min(status.size);
-            (name, in_use + status.size - idle, open + status.size)
-        })
+fn count<'a>(name: &'static str, pools: impl IntoIterator<Item = &'a Pool>) -> PoolConnections {
+    let mut connections = PoolConnections {
+        name,
+        in_use: 0,
+        open: 0,
+    };
+    for pool in pools {
+        let status = pool.status();
+        connections.in_use += status.size - status.available.min(status.size);
+        connections.open += status.size;
+    }
+    connections
 }
 
 fn pool(config: &DatabaseConfig, tls: &MakeRustlsConnect, size: usize) -> Result<Pool, BuildError> {

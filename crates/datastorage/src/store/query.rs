@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use super::access::Store;
 use super::error::StoreError;
+use super::events::names;
 use super::pools::Use;
 
 /// Which events; all given filters must hold.
@@ -45,10 +46,6 @@ pub(crate) struct Page {
     pub(crate) has_more: bool,
 }
 
-const COLUMNS: &str = "event_id, event_version, event_type, event_timestamp, event_date, event_category, event_action, event_outcome,
-    actor_type, actor_id, resource_type, resource_id, correlation_id, parent_event_id, namespace, cluster_name, severity,
-    duration_ms, event_data";
-
 impl Store {
     /// One page of the events that match.
     pub(crate) async fn query_events(
@@ -68,11 +65,12 @@ impl Store {
                 (0, "NULL::bigint".to_owned())
             }
         };
-        // One more than asked for tells whether there is more.
+        // One more than asked for shows whether there is more.
         let wanted = i64::from(limit) + 1;
         let sql = format!(
-            "WITH page AS (SELECT {COLUMNS} FROM audit_events {} ORDER BY event_timestamp DESC, event_id DESC LIMIT {} OFFSET {})
+            "WITH page AS (SELECT {} FROM audit_events {} ORDER BY event_timestamp DESC, event_id DESC LIMIT {} OFFSET {})
              SELECT {total}, page.* FROM (VALUES (1)) AS one LEFT JOIN page ON true ORDER BY page.event_timestamp DESC, page.event_id DESC",
+            names(),
             conditions.sql(),
             conditions.parameter(Box::new(wanted)),
             conditions.parameter(Box::new(offset)),
@@ -93,7 +91,7 @@ impl Store {
             let mut events = Vec::with_capacity(rows.len());
             for row in &rows {
                 // Without a match the outer join leaves one row of nulls beside the total.
-                if row.try_get::<_, Option<Uuid>>(1)?.is_some() {
+                if row.try_get::<_, Option<Uuid>>("event_id")?.is_some() {
                     events.push(event(row)?);
                 }
             }
@@ -164,27 +162,27 @@ impl Conditions {
     }
 }
 
-/// The event in a row whose first column is the total.
+/// The event in a row.
 fn event(row: &Row) -> Result<AuditEvent, tokio_postgres::Error> {
     Ok(AuditEvent {
-        event_id: row.try_get(1)?,
-        version: row.try_get(2)?,
-        event_type: row.try_get(3)?,
-        event_timestamp: row.try_get(4)?,
-        event_date: row.try_get(5)?,
-        event_category: row.try_get(6)?,
-        event_action: row.try_get(7)?,
-        event_outcome: row.try_get(8)?,
-        actor_type: row.try_get(9)?,
-        actor_id: row.try_get(10)?,
-        resource_type: row.try_get(11)?,
-        resource_id: row.try_get(12)?,
-        correlation_id: row.try_get(13)?,
-        parent_event_id: row.try_get(14)?,
-        namespace: row.try_get(15)?,
-        cluster_name: row.try_get(16)?,
-        severity: row.try_get(17)?,
-        duration_ms: row.try_get(18)?,
-        event_data: row.try_get::<_, Json<Box<RawValue>>>(19)?.0,
+        event_id: row.try_get("event_id")?,
+        version: row.try_get("event_version")?,
+        event_type: row.try_get("event_type")?,
+        event_timestamp: row.try_get("event_timestamp")?,
+        event_date: row.try_get("event_date")?,
+        event_category: row.try_get("event_category")?,
+        event_action: row.try_get("event_action")?,
+        event_outcome: row.try_get("event_outcome")?,
+        actor_type: row.try_get("actor_type")?,
+        actor_id: row.try_get("actor_id")?,
+        resource_type: row.try_get("resource_type")?,
+        resource_id: row.try_get("resource_id")?,
+        correlation_id: row.try_get("correlation_id")?,
+        parent_event_id: row.try_get("parent_event_id")?,
+        namespace: row.try_get("namespace")?,
+        cluster_name: row.try_get("cluster_name")?,
+        severity: row.try_get("severity")?,
+        duration_ms: row.try_get("duration_ms")?,
+        event_data: row.try_get::<_, Json<Box<RawValue>>>("event_data")?.0,
     })
 }

@@ -10,7 +10,7 @@ pub(super) const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
 #[derive(Debug)]
 pub(super) struct Failure {
     pub(super) error: tokio_postgres::Error,
-    /// The commit was sent, and no answer to it was read: only the data's keys tell what became of it.
+    /// The commit was sent, and no answer to it was read: only the data's keys show what became of it.
     pub(super) in_doubt: bool,
 }
 

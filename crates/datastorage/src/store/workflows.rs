@@ -98,7 +98,7 @@ const CANDIDATES: &str = "
         ORDER BY created_at DESC, workflow_id DESC
     ) AS candidate";
 
-/// Waits before each look for a commit that was not answered; in between a server may have restarted.
+/// Waits before each check for a commit that was not answered; in between a server may have restarted.
 const SETTLE_PAUSES: [Duration; 4] = [
     Duration::ZERO,
     Duration::from_millis(500),
@@ -266,7 +266,7 @@ impl Store {
         .await
     }
 
-    /// Asks what became of a commit that was not answered. Where it did not happen `error` stands, as a failure that stored
+    /// Asks what became of a commit that was not answered. Where it did not happen `error` remains, as a failure that stored
     /// nothing; where nobody can be asked it stays in doubt.
     async fn settle(
         &self,

@@ -17,7 +17,7 @@ const CUSTOM_WILDCARD: u32 = 30;
 /// A `GitOps` label that contradicts.
 const CONTRADICTION: u32 = 100;
 
-/// A text that asks for, or stands for, any value.
+/// A text that asks for, or means, any value.
 const ANY: &str = "*";
 
 /// Boost and penalty of a version in thousandths.

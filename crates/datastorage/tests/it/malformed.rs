@@ -228,7 +228,7 @@ fn spoil(mut body: Value, place: Index, fault: &Fault) -> Option<Value> {
     Some(body)
 }
 
-/// Bodies that the schema does not allow, and those with U+0000, which the schema cannot tell.
+/// Bodies that the schema does not allow, and those with U+0000, which the schema cannot express.
 fn unfitting(schema: &Value) -> BoxedStrategy<String> {
     let validator = Arc::new(contract::validator(schema));
     let spoiled = (fitting(schema), any::<Index>(), fault()).prop_filter_map(

@@ -240,7 +240,7 @@ async fn poison_is_parked_does_not_block_the_others_and_can_be_redriven() {
     );
     assert_eq!(parked["entries"][0]["payload"]["correlation_id"], "poison");
     assert_eq!(service.metric("datastorage_queue_parked").await, Some(1.0));
-    // Online the same event is told at once, as the server's failure and not the client's.
+    // Online the same event is answered at once, as the server's failure and not the client's.
     let problem = service
         .post(EVENTS, &event("poison"))
         .await
@@ -281,7 +281,7 @@ async fn poison_is_parked_does_not_block_the_others_and_can_be_redriven() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_unwritable_queue_directory_is_said_and_answered_with_503_instead_of_202() {
+async fn an_unwritable_queue_directory_is_reported_and_answered_with_503_instead_of_202() {
     let (database, proxy, url) = behind_proxy().await;
     let directory = tempfile::tempdir().expect("a directory");
     let blocker = directory.path().join("file");
@@ -512,7 +512,7 @@ async fn a_queue_that_cannot_be_opened_makes_no_instance_unready_that_commits() 
     let more = [("DATASTORAGE_QUEUE_DIRECTORY", queue.as_str())];
     let service = Service::with(database.url(), Clock::system(), &more).await;
     service.ready().await;
-    // Beyond the time after which a queue that does not drain is told.
+    // Beyond the time after which a queue that does not drain is reported.
     tokio::time::sleep(std::time::Duration::from_secs(12)).await;
     service.get("/health/ready").await.expect(200);
     service.post(EVENTS, &event("direct")).await.expect(201);

@@ -1,4 +1,4 @@
-//! A schema that lacks something is told apart from a database that is away (D10, D28).
+//! A schema that lacks something is distinguished from a database that is away (D10, D28).
 
 use datastorage::clock::Clock;
 use datastorage_api::DatabaseErrorKind as Kind;
@@ -128,7 +128,7 @@ async fn a_missing_column_is_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_column_that_is_too_narrow_is_the_servers_failure_and_told_as_a_type() {
+async fn a_column_that_is_too_narrow_is_a_failure_of_the_server_reported_as_its_type() {
     let database = audit_database().await;
     let service = Service::start(database.url()).await;
     database

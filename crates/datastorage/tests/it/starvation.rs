@@ -88,7 +88,7 @@ async fn reads_that_hold_every_connection_stop_no_write() {
     service.get("/api/v1/workflows").await.expect(200);
 }
 
-/// Reads without a pause; returns the kinds of problem it was told.
+/// Reads without a pause; returns the kinds of problem it got.
 async fn read_until(stop: Arc<AtomicBool>, url: String) -> BTreeSet<String> {
     let client = http();
     let mut kinds = BTreeSet::new();

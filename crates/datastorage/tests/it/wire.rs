@@ -17,7 +17,7 @@ async fn service() -> (Database, Service) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn refused_queries_are_validation_errors_whose_detail_has_the_known_words() {
+async fn refused_queries_are_validation_errors_with_the_documented_detail() {
     let (_database, service) = service().await;
     for (path, query, words) in [
         (EVENTS, "limit=0", vec!["limit", "must be at least 1"]),

@@ -199,7 +199,7 @@ async fn what_jsonb_cannot_hold_is_a_400_and_not_a_database_error() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn requests_that_are_not_what_the_operation_takes_are_told_so() {
+async fn requests_that_the_operation_does_not_take_are_client_errors_that_name_the_reason() {
     let database = audit_database().await;
     let service = Service::with(
         database.url(),
@@ -286,13 +286,13 @@ async fn concurrent_requests_share_transactions_and_each_gets_its_own_answer() {
     let service = Service::start(database.url()).await;
     let taken = with(event("taken"), json!({"event_id": uuid::Uuid::now_v7()}));
     service.post(EVENTS, &taken).await.expect(201);
-    let clash = with(
+    let conflict = with(
         taken,
         json!({"event_timestamp": (jiff::Timestamp::now() - jiff::SignedDuration::from_millis(1)).to_string()}),
     );
     let requests = (0..40).map(|n| {
         let (status, body) = if n % 10 == 3 {
-            (409, clash.clone())
+            (409, conflict.clone())
         } else {
             (201, event(&format!("shared-{n}")))
         };

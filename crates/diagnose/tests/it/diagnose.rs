@@ -79,13 +79,13 @@ async fn an_empty_database_lacks_its_migrations() {
 }
 
 #[tokio::test]
-async fn an_undone_migration_is_told_from_one_that_never_ran() {
-    let undone = database("audit").await;
-    migrations::revert(&config(&undone), &migrations::Revert::All)
+async fn a_reverted_migration_is_distinguished_from_one_that_never_ran() {
+    let reverted = database("audit").await;
+    migrations::revert(&config(&reverted), &migrations::Revert::All)
         .await
         .unwrap();
     is_found_and_repaired(
-        &undone,
+        &reverted,
         Cause::MigrationReverted,
         "audit_events was reverted at 20",
     )
@@ -123,7 +123,7 @@ async fn a_column_of_another_type_is_a_type_mismatch() {
 }
 
 #[tokio::test]
-async fn a_constraint_that_refuses_events_is_named_wherever_it_stands() {
+async fn a_constraint_that_refuses_events_is_named_on_the_table_and_on_a_single_partition() {
     let database = database("audit").await;
     run(
         &database,
@@ -191,7 +191,7 @@ async fn a_held_lock_is_found_with_its_holder() {
 }
 
 #[tokio::test]
-async fn a_full_server_is_told_whether_or_not_a_slot_is_left_for_the_examination() {
+async fn a_full_server_is_reported_whether_or_not_a_slot_is_left_for_the_examination() {
     let server = own_server(embedded_postgres::Options {
         max_connections: 8,
         ..Default::default()
@@ -258,7 +258,7 @@ async fn no_server_no_login_and_no_database_are_three_causes() {
 }
 
 #[tokio::test]
-async fn a_role_without_privileges_and_a_database_set_read_only_are_told() {
+async fn a_role_without_privileges_and_a_database_set_read_only_are_reported() {
     let database = database("audit").await;
     let port = testkit::postgres::server().await.port().unwrap();
     run(
@@ -295,7 +295,7 @@ async fn a_probe_that_is_not_here_was_written_elsewhere() {
 }
 
 #[tokio::test]
-async fn the_server_looks_whether_whoever_repairs_is_still_there() {
+async fn the_server_checks_that_the_client_which_repairs_is_still_connected() {
     let database = empty_database().await;
     let sql = "CREATE TABLE seen AS SELECT current_setting('client_connection_check_interval')";
     let step = Repair::Sql(sql.to_owned());

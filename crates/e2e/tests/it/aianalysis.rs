@@ -78,7 +78,7 @@ async fn plays(scenario: &str, names: &Value, expected: &[Value]) {
 }
 
 #[tokio::test]
-async fn a_completed_analysis_tells_phases_call_policy_and_decision() {
+async fn a_completed_analysis_has_phases_call_policy_and_decision() {
     let names = names();
     plays("completed", &names, &completed(&names, false, false)).await;
 }
@@ -90,7 +90,7 @@ async fn an_analysis_that_needs_approval_says_so_in_decision_and_completion() {
 }
 
 #[tokio::test]
-async fn a_policy_that_cannot_be_evaluated_is_told_as_degraded() {
+async fn a_policy_that_cannot_be_evaluated_is_reported_as_degraded() {
     let names = names();
     plays("degraded", &names, &completed(&names, true, true)).await;
 }

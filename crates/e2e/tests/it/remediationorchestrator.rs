@@ -47,7 +47,7 @@ async fn plays(scenario: &str, names: &Value, expected: &[Value]) {
 }
 
 #[tokio::test]
-async fn a_remediation_starts_pending_and_tells_each_phase_and_its_end() {
+async fn a_remediation_starts_pending_and_reports_each_phase_and_its_end() {
     let completed = json!({
         "event_type": "orchestrator.lifecycle.completed", "event_action": "completed", "event_outcome": "success", "duration_ms": 95_000,
         "event_data": {"outcome": "Remediated", "duration_ms": 95_000, "failure_phase": null, "failure_reason": null},

@@ -60,7 +60,7 @@ async fn among_the_newest(remediation: &str) -> Vec<AuditEvent> {
 }
 
 #[tokio::test]
-async fn a_processed_signal_tells_enrichment_classification_and_business_fields() {
+async fn a_processed_signal_has_enrichment_classification_and_business_fields() {
     let names = names();
     let played = play("processed", &names).await;
     let classified = json!({"environment": "staging", "environment_source": SOME, "priority": "P2", "priority_source": SOME});

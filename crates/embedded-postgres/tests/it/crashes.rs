@@ -160,7 +160,7 @@ async fn a_start_that_is_cancelled_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn a_template_whose_maker_was_killed_is_made_again() {
+async fn a_template_whose_creation_was_killed_is_created_again() {
     let cache = empty_cache();
     let mut killed = start_owner(Some(cache.path()));
     let started = Instant::now();

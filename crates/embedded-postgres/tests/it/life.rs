@@ -203,7 +203,7 @@ async fn a_durable_server_keeps_its_promises_on_disk() {
 }
 
 #[tokio::test]
-async fn a_setting_that_postgresql_refuses_is_told_with_its_own_words() {
+async fn a_setting_that_postgresql_refuses_is_reported_with_postgresqls_message() {
     let options = Options {
         settings: vec![("shared_buffers".into(), "plenty".into())],
         ..Options::default()
@@ -249,7 +249,7 @@ async fn odd_names_are_names_all_the_same() {
 }
 
 #[tokio::test]
-async fn a_path_too_long_for_a_socket_is_refused_before_anything_is_made() {
+async fn a_path_too_long_for_a_socket_is_refused_before_anything_is_created() {
     let long = tempfile::tempdir().unwrap().path().join("d".repeat(100));
     let options = Options {
         data_root: Some(long.clone()),

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use migrations::{Error, Selection, apply, apply_all, apply_audit, drift, plan, status, verify};
 
-use crate::{files, fresh, goose, run, value};
+use crate::{INSERT_EVENT, files, fresh, goose, run, value};
 
 #[tokio::test]
 async fn the_audit_profile_makes_the_table_its_partitions_and_its_indexes() {
@@ -146,10 +146,7 @@ async fn the_application_may_append_and_nothing_else() {
                     .unwrap_or_default()
             })
     };
-    let event = "INSERT INTO audit_events (event_date, event_type, event_category, event_action, event_outcome, actor_type, actor_id, \
-         resource_type, resource_id, correlation_id, event_data) \
-         VALUES ((now() AT TIME ZONE 'UTC')::date, 't', 'c', 'a', 'success', 'x', 'x', 'r', 'r', 'c', '{}')";
-    assert_eq!(may(event).await, Ok(()));
+    assert_eq!(may(INSERT_EVENT).await, Ok(()));
     assert_eq!(
         may("SELECT count(*) FROM audit_events; SELECT count(*) FROM schema_ledger").await,
         Ok(())

@@ -213,7 +213,7 @@ async fn a_table_of_another_shape_is_drift_shown_as_a_difference() {
 }
 
 #[tokio::test]
-async fn a_changed_file_and_an_unknown_row_are_told_apart() {
+async fn a_changed_file_and_an_unknown_row_are_different_errors() {
     let database = database("audit").await;
     let config = Config::new(database.url()).profile("aianalysis");
     run(

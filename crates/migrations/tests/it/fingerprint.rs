@@ -50,7 +50,7 @@ pub(crate) fn assert_same(expected: &BTreeSet<String>, found: &BTreeSet<String>,
 
 /// The comparer must see what it is there to see.
 #[tokio::test]
-async fn two_schemas_that_differ_are_told_apart() {
+async fn two_schemas_that_differ_have_different_fingerprints() {
     let database = testkit::postgres::database("all").await;
     let before = fingerprint(&database).await;
     let client = database.connect().await;

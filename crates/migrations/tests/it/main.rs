@@ -27,28 +27,18 @@ mod two_phase;
 
 use std::time::Duration;
 
-use migrations::{Catalogue, Config};
+use migrations::Config;
+use testkit::migration_files::{files, goose};
 use testkit::postgres::{Database, empty_database, run, value};
+
+/// An event of today in the columns that have no default.
+const INSERT_EVENT: &str = "INSERT INTO audit_events (event_date, event_type, event_category, event_action, event_outcome, actor_type, actor_id, \
+     resource_type, resource_id, correlation_id, event_data) \
+     VALUES ((now() AT TIME ZONE 'UTC')::date, 't', 'c', 'a', 'success', 'x', 'x', 'r', 'r', 'c', '{}')";
 
 /// An empty database and a run on it.
 async fn fresh() -> (Database, Config) {
     let database = empty_database().await;
     let config = Config::new(database.url()).deadline(Duration::from_mins(1));
     (database, config)
-}
-
-/// Migrations from `(file name, text)` pairs, without profiles and shapes.
-fn files(files: &[(&str, &str)]) -> Catalogue {
-    Catalogue::from_files("test", files.iter().copied(), "").unwrap()
-}
-
-/// The goose files of a team.
-fn goose(files: &[(&str, &str)]) -> Catalogue {
-    Catalogue::from_goose_files(
-        "team",
-        files
-            .iter()
-            .map(|(name, text)| ((*name).to_owned(), (*text).to_owned())),
-    )
-    .unwrap()
 }

@@ -3,12 +3,12 @@
 use migrations::{Config, ensure_partitions};
 use testkit::postgres::database;
 
-use crate::{run, value};
+use crate::{INSERT_EVENT, run, value};
 
 const COUNT: &str = "SELECT count(*) FROM pg_inherits WHERE inhparent = 'audit_events'::regclass";
 
 #[tokio::test]
-async fn a_missing_month_is_made_again_and_only_that() {
+async fn a_missing_month_is_created_again_and_only_that() {
     let database = database("audit").await;
     let config = Config::new(database.url()).profile("audit");
     assert_eq!(
@@ -52,7 +52,7 @@ async fn a_month_that_another_name_covers_is_left_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn many_who_look_at_once_make_each_month_once() {
+async fn concurrent_calls_create_each_month_once() {
     let database = database("audit").await;
     let before: u32 = value(&database, COUNT).await.parse().unwrap();
     let url = database.url().to_owned();
@@ -78,9 +78,7 @@ async fn making_partitions_does_not_wait_for_writers() {
     let database = database("audit").await;
     let mut client = database.connect().await;
     let writer = client.transaction().await.unwrap();
-    let event = "INSERT INTO audit_events (event_date, event_type, event_category, event_action, event_outcome, actor_type, actor_id, \
-         resource_type, resource_id, correlation_id, event_data) VALUES (current_date, 't', 'c', 'a', 'success', 'x', 'x', 'r', 'r', 'c', '{}')";
-    writer.batch_execute(event).await.unwrap();
+    writer.batch_execute(INSERT_EVENT).await.unwrap();
     // The function gives up after 5 s if it has to wait.
     assert_eq!(
         value(

@@ -117,8 +117,8 @@ async fn pgbouncer_in_session_mode_is_as_good_as_the_server() {
     }
     assert_eq!(applied, 3, "each migration is applied by one run");
     verify(&pooled.config()).await.unwrap();
-    let undone = revert(&pooled.config(), &Revert::All).await.unwrap();
-    assert_eq!(undone.reverted.len(), 3);
+    let reverted = revert(&pooled.config(), &Revert::All).await.unwrap();
+    assert_eq!(reverted.reverted.len(), 3);
     assert_eq!(apply(&pooled.config()).await.unwrap().applied.len(), 3);
     assert_eq!(value(&pooled.database, LOCKS).await, "0");
     pooled.stop().await;
@@ -136,7 +136,7 @@ async fn pgbouncer_in_session_mode_needs_no_second_connection() {
 }
 
 #[tokio::test]
-async fn pgbouncer_in_transaction_mode_is_refused_before_anything_is_made() {
+async fn pgbouncer_in_transaction_mode_is_refused_before_anything_is_created() {
     // One server connection, which all share; and several, of which an idle client is given the one it had.
     for pool_size in [1, 20] {
         let pooled = Pooled::start("transaction", pool_size).await;

@@ -107,7 +107,7 @@ async fn serve(mut client: TcpStream, backends: Backends, own_key: bool) -> std:
     }
 }
 
-/// A server that lets everybody on this machine in: what stands before it is what a test is about.
+/// A server that lets everybody on this machine in: what is between is what a test is about.
 pub(crate) async fn trusting_server() -> (Server, tempfile::TempDir) {
     let directory = tempfile::tempdir().unwrap();
     let hba = directory.path().join("pg_hba.conf");

@@ -107,11 +107,11 @@ async fn up_down_up_returns_to_the_same_schema() {
         if migration.irreversible.is_some() {
             continue;
         }
-        let undone = revert(&config, &Revert::Ids(vec![migration.id.clone()]))
+        let report = revert(&config, &Revert::Ids(vec![migration.id.clone()]))
             .await
             .unwrap();
         assert_eq!(
-            undone.reverted.last().map(|last| last.id.as_str()),
+            report.reverted.last().map(|last| last.id.as_str()),
             Some(migration.id.as_str())
         );
         apply(&config).await.unwrap();

@@ -1,4 +1,4 @@
-//! Undoing: what depends goes first, and undone is not the same as never applied.
+//! Reverting: what depends goes first, and reverted is not the same as never applied.
 
 use migrations::{Config, Error, MigrationState, Revert, apply, revert, status};
 use testkit::postgres::database;
@@ -6,16 +6,16 @@ use testkit::postgres::database;
 use crate::{files, fresh, goose, value};
 
 #[tokio::test]
-async fn what_requires_a_migration_is_undone_before_it() {
+async fn what_requires_a_migration_is_reverted_before_it() {
     let database = database("all").await;
     let config = Config::new(database.url());
-    let undone = revert(
+    let report = revert(
         &config,
         &Revert::Ids(vec!["resource_references".to_owned()]),
     )
     .await
     .unwrap();
-    let order: Vec<&str> = undone
+    let order: Vec<&str> = report
         .reverted
         .iter()
         .map(|reverted| reverted.id.as_str())
@@ -38,12 +38,12 @@ async fn what_requires_a_migration_is_undone_before_it() {
 }
 
 #[tokio::test]
-async fn what_was_applied_last_is_undone_first_whatever_the_files_say() {
+async fn what_was_applied_last_is_reverted_first_whatever_the_files_say() {
     let (_database, config) = fresh().await;
     let profile = |name: &str| config.clone().profile(name);
     let last = async || {
-        let undone = revert(&config, &Revert::Last(1)).await.unwrap();
-        undone.reverted.into_iter().next().unwrap().id
+        let report = revert(&config, &Revert::Last(1)).await.unwrap();
+        report.reverted.into_iter().next().unwrap().id
     };
     // The files have it the other way round.
     apply(&profile("notification-audit")).await.unwrap();
@@ -59,7 +59,7 @@ async fn what_was_applied_last_is_undone_first_whatever_the_files_say() {
 }
 
 #[tokio::test]
-async fn undone_is_told_from_never_applied() {
+async fn reverted_is_distinguished_from_never_applied() {
     let (_database, config) = fresh().await;
     apply(&config.clone().profile("audit")).await.unwrap();
     revert(
@@ -121,17 +121,17 @@ async fn an_irreversible_migration_keeps_everything_below_it() {
 }
 
 #[tokio::test]
-async fn an_older_program_undoes_what_a_newer_one_applied() {
+async fn an_older_program_reverts_what_a_newer_one_applied() {
     let (database, config) = fresh().await;
     let newer = goose(&[(
         "1_t.sql",
         "-- +goose Up\nCREATE TABLE t (a int);\n-- +goose Down\nDROP TABLE t;\n",
     )]);
     apply(&config.clone().catalogue(newer)).await.unwrap();
-    let undone = revert(&config.catalogue(goose(&[])), &Revert::Last(1))
+    let report = revert(&config.catalogue(goose(&[])), &Revert::Last(1))
         .await
         .unwrap();
-    assert_eq!(undone.reverted[0].id, "1_t");
+    assert_eq!(report.reverted[0].id, "1_t");
     assert_eq!(
         value(&database, "SELECT to_regclass('t') IS NULL").await,
         "t"

@@ -58,7 +58,7 @@ async fn many_who_ask_at_once_build_one_template() {
 }
 
 #[tokio::test]
-async fn a_template_that_was_cut_while_being_built_is_built_again() {
+async fn a_template_whose_build_was_interrupted_is_built_again() {
     let server = server().await;
     let config = Config::new(server.url("postgres")).tables(["retention_operations"]);
     let first = template(&config).await.unwrap();

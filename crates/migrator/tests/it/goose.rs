@@ -59,7 +59,7 @@ async fn what_trips_other_runners_is_applied() {
 }
 
 #[tokio::test]
-async fn a_down_section_that_is_not_sql_undoes_nothing() {
+async fn a_down_section_that_is_not_sql_reverts_nothing() {
     let (database, config) = fresh().await;
     let file =
         "-- +goose Up\nCREATE TABLE t (a int);\n-- +goose Down\nDROP TABLE IF NOT EXISTS t;\n";

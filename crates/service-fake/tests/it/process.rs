@@ -27,8 +27,8 @@ async fn every_scenario_of_every_service_is_stored_as_it_was_emitted() {
             let correlation_id = played["correlation_id"].as_str().unwrap();
             let events = stored(&datastorage.url(), correlation_id).await;
             assert_eq!(ids(&events), emitted(&played), "{service} {name}");
-            for (event, told) in events.iter().zip(played["emitted"].as_array().unwrap()) {
-                assert_eq!(told["event_type"], event.event_type, "{service} {name}");
+            for (event, emitted) in events.iter().zip(played["emitted"].as_array().unwrap()) {
+                assert_eq!(emitted["event_type"], event.event_type, "{service} {name}");
                 assert_eq!(event.correlation_id, correlation_id, "{service} {name}");
             }
         }
@@ -44,19 +44,19 @@ async fn a_fake_killed_between_two_steps_loses_doubles_and_reorders_nothing() {
 
     datastorage.kill();
     let mut fake = Process::start("gateway", &datastorage.url(), &journal).await;
-    let mut told = emitted(&fake.play("repeated-signal?to=1", &names).await);
+    let mut ids_played = emitted(&fake.play("repeated-signal?to=1", &names).await);
     fake.kill();
     datastorage.restart().await;
     let fake = Process::start("gateway", &datastorage.url(), &journal).await;
-    told.extend(emitted(&fake.play("repeated-signal?from=2", &names).await));
+    ids_played.extend(emitted(&fake.play("repeated-signal?from=2", &names).await));
     assert_eq!(fake.post("/flush", &Value::Null).await.0, 200);
 
-    assert_eq!(told.len(), 3);
-    assert_eq!(ids(&stored(&datastorage.url(), &request).await), told);
+    assert_eq!(ids_played.len(), 3);
+    assert_eq!(ids(&stored(&datastorage.url(), &request).await), ids_played);
 }
 
 #[tokio::test]
-async fn a_flush_without_data_storage_tells_what_is_outstanding() {
+async fn a_flush_without_data_storage_reports_what_is_outstanding() {
     let journal = tempfile::tempdir().unwrap();
     let fake = Process::start("notification", NOWHERE, &journal).await;
     fake.play("acknowledged", &json!({})).await;

@@ -20,7 +20,7 @@ async fn a_wait_returns_what_it_waited_for() {
 
 #[tokio::test]
 #[should_panic(expected = "for the impossible; last seen: still nothing")]
-async fn a_wait_in_vain_says_what_it_saw_last() {
+async fn a_wait_that_times_out_reports_what_it_saw_last() {
     until("the impossible", Duration::from_millis(20), async || {
         Err::<(), _>("still nothing")
     })
