@@ -1,7 +1,7 @@
 //! What a person and a CI system see of a red suite: the cause, the next move, every report, no password.
 
 use std::fs;
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
 
@@ -225,17 +225,15 @@ fn data_that_cannot_be_written_is_an_error() {
         .write(true)
         .open("/dev/full")
         .expect("a full device");
-    let (code, _, stderr) = {
-        let mut command = team.command(&["ci", "matrix"]);
-        let output = command
-            .stdout(full)
-            .stderr(std::process::Stdio::piped())
-            .spawn()
-            .and_then(std::process::Child::wait_with_output)
-            .expect("the tool starts");
-        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
-        (output.status.code(), (), stderr)
-    };
+    let output = team
+        .command(&["ci", "matrix"])
+        .stdout(full)
+        .stderr(Stdio::piped())
+        .spawn()
+        .and_then(Child::wait_with_output)
+        .expect("the tool starts");
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    let code = output.status.code();
     assert_eq!(code, Some(4), "{stderr}");
     assert!(
         stderr.contains("standard output could not be written"),

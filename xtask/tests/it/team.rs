@@ -63,7 +63,7 @@ impl Team {
     pub(crate) fn await_file(&self, name: &str) {
         let began = Instant::now();
         while !self.dir.path().join(name).exists() {
-            assert!(began.elapsed() < Duration::from_secs(60), "no {name}");
+            assert!(began.elapsed() < Duration::from_mins(1), "no {name}");
             std::thread::sleep(Duration::from_millis(20));
         }
     }
