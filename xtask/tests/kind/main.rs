@@ -3,6 +3,8 @@
 //!
 //! Behind the feature `kind`, for machines that have Docker and kind: `cargo xtask test` turns it on there.
 
+mod troubles;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};

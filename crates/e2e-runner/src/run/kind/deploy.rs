@@ -236,6 +236,7 @@ pub fn await_service(
             Strictness::OneRestart,
             left(),
             |_| {},
+            |text| session.report.note(text),
             || Ok(false),
         )?;
     }

@@ -55,5 +55,6 @@ pub fn await_pods(
     };
     let made_from = session.fingerprint(pods.level.0, pods.level.1);
     let selector = format!("app={},{MADE_FROM}={made_from}", pods.app);
-    kubectl.await_ready(&selector, Strictness::Strict, deadline, follow, look)
+    let tell = |text: &str| session.report.note(text);
+    kubectl.await_ready(&selector, Strictness::Strict, deadline, follow, tell, look)
 }

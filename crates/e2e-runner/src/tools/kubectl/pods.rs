@@ -25,6 +25,9 @@ const DEAD_REASONS: [&str; 8] = [
 const CRASH_LOOP: &str = "CrashLoopBackOff";
 /// How long a pod of a team's own may stay as it cannot become ready: what it needs may come a moment after it.
 const PATIENCE: Duration = Duration::from_millis(2_500);
+/// How long a pod without a readiness probe must have been ready: Kubernetes calls it that as soon as it runs, though it may end at
+/// once.
+const SETTLED: Duration = Duration::from_millis(1_500);
 /// Between two looks at what the cluster warns of, which the pods' own states do not hold.
 const WARNINGS: Duration = Duration::from_secs(1);
 
@@ -40,13 +43,14 @@ pub enum Strictness {
 impl Kubectl {
     /// Waits until every pod that carries the label is ready, by watching; ends early once one of them cannot get there, or once
     /// `look`, asked while there is such a pod, knows from elsewhere that it serves already, or never will. Tells `started` once of each
-    /// pod whose first container has started.
+    /// pod whose first container has started, and `tell` of a container that has failed and may be restarted.
     pub fn await_ready(
         &self,
         label: &str,
         strictness: Strictness,
         deadline: Duration,
         mut started: impl FnMut(&str),
+        mut tell: impl FnMut(&str),
         mut look: impl FnMut() -> Result<bool, Failure>,
     ) -> Result<String, Failure> {
         let mut watched = Watched::new(strictness);
@@ -76,6 +80,7 @@ impl Kubectl {
                     seen.newly_started(serves)
                         .iter()
                         .for_each(|pod| started(pod));
+                    seen.new_troubles().iter().for_each(|text| tell(text));
                     if warned.elapsed() > WARNINGS {
                         let pods = seen.pods.keys().cloned().collect();
                         seen.warned = warnings.look(self, &pods);
@@ -138,6 +143,10 @@ struct Watched {
     started: BTreeSet<String>,
     /// Since when each pod has been as it cannot become ready.
     doomed: BTreeMap<String, Instant>,
+    /// Since when each pod has been ready.
+    ready: BTreeMap<String, Instant>,
+    /// The failures of containers that were told of, by pod, container and restart.
+    told: BTreeSet<(String, String, u32)>,
     /// What the cluster warns of that ends the wait.
     warned: Option<Dead>,
 }
@@ -152,7 +161,21 @@ struct WatchEvent {
 struct Pod {
     metadata: Metadata,
     #[serde(default)]
+    spec: Spec,
+    #[serde(default)]
     status: Status,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Spec {
+    containers: Vec<Wanted>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Wanted {
+    readiness_probe: Option<serde_json::Value>,
 }
 
 #[derive(Deserialize)]
@@ -221,6 +244,8 @@ impl Watched {
             pods: BTreeMap::new(),
             started: BTreeSet::new(),
             doomed: BTreeMap::new(),
+            ready: BTreeMap::new(),
+            told: BTreeSet::new(),
             warned: None,
         }
     }
@@ -272,7 +297,48 @@ impl Watched {
             let since = *self.doomed.entry(name).or_insert(now);
             lasts || now.duration_since(since) >= patience
         });
-        self.ready() || over || self.warned.is_some()
+        self.settled(now) || over || (self.warned.is_some() && !self.ready())
+    }
+
+    /// Whether every pod is ready, and has been for long enough to be trusted.
+    fn settled(&mut self, now: Instant) -> bool {
+        let pods = &self.pods;
+        self.ready
+            .retain(|name, _| pods.get(name).is_some_and(Pod::ready));
+        for (name, _) in pods.iter().filter(|(_, pod)| pod.ready()) {
+            self.ready.entry(name.clone()).or_insert(now);
+        }
+        let long_enough = |(name, pod): (&String, &Pod)| {
+            let since = self.ready.get(name).map(|since| now.duration_since(*since));
+            since.is_some_and(|since| !pod.may_end_at_once() || since >= SETTLED)
+        };
+        !pods.is_empty() && pods.iter().all(long_enough)
+    }
+
+    /// Containers that have failed and may be restarted, each told of once.
+    fn new_troubles(&mut self) -> Vec<String> {
+        let mut new = Vec::new();
+        for (name, pod) in &self.pods {
+            for (kind, container) in pod.containers() {
+                let ended = container.state.terminated.as_ref();
+                let Some(ended) = ended.filter(|ended| ended.is_failure()) else {
+                    continue;
+                };
+                let key = (
+                    name.clone(),
+                    container.name.clone(),
+                    container.restart_count,
+                );
+                if self.told.insert(key) {
+                    new.push(format!(
+                        "{name}: {kind} {}: {}",
+                        container.name,
+                        ended.ended()
+                    ));
+                }
+            }
+        }
+        new
     }
 
     fn ready(&self) -> bool {
@@ -342,6 +408,12 @@ impl Pod {
             why: format!("Unschedulable {refused}"),
             lasts: false,
         })
+    }
+
+    /// Whether nothing asks one of its containers before the pod counts as ready. One that is done is done.
+    fn may_end_at_once(&self) -> bool {
+        let unasked = |container: &Wanted| container.readiness_probe.is_none();
+        self.status.phase != "Succeeded" && self.spec.containers.iter().any(unasked)
     }
 
     /// Its containers in the order in which they start, with what they are.
@@ -593,6 +665,34 @@ mod tests {
         assert!(!pods.decided(now));
         assert!(pods.decided(now + PATIENCE));
         assert!(why(&pods).contains("secret \"db\" not found"));
+    }
+
+    #[test]
+    fn a_pod_that_nothing_asks_is_trusted_after_a_while_only() {
+        let ready =
+            json!({"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]});
+        let mut pods = Watched::new(Strictness::OneRestart);
+        let pod = |spec: Value| json!({"type": "MODIFIED", "object": {"metadata": {"name": "w-0"}, "spec": spec, "status": ready}});
+        pods.line(&pod(json!({"containers": [{"name": "main"}]})).to_string());
+        let now = Instant::now();
+        assert!(!pods.decided(now) && !pods.decided(now + SETTLED / 2));
+        assert!(pods.decided(now + SETTLED));
+        let asked = json!({"containers": [{"name": "main", "readinessProbe": {"httpGet": {}}}]});
+        let mut pods = Watched::new(Strictness::OneRestart);
+        pods.line(&pod(asked).to_string());
+        assert!(pods.decided(now));
+    }
+
+    #[test]
+    fn a_failure_that_may_pass_is_told_once() {
+        let ended = json!({"terminated": {"reason": "Error", "exitCode": 1}});
+        let status = json!({"phase": "Pending", "initContainerStatuses": [{"name": "schema", "state": ended}]});
+        let mut pods = watched_as(Strictness::OneRestart, &status);
+        assert_eq!(
+            pods.new_troubles(),
+            ["postgres-0: init container schema: ended with exit 1 (Error)"]
+        );
+        assert!(pods.new_troubles().is_empty());
     }
 
     #[test]
