@@ -11,6 +11,7 @@ use crate::commands::down::Down;
 use crate::commands::e2e::E2e;
 use crate::commands::kill::Kill;
 use crate::commands::migrate::flags::Migrate;
+use crate::commands::reap::Reap;
 use crate::commands::test::Test;
 use crate::commands::up::Up;
 use crate::terminal::Progress;
@@ -81,7 +82,11 @@ pub enum Command {
     )]
     Diagnose(Box<Diagnose>),
     /// Lists the services and what each needs
-    Services,
+    Services {
+        /// How the answer is written
+        #[arg(long, value_enum, default_value_t = Format::Human)]
+        format: Format,
+    },
     /// Kills a part of an environment with SIGKILL and restarts it
     #[command(
         after_help = "Examples:\n  cargo xtask kill datastorage --service gateway\n  cargo xtask kill postgres --service gateway\n\nA suite that runs `$E2E_TOOL kill datastorage` needs no flag: its environment says which run and service are meant."
@@ -94,7 +99,7 @@ pub enum Command {
         what: Ci,
     },
     /// Removes what killed runs left and what has expired
-    Reap,
+    Reap(Reap),
     /// Regenerates the reports of a run from its event log: timeline, JUnit, summary
     #[command(
         after_help = "Examples:\n  cargo xtask report\n  cargo xtask report workflowexecution-1a2b3c"

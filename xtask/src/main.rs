@@ -17,7 +17,7 @@ use clap::{CommandFactory as _, Parser as _};
 
 use e2e_runner::exit::{self, Exit};
 use e2e_runner::process;
-use e2e_runner::table;
+use e2e_runner::table::Table;
 
 use cli::{Cli, Command};
 
@@ -25,7 +25,14 @@ fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
-            drop(error.print());
+            let text = error.render();
+            if terminal::named(&text.to_string()) == text.to_string() {
+                drop(error.print());
+            } else if error.use_stderr() {
+                terminal::message(&text.to_string());
+            } else {
+                terminal::print(&terminal::named(&text.to_string()));
+            }
             return ExitCode::from(if error.use_stderr() {
                 Exit::Usage.code()
             } else {
@@ -34,7 +41,15 @@ fn main() -> ExitCode {
         }
     };
     match dispatch(cli) {
-        Ok(exit) => ExitCode::from(exit.code()),
+        Ok(code) => match terminal::unwritten() {
+            None => code,
+            Some(error) => {
+                terminal::message(&format!(
+                    "error: standard output could not be written: {error}"
+                ));
+                ExitCode::from(Exit::Setup.code())
+            }
+        },
         Err(error) => {
             terminal::message(&terminal::on_one_screen(&format!("error: {error:#}")));
             ExitCode::from(exit::exit_of(&error).code())
@@ -42,28 +57,32 @@ fn main() -> ExitCode {
     }
 }
 
-fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
+fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
     terminal::choose(cli.progress);
     let cancel = process::cancel::Cancel::on_signals()?;
     let runner = process::Runner::new(cancel);
-    let table = table::Table::load(cli.table.as_deref())?;
-    for warning in table.warnings() {
-        terminal::message(&format!("warning: {warning}"));
-    }
-    match cli.command {
-        Command::E2e(args) => commands::e2e::run(&runner, &table, args),
-        Command::Up(args) => commands::up::run(&runner, &table, args),
-        Command::Test(args) => commands::test::run(&runner, &table, &args),
-        Command::Down(args) => commands::down::run(&runner, &table, &args),
+    // Only what starts something needs it: clean-up has to work with a broken one too.
+    let table = || -> anyhow::Result<Table> {
+        let table = Table::load(cli.table.as_deref())?;
+        for warning in table.warnings() {
+            terminal::message(&format!("warning: {warning}"));
+        }
+        Ok(table)
+    };
+    let exit = match cli.command {
+        Command::E2e(args) => commands::e2e::run(&runner, &table()?, args),
+        Command::Up(args) => commands::up::run(&runner, &table()?, args),
+        Command::Test(args) => commands::test::run(&runner, &table()?, &args),
+        Command::Down(args) => commands::down::run(&runner, &args),
         Command::Migrate(args) => commands::migrate::run(&runner, &args),
-        Command::Doctor(args) => commands::doctor::run(&runner, &table, &args),
-        Command::Diagnose(args) => commands::diagnose::run(&runner, &table, &args),
-        Command::Services => commands::services::run(&table),
-        Command::Kill(args) => commands::kill::run(&runner, &table, &args),
+        Command::Doctor(args) => commands::doctor::run(&runner, &table(), &args),
+        Command::Diagnose(args) => commands::diagnose::run(&runner, table().ok().as_ref(), &args),
+        Command::Services { format } => commands::services::run(&table()?, format),
+        Command::Kill(args) => commands::kill::run(&runner, &args),
         Command::Ci {
             what: commands::ci::Ci::Matrix,
-        } => Ok(commands::ci::matrix(&table)),
-        Command::Reap => commands::reap::run(&runner),
+        } => Ok(commands::ci::matrix(&table()?)),
+        Command::Reap(args) => commands::reap::run(&runner, &args),
         Command::Flakes { format } => {
             commands::flakes::run(&runner, format == commands::args::Format::Json)
         }
@@ -75,7 +94,9 @@ fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Command::Status { format } => {
             commands::status::run(&runner, format == commands::args::Format::Json)
         }
-        Command::Logs { service } => commands::attach::logs(&runner, &table, &service),
-        Command::Shell { service } => commands::attach::shell(&runner, &table, &service),
-    }
+        Command::Logs { service } => commands::attach::logs(&runner, &service),
+        // A shell's exit code is the person's own.
+        Command::Shell { service } => return commands::attach::shell(&runner, &service),
+    };
+    Ok(ExitCode::from(exit?.code()))
 }

@@ -78,7 +78,12 @@ impl Client {
         if url.scheme() != "http" {
             return Err(refused("only http is spoken here".to_owned()));
         }
-        let http = reqwest::Client::builder()
+        let mut builder = reqwest::Client::builder();
+        // A proxy of the environment cannot reach this machine's own addresses, whatever it is told of exceptions.
+        if is_loopback(&url) {
+            builder = builder.no_proxy();
+        }
+        let http = builder
             .user_agent(concat!("datastorage-client/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(CONNECT_DEADLINE)
             .pool_idle_timeout(Duration::from_secs(90))
@@ -362,4 +367,13 @@ fn masked(url: &str) -> String {
         }
         _ => url.to_owned(),
     }
+}
+/// Whether a URL leads to this machine (RFC 6761, section 6.3; RFC 1122, section 3.2.1.3).
+fn is_loopback(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default();
+    let address = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost"
+        || address
+            .parse::<std::net::IpAddr>()
+            .is_ok_and(|address| address.is_loopback())
 }

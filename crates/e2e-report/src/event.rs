@@ -112,13 +112,16 @@ pub enum Event {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failed {
     /// The sentence.
-    pub what: String,
+    #[serde(alias = "what")]
+    pub summary: String,
     /// Its evidence.
     #[serde(default)]
-    pub seen: String,
+    #[serde(alias = "seen")]
+    pub detail: String,
     /// The next move.
     #[serde(default)]
-    pub next: String,
+    #[serde(alias = "next")]
+    pub hint: String,
 }
 
 /// How a stage or a test ended.
@@ -182,9 +185,9 @@ mod tests {
                 text: "left: 1".to_owned(),
             },
             Event::Failed(Failed {
-                what: "it".to_owned(),
-                seen: "this".to_owned(),
-                next: "that".to_owned(),
+                summary: "it".to_owned(),
+                detail: "this".to_owned(),
+                hint: "that".to_owned(),
             }),
             Event::Ended { exit: 4 },
         ];

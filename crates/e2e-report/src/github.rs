@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use crate::critical_path::Path;
 use crate::log::{Log, Standing};
-use crate::text::{duration, escaped};
+use crate::text::{both_ends, duration, escaped};
 
 /// How many lines of evidence a summary repeats.
 const EVIDENCE: usize = 30;
@@ -30,12 +30,13 @@ pub fn summary(log: &Log) -> String {
     )
     .unwrap_or_default();
     if let Some(failure) = &log.failure {
-        writeln!(text, "**{}**\n", failure.what.replace('\n', " ")).unwrap_or_default();
-        if !failure.seen.trim().is_empty() {
-            writeln!(text, "{}\n", fenced(&tail(&failure.seen))).unwrap_or_default();
+        writeln!(text, "**{}**\n", failure.summary.replace('\n', " ")).unwrap_or_default();
+        if !failure.detail.trim().is_empty() {
+            writeln!(text, "{}\n", fenced(&both_ends(&failure.detail, EVIDENCE)))
+                .unwrap_or_default();
         }
-        if !failure.next.is_empty() {
-            writeln!(text, "Next: {}\n", failure.next).unwrap_or_default();
+        if !failure.hint.is_empty() {
+            writeln!(text, "Hint: {}\n", failure.hint).unwrap_or_default();
         }
     }
     for test in log
@@ -49,7 +50,7 @@ pub fn summary(log: &Log) -> String {
             test.standing().word(),
             escaped(&test.name),
             test.tally(),
-            fenced(&tail(&test.said))
+            fenced(&both_ends(&test.said, EVIDENCE))
         )
         .unwrap_or_default();
     }
@@ -84,11 +85,6 @@ fn cell(text: &str) -> String {
     escaped(text).replace('|', "\\|").replace('\n', " ")
 }
 
-fn tail(text: &str) -> String {
-    let lines: Vec<&str> = text.trim_end().lines().collect();
-    lines[lines.len().saturating_sub(EVIDENCE)..].join("\n")
-}
-
 /// A block of code whose fence the text cannot close.
 fn fenced(text: &str) -> String {
     let mut fence = "```".to_owned();
@@ -114,8 +110,8 @@ pub fn annotations(log: &Log) -> Vec<String> {
         })
         .collect();
     if let Some(failure) = log.failure.as_ref().filter(|_| lines.is_empty()) {
-        let message = format!("{}\n{}", failure.seen.trim(), failure.next);
-        lines.push(command("error", None, &failure.what, message.trim()));
+        let message = format!("{}\n{}", failure.detail.trim(), failure.hint);
+        lines.push(command("error", None, &failure.summary, message.trim()));
     }
     lines
 }
@@ -128,7 +124,7 @@ fn command(level: &str, place: Option<(&str, &str)>, title: &str, message: &str)
     format!(
         "::{level} {place}title={}::{}",
         property(title),
-        data(&tail(message))
+        data(&both_ends(message, EVIDENCE))
     )
 }
 

@@ -51,21 +51,21 @@ fn failure(log: &Log) -> String {
     };
     let mut text = format!(
         "<section class=\"cause\"><h2>What went wrong</h2>\n<p>{}</p>\n",
-        escaped(&failure.what)
+        escaped(&failure.summary)
     );
-    if !failure.seen.trim().is_empty() {
+    if !failure.detail.trim().is_empty() {
         writeln!(
             text,
             "<pre tabindex=\"0\">{}</pre>",
-            escaped(failure.seen.trim())
+            escaped(failure.detail.trim())
         )
         .unwrap_or_default();
     }
-    if !failure.next.is_empty() {
+    if !failure.hint.is_empty() {
         writeln!(
             text,
             "<p class=\"next\"><b>Next:</b> {}</p>",
-            escaped(&failure.next)
+            escaped(&failure.hint)
         )
         .unwrap_or_default();
     }
@@ -274,7 +274,7 @@ fn output(log: &Log) -> String {
             "<details{open}><summary>{} <small>{} {noun}{cut}</small></summary><pre tabindex=\"0\">{}</pre></details>",
             escaped(&stage.name),
             stage.lines.len(),
-            escaped(&stage.lines.join("\n"))
+            escaped(&stage.printed())
         )
         .unwrap_or_default();
     }

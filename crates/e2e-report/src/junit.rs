@@ -71,9 +71,9 @@ fn stages(log: &Log) -> String {
             let failure = log.failure.clone().unwrap_or_default();
             let said = format!(
                 "{}\n{}\n\n{}",
-                failure.seen,
-                failure.next,
-                stage.lines.join("\n")
+                failure.detail,
+                failure.hint,
+                stage.printed()
             );
             write!(
                 text,

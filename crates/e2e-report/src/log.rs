@@ -1,5 +1,7 @@
 //! A run as its event log tells it: stages, tests, what failed.
 
+use std::collections::{HashMap, VecDeque};
+
 use crate::event::{Event, Failed, Outcome, Record, full_name};
 use crate::text::plain;
 
@@ -29,6 +31,8 @@ pub struct Log {
     pub exit: Option<u8>,
     /// Seconds from its first event to its last.
     pub seconds: f64,
+    /// Where each test stands, by its service and its name: a suite may have many thousands.
+    pub(crate) known: HashMap<(String, String), usize>,
 }
 
 /// One stage that began.
@@ -49,7 +53,7 @@ pub struct Stage {
     /// Least seconds that it ever took on this machine.
     pub fastest: Option<f64>,
     /// The end of what its commands printed.
-    pub lines: Vec<String>,
+    pub lines: VecDeque<String>,
     /// How many lines were left out before.
     pub cut: usize,
 }
@@ -205,11 +209,8 @@ impl Log {
     }
 
     fn test(&mut self, service: String, name: String, passed: bool, took: Option<f64>, said: &str) {
-        let known = self
-            .tests
-            .iter()
-            .position(|test| test.service == service && test.name == name);
-        let at = known.unwrap_or_else(|| {
+        let key = (service.clone(), name.clone());
+        let at = *self.known.entry(key).or_insert_with(|| {
             self.tests.push(Test {
                 service,
                 name,
@@ -231,9 +232,9 @@ impl Log {
 
     fn fails(&mut self, failure: &Failed) {
         let clean = Failed {
-            what: plain(&failure.what),
-            seen: plain(&failure.seen),
-            next: plain(&failure.next),
+            summary: plain(&failure.summary),
+            detail: plain(&failure.detail),
+            hint: plain(&failure.hint),
         };
         // Of several the first decides.
         self.failure.get_or_insert(clean);
@@ -244,7 +245,7 @@ impl Log {
         match self.exit {
             Some(0) => "passed".to_owned(),
             Some(1) => "tests failed".to_owned(),
-            Some(130 | 143) => "interrupted".to_owned(),
+            Some(129 | 130 | 143) => "interrupted".to_owned(),
             Some(code) => format!("failed, exit {code}"),
             None => "killed before its end".to_owned(),
         }
@@ -280,18 +281,28 @@ impl Stage {
     /// What a failed stage tells of itself, where the run was killed before it told of the failure.
     fn failure(&self) -> Option<Failed> {
         (self.outcome == Some(Outcome::Failed)).then(|| Failed {
-            what: format!("{}: {}", self.name, self.note),
-            seen: self.lines[self.lines.len().saturating_sub(20)..].join("\n"),
-            next: String::new(),
+            summary: format!("{}: {}", self.name, self.note),
+            detail: {
+                let from = self.lines.len().saturating_sub(20);
+                let lines: Vec<_> = self.lines.range(from..).map(String::as_str).collect();
+                lines.join("\n")
+            },
+            hint: String::new(),
         })
+    }
+
+    /// The end of what its commands printed, as one text.
+    pub fn printed(&self) -> String {
+        let lines: Vec<&str> = self.lines.iter().map(String::as_str).collect();
+        lines.join("\n")
     }
 
     fn line(&mut self, text: String) {
         if self.lines.len() == LINES {
-            self.lines.remove(0);
+            self.lines.pop_front();
             self.cut += 1;
         }
-        self.lines.push(text);
+        self.lines.push_back(text);
     }
 
     /// How many seconds it took, of a run that ended at `end`.

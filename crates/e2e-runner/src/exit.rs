@@ -25,6 +25,8 @@ pub enum Exit {
     Pending = 10,
     /// The database has another shape than the schema says.
     Drift = 11,
+    /// SIGHUP.
+    HungUp = 129,
     /// SIGINT.
     Interrupted = 130,
     /// SIGTERM.
@@ -33,7 +35,7 @@ pub enum Exit {
 
 impl Exit {
     /// Every code with the line that the README shows for it.
-    pub const TABLE: [(Self, &'static str); 12] = [
+    pub const TABLE: [(Self, &'static str); 13] = [
         (Self::Passed, "passed"),
         (Self::TestsFailed, "tests failed"),
         (
@@ -62,6 +64,7 @@ impl Exit {
             Self::Drift,
             "drift: the database has another shape than the schema",
         ),
+        (Self::HungUp, "hung up (SIGHUP)"),
         (Self::Interrupted, "interrupted (SIGINT)"),
         (Self::Terminated, "terminated (SIGTERM)"),
     ];
@@ -80,27 +83,27 @@ impl Exit {
     }
 }
 
-/// A failure told to a person: what failed, what was seen, what to do next, and the exit code.
+/// A failure told to a person: a summary, the detail behind it, a hint at the next move, and the exit code.
 #[derive(Clone, Debug)]
 pub struct Failure {
     /// The code that the process answers.
     pub exit: Exit,
     /// What failed, as one sentence without a period.
-    pub what: String,
+    pub summary: String,
     /// Evidence, such as the last state seen or the tail of a log; may have several lines.
-    pub seen: Option<String>,
+    pub detail: Option<String>,
     /// The next move, as a command or a sentence.
-    pub next: Option<String>,
+    pub hint: Option<String>,
 }
 
 impl Failure {
     /// A failure with nothing but its sentence.
-    pub fn new(exit: Exit, what: impl Into<String>) -> Self {
+    pub fn new(exit: Exit, summary: impl Into<String>) -> Self {
         Self {
             exit,
-            what: what.into(),
-            seen: None,
-            next: None,
+            summary: summary.into(),
+            detail: None,
+            hint: None,
         }
     }
 
@@ -111,31 +114,31 @@ impl Failure {
 
     /// Adds the evidence; an empty text adds none.
     #[must_use]
-    pub fn seen(mut self, seen: impl Into<String>) -> Self {
-        self.seen = Some(seen.into()).filter(|text| !text.trim().is_empty());
+    pub fn detail(mut self, detail: impl Into<String>) -> Self {
+        self.detail = Some(detail.into()).filter(|text| !text.trim().is_empty());
         self
     }
 
     /// Adds the next move.
     #[must_use]
-    pub fn next(mut self, next: impl Into<String>) -> Self {
-        self.next = Some(next.into());
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
         self
     }
 }
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.what)?;
-        if let Some(seen) = &self.seen {
+        f.write_str(&self.summary)?;
+        if let Some(detail) = &self.detail {
             write!(
                 f,
-                "\n  seen: {}",
-                seen.trim_end().replace('\n', "\n        ")
+                "\n  detail: {}",
+                detail.trim_end().replace('\n', "\n          ")
             )?;
         }
-        if let Some(next) = &self.next {
-            write!(f, "\n  next: {next}")?;
+        if let Some(hint) = &self.hint {
+            write!(f, "\n  hint: {hint}")?;
         }
         Ok(())
     }

@@ -3,7 +3,7 @@
 //! Everything of a run but its command line and its terminal. Nothing here prints: a run's events go to its log and to a watcher
 //! ([`reporter::Watcher`]), and what a run comes to is a value ([`run::Ended`]). Processes start in [`process`] only.
 //!
-//! Modules, each may import those after it: `run`, `tools`, `table`, `paths`, `reports`, `state`, `process`, `reporter`, `settings`, `exit`, `fingerprint`
+//! Modules, each may import those after it: `run`, `tools`, `table`, `paths`, `reports`, `state`, `wait`, `process`, `reporter`, `secrets`, `settings`, `exit`, `fingerprint`
 
 pub mod exit;
 pub mod fingerprint;
@@ -12,7 +12,9 @@ pub mod process;
 pub mod reporter;
 pub mod reports;
 pub mod run;
+pub mod secrets;
 pub mod settings;
 pub mod state;
 pub mod table;
 pub mod tools;
+pub mod wait;

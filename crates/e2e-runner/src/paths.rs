@@ -62,7 +62,7 @@ impl Paths {
             self.source.display()
         );
         Err(Failure::new(Exit::Preflight, what)
-            .next(format!("set {} to one, or {instead}", e2e_env::SOURCE)))
+            .hint(format!("set {} to one, or {instead}", e2e_env::SOURCE)))
     }
 
     /// The file that remembers how long stages take.

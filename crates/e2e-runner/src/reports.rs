@@ -7,7 +7,7 @@ use e2e_report::flaky::Tests;
 use e2e_report::{Log, github, html, junit};
 use jiff::Timestamp;
 
-use crate::state::write_private;
+use crate::state::{locked, write_private};
 
 /// The log of a run's events in its directory.
 pub const EVENTS: &str = "events.jsonl";
@@ -43,15 +43,18 @@ pub fn tests(runs: &Path) -> Tests {
     Tests::parse(&std::fs::read_to_string(runs.join(TESTS)).unwrap_or_default())
 }
 
-/// Learns from the tests of a log and writes it down. Two runs at once may each lose the other's lesson.
+/// Learns from the tests of a log and writes it down.
 pub fn learn(log: &Log, runs: &Path) {
     if log.tests.is_empty() {
         return;
     }
-    let mut tests = tests(runs);
-    tests.learn(log, Timestamp::now());
+    let path = runs.join(TESTS);
     // No run fails for what is only remembered.
-    drop(write_private(&runs.join(TESTS), tests.text().as_bytes()));
+    drop(locked(&path, || {
+        let mut tests = tests(runs);
+        tests.learn(log, Timestamp::now());
+        drop(write_private(&path, tests.text().as_bytes()));
+    }));
 }
 
 const TESTS: &str = "tests.json";

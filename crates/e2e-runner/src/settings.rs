@@ -26,6 +26,56 @@ pub fn state_home() -> Option<PathBuf> {
         .or_else(home)
 }
 
+/// The directory in which the suite that this process is part of leaves its evidence.
+pub fn evidence_dir() -> Option<PathBuf> {
+    std::env::var_os(e2e_env::EVIDENCE_DIR).map(PathBuf::from)
+}
+
+/// The namespace of the service whose suite this process is part of.
+pub fn namespace() -> Option<String> {
+    text(e2e_env::NAMESPACE)
+}
+
+/// Where programs are looked for (POSIX, "Environment Variables").
+pub fn search_path() -> Option<OsString> {
+    std::env::var_os("PATH")
+}
+
+/// The user's shell (POSIX, "Environment Variables").
+pub fn shell() -> String {
+    text("SHELL").unwrap_or_else(|| "sh".to_owned())
+}
+
+/// The file that GitHub shows as a job's summary, within a job.
+pub fn github_summary() -> Option<PathBuf> {
+    text("GITHUB_STEP_SUMMARY").map(PathBuf::from)
+}
+
+/// Whether this is a step of a GitHub job, whose annotations are read from standard output.
+pub fn in_github_job() -> bool {
+    text("GITHUB_ACTIONS").is_some_and(|value| value == "true")
+}
+
+/// Whether somebody may watch: not in a continuous-integration job, and on a terminal that can move its cursor.
+pub fn is_watched() -> bool {
+    text("CI").is_none() && text("TERM").is_some_and(|term| term != "dumb")
+}
+
+/// Whether cargo runs this tool, as `cargo xtask` does (The Cargo Book, "Environment variables Cargo sets for crates").
+pub fn is_run_by_cargo() -> bool {
+    text("CARGO_PKG_NAME").is_some()
+}
+
+/// Whether colours are wanted (no-color.org).
+pub fn wants_colour() -> bool {
+    text("NO_COLOR").is_none()
+}
+
+/// Whether a variable names the programs of PostgreSQL.
+pub fn names_postgres_programs() -> bool {
+    text(e2e_env::POSTGRES_BIN).is_some()
+}
+
 /// A program that is ready, by the variable that names it.
 pub fn ready_binary(variable: &str) -> Option<PathBuf> {
     let earlier = || {

@@ -186,14 +186,14 @@ impl Table {
             let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
             let text = std::fs::read_to_string(&path).map_err(|error| {
                 Failure::new(Exit::Usage, format!("cannot read {name}: {error}"))
-                    .next("name a table of services in --services")
+                    .hint("name a table of services in --services")
             })?;
             let root = path.parent().unwrap_or(Path::new("/"));
             warnings.extend(earlier_words(&text, &name));
             for service in parse(&text, &name, root)? {
                 if services.iter().any(|known| known.name == service.name) {
                     let what = format!("{name}: the service `{}` is already defined", service.name);
-                    return Err(Failure::new(Exit::Usage, what).next("give it another name"));
+                    return Err(Failure::new(Exit::Usage, what).hint("give it another name"));
                 }
                 services.push(service);
             }
@@ -218,11 +218,11 @@ impl Table {
             let names: Vec<_> = self.services.iter().map(|service| &*service.name).collect();
             let failure = Failure::new(Exit::Usage, format!("no service is named `{name}`"));
             match nearest(name, &names) {
-                Some(near) => failure.next(format!(
+                Some(near) => failure.hint(format!(
                     "did you mean `{near}`? the services are: {}",
                     names.join(", ")
                 )),
-                None => failure.next(format!("name one of: {}", names.join(", "))),
+                None => failure.hint(format!("name one of: {}", names.join(", "))),
             }
         })
     }
@@ -238,12 +238,12 @@ impl Table {
         if chosen.is_empty() {
             let names: Vec<_> = self.services.iter().map(|service| &*service.name).collect();
             let next = format!("name some of: {}; or --all", names.join(", "));
-            return Err(Failure::new(Exit::Usage, "no service given").next(next));
+            return Err(Failure::new(Exit::Usage, "no service given").hint(next));
         }
         if chosen.len() > usize::from(MOST) {
             let what = format!("{} services in one run are too many", chosen.len());
             return Err(Failure::new(Exit::Usage, what)
-                .next(format!("a cluster has ports for {MOST}: start two runs")));
+                .hint(format!("a cluster has ports for {MOST}: start two runs")));
         }
         Ok(chosen)
     }
@@ -299,7 +299,7 @@ impl Service {
     /// The suite, or the failure that says there is none yet.
     pub fn suite(&self) -> Result<&Suite, Failure> {
         self.suite.as_ref().ok_or_else(|| {
-            Failure::new(Exit::Usage, format!("the service `{}` has no suite yet", self.name)).next(format!(
+            Failure::new(Exit::Usage, format!("the service `{}` has no suite yet", self.name)).hint(format!(
                 "add `suite` to its entry in the table of services, or use `cargo xtask migrate --profile {}`",
                 self.profile
             ))
@@ -391,7 +391,7 @@ mod tests {
     fn refused(text: &str) -> String {
         let failure = parse(text, "services.toml", Path::new("/")).unwrap_err();
         assert_eq!(failure.exit, Exit::Usage);
-        failure.what
+        failure.summary
     }
 
     #[test]

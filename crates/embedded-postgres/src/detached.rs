@@ -34,12 +34,12 @@ pub struct Detached {
 impl Detached {
     /// Returns the URL of `database` on this server, with the password.
     pub fn url(&self, database: &str) -> String {
-        self.address.url(&self.credentials, true, database)
+        self.address.url(&self.credentials, database).secret()
     }
 
     /// Returns the URL of `database` without the password.
     pub fn url_without_password(&self, database: &str) -> String {
-        self.address.url(&self.credentials, false, database)
+        self.address.url(&self.credentials, database).to_string()
     }
 
     /// Returns the password of the server's user.

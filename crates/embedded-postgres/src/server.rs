@@ -200,12 +200,12 @@ impl Server {
 
     /// Returns the URL of `database`, with the password.
     pub fn url(&self, database: &str) -> String {
-        self.address.url(&self.credentials, true, database)
+        self.address.url(&self.credentials, database).secret()
     }
 
     /// Returns the URL of `database` without the password, which goes into `PGPASSWORD`.
     pub fn url_without_password(&self, database: &str) -> String {
-        self.address.url(&self.credentials, false, database)
+        self.address.url(&self.credentials, database).to_string()
     }
 
     /// Returns the name of the database that [`Options::database`] asked for.

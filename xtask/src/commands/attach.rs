@@ -1,6 +1,7 @@
 //! `cargo xtask logs` and `cargo xtask shell`: a look into an environment that is up.
 
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::time::Duration;
 
 use crate::commands::environment;
@@ -8,15 +9,15 @@ use crate::terminal;
 use e2e_runner::exit::Exit;
 use e2e_runner::paths::Paths;
 use e2e_runner::process::Runner;
-use e2e_runner::state::Run;
-use e2e_runner::table::Table;
+use e2e_runner::settings;
+use e2e_runner::state::Resource;
 
 /// How much of each log is shown.
 const TAIL: usize = 200;
 
-/// Prints the logs of Data Storage and of the service; in a cluster PostgreSQL's too.
-pub fn logs(runner: &Runner, table: &Table, service: &str) -> anyhow::Result<Exit> {
-    let run = kept(runner, table, service)?;
+/// Prints the logs of Data Storage, of the service and of PostgreSQL.
+pub fn logs(runner: &Runner, service: &str) -> anyhow::Result<Exit> {
+    let run = environment::up(&Paths::find(runner)?, Some(service))?;
     let environment = run.state().environment(service);
     if let (Some(kubeconfig), Some(namespace)) = (
         environment.get(e2e_env::KUBECONFIG),
@@ -43,18 +44,20 @@ pub fn logs(runner: &Runner, table: &Table, service: &str) -> anyhow::Result<Exi
     let told = environment.get(e2e_env::EVIDENCE_DIR).map(PathBuf::from);
     let dir = told.unwrap_or_else(|| run.dir().to_owned());
     let logs = ["datastorage", "datastorage-unmigrated", service];
-    for log in logs
-        .map(|name| dir.join(format!("{name}.log")))
-        .iter()
-        .filter(|log| log.exists())
-    {
-        print_tail(log)?;
+    let logs = logs.map(|name| dir.join(format!("{name}.log")));
+    let servers = run.state().resources.into_iter();
+    let servers = servers.filter_map(|resource| match resource {
+        Resource::Postgres { dir } => Some(dir.join("server.log")),
+        _ => None,
+    });
+    for log in logs.into_iter().chain(servers).filter(|log| log.exists()) {
+        print_tail(&log)?;
     }
     Ok(Exit::Passed)
 }
 
 fn print_tail(path: &Path) -> anyhow::Result<()> {
-    let text = std::fs::read_to_string(path)?;
+    let text = String::from_utf8_lossy(&std::fs::read(path)?).into_owned();
     let lines: Vec<&str> = text.lines().collect();
     let from = lines.len().saturating_sub(TAIL);
     terminal::print(&format!(
@@ -66,9 +69,9 @@ fn print_tail(path: &Path) -> anyhow::Result<()> {
 }
 
 /// Starts the user's shell with the suite's environment, the password included.
-pub fn shell(runner: &Runner, table: &Table, service: &str) -> anyhow::Result<Exit> {
-    let run = kept(runner, table, service)?;
-    let program = std::env::var("SHELL").unwrap_or_else(|_| "sh".to_owned());
+pub fn shell(runner: &Runner, service: &str) -> anyhow::Result<ExitCode> {
+    let run = environment::up(&Paths::find(runner)?, Some(service))?;
+    let program = settings::shell();
     let mut command = runner
         .command(program)
         .env(e2e_env::PGPASSWORD, run.password()?);
@@ -76,11 +79,9 @@ pub fn shell(runner: &Runner, table: &Table, service: &str) -> anyhow::Result<Ex
         command = command.env(name, value);
     }
     terminal::message(&format!("a shell on {}; leave it with `exit`", run.id()));
-    command.interactive()?;
-    Ok(Exit::Passed)
-}
-
-fn kept(runner: &Runner, table: &Table, service: &str) -> anyhow::Result<Run> {
-    table.find(service)?;
-    Ok(environment::kept(&Paths::find(runner)?, service)?)
+    let status = command.interactive()?;
+    // As a shell tells of a command that a signal ended (POSIX, "Exit Status for Commands").
+    let code = status.code.or(status.signal.map(|signal| 128 + signal));
+    let code = code.and_then(|code| u8::try_from(code).ok());
+    Ok(ExitCode::from(code.unwrap_or(1)))
 }

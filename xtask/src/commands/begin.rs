@@ -1,5 +1,7 @@
 //! The beginning of a run: where it takes place, and its session once what killed runs left is gone.
 
+use std::time::Duration;
+
 use crate::commands::args::{TargetArgs, TargetChoice};
 use crate::terminal;
 use e2e_runner::exit::{Exit, Failure};
@@ -10,7 +12,7 @@ use e2e_runner::run::plan::Target;
 use e2e_runner::run::repeat::Repeat;
 use e2e_runner::run::session::{RunRequest, Session};
 use e2e_runner::table::Service;
-use e2e_runner::tools::{docker, kind};
+use e2e_runner::tools::{docker, kind, postgres};
 
 /// Decides where a run takes place, and says why.
 pub fn place(runner: &Runner, args: &TargetArgs) -> Result<(Target, String), Failure> {
@@ -20,7 +22,7 @@ pub fn place(runner: &Runner, args: &TargetArgs) -> Result<(Target, String), Fai
                 Exit::Usage,
                 "--postgres-url is for the local target",
             )
-            .next("leave out --target kind")),
+            .hint("leave out --target kind")),
             _ => Ok((Target::Local, "--postgres-url names a server".to_owned())),
         };
     }
@@ -56,18 +58,24 @@ pub fn begin(
     (place, why): (Target, String),
     args: TargetArgs,
     integration: bool,
-    repeat: Repeat,
+    (repeat, lifetime): (Repeat, Duration),
     paths: Paths,
 ) -> anyhow::Result<Session> {
-    abandoned::remove_all(runner, &paths, terminal::message);
+    let server = args.postgres_url.as_deref().map(postgres::server);
+    let server = server.transpose()?;
+    // What cannot be removed must not keep a new run from starting.
+    if let (_, Some(left)) = abandoned::remove_all(runner, &paths, terminal::message) {
+        terminal::message(&format!("left behind by earlier runs: {left}"));
+    }
     let request = RunRequest {
         services,
         place,
         why,
-        postgres_url: args.postgres_url,
+        postgres_url: server,
         integration,
         fresh: args.fresh,
         repeat,
+        lifetime,
     };
     Session::begin(request, runner, paths, Box::new(terminal::event))
 }

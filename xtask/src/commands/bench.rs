@@ -7,7 +7,7 @@ use clap::ValueEnum;
 use crate::terminal;
 use e2e_runner::exit::{Exit, Failure};
 use e2e_runner::paths::Paths;
-use e2e_runner::process::{Cmd, Runner};
+use e2e_runner::process::{Command, Runner};
 use e2e_runner::settings::cargo;
 
 /// What `bench` measures.
@@ -59,7 +59,7 @@ pub fn bench(runner: &Runner, topic: Topic, args: &[String]) -> anyhow::Result<E
     run(runner, |command| command.args(program).args(args))
 }
 
-fn run(runner: &Runner, program: impl FnOnce(Cmd) -> Cmd) -> anyhow::Result<Exit> {
+fn run(runner: &Runner, program: impl FnOnce(Command) -> Command) -> anyhow::Result<Exit> {
     let paths = Paths::find(runner)?;
     let command = runner
         .command(cargo())
@@ -67,9 +67,7 @@ fn run(runner: &Runner, program: impl FnOnce(Cmd) -> Cmd) -> anyhow::Result<Exit
         .env(TOOL, std::env::current_exe()?)
         .deadline(DEADLINE);
     match program(command).stream(terminal::print)? {
-        0 => Ok(Exit::Passed),
-        code => {
-            Err(Failure::new(Exit::Setup, format!("the program ended with exit {code}")).into())
-        }
+        status if status.is_success() => Ok(Exit::Passed),
+        status => Err(Failure::new(Exit::Setup, format!("the program ended with {status}")).into()),
     }
 }

@@ -2,61 +2,86 @@
 
 use clap::Args;
 
+use crate::commands::args::Format;
 use crate::terminal;
-use e2e_runner::exit::Exit;
+use e2e_runner::exit::{Exit, Failure};
 use e2e_runner::paths::Paths;
 use e2e_runner::process::Runner;
+use e2e_runner::run::abandoned::{together, unreadable};
 use e2e_runner::run::teardown::release;
-use e2e_runner::state::Run;
-use e2e_runner::table::Table;
+use e2e_runner::state::{Held, Run};
+use e2e_runner::table::nearest;
 
 /// Flags of `down`.
 #[derive(Debug, Args)]
 pub struct Down {
-    /// The services whose environments are stopped, with all that share them; none stops all
+    /// The services, or the runs, whose environments are stopped, with all that share them; none stops all
     #[arg(value_name = "SERVICE")]
     pub services: Vec<String>,
+    /// How the answer is written
+    #[arg(long, value_enum, default_value_t = Format::Human)]
+    pub format: Format,
 }
 
-/// Runs the verb. Runs that are under way are named and left alone.
-pub fn run(runner: &Runner, table: &Table, args: &Down) -> anyhow::Result<Exit> {
-    for name in &args.services {
-        table.find(name)?;
-    }
+/// Runs the verb. Runs that another process works on are named and left alone; what cannot be removed keeps nothing else from going.
+pub fn run(runner: &Runner, args: &Down) -> anyhow::Result<Exit> {
     let paths = Paths::find(runner)?;
-    let mut first = None;
-    let mut stopped = 0;
-    for run in Run::list(&paths.runs()) {
-        let state = run.state();
-        if !args.services.is_empty()
-            && !state
-                .services
-                .iter()
-                .any(|name| args.services.contains(name))
+    let runs = Run::list(&paths.runs());
+    let (mut stopped, mut busy, mut left) = (Vec::new(), Vec::new(), Vec::new());
+    for name in &args.services {
+        if !runs
+            .iter()
+            .any(|run| is_meant(run, std::slice::from_ref(name)))
         {
-            continue;
-        }
-        if state
-            .owner
-            .as_ref()
-            .is_some_and(e2e_runner::state::Owner::lives)
-        {
-            terminal::message(&format!(
-                "{} is under way: its own process ends it",
-                state.run
-            ));
-            continue;
-        }
-        match release(&run, runner) {
-            Ok(what) => {
-                stopped += 1;
-                terminal::message(&format!("{}: {what}", state.run));
-            }
-            Err(failure) => first = first.or(Some(failure)),
+            terminal::message(&unknown(&runs, name));
         }
     }
-    if stopped == 0 && first.is_none() {
+    for run in runs.iter().filter(|run| is_meant(run, &args.services)) {
+        match run.hold() {
+            Ok(Held::Gone) => {}
+            Ok(Held::Busy(pid)) => {
+                terminal::message(&format!(
+                    "{} is under way in process {pid}, which ends it",
+                    run.id()
+                ));
+                busy.push(run.id());
+            }
+            Ok(Held::Ours) => match release(run, runner) {
+                Ok(what) => {
+                    terminal::message(&format!("{}: {what}", run.id()));
+                    stopped.push(run.id());
+                }
+                Err(failure) => left.push(failure),
+            },
+            Err(error) => left.push(Failure::new(Exit::LeftBehind, format!("{error:#}"))),
+        }
+    }
+    if args.services.is_empty() {
+        left.extend(unreadable(&paths));
+    }
+    if args.format == Format::Json {
+        let left: Vec<String> = left.iter().map(ToString::to_string).collect();
+        let document =
+            serde_json::json!({"stopped": stopped, "under_way": busy, "left_behind": left});
+        terminal::print(&serde_json::to_string_pretty(&document)?);
+    } else if stopped.is_empty() && busy.is_empty() && left.is_empty() {
         terminal::message("nothing to stop");
     }
-    first.map_or(Ok(Exit::Passed), |failure| Err(failure.into()))
+    together(left).map_or(Ok(Exit::Passed), |failure| Err(failure.into()))
+}
+
+fn is_meant(run: &Run, names: &[String]) -> bool {
+    let state = run.state();
+    names.is_empty()
+        || names.contains(&state.run)
+        || state.services.iter().any(|name| names.contains(name))
+}
+
+fn unknown(runs: &[Run], name: &str) -> String {
+    let known: Vec<String> = runs.iter().flat_map(|run| run.state().services).collect();
+    let known: Vec<&str> = known.iter().map(String::as_str).collect();
+    match nearest(name, &known) {
+        Some(near) => format!("nothing of {name} runs; did you mean `{near}`?"),
+        None => format!("nothing of {name} runs"),
+    }
 }

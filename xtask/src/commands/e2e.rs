@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use crate::commands::args::{Keep, RepeatArgs, TargetArgs, Which};
+use crate::commands::args::{Format, Keep, RepeatArgs, TargetArgs, Which};
 use crate::commands::{begin, ending};
 use crate::terminal;
 use e2e_runner::exit::Exit;
@@ -10,8 +10,9 @@ use e2e_runner::paths::Paths;
 use e2e_runner::process::Runner;
 use e2e_runner::run::history::History;
 use e2e_runner::run::plan::{Until, plan};
-use e2e_runner::run::{self, preview};
-use e2e_runner::state::Run;
+use e2e_runner::run::repeat::Repeat;
+use e2e_runner::run::{self, check, preview};
+use e2e_runner::state::{KEPT_FOR, Run};
 use e2e_runner::table::Table;
 
 /// Flags of `e2e`.
@@ -29,6 +30,9 @@ pub struct E2e {
     pub plan: bool,
     #[command(flatten)]
     pub repeat: RepeatArgs,
+    /// How the result is written to standard output
+    #[arg(long, value_enum, default_value_t = Format::Human)]
+    pub format: Format,
 }
 
 /// Runs the verb.
@@ -39,6 +43,9 @@ pub fn run(runner: &Runner, table: &Table, args: E2e) -> anyhow::Result<Exit> {
     }
     let (place, why) = begin::place(runner, &args.place)?;
     let plan = plan(&services, place, Until::Done);
+    check::services(&services, place, true)?;
+    let repeat = Repeat::from(args.repeat);
+    let lifetime = plan.longest(repeat.times) + KEPT_FOR;
     let paths = Paths::find(runner)?;
     if args.plan {
         terminal::print(&preview::plan_table(
@@ -60,9 +67,9 @@ pub fn run(runner: &Runner, table: &Table, args: E2e) -> anyhow::Result<Exit> {
         (place, why),
         args.place,
         false,
-        args.repeat.into(),
+        (repeat, lifetime),
         paths,
     )?;
     let ended = run::run(&session, &plan, args.keep.into());
-    ending::conclude(&session, ended)
+    ending::conclude(&session, ended, &ending::Output::of_e2e(args.format))
 }

@@ -2,38 +2,134 @@
 
 use std::fmt::Write as _;
 use std::io::Write as _;
+use std::path::PathBuf;
 
 use e2e_report::{Log, Outcome, github};
 
-use crate::commands::environment;
+use crate::commands::args::Format;
+use crate::commands::environment::{self, Variables};
 use crate::terminal;
-use e2e_runner::exit::Exit;
+use e2e_runner::exit::{Exit, Failure};
 use e2e_runner::reports;
 use e2e_runner::run::Ended;
 use e2e_runner::run::plan::Step;
 use e2e_runner::run::session::Session;
 use e2e_runner::run::timing::{Timing, table};
+use e2e_runner::settings;
 use e2e_runner::state::Run;
 
 /// Prints how a run ended and makes its reports; a failure of the run is the failure of the verb.
-pub fn conclude(session: &Session, ended: Ended) -> anyhow::Result<Exit> {
+pub fn conclude(session: &Session, ended: Ended, output: &Output) -> anyhow::Result<Exit> {
     let rows = table(&ended.timings, ended.total);
     let rows: Vec<_> = rows.lines().map(terminal::row).collect();
-    terminal::print(&rows.join("\n"));
+    terminal::message(&rows.join("\n"));
     if session.is_shared() {
-        terminal::print(&outcomes(session, &ended.timings));
+        terminal::message(outcomes(session, &ended.timings).trim_end());
     }
-    make_reports(&session.run);
-    if ended.kept {
-        environment::print_environments(&session.run);
+    let reports = make_reports(&session.run);
+    if ended.kept && output.is_new {
+        terminal::message(&environment::describe(&session.run));
     }
-    ended
-        .failure
-        .map_or(Ok(Exit::Passed), |failure| Err(failure.into()))
+    if let Some(left) = &ended.left {
+        terminal::message(&format!("left behind: {left}"));
+    }
+    if output.json {
+        terminal::print(&document(session, &ended, &reports)?);
+    } else if let (Some(form), true) = (output.variables, ended.kept) {
+        terminal::print(&environment::variables(&session.run, form));
+    }
+    match ended.failure {
+        Some(failure) => Err(failure.into()),
+        None => {
+            let what = if output.variables.is_some() {
+                "up"
+            } else {
+                "passed"
+            };
+            terminal::message(&format!("{what}: {}", session.run.id()));
+            Ok(Exit::Passed)
+        }
+    }
+}
+
+/// What the end of a run writes to standard output.
+#[derive(Debug)]
+pub struct Output {
+    /// The result as one document.
+    json: bool,
+    /// The variables of the environment that is up.
+    variables: Option<Variables>,
+    /// Whether the environment was made by this run.
+    is_new: bool,
+}
+
+impl Output {
+    /// That of `e2e`.
+    pub const fn of_e2e(format: Format) -> Self {
+        Self {
+            json: matches!(format, Format::Json),
+            variables: None,
+            is_new: true,
+        }
+    }
+
+    /// That of `test`.
+    pub const fn of_test(format: Format) -> Self {
+        Self {
+            is_new: false,
+            ..Self::of_e2e(format)
+        }
+    }
+
+    /// That of `up`.
+    pub const fn of_up(form: Variables) -> Self {
+        Self {
+            json: false,
+            variables: Some(form),
+            is_new: true,
+        }
+    }
+}
+
+/// A run's result for programs.
+fn document(session: &Session, ended: &Ended, reports: &[PathBuf]) -> serde_json::Result<String> {
+    let stages: Vec<_> = ended
+        .timings
+        .iter()
+        .map(|timing| {
+            serde_json::json!({
+                "stage": timing.id.step.name(),
+                "service": timing.id.service,
+                "outcome": timing.outcome.word(),
+                "seconds": timing.took.as_secs_f64(),
+                "note": timing.note,
+            })
+        })
+        .collect();
+    let failure = |failure: &Failure| {
+        serde_json::json!({
+            "exit": failure.exit.code(),
+            "summary": failure.summary,
+            "detail": failure.detail,
+            "hint": failure.hint,
+        })
+    };
+    serde_json::to_string_pretty(&serde_json::json!({
+        "run": session.run.id(),
+        "target": session.place.word(),
+        "exit": ended.failure.as_ref().map_or(0, |failure| failure.exit.code()),
+        "failure": ended.failure.as_ref().map(failure),
+        "left_behind": ended.left.as_ref().map(failure),
+        "kept": ended.kept,
+        "seconds": ended.total.as_secs_f64(),
+        "directory": session.run.dir(),
+        "reports": reports,
+        "stages": stages,
+    }))
 }
 
 /// Makes the reports of a run, shows GitHub its part, and remembers the tests. A report that cannot be written fails no run.
-fn make_reports(run: &Run) {
+fn make_reports(run: &Run) -> Vec<PathBuf> {
     let made = reports::read(run.dir()).and_then(|log| {
         let paths = reports::write(&log, run.dir())?;
         tell_github(&log);
@@ -42,10 +138,17 @@ fn make_reports(run: &Run) {
         }
         Ok(paths)
     });
-    match made.map(|paths| paths.into_iter().next()) {
-        Ok(Some(timeline)) => terminal::message(&format!("timeline: {}", timeline.display())),
-        Ok(None) => {}
-        Err(error) => terminal::message(&format!("the reports could not be written: {error:#}")),
+    match made {
+        Ok(paths) => {
+            if let Some(timeline) = paths.first() {
+                terminal::message(&format!("timeline: {}", timeline.display()));
+            }
+            paths
+        }
+        Err(error) => {
+            terminal::message(&format!("the reports could not be written: {error:#}"));
+            Vec::new()
+        }
     }
 }
 
@@ -89,7 +192,7 @@ fn outcomes(session: &Session, timings: &[Timing]) -> String {
 
 /// Tells GitHub, where the run is a step of a job there.
 fn tell_github(log: &Log) {
-    if let Some(path) = std::env::var_os("GITHUB_STEP_SUMMARY").filter(|path| !path.is_empty()) {
+    if let Some(path) = settings::github_summary() {
         let file = std::fs::OpenOptions::new()
             .create(true)
             .append(true)
@@ -99,7 +202,7 @@ fn tell_github(log: &Log) {
             terminal::message(&format!("the job's summary could not be written: {error}"));
         }
     }
-    if std::env::var("GITHUB_ACTIONS").is_ok_and(|value| value == "true") {
+    if settings::in_github_job() {
         for line in github::annotations(log) {
             terminal::print(&line);
         }

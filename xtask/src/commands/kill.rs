@@ -1,7 +1,7 @@
 //! `cargo xtask kill`: SIGKILL to a part of an environment, which then comes back: the fault that a suite asks for.
 
-use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::path::Path;
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
@@ -12,9 +12,10 @@ use e2e_runner::paths::Paths;
 use e2e_runner::process::Runner;
 use e2e_runner::run::local::launch::ProcessSpec;
 use e2e_runner::run::local::postgres;
+use e2e_runner::settings;
 use e2e_runner::state::Run;
-use e2e_runner::table::Table;
 use e2e_runner::tools::{docker, kind, kubectl};
+use e2e_runner::wait::{Look, Wait};
 
 /// Flags of `kill`.
 #[derive(Debug, Args)]
@@ -38,15 +39,25 @@ pub enum Part {
     Postgres,
 }
 
+impl Part {
+    /// Its name for people.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Datastorage => "Data Storage",
+            Self::Service => "the service",
+            Self::Postgres => "PostgreSQL",
+        }
+    }
+}
+
 /// How long finding and killing may take.
 const DEADLINE: Duration = Duration::from_secs(30);
 /// Between two looks at a container that is on its way back.
 const STEP: Duration = Duration::from_secs(2);
 
 /// Runs the verb; it ends when the part is dead, not when it is back.
-pub fn run(runner: &Runner, table: &Table, args: &Kill) -> anyhow::Result<Exit> {
-    table.find(&args.service)?;
-    let run = find(runner, &args.service)?;
+pub fn run(runner: &Runner, args: &Kill) -> anyhow::Result<Exit> {
+    let run = environment::around_or_up(&Paths::find(runner)?, &args.service)?;
     let state = run.state();
     if args.what == Part::Postgres && state.services.len() > 1 {
         let what = format!(
@@ -55,31 +66,21 @@ pub fn run(runner: &Runner, table: &Table, args: &Kill) -> anyhow::Result<Exit> 
             state.services.len()
         );
         return Err(Failure::new(Exit::Usage, what)
-            .next("start one of them alone, whose server is its own")
+            .hint("start one of them alone, whose server is its own")
             .into());
     }
     // What is started again belongs to the run, whoever asked.
-    let runner = runner.clone().env(e2e_env::RUN, &state.run);
+    let runner = runner
+        .clone()
+        .env(e2e_env::RUN, &state.run)
+        .in_run(run.dir())?;
     if state.target == "kind" {
         in_cluster(&runner, &run, &args.service, args.what)?;
     } else {
         here(&runner, &run, &args.service, args.what)?;
     }
-    terminal::message(&format!("killed {:?} of {}", args.what, state.run).to_lowercase());
+    terminal::message(&format!("killed {} of {}", args.what.name(), state.run));
     Ok(Exit::Passed)
-}
-
-/// The run that a suite says it is part of, else the one that is kept for the service.
-fn find(runner: &Runner, service: &str) -> anyhow::Result<Run> {
-    let told = std::env::var_os(e2e_env::EVIDENCE_DIR).map(PathBuf::from);
-    let around = told.iter().flat_map(|dir| dir.ancestors().take(2));
-    if let Some(dir) = around
-        .into_iter()
-        .find(|dir| dir.join("state.json").is_file())
-    {
-        return Run::open(dir);
-    }
-    Ok(environment::kept(&Paths::find(runner)?, service)?)
 }
 
 fn here(runner: &Runner, run: &Run, service: &str, part: Part) -> Result<(), Failure> {
@@ -88,8 +89,8 @@ fn here(runner: &Runner, run: &Run, service: &str, part: Part) -> Result<(), Fai
     let dir = if shared { own } else { run.dir().to_owned() };
     match part {
         Part::Postgres => postgres::kill_postgres(run),
-        Part::Datastorage => ProcessSpec::kill_and_restart(&dir.join("datastorage"), runner),
-        Part::Service => ProcessSpec::kill_and_restart(&dir.join("service"), runner),
+        Part::Datastorage => ProcessSpec::kill_and_restart(&dir.join("datastorage"), run, runner),
+        Part::Service => ProcessSpec::kill_and_restart(&dir.join("service"), run, runner),
     }
 }
 
@@ -102,12 +103,17 @@ fn in_cluster(runner: &Runner, run: &Run, service: &str, part: Part) -> Result<(
         Part::Service => service,
     };
     // A run under way has told its suite; one that is kept has written it down.
-    let told = std::env::var(e2e_env::NAMESPACE).ok();
+    let told = settings::namespace();
     let namespace = state
         .environment(service)
         .remove(e2e_env::NAMESPACE)
         .or(told)
-        .unwrap_or_default();
+        .ok_or_else(|| {
+            Failure::new(
+                Exit::Preflight,
+                format!("no namespace is known for {service} in {}", state.run),
+            )
+        })?;
     let kubeconfig: &Path = &run.dir().join("kubeconfig");
     let kubectl = kubectl::Kubectl::new(runner.clone(), kubeconfig, &namespace);
     let failed =
@@ -122,8 +128,13 @@ fn in_cluster(runner: &Runner, run: &Run, service: &str, part: Part) -> Result<(
         path,
     ];
     let node = kind::node(&kind::cluster(&state.run));
-    let (began, mut forgotten) = (Instant::now(), false);
-    loop {
+    let mut forgotten = false;
+    let wait = Wait {
+        what: &format!("the container of {app} was not killed"),
+        deadline: DEADLINE,
+        interval: STEP,
+    };
+    wait.until(runner.cancel(), || {
         let status = kubectl
             .command()
             .args(ask)
@@ -142,10 +153,10 @@ fn in_cluster(runner: &Runner, run: &Run, service: &str, part: Part) -> Result<(
             docker::restart_kubelet(runner, &node).map_err(failed)?;
             forgotten = true;
         }
-        match docker::kill_in_node(runner, &node, id) {
-            // For a moment the API server still tells of a container that an earlier fault killed.
-            Err(_) if began.elapsed() < DEADLINE => std::thread::sleep(STEP),
-            killed => return killed.map_err(failed),
-        }
-    }
+        // For a moment the API server still shows a container that an earlier fault killed.
+        Ok(match docker::kill_in_node(runner, &node, id) {
+            Ok(()) => Look::Ready(()),
+            Err(error) => Look::NotYet(error.to_string()),
+        })
+    })
 }

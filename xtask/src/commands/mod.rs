@@ -1,6 +1,6 @@
 //! The verbs, one file each.
 //!
-//! Modules, each may import those after it: `diagnose`, `doctor`, `e2e`, `up`, `test`, `tiers`, `attach`, `down`, `kill`, `migrate`, `services`, `ci`, `completions`, `flakes`, `bench`, `workspace_tasks`, `reap`, `report`, `status`, `begin`, `ending`, `environment`, `args`
+//! Modules, each may import those after it: `diagnose`, `doctor`, `e2e`, `up`, `test`, `tiers`, `attach`, `down`, `kill`, `migrate`, `services`, `ci`, `completions`, `flakes`, `bench`, `workspace_tasks`, `reap`, `report`, `status`, `begin`, `ending`, `environment`, `database`, `args`
 
 pub mod args;
 pub mod attach;
@@ -8,6 +8,7 @@ mod begin;
 pub mod bench;
 pub mod ci;
 pub mod completions;
+mod database;
 pub mod diagnose;
 pub mod doctor;
 pub mod down;

@@ -1,27 +1,46 @@
 //! `cargo xtask reap`: removes what a killed run left and what has expired.
 
+use clap::Args;
+
+use crate::commands::args::Format;
 use crate::terminal;
-use e2e_runner::exit::Exit;
+use e2e_runner::exit::{Exit, Failure};
 use e2e_runner::paths::Paths;
 use e2e_runner::process::Runner;
-use e2e_runner::run::abandoned::abandoned;
-use e2e_runner::run::teardown::release;
+use e2e_runner::run::abandoned;
 
-/// Runs the verb.
-pub fn run(runner: &Runner) -> anyhow::Result<Exit> {
+/// Flags of `reap`.
+#[derive(Debug, Args)]
+pub struct Reap {
+    /// How the answer is written
+    #[arg(long, value_enum, default_value_t = Format::Human)]
+    pub format: Format,
+}
+
+/// Runs the verb: everything that can go goes, then what could not is named.
+pub fn run(runner: &Runner, args: &Reap) -> anyhow::Result<Exit> {
     let paths = Paths::find(runner)?;
-    let mut removed = 0;
-    for run in abandoned(&paths) {
-        let what = release(&run, runner)?;
-        terminal::message(&format!("{}: {what}", run.id()));
-        removed += 1;
-    }
-    let servers = embedded_postgres::sweep(&[])?;
+    let (removed, left) = abandoned::remove_all(runner, &paths, terminal::message);
+    let (servers, swept) = match embedded_postgres::sweep(&[]) {
+        Ok(servers) => (servers, None),
+        Err(error) => {
+            let failure = Failure::new(Exit::LeftBehind, format!("PostgreSQL servers: {error:#}"));
+            (Vec::new(), Some(failure))
+        }
+    };
     for dir in &servers {
         terminal::message(&format!("PostgreSQL in {}: removed", dir.display()));
     }
-    if removed + servers.len() == 0 {
+    let left = abandoned::together(left.into_iter().chain(swept).collect());
+    if args.format == Format::Json {
+        let document = serde_json::json!({
+            "runs_removed": removed,
+            "servers_removed": servers,
+            "left_behind": left.as_ref().map(ToString::to_string),
+        });
+        terminal::print(&serde_json::to_string_pretty(&document)?);
+    } else if removed + servers.len() == 0 && left.is_none() {
         terminal::message("nothing was left behind");
     }
-    Ok(Exit::Passed)
+    left.map_or(Ok(Exit::Passed), |failure| Err(failure.into()))
 }

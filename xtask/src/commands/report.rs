@@ -41,7 +41,7 @@ fn of_run(runner: &Runner, what: Option<&str>) -> anyhow::Result<PathBuf> {
             None => "no run has an event log yet".to_owned(),
         };
         return Err(Failure::new(Exit::Usage, what)
-            .next(format!("name a run of {} or a directory", runs.display()))
+            .hint(format!("name a run of {} or a directory", runs.display()))
             .into());
     };
     Ok(dir)

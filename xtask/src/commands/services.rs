@@ -2,12 +2,31 @@
 
 use std::fmt::Write as _;
 
+use crate::commands::args::Format;
 use crate::terminal;
 use e2e_runner::exit::Exit;
 use e2e_runner::table::{Component, Suite, Table};
 
 /// Runs the verb.
-pub fn run(table: &Table) -> anyhow::Result<Exit> {
+pub fn run(table: &Table, format: Format) -> anyhow::Result<Exit> {
+    if format == Format::Json {
+        let services: Vec<_> = table
+            .all()
+            .iter()
+            .map(|service| {
+                serde_json::json!({
+                    "name": service.name,
+                    "profile": service.profile,
+                    "namespace": service.namespace,
+                    "datastorage_port": service.ports.datastorage,
+                    "service_port": service.ports.service,
+                    "suite": service.suite.as_ref().map(Suite::describe),
+                })
+            })
+            .collect();
+        terminal::print(&serde_json::to_string_pretty(&services)?);
+        return Ok(Exit::Passed);
+    }
     let mut text = format!(
         "{:<24} {:<24} {:<18} {:>12} {:>8}  {:<8} suite\n",
         "service", "profile", "namespace", "Data Storage", "itself", "by"

@@ -2,34 +2,41 @@
 
 use std::fmt::Write as _;
 
+use crate::commands::environment::remaining;
 use crate::terminal;
 use e2e_runner::exit::Exit;
 use e2e_runner::paths::Paths;
 use e2e_runner::process::Runner;
 use e2e_runner::run::teardown::describe;
-use e2e_runner::state::{Owner, Run, State};
+use e2e_runner::state::{Run, State};
 
 /// Runs the verb.
 pub fn run(runner: &Runner, json: bool) -> anyhow::Result<Exit> {
     let paths = Paths::find(runner)?;
-    let states: Vec<State> = Run::list(&paths.runs()).iter().map(Run::state).collect();
+    let runs = Run::list(&paths.runs());
+    let unreadable = Run::unreadable(&paths.runs());
+    for unreadable in &unreadable {
+        terminal::message(&format!("warning: {}", unreadable.why));
+    }
     if json {
+        let states: Vec<State> = runs.iter().map(Run::state).collect();
         terminal::print(&serde_json::to_string_pretty(&states)?);
         return Ok(Exit::Passed);
     }
-    if states.is_empty() {
+    if runs.is_empty() && unreadable.is_empty() {
         terminal::print("nothing runs and nothing is kept");
         return Ok(Exit::Passed);
     }
     let mut text = String::new();
-    for state in &states {
+    for run in &runs {
+        let state = &run.state();
         writeln!(
             text,
             "{}  {} on {}, {}",
             state.run,
             state.services.join(", "),
             state.target,
-            standing(state)
+            standing(run)
         )?;
         for (service, environment) in &state.environments {
             if state.environments.len() > 1 {
@@ -47,16 +54,16 @@ pub fn run(runner: &Runner, json: bool) -> anyhow::Result<Exit> {
     Ok(Exit::Passed)
 }
 
-fn standing(state: &State) -> String {
-    match &state.owner {
-        Some(owner) if Owner::lives(owner) => format!("under way in process {}", owner.pid),
-        Some(owner) => format!(
+fn standing(run: &Run) -> String {
+    let state = run.state();
+    match (run.busy(), &state.owner) {
+        (Some(pid), Some(_)) => format!("under way in process {pid}"),
+        (Some(pid), None) => format!("kept, in use by process {pid}"),
+        (None, Some(owner)) => format!(
             "left by process {}, which is gone: `cargo xtask reap` removes it",
             owner.pid
         ),
-        None if state.expires < jiff::Timestamp::now() => {
-            "expired: `cargo xtask reap` removes it".to_owned()
-        }
-        None => format!("kept until {}", state.expires),
+        (None, None) if run.is_abandoned() => "expired: `cargo xtask reap` removes it".to_owned(),
+        (None, None) => format!("kept, expires {}", remaining(&state)),
     }
 }

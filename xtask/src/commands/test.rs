@@ -1,29 +1,26 @@
 //! `cargo xtask test`: every test tier of this workspace, or one service's suite on the environment that `up` left.
 
-use std::time::Duration;
-
-use e2e_report::Log;
-
 use clap::Args;
 
-use crate::commands::args::RepeatArgs;
-use crate::commands::{environment, tiers};
+use crate::commands::args::{Format, RepeatArgs};
+use crate::commands::{ending, environment, tiers};
 use crate::terminal;
-use e2e_runner::exit::Exit;
+use e2e_runner::exit::{Exit, Failure};
 use e2e_runner::paths::Paths;
 use e2e_runner::process::Runner;
-use e2e_runner::reporter::Reporter;
-use e2e_runner::reports::{self, EVENTS};
-use e2e_runner::run::plan::Step;
+use e2e_runner::run::local::postgres;
+use e2e_runner::run::plan::{Target, retest};
 use e2e_runner::run::repeat::Repeat;
-use e2e_runner::run::suite;
+use e2e_runner::run::session::Session;
+use e2e_runner::run::{self, Keep, check};
+use e2e_runner::state::{Held, KEPT_FOR};
 use e2e_runner::table::{Service, Table};
-use e2e_runner::tools::cargo::build_tests;
 
 /// Flags of `test`.
 #[derive(Debug, Args)]
 pub struct Test {
     /// The service whose suite is run; none runs every tier of this workspace
+    #[arg(conflicts_with_all = ["require", "postgres"])]
     pub service: Option<String>,
     /// A tier that must run: without it the command fails with exit 3
     #[arg(long, value_name = "TIER", value_delimiter = ',')]
@@ -33,53 +30,59 @@ pub struct Test {
     pub postgres: Vec<u32>,
     #[command(flatten)]
     pub repeat: RepeatArgs,
+    /// How the result of a service's suite is written to standard output
+    #[arg(long, value_enum, default_value_t = Format::Human, requires = "service")]
+    pub format: Format,
 }
 
 /// Runs the verb.
 pub fn run(runner: &Runner, table: &Table, args: &Test) -> anyhow::Result<Exit> {
     let paths = Paths::find(runner)?;
+    let repeat = Repeat::from(args.repeat);
     match &args.service {
-        Some(name) => on_environment(runner, &paths, table.find(name)?, args.repeat.into()),
+        Some(name) => {
+            let service = table.find(name)?;
+            on_environment(runner, table, paths, service, repeat, args.format)
+        }
+        None if repeat.times > 1 => Err(Failure::new(Exit::Usage, "--repeat is for one suite")
+            .hint("name the service whose suite is repeated")
+            .into()),
         None => tiers::run(runner, table, &paths, &args.require, &args.postgres),
     }
 }
 
+/// A run of its own over the environment that is up: it holds it, reports as `e2e` does, and leaves it as it was.
 fn on_environment(
     runner: &Runner,
-    paths: &Paths,
+    table: &Table,
+    paths: Paths,
     service: &Service,
     repeat: Repeat,
+    format: Format,
 ) -> anyhow::Result<Exit> {
-    let suite = service.suite()?;
-    let run = environment::kept(paths, &service.name)?;
+    let run = environment::up(&paths, Some(&service.name))?;
+    if let Held::Busy(pid) = run.hold()? {
+        let what = format!("the environment {} is in use by process {pid}", run.id());
+        return Err(Failure::new(Exit::Preflight, what)
+            .hint("wait for that process, or set up another environment")
+            .into());
+    }
     let state = run.state();
-    let mut environment = state.environment(&service.name);
-    environment.insert(e2e_env::PGPASSWORD.to_owned(), run.password()?);
-    let show = |line: &str| terminal::message(&format!("    {line}"));
-    let binary = |package: &str| build_tests(runner, paths, package, Duration::from_mins(10), show);
-    let events = Reporter::logging_to(&run.dir().join(EVENTS), Box::new(terminal::event))?;
-    let log = run.dir().join(EVENTS);
-    let before = std::fs::read_to_string(&log).unwrap_or_default().len();
-    let outcome = repeat.run(runner.cancel(), terminal::message, || {
-        suite::run_on(
-            runner,
-            &events,
-            service,
-            binary,
-            &environment,
-            suite.deadline(),
-            show,
-        )
-    });
-    // What this command added to the run's log, and no earlier test once more.
-    let log = std::fs::read_to_string(&log).unwrap_or_default();
-    let added = Log::parse(log.get(before..).unwrap_or_default());
-    reports::learn(&added, &paths.runs());
-    let passed = outcome?;
-    terminal::message(&format!(
-        "{} on {}: {passed}",
-        Step::RunSuite.name(),
-        state.run
-    ));
-    Ok(Exit::Passed)
+    // Another process may have removed it, or taken it over, before it was held.
+    if !run.is_up() {
+        return Err(environment::none(Some(&service.name), &[]).into());
+    }
+    let services = state.services.iter().map(|name| table.find(name).cloned());
+    let services = services.collect::<Result<Vec<_>, _>>()?;
+    let place = Target::of_word(&state.target).unwrap_or(Target::Local);
+    check::suite(service)?;
+    let plan = retest(&services, service, place);
+    let lifetime = plan.longest(repeat.times) + KEPT_FOR;
+    let watcher = Box::new(terminal::event);
+    let session = Session::resume(run, services, runner, repeat, lifetime, paths, watcher)?;
+    if place == Target::Local {
+        postgres::prolong(&session)?;
+    }
+    let ended = run::run(&session, &plan, Keep::AsFound);
+    ending::conclude(&session, ended, &ending::Output::of_test(format))
 }

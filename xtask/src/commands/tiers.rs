@@ -11,7 +11,7 @@ use crate::commands::workspace_tasks::Task;
 use crate::terminal;
 use e2e_runner::exit::{Exit, Failure};
 use e2e_runner::paths::Paths;
-use e2e_runner::process::{Cmd, Runner};
+use e2e_runner::process::{Command, Runner, Status};
 use e2e_runner::run::local::postgres;
 use e2e_runner::run::plan::Target;
 use e2e_runner::settings::cargo;
@@ -26,29 +26,29 @@ const FIRST: &str = "workflowexecution";
 struct Tier {
     name: String,
     missing: Option<String>,
-    commands: Vec<Command>,
+    commands: Vec<Work>,
 }
 
 /// One command of a tier.
-enum Command {
+enum Work {
     /// Bounded by a deadline, its lines shown as they come.
-    Bounded(Cmd),
+    Bounded(Command),
     /// In the foreground.
     Foreground(Task),
 }
 
 impl Tier {
-    fn new(name: &str, commands: Vec<Cmd>) -> Self {
+    fn new(name: &str, commands: Vec<Command>) -> Self {
         Self {
             name: name.to_owned(),
             missing: None,
-            commands: commands.into_iter().map(Command::Bounded).collect(),
+            commands: commands.into_iter().map(Work::Bounded).collect(),
         }
     }
 
     fn foreground(name: &str, tasks: impl IntoIterator<Item = Task>) -> Self {
         Self {
-            commands: tasks.into_iter().map(Command::Foreground).collect(),
+            commands: tasks.into_iter().map(Work::Foreground).collect(),
             ..Self::new(name, Vec::new())
         }
     }
@@ -72,7 +72,7 @@ pub fn run(
                 .join(", ");
             return Err(
                 Failure::new(Exit::Usage, format!("no tier is named `{wanted}`"))
-                    .next(format!("name one of: {names}"))
+                    .hint(format!("name one of: {names}"))
                     .into(),
             );
         }
@@ -152,13 +152,13 @@ fn conclude(
     }
 }
 
-fn passes(command: &Command, runner: &Runner, paths: &Paths) -> bool {
+fn passes(command: &Work, runner: &Runner, paths: &Paths) -> bool {
     let result = match command {
-        Command::Bounded(command) => command
+        Work::Bounded(command) => command
             .stream(terminal::message)
-            .map(|code| code == 0)
+            .map(Status::is_success)
             .map_err(|error| error.to_string()),
-        Command::Foreground(task) => task
+        Work::Foreground(task) => task
             .run(runner, paths)
             .map(|()| true)
             .map_err(|failure| failure.to_string()),
@@ -280,7 +280,8 @@ fn plan(
 
 fn no_pgbouncer() -> Option<String> {
     // Debian keeps it where only administrators look.
-    let there = Runner::find("pgbouncer").is_ok() || Path::new("/usr/sbin/pgbouncer").exists();
+    let there =
+        Runner::find("pgbouncer", None).is_ok() || Path::new("/usr/sbin/pgbouncer").exists();
     (!there).then(|| "no pgbouncer is installed; Debian's package has that name".to_owned())
 }
 

@@ -3,13 +3,15 @@
 use clap::{Args, ValueEnum};
 
 use crate::commands::args::{TargetArgs, TargetChoice, Which};
+use crate::commands::environment::Variables;
 use crate::commands::{begin, ending};
 use e2e_runner::exit::{Exit, Failure};
 use e2e_runner::paths::Paths;
 use e2e_runner::process::Runner;
 use e2e_runner::run::plan::{Target, Until, plan};
 use e2e_runner::run::repeat::Repeat;
-use e2e_runner::run::{self, Keep};
+use e2e_runner::run::{self, Keep, check};
+use e2e_runner::state::KEPT_FOR;
 use e2e_runner::table::Table;
 
 /// Flags of `up`.
@@ -22,6 +24,9 @@ pub struct Up {
     /// Whose port numbers are used
     #[arg(long, value_enum, default_value_t = PortNumbers::E2e)]
     pub ports: PortNumbers,
+    /// How the variables of the environment are written to standard output
+    #[arg(long, value_enum, default_value_t = Variables::Shell)]
+    pub format: Variables,
 }
 
 /// Whose port numbers an environment uses.
@@ -40,7 +45,7 @@ pub fn run(runner: &Runner, table: &Table, mut args: Up) -> anyhow::Result<Exit>
     if integration && (services.len() > 1 || args.place.target == TargetChoice::Kind) {
         let what = "--ports integration is for one service without a cluster";
         return Err(Failure::new(Exit::Usage, what)
-            .next("name one service, and leave out --target kind")
+            .hint("name one service, and leave out --target kind")
             .into());
     }
     if integration {
@@ -50,15 +55,17 @@ pub fn run(runner: &Runner, table: &Table, mut args: Up) -> anyhow::Result<Exit>
     let plan = plan(&services, place, Until::Ready);
     debug_assert!(!integration || place == Target::Local);
     let paths = Paths::find(runner)?;
+    check::services(&services, place, false)?;
+    let lifetime = plan.longest(1) + KEPT_FOR;
     let session = begin::begin(
         runner,
         services,
         (place, why),
         args.place,
         integration,
-        Repeat::default(),
+        (Repeat::default(), lifetime),
         paths,
     )?;
     let ended = run::run(&session, &plan, Keep::WhenReady);
-    ending::conclude(&session, ended)
+    ending::conclude(&session, ended, &ending::Output::of_up(args.format))
 }

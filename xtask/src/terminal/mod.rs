@@ -10,8 +10,10 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use e2e_report::event::full_name;
+use e2e_report::text::plain;
 use e2e_report::{Event, Outcome};
 
+use e2e_runner::settings;
 use screen::{Running, cut, heartbeat, live_lines, size};
 pub use screen::{on_one_screen, row};
 
@@ -40,11 +42,7 @@ static TERMINAL: Mutex<Terminal> = Mutex::new(Terminal::new());
 /// Decides how progress is shown, before anything is.
 pub fn choose(progress: Progress) {
     // A test harness or a CI system has a terminal at times, and nobody before it.
-    let watched = || {
-        std::io::stderr().is_terminal()
-            && std::env::var("TERM").is_ok_and(|term| term != "dumb")
-            && std::env::var_os("CI").is_none_or(|ci| ci.is_empty())
-    };
+    let watched = || std::io::stderr().is_terminal() && settings::is_watched();
     let chosen = match progress {
         Progress::Auto if watched() => Progress::Tty,
         Progress::Auto => Progress::Plain,
@@ -53,9 +51,7 @@ pub fn choose(progress: Progress) {
     CHOSEN.get_or_init(|| chosen);
     let mut terminal = lock();
     terminal.view = chosen;
-    // https://no-color.org: any value that is not empty.
-    terminal.colour = chosen == Progress::Tty
-        && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    terminal.colour = chosen == Progress::Tty && settings::wants_colour();
 }
 
 /// Shows an event; `json` is its line in the log.
@@ -87,10 +83,10 @@ pub fn event(event: &Event, json: &str) {
 pub fn message(text: &str) {
     let mut terminal = lock();
     if terminal.view == Progress::Json {
-        let line = serde_json::json!({"event": "message", "text": text});
+        let line = serde_json::json!({"event": "message", "text": named(text)});
         terminal.write(&format!("{line}\n"));
     } else {
-        terminal.above(text);
+        terminal.above(&named(text));
     }
 }
 
@@ -98,9 +94,28 @@ pub fn message(text: &str) {
 pub fn print(text: &str) {
     let mut terminal = lock();
     terminal.erase();
-    // Nobody may be reading: that must not end a run that still has to clean up.
-    drop(writeln!(std::io::stdout().lock(), "{}", text.trim_end()));
+    let mut stdout = std::io::stdout().lock();
+    let written = writeln!(stdout, "{}", text.trim_end()).and_then(|()| stdout.flush());
+    // That must not end a run that still has to clean up.
+    if let Err(error) = written {
+        terminal.unwritten.get_or_insert(error);
+    }
     terminal.draw(Instant::now());
+}
+
+/// Why data did not reach standard output, if it did not. A reader that has gone, as `head` does, has what it wanted.
+pub fn unwritten() -> Option<std::io::Error> {
+    let error = lock().unwritten.take()?;
+    (error.kind() != std::io::ErrorKind::BrokenPipe).then_some(error)
+}
+
+/// Text with the tool's name as its user types it: an installed one is not run by cargo.
+pub fn named(text: &str) -> std::borrow::Cow<'_, str> {
+    if settings::is_run_by_cargo() || !text.contains("cargo xtask") {
+        text.into()
+    } else {
+        text.replace("cargo xtask", "xtask").into()
+    }
 }
 
 fn lock() -> MutexGuard<'static, Terminal> {
@@ -118,6 +133,8 @@ struct Terminal {
     spoke: Option<Instant>,
     /// Whether the thread that ticks has been started.
     beats: bool,
+    /// Why data did not reach standard output.
+    unwritten: Option<std::io::Error>,
 }
 
 impl Terminal {
@@ -129,6 +146,7 @@ impl Terminal {
             drawn: 0,
             spoke: None,
             beats: false,
+            unwritten: None,
         }
     }
 
@@ -336,7 +354,9 @@ fn line_of(event: &Event) -> Option<String> {
         Event::StageStarted { stage, service } => {
             format!("  … {}", full_name(service.as_deref(), stage))
         }
-        Event::Line { text, service, .. } => format!("    {}", full_name(service.as_deref(), text)),
+        Event::Line { text, service, .. } => {
+            format!("    {}", full_name(service.as_deref(), &plain(text)))
+        }
         Event::Note { text } => format!("  · {text}"),
         // The rest is told by other lines: the suite's own, the error that ends the run.
         _ => return None,

@@ -55,6 +55,7 @@ fn each_crate_links_only_what_it_may_know() {
         Vec::<&String>::new(),
         "the engine depends on no workspace crate"
     );
+    assert_eq!(of_workspace("postgres-url"), Vec::<&String>::new());
     assert_eq!(of_workspace("migrations"), ["migrator"]);
     assert_eq!(of_workspace("diagnose"), ["migrations", "migrator"]);
     assert_eq!(of_workspace("datastorage-api"), Vec::<&String>::new());
@@ -85,7 +86,13 @@ fn each_crate_links_only_what_it_may_know() {
     for (tool, may) in [
         (
             "e2e-runner",
-            &["e2e-env", "e2e-report", "embedded-postgres", "migrations"][..],
+            &[
+                "e2e-env",
+                "e2e-report",
+                "embedded-postgres",
+                "migrations",
+                "postgres-url",
+            ][..],
         ),
         (
             "xtask",
@@ -96,6 +103,7 @@ fn each_crate_links_only_what_it_may_know() {
                 "e2e-runner",
                 "embedded-postgres",
                 "migrations",
+                "postgres-url",
             ],
         ),
     ] {
@@ -240,6 +248,9 @@ fn the_tool_and_the_suites_hold_no_sql() {
                 "CREATE TABLE",
                 "CREATE DATABASE",
                 "DROP ",
+                "ALTER ",
+                "DELETE FROM",
+                "TRUNCATE ",
             ] {
                 assert!(!text.contains(word), "{} holds SQL: {word}", path.display());
             }
@@ -260,17 +271,47 @@ fn processes_start_in_one_module() {
     for path in sources
         .iter()
         .flat_map(|dir| files(&root.join(dir)))
-        .filter(|path| !path.ends_with("e2e-runner/src/process/mod.rs"))
+        .filter(|path| !path.ends_with("e2e-runner/src/process/runner.rs"))
         // Short tasks of cargo on this workspace, which belong to no run.
         .filter(|path| !path.ends_with("xtask/src/commands/workspace_tasks.rs"))
     {
         let text = std::fs::read_to_string(&path).unwrap_or_default();
-        for word in ["Command::new", "duct::cmd", "cmd!("] {
+        for word in [
+            "Command::new",
+            "duct::cmd",
+            "duct::sh",
+            "cmd!(",
+            "tokio::process",
+        ] {
             assert!(
                 !text.contains(word),
                 "{} starts a process: {word}",
                 path.display()
             );
+        }
+    }
+}
+
+#[test]
+fn the_tool_reads_environment_variables_in_one_file() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("the workspace");
+    for dir in [
+        "xtask/src",
+        "crates/e2e-runner/src",
+        "crates/e2e-report/src",
+    ] {
+        for path in files(&root.join(dir))
+            .iter()
+            .filter(|path| !path.ends_with("e2e-runner/src/settings.rs"))
+        {
+            let text = std::fs::read_to_string(path).unwrap_or_default();
+            // What a test asks of its own process is no setting.
+            let text = text.split("#[cfg(test)]").next().unwrap_or_default();
+            for word in ["env::var(", "env::var_os("] {
+                assert!(!text.contains(word), "{} has {word}", path.display());
+            }
         }
     }
 }

@@ -47,7 +47,7 @@ fn a_healthy_system_gets_a_clean_bill() {
         str![[r"
 diagnosis of what the flags name, profile audit
   Data Storage  http://127.0.0.1:[..]
-  database      postgresql://slm_user@127.0.0.1:[..]
+  database      postgres://slm_user@127.0.0.1:[..]
 
   ok     write          201, correlation id diagnose-[..]
   ok     read back      200, 1 found
@@ -80,7 +80,7 @@ fn the_incident_is_one_cause_with_the_answers_as_its_evidence_and_is_repaired_by
         str![[r#"
 diagnosis of what the flags name, profile audit
   Data Storage  http://127.0.0.1:[..]
-  database      postgresql://slm_user@127.0.0.1:[..]
+  database      postgres://slm_user@127.0.0.1:[..]
 
   WRONG  write          503 the schema is incomplete: relation "audit_events" does not exist
   WRONG  read back      503 the schema is incomplete: relation "audit_events" does not exist
@@ -107,7 +107,7 @@ diagnosis of what the flags name, profile audit
      the probe was refused: 503 the schema is incomplete: relation "audit_events" does not exist (SQLSTATE 42P01)
      a read was refused: 503 the schema is incomplete: relation "audit_events" does not exist (SQLSTATE 42P01)
      /health/ready: 503 schema_incomplete table audit_events
-   repair: cargo xtask migrate --profile audit --database-url postgresql://slm_user@127.0.0.1:[..]
+   repair: cargo xtask migrate --profile audit --database-url postgres://slm_user@127.0.0.1:[..]
 
 "#]]
     );
@@ -314,7 +314,7 @@ fn a_program_gets_the_causes_with_their_commands() {
     assert_eq!(finding["cause"], "missing-column");
     let command = finding["commands"][0].as_str().unwrap();
     assert!(
-        command.starts_with("psql postgresql://slm_user@127.0.0.1:")
+        command.starts_with("psql postgres://slm_user@127.0.0.1:")
             && command.ends_with(
                 "-c 'ALTER TABLE audit_events ADD COLUMN severity character varying(20)'"
             ),
@@ -329,8 +329,8 @@ fn without_an_environment_the_next_move_is_told() {
     assert_data_eq!(
         stderr,
         str![[r"
-error: no running environment for `gateway`
-  next: cargo xtask up SERVICE, or give --url and --database-url, or --kubeconfig
+error: no running environment for gateway
+  hint: cargo xtask up SERVICE, or give --url and --database-url, or --kubeconfig
 
 "]]
     );

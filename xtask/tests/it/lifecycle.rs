@@ -424,17 +424,20 @@ fn an_import_that_the_runtime_does_not_know_of_is_a_failure() {
 
 #[test]
 fn a_pod_that_is_dead_is_told_at_once_with_its_reason_and_its_log() {
-    let waiting = |reason: &str| json!({"phase": "Pending", "containerStatuses": [{"state": {"waiting": {"reason": reason, "message": "because"}}}]});
-    let ended = json!({"phase": "Running", "containerStatuses": [{"state": {"terminated": {"exitCode": 3, "reason": "Error"}}}]});
+    let waiting = |reason: &str| json!({"phase": "Pending", "containerStatuses": [{"name": "postgres", "state": {"waiting": {"reason": reason, "message": "because"}}}]});
+    let ended = json!({"phase": "Running", "containerStatuses": [{"name": "postgres", "state": {"terminated": {"exitCode": 3, "reason": "Error"}}}]});
     let unschedulable = json!({"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "Insufficient memory"});
     for (status, told) in [
-        (waiting("ErrImagePull"), "ErrImagePull because"),
+        (
+            waiting("ErrImagePull"),
+            "container postgres: ErrImagePull because",
+        ),
         (waiting("CrashLoopBackOff"), "CrashLoopBackOff because"),
         (
             waiting("CreateContainerConfigError"),
             "CreateContainerConfigError because",
         ),
-        (ended, "its container ended with exit 3"),
+        (ended, "container postgres: ended with exit 3 (Error)"),
         (
             json!({"phase": "Pending", "conditions": [unschedulable]}),
             "Unschedulable Insufficient memory",

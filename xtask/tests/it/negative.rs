@@ -30,7 +30,8 @@ impl Control {
     /// Holds the suite against a Data Storage that answers as it should, and against each fault.
     fn hold(self) {
         let place = Place::new();
-        let (environment, _) = place.run(&["up", self.service, "--target", "local"]);
+        let (environment, _) =
+            place.run(&["up", self.service, "--target", "local", "--format", "env"]);
         let environment: Vec<_> = environment
             .lines()
             .filter_map(|line| line.split_once('='))

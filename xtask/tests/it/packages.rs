@@ -7,13 +7,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 /// What is packed: the three crates and those of this workspace that they depend on.
-const PACKAGES: [&str; 6] = [
+const PACKAGES: [&str; 7] = [
     "audit-store",
     "datastorage-api",
     "datastorage-client",
     "e2e-env",
     "embedded-postgres",
     "migrator",
+    "postgres-url",
 ];
 
 /// Packages outside this workspace, one for each example, which find the packed crates in place of the registry's.
@@ -117,7 +118,7 @@ fn a_program_outside_the_workspace_builds_on_each_packed_crate_and_runs() {
         command.env(e2e_env::POSTGRES_BIN, &installation.bin);
     });
     assert!(
-        served.contains(&installation.version) && served.contains("\npostgresql://"),
+        served.contains(&installation.version) && served.contains("\npostgres://"),
         "{served}"
     );
 

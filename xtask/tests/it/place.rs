@@ -38,7 +38,14 @@ impl Place {
     }
 
     pub(crate) fn up(&self) -> (BTreeMap<String, String>, String) {
-        let (stdout, stderr) = self.run(&["up", "workflowexecution", "--target", "local"]);
+        let (stdout, stderr) = self.run(&[
+            "up",
+            "workflowexecution",
+            "--target",
+            "local",
+            "--format",
+            "env",
+        ]);
         let pairs = stdout
             .lines()
             .filter_map(|line| line.split_once('='))

@@ -38,10 +38,15 @@ run workflowexecution-[..] on kind: --target kind
   ✓ collect evidence ok ([..] s) · [..]/verdict.txt
   … tear down
   ✓ tear down ok ([..] s) · [..]
+stage  [..]  began [..]
+preflight [..] failed   `docker version --format {{.Server.Version}}` ended with exit 1
+collect evidence [..] ok       [..]/verdict.txt
+tear down [..] ok       its processes
+total [..] s
 timeline: [..]/report.html
 error: preflight: `docker version --format {{.Server.Version}}` ended with exit 1
     Cannot connect to the Docker daemon
-  next: start Docker, or run with --target local
+  hint: start Docker, or run with --target local
 
 "]]
     );

@@ -12,7 +12,7 @@ fn an_unknown_service_is_told_the_names() {
         stderr,
         str![[r"
 error: no service is named `workflows`
-  next: did you mean `workflowexecution`? the services are: workflowexecution, datastorage, gateway, aianalysis, notification, remediationorchestrator, signalprocessing
+  hint: did you mean `workflowexecution`? the services are: workflowexecution, datastorage, gateway, aianalysis, notification, remediationorchestrator, signalprocessing
 
 "]]
     );
@@ -31,7 +31,7 @@ fn a_service_without_a_suite_says_so() {
         stderr,
         str![[r"
 error: the service `widget` has no suite yet
-  next: add `suite` to its entry in the table of services, or use `cargo xtask migrate --profile gateway`
+  hint: add `suite` to its entry in the table of services, or use `cargo xtask migrate --profile gateway`
 
 "]]
     );

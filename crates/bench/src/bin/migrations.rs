@@ -14,6 +14,7 @@ use anyhow::Context as _;
 use clap::Parser;
 use embedded_postgres::Server;
 use migrations::{Catalogue, Config, apply, ensure_partitions, template};
+use postgres_url::PostgresUrl;
 use testkit::postgres::{Database, connect, empty_database_on, own_server};
 use testkit::proxy::Proxy;
 
@@ -464,13 +465,8 @@ fn run_psql<'a>(
     texts: impl IntoIterator<Item = &'a str>,
 ) -> anyhow::Result<()> {
     use std::io::Write as _;
-    let (user, rest) = url
-        .split_once("://")
-        .context("a URL")?
-        .1
-        .split_once('@')
-        .context("a user")?;
-    let (user, password) = user.split_once(':').unwrap_or((user, ""));
+    let url: PostgresUrl = url.parse()?;
+    let password = url.password().unwrap_or_default();
     for text in texts {
         let mut child = Command::new(psql)
             .args([
@@ -479,7 +475,7 @@ fn run_psql<'a>(
                 "--set",
                 "ON_ERROR_STOP=1",
                 "--dbname",
-                &format!("postgres://{user}@{rest}"),
+                &url.to_string(),
             ])
             .env("PGPASSWORD", password)
             .stdin(Stdio::piped())

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::exit::{Exit, Failure};
@@ -16,15 +17,23 @@ pub struct Cancel {
     first: Arc<AtomicI32>,
     patience: usize,
     stopped: Arc<AtomicBool>,
+    bound: Option<Bound>,
+}
+
+/// A deadline of all work together.
+#[derive(Clone, Copy, Debug)]
+struct Bound {
+    at: Instant,
+    after: Duration,
 }
 
 impl Cancel {
-    /// Listens for SIGINT and SIGTERM until the process ends.
+    /// Listens for SIGINT, SIGTERM and SIGHUP, which a closed terminal sends, until the process ends.
     pub fn on_signals() -> anyhow::Result<Self> {
         let cancel = Self::default();
         let seen = cancel.clone();
         let mut signals =
-            Signals::new([SIGINT, SIGTERM]).context("cannot listen for SIGINT and SIGTERM")?;
+            Signals::new([SIGINT, SIGTERM, SIGHUP]).context("cannot listen for signals")?;
         std::thread::spawn(move || {
             for signal in signals.forever() {
                 seen.raise(signal);
@@ -59,6 +68,24 @@ impl Cancel {
         }
     }
 
+    /// The same signals for work that may take no longer than this altogether.
+    #[must_use]
+    pub fn within(&self, deadline: Duration) -> Self {
+        Self {
+            bound: Some(Bound {
+                at: Instant::now() + deadline,
+                after: deadline,
+            }),
+            ..self.clone()
+        }
+    }
+
+    /// The bound of all work together, once it is over.
+    pub fn overdue(&self) -> Option<Duration> {
+        let bound = self.bound?;
+        (Instant::now() >= bound.at).then_some(bound.after)
+    }
+
     /// Ends the work of this scope, as when one of its stages has failed.
     pub fn stop(&self) {
         self.stopped.store(true, Ordering::SeqCst);
@@ -66,15 +93,23 @@ impl Cancel {
 
     /// Whether the work that holds this value is to stop.
     pub fn is_raised(&self) -> bool {
-        self.signals.load(Ordering::SeqCst) > self.patience || self.stopped.load(Ordering::SeqCst)
+        self.is_signalled() || self.stopped.load(Ordering::SeqCst) || self.overdue().is_some()
+    }
+
+    /// Whether it was a signal, and not the failure of another stage, that stops work.
+    pub fn is_signalled(&self) -> bool {
+        self.signals.load(Ordering::SeqCst) > self.patience
     }
 
     /// The exit code of an interrupted run, whatever this value's patience; none if no signal came.
     pub fn exit(&self) -> Option<Exit> {
         match self.signals.load(Ordering::SeqCst) {
             0 => None,
-            _ if self.first.load(Ordering::SeqCst) == SIGTERM => Some(Exit::Terminated),
-            _ => Some(Exit::Interrupted),
+            _ => Some(match self.first.load(Ordering::SeqCst) {
+                SIGTERM => Exit::Terminated,
+                SIGHUP => Exit::HungUp,
+                _ => Exit::Interrupted,
+            }),
         }
     }
 
@@ -87,13 +122,17 @@ impl Cancel {
         }
     }
 
-    /// The failure that an interrupted run reports.
+    /// The failure that interrupted work reports.
     pub fn failure(&self) -> Failure {
+        if let Some(after) = self.overdue().filter(|_| !self.is_signalled()) {
+            let what = format!("cut off at its deadline of {} s", after.as_secs());
+            return Failure::new(Exit::Deadline, what);
+        }
         let exit = self.exit().unwrap_or(Exit::Interrupted);
-        let signal = if exit == Exit::Terminated {
-            "SIGTERM"
-        } else {
-            "SIGINT"
+        let signal = match exit {
+            Exit::Terminated => "SIGTERM",
+            Exit::HungUp => "SIGHUP: the terminal was closed",
+            _ => "SIGINT",
         };
         Failure::new(exit, format!("stopped by {signal}"))
     }
@@ -102,6 +141,15 @@ impl Cancel {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn work_within_a_bound_ends_with_it_and_is_told_so() {
+        let cancel = Cancel::default();
+        let bounded = cancel.within(Duration::ZERO);
+        assert!(bounded.is_raised() && !cancel.is_raised());
+        assert_eq!(bounded.failure().exit, Exit::Deadline);
+        assert!(!cancel.within(Duration::from_mins(1)).is_raised());
+    }
 
     #[test]
     fn the_first_signal_stops_work_and_leaves_clean_up_running() {

@@ -1,7 +1,8 @@
 //! What explains a failure, gathered before anything is removed: the first page is `verdict.txt`, the rest lies beside it.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::exit::Failure;
@@ -11,6 +12,7 @@ use crate::run::plan::Target;
 use crate::run::service_run::ServiceRun;
 use crate::run::session::Session;
 use crate::run::timing::{Timing, table};
+use crate::secrets::Secrets;
 use crate::state::{Resource, write_private};
 use crate::table::Component;
 
@@ -20,13 +22,17 @@ const LIMIT: usize = 2_000_000;
 const LEDGER: Duration = Duration::from_secs(3);
 
 /// What each file of a bundle is for, in the order in which a person should look.
-const GUIDE: [(&str, &str); 10] = [
+const GUIDE: [(&str, &str); 11] = [
     ("suite.log", "what the suite printed"),
     ("datastorage.log", "Data Storage's log"),
     ("postgres.log", "PostgreSQL's log"),
     (
         "migrations.json",
         "the ledger: what is applied, what is pending",
+    ),
+    (
+        "describe.txt",
+        "the pods as `kubectl describe` shows them, with what they wait for",
     ),
     ("events.txt", "the namespace's events"),
     (
@@ -54,7 +60,6 @@ pub fn collect(
         Target::Kind => diagnostics::collect(session, runner),
         Target::Local => copy_server_log(session),
     }
-    let secrets = [session.password.as_str(), &session.password()].map(str::to_owned);
     for service_run in session.having(Component::Postgres) {
         ledger(session, service_run);
     }
@@ -64,12 +69,15 @@ pub fn collect(
         .map(|service_run| service_run.dir.as_path());
     for dir in dirs.chain([dir]) {
         for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
-            bound(&entry.path(), &secrets);
+            bound(&entry.path());
         }
     }
     let page = verdict(session, failure, timings);
-    write_private(&dir.join("verdict.txt"), redact(&page, &secrets).as_bytes())
-        .map_err(Failure::setup)?;
+    write_private(
+        &dir.join("verdict.txt"),
+        session.report.secrets().clean(&page).as_bytes(),
+    )
+    .map_err(Failure::setup)?;
     Ok(dir.join("verdict.txt").display().to_string())
 }
 
@@ -114,7 +122,7 @@ fn ledger(session: &Session, service_run: &ServiceRun) {
     let Ok(database) = session.database(service_run) else {
         return;
     };
-    let config = migrations::Config::new(database.secret_url())
+    let config = migrations::Config::new(database.secret())
         .profile(&service_run.service.profile)
         .deadline(LEDGER);
     let text = match session.runtime.block_on(migrations::status(&config)) {
@@ -127,35 +135,61 @@ fn ledger(session: &Session, service_run: &ServiceRun) {
     ));
 }
 
-/// Cuts a file to its end and takes passwords out of it.
-fn bound(path: &Path, secrets: &[String]) {
-    let evidence = path.extension().is_some_and(|extension| {
-        ["log", "txt", "yaml", "jsonl"]
+/// Cuts a file to its end, where it is the text of a log. Never the events: a report begins at their first.
+fn bound(path: &Path) {
+    let cut = path.extension().is_some_and(|extension| {
+        ["log", "txt", "yaml"]
             .iter()
             .any(|known| extension == *known)
     });
-    let Ok(bytes) = std::fs::read(path) else {
-        return;
-    };
-    if !evidence {
-        return;
-    }
-    let text = String::from_utf8_lossy(&bytes[bytes.len().saturating_sub(LIMIT)..]);
-    let clean = redact(&text, secrets);
-    if clean.len() != bytes.len() {
+    let long = path.metadata().is_ok_and(|file| file.len() > LIMIT as u64);
+    if cut
+        && long
+        && let Ok(bytes) = std::fs::read(path)
+    {
+        let text = String::from_utf8_lossy(&bytes[bytes.len() - LIMIT..]).into_owned();
         // In place: whoever still appends to it, as the clean-up to the log of commands, appends to what is kept.
-        drop(std::fs::write(path, clean));
+        drop(std::fs::write(path, text));
     }
 }
 
-/// Takes secrets out of a text.
-pub fn redact(text: &str, secrets: &[String]) -> String {
-    secrets
-        .iter()
-        .filter(|secret| !secret.is_empty())
-        .fold(text.to_owned(), |text, secret| {
-            text.replace(secret.as_str(), "***")
+/// Files of a run's directory that hold a password because somebody reads it there; they go with the environment.
+const KEEPERS: [&str; 4] = ["password", "postgres-url", "kubeconfig", "state.json"];
+/// Longer files are not text that somebody wrote for people.
+const LONGEST: u64 = 64 << 20;
+
+/// Takes passwords out of every file that the run or its suites have written, wherever below its directories it lies.
+pub fn redact_files(session: &Session) {
+    let programs: Vec<PathBuf> = session
+        .run
+        .state()
+        .resources
+        .into_iter()
+        .filter_map(|resource| match resource {
+            Resource::Directory { path } => Some(path),
+            _ => None,
         })
+        .collect();
+    redact_below(session.run.dir(), &programs, session.report.secrets());
+}
+
+fn redact_below(dir: &Path, spared: &[PathBuf], secrets: &Secrets) {
+    for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+        let (path, name) = (entry.path(), entry.file_name());
+        let Ok(kind) = entry.file_type() else {
+            continue;
+        };
+        if kind.is_dir() && !spared.contains(&path) {
+            redact_below(&path, spared, secrets);
+        } else if kind.is_file()
+            && KEEPERS.iter().all(|keeper| name != *keeper)
+            && path.metadata().is_ok_and(|file| file.len() <= LONGEST)
+            && let Ok(text) = std::fs::read_to_string(&path)
+            && let Cow::Owned(clean) = secrets.clean(&text)
+        {
+            drop(std::fs::write(&path, clean));
+        }
+    }
 }
 
 #[cfg(test)]
@@ -163,12 +197,42 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_long_file_keeps_its_end_and_loses_its_passwords() {
+    fn a_long_log_keeps_its_end_and_the_events_are_whole() {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("datastorage.log");
-        std::fs::write(&path, format!("{}last words: s3cret", "x".repeat(LIMIT))).unwrap();
-        bound(&path, &["s3cret".to_owned()]);
-        let kept = std::fs::read_to_string(&path).unwrap();
-        assert!(kept.len() <= LIMIT && kept.ends_with("last words: ***"));
+        let text = format!("begin{}last words", "x".repeat(LIMIT));
+        for (name, whole) in [("datastorage.log", false), ("events.jsonl", true)] {
+            let path = dir.path().join(name);
+            std::fs::write(&path, &text).unwrap();
+            bound(&path);
+            let kept = std::fs::read_to_string(&path).unwrap();
+            assert!(kept.ends_with("last words"));
+            assert_eq!(kept.starts_with("begin"), whole, "{name}");
+        }
+    }
+
+    #[test]
+    fn passwords_go_from_files_of_every_kind_and_depth_but_not_from_those_that_are_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let secrets = Secrets::default();
+        secrets.add("s3cret-word");
+        let spared = dir.path().join("datastorage");
+        for name in [
+            "sub/dump.json",
+            "suite.log",
+            "datastorage/db-secrets.yaml",
+            "password",
+        ] {
+            let path = dir.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, "it is s3cret-word").unwrap();
+        }
+        redact_below(dir.path(), &[spared], &secrets);
+        let read = |name: &str| std::fs::read_to_string(dir.path().join(name)).unwrap();
+        for clean in ["sub/dump.json", "suite.log"] {
+            assert_eq!(read(clean), "it is ***", "{clean}");
+        }
+        for kept in ["datastorage/db-secrets.yaml", "password"] {
+            assert_eq!(read(kept), "it is s3cret-word", "{kept}");
+        }
     }
 }

@@ -6,7 +6,9 @@ use std::path::Path;
 use e2e_report::Outcome;
 
 use crate::run::plan::{Step, Target};
+use crate::run::reuse::is_reuse;
 use crate::run::timing::Timing;
+use crate::state::{locked, write_private};
 
 /// How much the newest run counts: enough to follow a change within three runs, not enough for one slow run to rule.
 const WEIGHT: f64 = 0.4;
@@ -23,51 +25,65 @@ impl History {
     }
 
     /// How many seconds a stage usually takes, if it ever ran.
-    pub fn usual(&self, place: Target, step: Step) -> Option<f64> {
-        self.0.get(&key(place, step.name())).copied()
+    pub fn usual(&self, place: Target, step: Step, service: &str) -> Option<f64> {
+        self.0.get(&key(place, step, service)).copied()
     }
 
     /// The least seconds that a stage ever took.
-    pub fn fastest(&self, place: Target, step: Step) -> Option<f64> {
-        self.0.get(&fastest_key(place, step.name())).copied()
+    pub fn fastest(&self, place: Target, step: Step, service: &str) -> Option<f64> {
+        self.0.get(&fastest_key(place, step, service)).copied()
     }
 
-    /// Learns from the stages of a run that did what they were to do, and writes it down.
-    pub fn learn(mut self, place: Target, timings: &[Timing], path: &Path) {
-        for Timing { id, took, note, .. } in timings
-            .iter()
-            .filter(|timing| timing.outcome == Outcome::Ok)
-        {
-            let seconds = took.as_secs_f64();
-            let usual = self.0.entry(key(place, id.step.name())).or_insert(seconds);
-            *usual += WEIGHT * (seconds - *usual);
-            // What an earlier run had kept says nothing about how fast it can be made.
-            if note.contains("used again") || note.starts_with("emptied") {
-                continue;
+    /// Learns from the stages of a run that did what they were to do, and writes it down; `only` is the service of a run of one.
+    pub fn learn(path: &Path, place: Target, only: &str, timings: &[Timing]) {
+        // No run fails for what is only remembered.
+        drop(locked(path, || {
+            let mut history = Self::load(path);
+            for timing in timings
+                .iter()
+                .filter(|timing| timing.outcome == Outcome::Ok)
+            {
+                history.add(place, only, timing);
             }
-            let fastest = self
-                .0
-                .entry(fastest_key(place, id.step.name()))
-                .or_insert(seconds);
-            *fastest = fastest.min(seconds);
+            let text = serde_json::to_string_pretty(&history.0).unwrap_or_default();
+            drop(write_private(path, text.as_bytes()));
+        }));
+    }
+
+    fn add(&mut self, place: Target, only: &str, timing: &Timing) {
+        let seconds = timing.took.as_secs_f64();
+        let (step, service) = (timing.id.step, timing.id.service.as_deref().unwrap_or(only));
+        let usual = self.0.entry(key(place, step, service)).or_insert(seconds);
+        *usual += WEIGHT * (seconds - *usual);
+        // What was not made says nothing about how fast it can be made.
+        if is_reuse(&timing.note) {
+            return;
         }
-        let text = serde_json::to_string_pretty(&self.0).unwrap_or_default();
-        // Two runs at once may each lose the other's lesson; no run fails for it.
-        drop(crate::state::write_private(path, text.as_bytes()));
+        let fastest = self.0.entry(fastest_key(place, step, service));
+        let fastest = fastest.or_insert(seconds);
+        *fastest = fastest.min(seconds);
     }
 }
 
-fn fastest_key(place: Target, stage: &str) -> String {
-    key(place, stage) + ", fastest"
+fn fastest_key(place: Target, step: Step, service: &str) -> String {
+    key(place, step, service) + ", fastest"
 }
 
-fn key(place: Target, stage: &str) -> String {
-    format!("{}: {stage}", place.word())
+/// A suite and a service of a team take as long as they take: what is known of one says nothing of another.
+fn key(place: Target, step: Step, service: &str) -> String {
+    let stage = format!("{}: {}", place.word(), step.name());
+    match step {
+        Step::RunSuite | Step::LoadService | Step::DeployService | Step::AwaitService => {
+            format!("{stage} of {service}")
+        }
+        _ => stage,
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::run::reuse::GIVEN;
     use std::time::Duration;
 
     fn timing(seconds: u64, outcome: Outcome) -> Timing {
@@ -90,16 +106,33 @@ mod tests {
             timing(20, Outcome::Ok),
             timing(300, Outcome::Failed),
         ] {
-            History::load(&path).learn(Target::Kind, &[timing], &path);
+            History::learn(&path, Target::Kind, "gateway", &[timing]);
         }
         let usual = History::load(&path)
-            .usual(Target::Kind, Step::CreateCluster)
+            .usual(Target::Kind, Step::CreateCluster, "gateway")
             .unwrap();
         assert!((usual - 14.0).abs() < 0.001, "{usual}");
         assert_eq!(
-            History::load(&path).usual(Target::Local, Step::CreateCluster),
+            History::load(&path).usual(Target::Local, Step::CreateCluster, "gateway"),
             None
         );
+    }
+
+    #[test]
+    fn the_suite_of_one_service_teaches_nothing_of_another_s_and_what_was_not_made_is_not_the_fastest()
+     {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("history.json");
+        let mut suite = timing(10, Outcome::Ok);
+        suite.id = Step::RunSuite.into();
+        let mut given = timing(1, Outcome::Ok);
+        given.note = format!("{GIVEN}: 60 KB");
+        History::learn(&path, Target::Kind, "gateway", &[suite, given]);
+        let history = History::load(&path);
+        let usual = |service| history.usual(Target::Kind, Step::RunSuite, service);
+        assert!(usual("gateway").is_some() && usual("notification").is_none());
+        let fastest = history.fastest(Target::Kind, Step::CreateCluster, "gateway");
+        assert_eq!(fastest, None);
     }
 
     #[test]
@@ -108,7 +141,7 @@ mod tests {
         let path = dir.path().join("history.json");
         std::fs::write(&path, "{").unwrap();
         assert_eq!(
-            History::load(&path).usual(Target::Kind, Step::Migrate),
+            History::load(&path).usual(Target::Kind, Step::Migrate, "gateway"),
             None
         );
     }

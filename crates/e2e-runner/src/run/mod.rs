@@ -1,8 +1,9 @@
 //! The life of a run: plan it, walk the plan, keep the evidence of a failure, remove what was made.
 //!
-//! Modules, each may import those after it: `stages`, `abandoned`, `teardown`, `evidence`, `preview`, `kind`, `local`, `suite`, `history`, `reuse`, `wait`, `walk`, `timing`, `session`, `datastorage_config`, `plan`, `repeat`, `service_run`
+//! Modules, each may import those after it: `stages`, `abandoned`, `teardown`, `evidence`, `preview`, `kind`, `local`, `suite`, `history`, `reuse`, `wait`, `walk`, `timing`, `session`, `check`, `datastorage_config`, `plan`, `repeat`, `service_run`
 
 pub mod abandoned;
+pub mod check;
 pub mod datastorage_config;
 pub mod evidence;
 pub mod history;
@@ -44,6 +45,8 @@ pub enum Keep {
     Always,
     /// Kept if it stands, removed if it could not be set up: what `up` does.
     WhenReady,
+    /// Left as it was found, whatever happened, a signal too: what `test` does.
+    AsFound,
 }
 
 impl Keep {
@@ -51,7 +54,7 @@ impl Keep {
         match self {
             Self::Never => false,
             Self::OnFailure => failed,
-            Self::Always => true,
+            Self::Always | Self::AsFound => true,
             Self::WhenReady => !failed,
         }
     }
@@ -62,6 +65,8 @@ impl Keep {
 pub struct Ended {
     /// What failed. Of several failures the first decides the exit code; something left behind decides it only when all else passed.
     pub failure: Option<Failure>,
+    /// What was left behind besides, where something else had failed before.
+    pub left: Option<Failure>,
     /// Its stages, in the order they ended.
     pub timings: Vec<Timing>,
     /// How long all of it took.
@@ -88,11 +93,12 @@ pub fn run(session: &Session, plan: &Plan, keep: Keep) -> Ended {
         |stage| stages::run_stage(session, stage),
     );
     let mut timings = walked.timings;
-    let mut failure = together(walked.failures, session.service_runs.len());
+    let failure = together(walked.failures, session.service_runs.len());
 
     if failure.is_some() {
         // Through one more signal: a person who pressed Ctrl-C once still wants to know; twice, no longer.
-        let runner = session.runner.after(1);
+        let deadline = plan.deadline(Step::CollectEvidence);
+        let runner = session.runner.after(1).within(deadline);
         let so_far = timings.clone();
         let collect = || evidence::collect(session, &runner, failure.as_ref(), &so_far);
         finish(
@@ -104,11 +110,12 @@ pub fn run(session: &Session, plan: &Plan, keep: Keep) -> Ended {
         );
     }
     let interrupted = cancel.exit().is_some();
-    let keeps = !interrupted && keep.keeps(failure.is_some());
+    let keeps = keep == Keep::AsFound || (!interrupted && keep.keeps(failure.is_some()));
     let left = if keeps {
         session.keep(KEPT_FOR).err()
     } else {
-        let runner = session.runner.after(2);
+        let deadline = plan.deadline(Step::TearDown);
+        let runner = session.runner.after(2).within(deadline);
         finish(
             session,
             &mut timings,
@@ -118,22 +125,28 @@ pub fn run(session: &Session, plan: &Plan, keep: Keep) -> Ended {
         )
     };
     let kept = keeps && left.is_none();
-    failure = failure.or(left);
+    let (mut failure, left) = match failure {
+        None => (left, None),
+        failure => (failure, left),
+    };
     if let Some(exit) = cancel.exit() {
         failure = Some(Failure {
             exit,
             ..failure.unwrap_or_else(|| cancel.failure())
         });
     }
+    let failure = failure.map(|failure| with_next_move(session, failure, kept));
+    evidence::redact_files(session);
     let exit = failure
         .as_ref()
         .map_or(Exit::Passed, |failure| failure.exit);
     tell(session, failure.as_ref());
     session.report.emit(Event::Ended { exit: exit.code() });
-    let history = session.paths.history();
-    History::load(&history).learn(session.place, &timings, &history);
+    let only = session.service_runs[0].service.name.as_str();
+    History::learn(&session.paths.history(), session.place, only, &timings);
     Ended {
         failure,
+        left,
         timings,
         total: session.report.elapsed(),
         kept,
@@ -143,13 +156,18 @@ pub fn run(session: &Session, plan: &Plan, keep: Keep) -> Ended {
 /// Writes the plan into the log: what each stage waits for, and how fast it can be here.
 fn announce(session: &Session, plan: &Plan) {
     let history = History::load(&session.paths.history());
+    let only = session.service_runs[0].service.name.as_str();
     for Stage { id, needs, .. } in &plan.stages {
         let needs: Vec<String> = needs.iter().map(Id::name).collect();
         session.report.emit(Event::Planned {
             stage: id.step.name().to_owned(),
             service: id.service.clone(),
             needs,
-            fastest: history.fastest(session.place, id.step),
+            fastest: history.fastest(
+                session.place,
+                id.step,
+                id.service.as_deref().unwrap_or(only),
+            ),
         });
     }
 }
@@ -157,13 +175,38 @@ fn announce(session: &Session, plan: &Plan) {
 /// Writes into the log what the run's caller is told, without passwords.
 fn tell(session: &Session, failure: Option<&Failure>) {
     let Some(failure) = failure else { return };
-    let secrets = [session.password.clone(), session.password()];
-    let clean = |text: Option<&str>| evidence::redact(text.unwrap_or_default(), &secrets);
     session.report.emit(Event::Failed(Failed {
-        what: clean(Some(&failure.what)),
-        seen: clean(failure.seen.as_deref()),
-        next: clean(failure.next.as_deref()),
+        summary: failure.summary.clone(),
+        detail: failure.detail.clone().unwrap_or_default(),
+        hint: failure.hint.clone().unwrap_or_default(),
     }));
+}
+
+/// A failure with a move that can be made now: the files that exist, and how to look into the environment itself, where nothing more
+/// exact is known.
+fn with_next_move(session: &Session, failure: Failure, kept: bool) -> Failure {
+    if failure.hint.is_some() || matches!(failure.exit, Exit::Usage | Exit::Preflight) {
+        return failure;
+    }
+    let verdict = session.run.dir().join("verdict.txt");
+    let look = if verdict.exists() {
+        format!("see {} and the files that it names", verdict.display())
+    } else {
+        format!("see {}", session.run.dir().display())
+    };
+    let services: Vec<_> = session
+        .service_runs
+        .iter()
+        .map(|service_run| service_run.service.name.as_str())
+        .collect();
+    failure.hint(if kept {
+        format!("{look}; the environment is kept")
+    } else {
+        format!(
+            "{look}; to look into the environment: cargo xtask e2e {} --keep on-failure",
+            services.join(" ")
+        )
+    })
 }
 
 /// The failures of a run as one, whose exit code is the first one's.
@@ -180,21 +223,23 @@ fn together(failures: Vec<(Id, Failure)>, services: usize) -> Option<Failure> {
         .iter()
         .filter_map(|(service, _)| service.as_deref())
         .collect();
+    let shared = failures.iter().any(|(service, _)| service.is_none());
     let what = format!(
-        "{} of {services} services failed: {}",
+        "{} of {services} services failed{}: {}",
         names.len(),
+        if shared { ", and a stage of all" } else { "" },
         names.into_iter().collect::<Vec<_>>().join(", ")
     );
     let told: Vec<_> = failures
         .iter()
         .map(|(_, failure)| failure.to_string())
         .collect();
-    Some(Failure::new(exit, what).seen(told.join("\n")))
+    Some(Failure::new(exit, what).detail(told.join("\n")))
 }
 
 fn in_stage(id: &Id, failure: Failure) -> Failure {
     Failure {
-        what: format!("{}: {}", id.name(), failure.what),
+        summary: format!("{}: {}", id.name(), failure.summary),
         ..failure
     }
 }

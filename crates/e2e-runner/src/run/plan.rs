@@ -17,6 +17,13 @@ pub enum Target {
 }
 
 impl Target {
+    /// The target of such a word.
+    pub fn of_word(word: &str) -> Option<Self> {
+        [Self::Kind, Self::Local]
+            .into_iter()
+            .find(|target| target.word() == word)
+    }
+
     /// The word on the command line and in a suite's environment.
     pub const fn word(self) -> &'static str {
         match self {
@@ -193,6 +200,10 @@ pub struct Plan {
     pub stages: Vec<Stage>,
 }
 
+/// How long evidence may be collected, in seconds.
+const EVIDENCE: u64 = 60;
+/// How long removing everything may take, in seconds.
+const TEAR_DOWN: u64 = 120;
 /// A cold build of Data Storage takes two minutes on two cores; ten allow for a busy machine.
 const BUILD: u64 = 600;
 
@@ -262,16 +273,64 @@ pub fn plan(services: &[Service], place: Target, until: Until) -> Plan {
     }
     if until == Until::Done {
         let suites = layout.all_of(Step::RunSuite);
-        layout.add(Step::CollectEvidence.into(), suites, 60);
-        layout.shared(Step::TearDown, &[Step::CollectEvidence], 120);
+        layout.add(Step::CollectEvidence.into(), suites, EVIDENCE);
+        layout.shared(Step::TearDown, &[Step::CollectEvidence], TEAR_DOWN);
     }
-    Plan {
-        services: services
+    layout.plan(services, place)
+}
+
+/// Lays out a run of one service's suite on an environment that is up, of which it may be one of several services.
+pub fn retest(services: &[Service], tested: &Service, place: Target) -> Plan {
+    let mut layout = Layout {
+        several: services.len() > 1,
+        stages: Vec::new(),
+    };
+    let own = |step| Id {
+        step,
+        service: (services.len() > 1).then(|| tested.name.clone()),
+    };
+    let mut needs = Vec::new();
+    if tested.has(Component::Datastorage) {
+        // It was ready when it was left: what does not answer soon is gone.
+        layout.add(own(Step::AwaitDataStorage), Vec::new(), 10);
+        needs.push(own(Step::AwaitDataStorage));
+    }
+    if has_cargo_suite(tested) {
+        layout.add(Step::BuildSuite.into(), Vec::new(), BUILD);
+        needs.push(Step::BuildSuite.into());
+    }
+    if let Some(suite) = &tested.suite {
+        layout.add(own(Step::RunSuite), needs, suite.deadline().as_secs());
+    }
+    layout.add(
+        Step::CollectEvidence.into(),
+        vec![own(Step::RunSuite)],
+        EVIDENCE,
+    );
+    layout.plan(services, place)
+}
+
+impl Plan {
+    /// How long a stage may take; for one that ends every run, also where the plan does not show it.
+    pub fn deadline(&self, step: Step) -> Duration {
+        let stage = self.stages.iter().find(|stage| stage.id.step == step);
+        let usual = Duration::from_secs(match step {
+            Step::CollectEvidence => EVIDENCE,
+            _ => TEAR_DOWN,
+        });
+        stage.map_or(usual, |stage| stage.deadline)
+    }
+
+    /// How long the whole run may take, one stage after the other, its suites `times` times.
+    pub fn longest(&self, times: u32) -> Duration {
+        let of = |stage: &Stage| match stage.id.step {
+            Step::RunSuite => stage.deadline.saturating_mul(times),
+            _ => stage.deadline,
+        };
+        self.stages
             .iter()
-            .map(|service| service.name.clone())
-            .collect(),
-        place,
-        stages: layout.stages,
+            .map(of)
+            .fold(Duration::ZERO, Duration::saturating_add)
     }
 }
 
@@ -294,6 +353,17 @@ impl Layout {
             needs,
             deadline,
         });
+    }
+
+    fn plan(self, services: &[Service], place: Target) -> Plan {
+        Plan {
+            services: services
+                .iter()
+                .map(|service| service.name.clone())
+                .collect(),
+            place,
+            stages: self.stages,
+        }
     }
 
     fn shared(&mut self, step: Step, needs: &[Step], seconds: u64) {

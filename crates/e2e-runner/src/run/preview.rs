@@ -44,7 +44,11 @@ pub fn plan_table(plan: &Plan, history: &History) -> String {
     } in &plan.stages
     {
         let usual = history
-            .usual(plan.place, id.step)
+            .usual(
+                plan.place,
+                id.step,
+                id.service.as_deref().unwrap_or(&plan.services[0]),
+            )
             .map_or("-".to_owned(), |seconds| format!("{seconds:.1} s"));
         let after = needs.iter().map(Id::name).collect::<Vec<_>>().join(", ");
         let row = format!(
@@ -82,7 +86,15 @@ fn predicted(plan: &Plan, history: &History) -> Option<f64> {
                     .filter_map(|need| ends.get(&need.name()).copied()),
             )
         };
-        ends.insert(id.name(), begins + history.usual(plan.place, id.step)?);
+        ends.insert(
+            id.name(),
+            begins
+                + history.usual(
+                    plan.place,
+                    id.step,
+                    id.service.as_deref().unwrap_or(&plan.services[0]),
+                )?,
+        );
     }
     ends.into_values().reduce(f64::max)
 }

@@ -49,9 +49,9 @@ impl Repeat {
         match first {
             None => Ok(format!("{last}, each of {ran} times")),
             Some(first) => Err(Failure {
-                what: format!(
+                summary: format!(
                     "failed in {failed} of {ran} runs; first failure: {}",
-                    first.what
+                    first.summary
                 ),
                 ..first
             }),
@@ -89,7 +89,7 @@ mod tests {
     fn every_time_is_run_and_the_first_failure_is_told_with_how_many_there_were() {
         let (outcome, ran) = suite(5, false, &[2, 4]);
         assert_eq!(
-            (outcome.map_err(|failure| failure.what), ran),
+            (outcome.map_err(|failure| failure.summary), ran),
             (
                 Err("failed in 2 of 5 runs; first failure: time 2".to_owned()),
                 5
@@ -97,7 +97,7 @@ mod tests {
         );
         let (outcome, _) = suite(5, false, &[]);
         assert_eq!(
-            outcome.map_err(|failure| failure.what),
+            outcome.map_err(|failure| failure.summary),
             Ok("3 passed, each of 5 times".to_owned())
         );
     }

@@ -21,6 +21,18 @@ pub enum Layer {
     Service,
 }
 
+/// What the note of a stage says that used something of an earlier run again.
+pub const USED_AGAIN: &str = "used again";
+/// What it begins with where the stage only emptied a database.
+pub const EMPTIED: &str = "emptied: ";
+/// What it begins with where a variable named what would have been made.
+pub const GIVEN: &str = "used as given";
+
+/// Whether a stage made nothing, by its note.
+pub fn is_reuse(note: &str) -> bool {
+    note.contains(USED_AGAIN) || note.starts_with(EMPTIED) || note.starts_with(GIVEN)
+}
+
 impl Layer {
     /// Its name in the state file.
     pub const fn word(self) -> &'static str {

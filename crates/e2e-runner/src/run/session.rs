@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use e2e_report::Event;
+use postgres_url::PostgresUrl;
 
 use crate::exit::{Exit, Failure};
 use crate::paths::Paths;
@@ -16,10 +17,11 @@ use crate::reports::EVENTS;
 use crate::run::plan::{Id, Step, Target};
 use crate::run::repeat::Repeat;
 use crate::run::service_run::ServiceRun;
+use crate::secrets::Secrets;
 use crate::state::{Resource, Run};
 use crate::table::{Component, Service};
 use crate::tools::migrate;
-use crate::tools::postgres_url::{Database, random_password};
+use crate::tools::postgres::random_password;
 
 /// What the stages of a run have made so far for all of its services.
 #[derive(Debug, Default)]
@@ -37,7 +39,7 @@ pub struct Artifacts {
     /// Host port of each node port.
     pub ports: OnceLock<BTreeMap<u16, u16>>,
     /// The PostgreSQL server, as one of its databases is reached.
-    pub server: OnceLock<Database>,
+    pub server: OnceLock<PostgresUrl>,
     /// Processes that later stages watch.
     pub children: Mutex<Vec<Child>>,
     /// What each program is, for fingerprints: read once, whoever asks.
@@ -64,13 +66,15 @@ pub struct RunRequest {
     /// Why there.
     pub why: String,
     /// A PostgreSQL server to use instead of starting one.
-    pub postgres_url: Option<String>,
+    pub postgres_url: Option<PostgresUrl>,
     /// Whether the numbers of the integration tier are used (D8).
     pub integration: bool,
     /// Whether an environment that an earlier run kept is left alone.
     pub fresh: bool,
     /// How often the suites run.
     pub repeat: Repeat,
+    /// How long it may take, and be kept afterwards: nobody removes anything of it before.
+    pub lifetime: Duration,
 }
 
 /// A run under way.
@@ -83,7 +87,7 @@ pub struct Session {
     /// Whether the numbers of the integration tier are used (D8).
     pub integration: bool,
     /// A PostgreSQL server to use instead of starting one (local only), with its password.
-    pub postgres_url: Option<String>,
+    pub postgres_url: Option<PostgresUrl>,
     /// The runner for every process of the run.
     pub runner: Runner,
     /// What people see.
@@ -100,6 +104,8 @@ pub struct Session {
     pub artifacts: Artifacts,
     /// How often the suites run.
     pub repeat: Repeat,
+    /// How long it may take, and be kept afterwards: nobody removes anything of it before.
+    pub lifetime: Duration,
 }
 
 impl Session {
@@ -118,8 +124,9 @@ impl Session {
             integration,
             fresh,
             repeat,
+            lifetime,
         } = request;
-        let (runs, lifetime) = (paths.runs(), Duration::from_hours(1));
+        let runs = paths.runs();
         let names: Vec<_> = services
             .iter()
             .map(|service| service.name.clone())
@@ -139,33 +146,111 @@ impl Session {
                 random_password(),
             ),
         };
-        let id = run.id();
-        let report = Reporter::logging_to(&run.dir().join(EVENTS), watcher)
-            .context("cannot write the run's event log")?;
-        let runner = runner
-            .clone()
-            .env(e2e_env::RUN, &id)
-            .logged(&run.dir().join("commands.log"))?;
-        run.will_make(Resource::Processes)?;
-        report.emit(Event::Run {
-            run: id,
-            target: place.word().to_owned(),
-            why,
-        });
-        Ok(Self {
+        let session = Self {
             service_runs: ServiceRun::all(services, &run, postgres_url.is_some())?,
             place,
             integration,
             postgres_url,
-            runner,
-            report,
+            runner: runner
+                .clone()
+                .env(e2e_env::RUN, run.id())
+                .in_run(run.dir())?,
+            report: Reporter::logging_to(&run.dir().join(EVENTS), Secrets::default(), watcher)
+                .context("cannot write the run's event log")?,
             run,
             paths,
             runtime: migrate::runtime()?,
             password,
             artifacts: Artifacts::default(),
             repeat,
-        })
+            lifetime,
+        };
+        session.run.will_make(Resource::Processes)?;
+        session.announce(why);
+        Ok(session)
+    }
+
+    /// Begins a run of tests on an environment that is up and that this process holds: what its stages made is what its state says.
+    pub fn resume(
+        run: Run,
+        services: Vec<Service>,
+        runner: &Runner,
+        repeat: Repeat,
+        lifetime: Duration,
+        paths: Paths,
+        watcher: Watcher,
+    ) -> anyhow::Result<Self> {
+        let state = run.state();
+        let place = Target::of_word(&state.target)
+            .with_context(|| format!("{} is on no known target: {}", state.run, state.target))?;
+        let password = run.password()?;
+        let value = |service: &str, name: &str| state.environment(service).remove(name);
+        let server = state
+            .services
+            .iter()
+            .find_map(|service| value(service, e2e_env::DATABASE_URL))
+            .map(|url| url.parse::<PostgresUrl>())
+            .transpose()
+            .context("the address of the kept database")?
+            .map(|url| url.with_password(&password));
+        let foreign = state
+            .resources
+            .iter()
+            .any(|resource| matches!(resource, Resource::Database { .. }));
+        let session = Self {
+            service_runs: ServiceRun::all(services, &run, foreign)?,
+            place,
+            integration: false,
+            postgres_url: server.clone().filter(|_| foreign),
+            runner: runner
+                .clone()
+                .env(e2e_env::RUN, run.id())
+                .in_run(run.dir())?,
+            report: Reporter::logging_to(&run.dir().join(EVENTS), Secrets::default(), watcher)
+                .context("cannot write the run's event log")?,
+            run,
+            paths,
+            runtime: migrate::runtime()?,
+            password,
+            artifacts: Artifacts::default(),
+            repeat,
+            lifetime,
+        };
+        if let Some(server) = server {
+            session.artifacts.server.get_or_init(|| server);
+        }
+        for service_run in &session.service_runs {
+            for (name, slot) in [
+                (e2e_env::DATASTORAGE_URL, &service_run.url),
+                (
+                    e2e_env::DATASTORAGE_UNMIGRATED_URL,
+                    &service_run.unmigrated_url,
+                ),
+                (e2e_env::SERVICE_URL, &service_run.service_url),
+            ] {
+                if let Some(url) = value(&service_run.service.name, name) {
+                    slot.get_or_init(|| url);
+                }
+            }
+        }
+        session.announce("the environment is up".to_owned());
+        Ok(session)
+    }
+
+    /// Tells of the run, and of a password that cannot be taken out of what is written.
+    fn announce(&self, why: String) {
+        self.report.emit(Event::Run {
+            run: self.run.id(),
+            target: self.place.word().to_owned(),
+            why,
+        });
+        let given = self.postgres_url.as_ref().and_then(PostgresUrl::password);
+        self.report.secrets().add(&self.password);
+        if given.is_some_and(|given| !self.report.secrets().add(given)) {
+            self.report.note(
+                "the server's password is too short or too common a word to be taken out of logs and reports",
+            );
+        }
     }
 
     /// Whether several services share the run.
@@ -215,16 +300,19 @@ impl Session {
     /// The password of the services' databases.
     pub fn password(&self) -> String {
         let server = self.artifacts.server.get();
-        server.map_or_else(|| self.password.clone(), |server| server.password.clone())
+        server
+            .and_then(PostgresUrl::password)
+            .unwrap_or(&self.password)
+            .to_owned()
     }
 
     /// A service's database, once the server answers.
-    pub fn database(&self, service_run: &ServiceRun) -> Result<Database, Failure> {
+    pub fn database(&self, service_run: &ServiceRun) -> Result<PostgresUrl, Failure> {
         self.database_named(&service_run.database)
     }
 
     /// The database that holds no migration: every server has it, and nothing is ever applied to it here.
-    pub fn unmigrated(&self) -> Result<Database, Failure> {
+    pub fn unmigrated(&self) -> Result<PostgresUrl, Failure> {
         self.database_named(&self.unmigrated_name())
     }
 
@@ -236,12 +324,9 @@ impl Session {
         }
     }
 
-    fn database_named(&self, name: &str) -> Result<Database, Failure> {
+    fn database_named(&self, name: &str) -> Result<PostgresUrl, Failure> {
         let server = Self::artifact(&self.artifacts.server, "the PostgreSQL server")?;
-        Ok(Database {
-            name: name.to_owned(),
-            ..server.clone()
-        })
+        Ok(server.clone().with_database(name))
     }
 
     /// What a suite gets, without the password.
@@ -276,7 +361,7 @@ impl Session {
             ),
             (
                 e2e_env::DATABASE_URL,
-                database.map(|database| database.url()),
+                database.map(|database| database.to_string()),
             ),
             (e2e_env::DATASTORAGE_URL, service_run.url.get().cloned()),
             (

@@ -9,7 +9,7 @@ use crate::exit::{Exit, Failure};
 use crate::run::kind::{cluster, deploy, images, node_image};
 use crate::run::local::{postgres, programs};
 use crate::run::plan::{Stage, Step, Target};
-use crate::run::reuse::Layer;
+use crate::run::reuse::{EMPTIED, GIVEN, Layer};
 use crate::run::service_run::ServiceRun;
 use crate::run::session::Session;
 use crate::run::{suite, wait};
@@ -76,7 +76,13 @@ fn build(
         _ => ("datastorage", e2e_env::DATASTORAGE_BIN),
     };
     let image = format!("{} to an image for Kind", e2e_env::DATASTORAGE_IMAGE);
-    let binary = match settings::ready_binary(variable) {
+    let given = settings::ready_binary(variable);
+    let before = if given.is_some() {
+        format!("{GIVEN}: ")
+    } else {
+        String::new()
+    };
+    let binary = match given {
         Some(path) => path,
         None if step == Step::BuildDataStorage
             && settings::datastorage_image().is_some()
@@ -97,9 +103,9 @@ fn build(
             Exit::Preflight,
             format!("no {package} binary at {}: {error}", binary.display()),
         )
-        .next(format!("unset {variable} to build it"))
+        .hint(format!("unset {variable} to build it"))
     })?;
-    let note = format!("{} KB", file.len() / 1000);
+    let note = format!("{before}{} KB", file.len() / 1000);
     slot.get_or_init(|| binary);
     Ok(note)
 }
@@ -146,12 +152,12 @@ fn migrate_database(
         session.record_fingerprint(Layer::Database, Some(service_run), profile)?;
         return Ok(format!(
             "{}a clone of {name}",
-            if used { "emptied: " } else { "" }
+            if used { EMPTIED } else { "" }
         ));
     }
     let report = migrate::apply_profile(
         &session.runtime,
-        &database.secret_url(),
+        &database.secret(),
         profile,
         deadline,
         cancel,

@@ -8,52 +8,63 @@ use crate::process::{Error, Runner};
 use crate::run::kind::node_image;
 use crate::run::local::postgres;
 use crate::run::reuse::Layer;
-use crate::state::{Resource, Run, processes};
+use crate::state::{Resource, Run, STATE, processes};
 use crate::tools::{docker, kind};
 
-/// Removes every resource of a run, the newest first, and says how many there were. What cannot be removed is named and stays in the state.
+/// Removes every resource of a run, and says how many there were. What cannot be removed is named and stays in the state; the rest
+/// goes all the same. The caller holds the run.
 pub fn release(run: &Run, runner: &Runner) -> Result<String, Failure> {
-    let resources = run.state().resources;
+    let mut resources = run.state().resources;
+    let count = resources.len();
+    let described = resources.first().map(describe);
+    // The newest first, and of what depends on each other: writers before what they write to.
+    resources.reverse();
+    resources.sort_by_key(rank);
     let mut left = Vec::new();
-    for resource in resources.iter().rev() {
-        match remove(run, resource, runner) {
-            Ok(()) => {
-                let gone = |state: &mut crate::state::State| {
-                    state.resources.retain(|other| other != resource);
-                };
-                run.update(gone)
-                    .map_err(|error| Failure::new(Exit::LeftBehind, format!("{error:#}")))?;
-            }
-            Err(why) => left.push(format!("{}: {why}", describe(resource))),
+    for resource in &resources {
+        let removed = remove(run, resource, runner).and_then(|()| {
+            let gone = |state: &mut crate::state::State| {
+                state.resources.retain(|other| other != resource);
+            };
+            run.update(gone).map_err(|error| format!("{error:#}"))
+        });
+        if let Err(why) = removed {
+            left.push(format!("{}: {why}", describe(resource)));
         }
     }
+    let still_there = |left: String| {
+        let what = format!("run {} left something behind", run.id());
+        Failure::new(Exit::LeftBehind, what)
+            .detail(left)
+            .hint("run `cargo xtask reap` once the cause is gone")
+    };
     if !left.is_empty() {
-        return Err(Failure::new(
-            Exit::LeftBehind,
-            format!(
-                "{} of {} resources are still there",
-                left.len(),
-                resources.len()
-            ),
-        )
-        .seen(left.join("\n"))
-        .next("cargo xtask reap"));
+        return Err(still_there(left.join("\n")));
     }
-    for secret in ["password", "postgres-url"] {
-        drop(std::fs::remove_file(run.dir().join(secret)));
+    for file in ["password", "postgres-url", STATE] {
+        let path = run.dir().join(file);
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(still_there(format!("{}: {error}", path.display())));
+            }
+            _ => {}
+        }
     }
-    let state = run.dir().join("state.json");
-    std::fs::remove_file(&state).map_err(|error| {
-        Failure::new(
-            Exit::LeftBehind,
-            format!("cannot remove {}: {error}", state.display()),
-        )
-    })?;
-    Ok(match resources.len() {
-        0 => "nothing was made".to_owned(),
-        1 => describe(&resources[0]),
-        count => format!("{count} resources removed"),
+    Ok(match (count, described) {
+        (1, Some(only)) => only,
+        (0, _) => "nothing was made".to_owned(),
+        (count, _) => format!("{count} resources removed"),
     })
+}
+
+/// In which order resources go: processes before the databases that they use, servers and clusters before directories.
+fn rank(resource: &Resource) -> u8 {
+    match resource {
+        Resource::Processes => 0,
+        Resource::Cluster { .. } | Resource::Node { .. } | Resource::Database { .. } => 1,
+        Resource::Postgres { .. } => 2,
+        Resource::Directory { .. } => 3,
+    }
 }
 
 /// A resource in words.
@@ -63,7 +74,7 @@ pub fn describe(resource: &Resource) -> String {
         Resource::Node { key } => format!("half-made node image {key}"),
         Resource::Postgres { dir } => format!("PostgreSQL in {}", dir.display()),
         Resource::Database { name, .. } => format!("database {name}"),
-        Resource::Processes => "processes".to_owned(),
+        Resource::Processes => "its processes".to_owned(),
         Resource::Directory { path } => format!("directory {}", path.display()),
     }
 }
@@ -77,7 +88,7 @@ fn remove(run: &Run, resource: &Resource, runner: &Runner) -> Result<(), String>
         Resource::Node { key } => node_image::discard(runner, key),
         Resource::Postgres { dir } => postgres::stop_postgres(dir),
         Resource::Database { name, url_file } => postgres::drop_database(name, url_file),
-        Resource::Processes => processes::end_processes(&processes::mark(e2e_env::RUN, &run.id())),
+        Resource::Processes => processes::end_all(run.dir()),
         Resource::Directory { path } => match std::fs::remove_dir_all(path) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.to_string()),
             _ => Ok(()),

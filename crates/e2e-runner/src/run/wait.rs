@@ -1,13 +1,14 @@
-//! Waits of a run: until Data Storage or a service says that it is ready, or until it is certain that it never will be.
+//! What a run waits for: until Data Storage or a service says that it is ready, or until it is certain that it never will be.
 
 use std::sync::PoisonError;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::exit::{Exit, Failure};
 use crate::process::Child;
 use crate::run::service_run::ServiceRun;
 use crate::run::session::Session;
 use crate::tools::health::{Health, Verdict};
+use crate::wait::{Look, Wait};
 
 /// Waits until Data Storage itself says that it is ready, on the path that the suite takes.
 pub fn for_datastorage(
@@ -37,19 +38,19 @@ fn await_answer(
     base: &str,
     deadline: Duration,
 ) -> Result<String, Failure> {
-    let (began, mut health) = (Instant::now(), Health::of(what, base));
-    while !check_once(session, &mut health)? {
-        session.runner.cancel().check()?;
-        check_children(session)?;
-        if began.elapsed() > deadline {
-            let waited = format!("{what} was not ready after {} s", deadline.as_secs());
-            return Err(Failure::new(Exit::Deadline, waited)
-                .seen(health.seen())
-                .next("its log lies beside the verdict"));
+    let mut health = Health::of(what, base);
+    let wait = Wait {
+        what: &format!("{what} was not ready"),
+        deadline,
+        interval: Duration::from_millis(25),
+    };
+    wait.until(session.runner.cancel(), || {
+        if check_once(session, &mut health)? {
+            return Ok(Look::Ready(base.to_owned()));
         }
-        std::thread::sleep(Duration::from_millis(25));
-    }
-    Ok(base.to_owned())
+        check_children(session)?;
+        Ok(Look::NotYet(health.seen()))
+    })
 }
 
 /// One look at a service's readiness: whether it is ready; fails once it is certain that it will not be.
@@ -73,7 +74,7 @@ fn check_children(session: &Session) -> Result<(), Failure> {
         .unwrap_or_else(PoisonError::into_inner);
     match children.iter().find_map(Child::died) {
         Some(how) => {
-            Err(Failure::new(Exit::Setup, "a service ended while it was waited for").seen(how))
+            Err(Failure::new(Exit::Setup, "a service ended while it was waited for").detail(how))
         }
         None => Ok(()),
     }

@@ -148,7 +148,12 @@ pub fn timed(
         Err(_) if cancel.is_raised() => (Outcome::Stopped, String::new()),
         Err(failure) => (
             Outcome::Failed,
-            failure.what.lines().next().unwrap_or_default().to_owned(),
+            failure
+                .summary
+                .lines()
+                .next()
+                .unwrap_or_default()
+                .to_owned(),
         ),
     };
     report.emit(Event::StageEnded {
@@ -186,7 +191,7 @@ fn defect(panic: &(dyn Any + Send)) -> Failure {
         .map(ToString::to_string)
         .or_else(|| panic.downcast_ref::<String>().cloned());
     Failure::new(Exit::Setup, "internal error in xtask (please report)")
-        .seen(text.unwrap_or_default())
+        .detail(text.unwrap_or_default())
 }
 
 #[cfg(test)]

@@ -2,18 +2,23 @@
 //!
 //! All clean-up works from this file alone (D14), so that the run itself, `down` and `reap` do the same thing.
 
+pub mod lock;
 pub mod processes;
 
 use std::collections::BTreeMap;
+use std::fs::{File, TryLockError};
 use std::io::Write as _;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+
+use crate::process::record::started;
+use lock::{Lock, Taken};
 
 /// Something that must be gone after a run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -78,14 +83,6 @@ pub struct State {
 pub type Environment = BTreeMap<String, String>;
 
 impl State {
-    /// Whether the run's owner is gone, or its time is over.
-    pub fn is_abandoned(&self) -> bool {
-        match &self.owner {
-            Some(owner) => !owner.lives(),
-            None => self.expires < Timestamp::now(),
-        }
-    }
-
     /// What the suite of a service is given.
     pub fn environment(&self, service: &str) -> Environment {
         self.environments.get(service).cloned().unwrap_or_default()
@@ -107,7 +104,7 @@ impl Owner {
         let pid = std::process::id();
         Self {
             pid,
-            started: started(pid),
+            started: started(pid.cast_signed()),
         }
     }
 
@@ -118,19 +115,8 @@ impl Owner {
         };
         let exists = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), None)
             != Err(nix::errno::Errno::ESRCH);
-        exists && (self.started.is_none() || started(self.pid) == self.started)
+        exists && (self.started.is_none() || started(pid) == self.started)
     }
-}
-
-fn started(pid: u32) -> Option<u64> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name in field 2 may hold spaces and parentheses: count from the last one that closes.
-    stat.rsplit_once(')')?
-        .1
-        .split_whitespace()
-        .nth(19)?
-        .parse()
-        .ok()
 }
 
 /// A run's directory with its state file, kept in step.
@@ -138,6 +124,27 @@ fn started(pid: u32) -> Option<u64> {
 pub struct Run {
     dir: PathBuf,
     state: Mutex<State>,
+    lock: Mutex<Option<Lock>>,
+}
+
+/// A state file that is there and cannot be read: of another version of the tool, or cut short.
+#[derive(Debug)]
+pub struct Unreadable {
+    /// The run's directory.
+    pub dir: PathBuf,
+    /// Why, with the file's path.
+    pub why: String,
+}
+
+/// Whether this process may work on a run.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Held {
+    /// It may, until it ends or lets the run go.
+    Ours,
+    /// Another process works on it; its id.
+    Busy(String),
+    /// The run has been removed meanwhile.
+    Gone,
 }
 
 impl Run {
@@ -159,6 +166,10 @@ impl Run {
             .mode(0o700)
             .create(&dir)
             .with_context(|| format!("cannot make the run's directory {}", dir.display()))?;
+        let lock = match Lock::take(&dir)? {
+            Taken::Ours(lock) => lock,
+            Taken::Busy(pid) => anyhow::bail!("process {pid} already works on {run}"),
+        };
         let state = State {
             run,
             services: services.to_vec(),
@@ -172,6 +183,7 @@ impl Run {
         let run = Self {
             dir,
             state: Mutex::new(state),
+            lock: Mutex::new(Some(lock)),
         };
         run.update(|_| {})?;
         Ok(run)
@@ -184,14 +196,14 @@ impl Run {
         target: &str,
         lifetime: Duration,
     ) -> anyhow::Result<Option<Self>> {
-        std::fs::create_dir_all(runs)?;
-        let lock = std::fs::File::create(runs.join("adopt.lock"))?;
-        // Held for as long as it takes to read and write one small file.
-        lock.lock()?;
         let same = |state: &State| state.services == services && state.target == target;
         let Some(run) = Self::kept_by(runs, same) else {
             return Ok(None);
         };
+        // What another process works on is left to it, and what it has just ended is not there any more.
+        if run.hold()? != Held::Ours || !run.is_kept() {
+            return Ok(None);
+        }
         run.update(|state| {
             state.owner = Some(Owner::this());
             state.expires = Timestamp::now() + lifetime;
@@ -201,27 +213,77 @@ impl Run {
 
     /// Opens the run in `dir`.
     pub fn open(dir: &Path) -> anyhow::Result<Self> {
-        let path = dir.join("state.json");
-        let text = std::fs::read_to_string(&path)
-            .with_context(|| format!("cannot read {}", path.display()))?;
-        let state = serde_json::from_str(&text)
-            .with_context(|| format!("{} is not a run's state", path.display()))?;
         Ok(Self {
             dir: dir.to_owned(),
-            state: Mutex::new(state),
+            state: Mutex::new(read(dir)?),
+            lock: Mutex::new(None),
         })
     }
 
-    /// Every run that left a state file in `runs`; what cannot be read is skipped, for it is not ours to judge.
+    /// Every run that left a state file in `runs` which this version can read.
     pub fn list(runs: &Path) -> Vec<Self> {
-        let mut dirs: Vec<_> = std::fs::read_dir(runs)
-            .into_iter()
-            .flatten()
-            .flatten()
-            .map(|entry| entry.path())
-            .collect();
-        dirs.sort();
+        let dirs = directories(runs);
         dirs.iter().filter_map(|dir| Self::open(dir).ok()).collect()
+    }
+
+    /// The state files in `runs` that are there and cannot be read.
+    pub fn unreadable(runs: &Path) -> Vec<Unreadable> {
+        let failed = |dir: PathBuf| {
+            let error = read(&dir).err()?;
+            // Removed since the directory was read.
+            dir.join(STATE).exists().then(|| Unreadable {
+                why: format!("{error:#}"),
+                dir,
+            })
+        };
+        directories(runs).into_iter().filter_map(failed).collect()
+    }
+
+    /// Takes the run for this process, with its state as it is now.
+    pub fn hold(&self) -> anyhow::Result<Held> {
+        let mut held = lock(&self.lock);
+        if held.is_none() {
+            match Lock::take(&self.dir).with_context(|| self.id())? {
+                Taken::Busy(pid) => return Ok(Held::Busy(pid)),
+                Taken::Ours(taken) => *held = Some(taken),
+            }
+        }
+        if !self.dir.join(STATE).exists() {
+            *held = None;
+            return Ok(Held::Gone);
+        }
+        *self.lock() = read(&self.dir)?;
+        Ok(Held::Ours)
+    }
+
+    /// The process that works on the run, if it is another than this one.
+    pub fn busy(&self) -> Option<String> {
+        if lock(&self.lock).is_some() {
+            return None;
+        }
+        Lock::holder(&self.dir).unwrap_or_else(|_| {
+            // Left by a version that had no locks.
+            let owner = self.state().owner.filter(Owner::lives)?;
+            Some(owner.pid.to_string())
+        })
+    }
+
+    /// Whether nobody answers for the run any more: its process is gone, or its time is over.
+    pub fn is_abandoned(&self) -> bool {
+        let state = self.state();
+        let over = state.owner.is_some() || state.expires < Timestamp::now();
+        over && self.busy().is_none()
+    }
+
+    /// Whether the environment stands for whoever comes: set up, and not given up.
+    pub fn is_up(&self) -> bool {
+        !self.state().environments.is_empty() && !self.is_abandoned()
+    }
+
+    /// Whether it was left for whoever comes, and its time is not over.
+    fn is_kept(&self) -> bool {
+        let state = self.state();
+        state.owner.is_none() && state.expires > Timestamp::now()
     }
 
     /// The run's directory.
@@ -244,7 +306,7 @@ impl Run {
         let mut state = self.lock();
         change(&mut state);
         let text = serde_json::to_string_pretty(&*state)?;
-        write_private(&self.dir.join("state.json"), text.as_bytes())
+        write_private(&self.dir.join(STATE), text.as_bytes())
     }
 
     /// Records a resource that is about to be made.
@@ -277,34 +339,48 @@ impl Run {
         std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
     }
 
-    /// The kept environment that a service is part of, the newest first.
-    pub fn kept(runs: &Path, service: &str) -> Option<Self> {
-        Self::kept_by(runs, |state| {
-            state.services.iter().any(|name| name == service)
-        })
-    }
-
     /// The newest kept environment of these services together.
     pub fn kept_together(runs: &Path, services: &[String]) -> Option<Self> {
         Self::kept_by(runs, |state| state.services == services)
     }
 
     fn kept_by(runs: &Path, wanted: impl Fn(&State) -> bool) -> Option<Self> {
-        let kept = |state: &State| {
-            state.owner.is_none() && state.expires > Timestamp::now() && wanted(state)
-        };
         let runs = Self::list(runs)
             .into_iter()
-            .filter(|run| kept(&run.state()));
+            .filter(|run| run.is_kept() && wanted(&run.state()));
         runs.max_by_key(|run| run.state().expires)
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
-        // A panic elsewhere leaves the state as it was last written, which is what clean-up needs.
-        self.state
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, State> {
+        lock(&self.state)
     }
+}
+
+/// The state file's name in a run's directory.
+pub const STATE: &str = "state.json";
+
+fn read(dir: &Path) -> anyhow::Result<State> {
+    let path = dir.join(STATE);
+    let text = std::fs::read_to_string(&path)
+        .with_context(|| format!("cannot read {}", path.display()))?;
+    serde_json::from_str(&text).with_context(|| {
+        format!(
+            "cannot read {}: it is not a state that this version of the tool knows",
+            path.display()
+        )
+    })
+}
+
+fn directories(runs: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(runs).into_iter().flatten().flatten();
+    let mut dirs: Vec<_> = entries.map(|entry| entry.path()).collect();
+    dirs.sort();
+    dirs
+}
+
+/// A panic elsewhere leaves a value as it was last written, which is what clean-up needs.
+fn lock<T>(value: &Mutex<T>) -> MutexGuard<'_, T> {
+    value.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The first part of a run's identity; with what is put around it, it stays below the 63 characters of a host name (RFC 1123).
@@ -335,6 +411,20 @@ pub fn write_private(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
         std::fs::rename(&part, path)
     };
     write().with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// Does work while no other process does work on the same file, for a moment at most: the lock is a file beside it.
+pub fn locked<T>(path: &Path, work: impl FnOnce() -> T) -> std::io::Result<T> {
+    const TRIES: u32 = 200;
+    let lock = File::create(path.with_extension("lock"))?;
+    for _ in 0..TRIES {
+        match lock.try_lock() {
+            Ok(()) => return Ok(work()),
+            Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(10)),
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
+    }
+    Err(std::io::ErrorKind::WouldBlock.into())
 }
 
 /// How long a kept environment may stay before anybody's `reap` removes it.

@@ -1,84 +1,142 @@
-//! Processes of a run, known by a variable that they carry: found, ended in order, killed.
+//! Ends the processes of a run, known by its record: each by its group, one SIGTERM, patience, SIGKILL.
 
-use std::collections::BTreeSet;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
+
+use crate::process::record::{self, Process};
 
 /// How long a process may take to end by itself before it is killed.
 const GRACE: Duration = Duration::from_secs(8);
+/// How long one may take that was killed: the kernel has to free its memory.
+const KILLED: Duration = Duration::from_secs(8);
+/// Between two looks.
+const POLL: Duration = Duration::from_millis(20);
 
-/// A variable as a process carries it.
-pub fn mark(name: &str, value: &str) -> String {
-    format!("{name}={value}")
+/// Ends every process of the run in `dir`; returns when they are gone, else names those that are not.
+pub fn end_all(dir: &Path) -> Result<(), String> {
+    end(&running(dir))
 }
 
-/// Ends every process that carries a variable: SIGTERM, then SIGKILL to what is left after a grace. Returns when they are gone.
-pub fn end_processes(mark: &str) -> Result<(), String> {
-    let by_time = |elapsed| {
-        if elapsed > GRACE {
-            Signal::SIGKILL
-        } else {
-            Signal::SIGTERM
-        }
-    };
-    signal_until_gone(mark, by_time, 2 * GRACE)
+/// Ends the processes of a run that have this label.
+pub fn end_labelled(dir: &Path, label: &str) -> Result<(), String> {
+    end(&labelled(dir, label))
 }
 
-/// Kills every process that carries a variable with SIGKILL, and returns when they are gone.
-pub fn kill_processes(mark: &str) -> Result<(), String> {
-    signal_until_gone(mark, |_| Signal::SIGKILL, GRACE)
+/// Kills the processes of a run that have this label with SIGKILL; fails if there is none.
+pub fn kill_labelled(dir: &Path, label: &str) -> Result<(), String> {
+    let processes = labelled(dir, label);
+    if processes.is_empty() {
+        return Err(format!("no process of {label} runs"));
+    }
+    kill(&processes)
 }
 
-fn signal_until_gone(
-    mark: &str,
-    signal: impl Fn(Duration) -> Signal,
-    deadline: Duration,
-) -> Result<(), String> {
-    let began = Instant::now();
-    let mut signalled = BTreeSet::new();
-    loop {
-        let pids = processes_with(mark);
-        signalled.extend(&pids);
-        // A process that ends loses its variables before its files: ports and locks are free when its last thread is gone.
-        signalled.retain(|pid| has_threads(*pid));
-        if signalled.is_empty() {
-            return Ok(());
-        }
-        if began.elapsed() > deadline {
-            return Err(format!("processes {signalled:?} do not end"));
-        }
-        for pid in pids {
-            // Gone already is what is wanted.
-            kill(Pid::from_raw(pid), signal(began.elapsed())).ok();
-        }
-        std::thread::sleep(Duration::from_millis(2));
+/// The processes of a run that still run, or of whose group something does.
+pub fn running(dir: &Path) -> Vec<Process> {
+    let mut processes = record::read(dir);
+    processes.retain(|process| !process.members().is_empty());
+    processes
+}
+
+/// Those of them that have this label.
+pub fn labelled(dir: &Path, label: &str) -> Vec<Process> {
+    let mut processes = running(dir);
+    processes.retain(|process| process.label.as_deref() == Some(label));
+    processes
+}
+
+fn end(processes: &[Process]) -> Result<(), String> {
+    signal(processes, Signal::SIGTERM);
+    if gone_within(processes, GRACE) {
+        return Ok(());
+    }
+    kill(processes)
+}
+
+fn kill(processes: &[Process]) -> Result<(), String> {
+    signal(processes, Signal::SIGKILL);
+    if gone_within(processes, KILLED) {
+        return Ok(());
+    }
+    let left: Vec<i32> = processes.iter().flat_map(Process::members).collect();
+    Err(format!("processes {left:?} do not end"))
+}
+
+fn signal(processes: &[Process], signal: Signal) {
+    for process in processes
+        .iter()
+        .filter(|process| !process.members().is_empty())
+    {
+        // Gone already is what is wanted.
+        killpg(Pid::from_raw(process.pid), signal).ok();
     }
 }
 
-/// Whether a thread of the process is left that is not a zombie (proc(5), task and stat).
-fn has_threads(pid: i32) -> bool {
-    let threads = std::fs::read_dir(format!("/proc/{pid}/task"));
-    threads.into_iter().flatten().flatten().any(|thread| {
-        let stat = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
-        // pid (name) state …; the name may hold spaces and parentheses.
-        let state = stat.rsplit_once(") ").map_or("", |(_, rest)| rest);
-        state.starts_with(|state| !matches!(state, 'Z' | 'X'))
-    })
+fn gone_within(processes: &[Process], patience: Duration) -> bool {
+    let began = Instant::now();
+    loop {
+        if processes.iter().all(|process| process.members().is_empty()) {
+            return true;
+        }
+        if began.elapsed() > patience {
+            return false;
+        }
+        std::thread::sleep(POLL);
+    }
 }
 
-/// The processes that carry a variable, grandchildren included (proc(5), environ).
-pub fn processes_with(mark: &str) -> Vec<i32> {
-    let own = i32::try_from(std::process::id()).unwrap_or_default();
-    let pids = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-    pids.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok())
-        .filter(|pid| *pid != own)
-        .filter(|pid| {
-            let environ = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-            environ
-                .split(|byte| *byte == 0)
-                .any(|pair| pair == mark.as_bytes())
-        })
-        .collect()
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::process::Runner;
+    use crate::process::cancel::Cancel;
+
+    fn spawn(dir: &Path, label: &str, script: &str) -> crate::process::Child {
+        let runner = Runner::new(Cancel::default()).in_run(dir).unwrap();
+        let command = runner.command("sh").args(["-c", script]).label(label);
+        let child = command.spawn(&dir.join("log")).unwrap();
+        let began = Instant::now();
+        while !std::fs::read_to_string(dir.join("log")).is_ok_and(|text| text.contains("up")) {
+            assert!(
+                began.elapsed() < Duration::from_secs(10),
+                "it does not start"
+            );
+            std::thread::sleep(POLL);
+        }
+        child
+    }
+
+    #[test]
+    fn a_process_gets_one_sigterm_and_the_time_to_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let script = "trap 'echo term' TERM; echo up; for i in 1 2 3 4 5 6; do sleep 0.1; done; sleep 0.3; echo end";
+        let child = spawn(dir.path(), "service", script);
+        end_all(dir.path()).unwrap();
+        let log = std::fs::read_to_string(dir.path().join("log")).unwrap();
+        assert_eq!(log.matches("term").count(), 1, "{log}");
+        assert!(log.ends_with("end\n"), "{log}");
+        assert!(child.died().is_some());
+        assert!(running(dir.path()).is_empty());
+    }
+
+    #[test]
+    fn what_a_dead_leader_left_in_its_group_is_found_and_others_are_not_touched() {
+        let dir = tempfile::tempdir().unwrap();
+        let leader = spawn(dir.path(), "gone", "sleep 600 & echo up");
+        let other = spawn(dir.path(), "other", "echo up; exec sleep 600");
+        let began = Instant::now();
+        while leader.died().is_none() {
+            assert!(began.elapsed() < Duration::from_secs(10));
+            std::thread::sleep(POLL);
+        }
+        assert_eq!(labelled(dir.path(), "gone").len(), 1);
+        end_labelled(dir.path(), "gone").unwrap();
+        assert!(labelled(dir.path(), "gone").is_empty());
+        assert!(other.died().is_none());
+        kill_labelled(dir.path(), "other").unwrap();
+        assert!(kill_labelled(dir.path(), "other").is_err());
+    }
 }

@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use crate::exit::{Exit, Failure};
 use crate::paths::Paths;
-use crate::process::{Cmd, Runner};
+use crate::process::{Command, Runner};
 use crate::settings::cargo;
 
 /// The target of the static Data Storage binary, the same file for a scratch image and for this machine (D6).
@@ -81,7 +81,7 @@ pub fn fetch_postgres(
         .map_err(|error| error.into_failure(Exit::Setup, runner.cancel()))
 }
 
-fn in_checkout(runner: &Runner, paths: &Paths) -> Cmd {
+fn in_checkout(runner: &Runner, paths: &Paths) -> Command {
     runner
         .command(cargo())
         .dir(&paths.source)
@@ -89,7 +89,7 @@ fn in_checkout(runner: &Runner, paths: &Paths) -> Cmd {
 }
 
 fn executable(
-    command: &Cmd,
+    command: &Command,
     runner: &Runner,
     name: &str,
     mut on_line: impl FnMut(&str),
@@ -99,7 +99,7 @@ fn executable(
         .args(["--message-format", "json-render-diagnostics"]);
     let mut found = None;
     let mut said = Vec::new();
-    let code = command
+    let status = command
         .stream(|line| match serde_json::from_str::<Message>(line) {
             Ok(message)
                 if message.reason == "compiler-artifact"
@@ -118,7 +118,7 @@ fn executable(
         })
         .map_err(|error| error.into_failure(Exit::Setup, runner.cancel()))?;
     match found {
-        Some(path) if code == 0 => Ok(path),
+        Some(path) if status.is_success() => Ok(path),
         _ => {
             let from = said
                 .iter()
@@ -132,9 +132,9 @@ fn executable(
                 .join("\n");
             Err(Failure::new(
                 Exit::Setup,
-                format!("`{}` built nothing (exit {code})", command.line()),
+                format!("`{}` built nothing ({status})", command.line()),
             )
-            .seen(shown))
+            .detail(shown))
         }
     }
 }

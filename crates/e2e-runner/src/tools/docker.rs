@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 
 use crate::exit::{Exit, Failure};
-use crate::process::{Cmd, Error, Runner};
+use crate::process::{Command, Error, Runner};
 
 /// The version of the Docker daemon, if it answers.
 pub fn version(runner: &Runner) -> Result<String, Error> {
@@ -44,11 +44,11 @@ pub fn ensure_image(runner: &Runner, image: &str, variable: &str) -> Result<Stri
         let failure = error.into_failure(Exit::Setup, runner.cancel());
         let what = format!("the image {image} is not on this host and cannot be pulled");
         Failure {
-            what,
-            seen: Some(failure.what),
+            summary: what,
+            detail: Some(failure.summary),
             ..failure
         }
-        .next(format!(
+        .hint(format!(
             "name an image that exists in {variable}, or `docker load` it first"
         ))
     })
@@ -145,12 +145,12 @@ pub fn build_as(
         .arg(dir)
         .deadline(deadline);
     match build.stream(on_line) {
-        Ok(0) => Ok(()),
-        Ok(code) => Err(Failure::new(
+        Ok(status) if status.is_success() => Ok(()),
+        Ok(status) => Err(Failure::new(
             Exit::Setup,
-            format!("the image {name} is not built: docker build ended with exit {code}"),
+            format!("the image {name} is not built: docker build ended with {status}"),
         )
-        .next(format!("docker build --tag {name} {}", dir.display()))),
+        .hint(format!("docker build --tag {name} {}", dir.display()))),
         Err(error) => Err(error.into_failure(Exit::Setup, runner.cancel())),
     }
 }
@@ -204,7 +204,7 @@ pub fn restart_kubelet(runner: &Runner, node: &str) -> Result<(), Error> {
 }
 
 /// An image of the host as an archive, to be piped.
-pub fn save(runner: &Runner, image: &str) -> Cmd {
+pub fn save(runner: &Runner, image: &str) -> Command {
     let save = runner.command("docker").args(["save", image]);
     save.deadline(Duration::from_mins(5))
 }
@@ -240,7 +240,7 @@ pub fn import_bytes(runner: &Runner, node: &str, archive: Vec<u8>) -> Result<Vec
 }
 
 /// Imports what it reads into a node and lists what that has then; [`IMPORT`]'s arguments follow.
-fn importer(runner: &Runner, node: &str) -> Cmd {
+fn importer(runner: &Runner, node: &str) -> Command {
     let script = format!("{IMPORT}import \"$@\" && images list --quiet");
     let exec = ["exec", "--interactive", node, "sh", "-c", &script, "sh"];
     runner
@@ -269,7 +269,7 @@ fn names(list: Result<String, Error>) -> Result<Vec<String>, Error> {
 }
 
 /// A script in a container of an image, with arguments, without a network.
-pub fn run(runner: &Runner, options: &[&str], image: &str, script: &str, args: &[&str]) -> Cmd {
+pub fn run(runner: &Runner, options: &[&str], image: &str, script: &str, args: &[&str]) -> Command {
     runner
         .command("docker")
         .args(["run", "--network", "none", "--entrypoint", "sh"])
@@ -287,7 +287,7 @@ pub fn commit(runner: &Runner, container: &str, like: &str, name: &str) -> Resul
         let value = if value == "null" { "[]" } else { &value };
         Ok(format!("{} {value}", part.to_uppercase()))
     };
-    let (entrypoint, command) = (starts("Entrypoint")?, starts("Cmd")?);
+    let (entrypoint, command) = (starts("Entrypoint")?, starts("Command")?);
     let changes = ["--change", &entrypoint, "--change", &command];
     let commit = runner.command("docker").arg("commit").args(changes);
     commit.args([container, name]).read().map(drop)

@@ -52,6 +52,8 @@ impl Health {
         let agent = ureq::Agent::config_builder()
             .timeout_global(Some(ANSWER_TIMEOUT))
             .http_status_as_error(false)
+            // A proxy of the environment does not reach this machine's own addresses.
+            .proxy(None)
             .build();
         let (url, agent) = (format!("{base}/health/ready"), agent.into());
         Self {
@@ -102,8 +104,8 @@ impl Health {
             );
             return Verdict::Unrecoverable(
                 Failure::new(Exit::Setup, what)
-                    .seen(self.seen())
-                    .next("cargo xtask migrate verify names the difference"),
+                    .detail(self.seen())
+                    .hint("cargo xtask migrate verify names the difference"),
             );
         }
         if lasted > NOTEWORTHY && !self.told {
@@ -139,7 +141,7 @@ mod tests {
         else {
             panic!("no end")
         };
-        assert!(failure.what.contains("table audit_events"), "{failure}");
+        assert!(failure.summary.contains("table audit_events"), "{failure}");
     }
 
     #[test]

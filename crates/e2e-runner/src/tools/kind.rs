@@ -30,7 +30,7 @@ pub fn version(runner: &Runner) -> Result<String, Error> {
 pub fn default_image(runner: &Runner) -> Option<String> {
     let name = "kindest/node:v[0-9.]+@sha256:[0-9a-f]{64}";
     let search = ["--text", "--only-matching", "--extended-regexp", name];
-    let program = Runner::find("kind").ok()?;
+    let program = Runner::find("kind", None).ok()?;
     let found = runner
         .command("grep")
         .args(search)

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use migrations::{Config, Error, Report};
+use postgres_url::PostgresUrl;
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
 use crate::exit::{Exit, Failure};
 use crate::process::cancel::Cancel;
-use crate::tools::postgres_url::Database;
 
 /// How often a run of migrations is asked whether a signal ends it.
 const TICK: Duration = Duration::from_millis(20);
@@ -30,18 +30,19 @@ pub fn apply_profile(
 /// Replaces a database by a clone of its profile's template, which is built the first time; returns the template's name.
 pub fn replace_by_clone(
     runtime: &Runtime,
-    database: &Database,
+    database: &PostgresUrl,
     profile: &str,
     deadline: Duration,
     cancel: &Cancel,
 ) -> Result<String, Failure> {
-    let config = Config::new(database.secret_url())
+    let config = Config::new(database.secret())
         .profile(profile)
         .deadline(deadline);
     bounded(runtime, config, cancel, async |config| {
         let template = migrations::template(&config).await?;
-        template.drop_clone(&database.name).await?;
-        template.clone_as(&database.name).await?;
+        let name = database.database().unwrap_or_default();
+        template.drop_clone(name).await?;
+        template.clone_as(name).await?;
         Ok(template.name().to_owned())
     })
 }
@@ -120,7 +121,7 @@ pub fn failure(error: &Error, cancel: &Cancel) -> Failure {
         Error::UnknownProfile { name, known } | Error::UnknownTable { name, known } => {
             let known: Vec<&str> = known.iter().map(String::as_str).collect();
             match crate::table::nearest(name, &known) {
-                Some(near) => failure.next(format!("did you mean `{near}`?")),
+                Some(near) => failure.hint(format!("did you mean `{near}`?")),
                 None => failure,
             }
         }

@@ -1,6 +1,6 @@
 //! The programs and libraries that a run drives, one file each.
 //!
-//! Modules, each may import those after it: `migrate`, `cargo`, `health`, `kind`, `kubectl`, `docker`, `postgres_url`
+//! Modules, each may import those after it: `migrate`, `cargo`, `health`, `kind`, `kubectl`, `docker`, `postgres`
 
 pub mod cargo;
 pub mod docker;
@@ -8,4 +8,4 @@ pub mod health;
 pub mod kind;
 pub mod kubectl;
 pub mod migrate;
-pub mod postgres_url;
+pub mod postgres;

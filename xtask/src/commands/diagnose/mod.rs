@@ -25,7 +25,7 @@ use place::Place;
 const DEADLINE: Duration = Duration::from_secs(20);
 
 /// Runs the verb.
-pub fn run(runner: &Runner, table: &Table, args: &Diagnose) -> anyhow::Result<Exit> {
+pub fn run(runner: &Runner, table: Option<&Table>, args: &Diagnose) -> anyhow::Result<Exit> {
     let began = Instant::now();
     let place = Place::find(runner, table, args)?;
     let mut diagnosis = examine(runner, &place)?;

@@ -7,14 +7,12 @@ use migrations::Config;
 
 use crate::commands::diagnose::flags::Diagnose;
 use crate::commands::migrate::cluster::{Forward, Tunnel, forward};
-use crate::terminal;
+use crate::commands::{database, environment};
 use e2e_runner::exit::{Exit, Failure};
 use e2e_runner::paths::Paths;
 use e2e_runner::process::Runner;
-use e2e_runner::state::{Run, State};
 use e2e_runner::table::Table;
 use e2e_runner::tools::kubectl::Kubectl;
-use e2e_runner::tools::postgres_url::{holds_password, with_password};
 
 /// The port of Data Storage's Service.
 const DATASTORAGE: u16 = 8080;
@@ -50,25 +48,24 @@ struct Cluster {
 
 impl Place {
     /// What the command line means: the URLs given, a cluster, or an environment that is up.
-    pub fn find(runner: &Runner, table: &Table, args: &Diagnose) -> anyhow::Result<Self> {
+    pub fn find(runner: &Runner, table: Option<&Table>, args: &Diagnose) -> anyhow::Result<Self> {
         let profile = || args.profile.clone().unwrap_or_else(|| PROFILE.to_owned());
         if let Some(kubeconfig) = &args.place.kubeconfig {
             return in_cluster(runner, args, kubeconfig, profile());
         }
         if args.url.is_none() && args.place.database_url.is_none() {
-            return environment(runner, table, args);
+            return of_environment(runner, table, args);
         }
-        let secret = args.place.database_url.clone().unwrap_or_default();
-        if holds_password(&secret) {
-            terminal::message(
-                "warning: a password in a URL is seen in process lists; set PGPASSWORD instead",
-            );
-        }
+        let named = args.place.database_url.as_deref().map(database::named);
+        let (shown, secret) = match named.transpose()? {
+            Some(named) => (Some(named.shown), named.secret),
+            None => (None, String::new()),
+        };
         Ok(Self {
             title: "what the flags name".to_owned(),
             profile: profile(),
             url: args.url.as_deref().map(trimmed),
-            database: args.place.database_url.as_deref().map(public),
+            database: shown,
             secret,
             password_from: String::new(),
             cluster: None,
@@ -80,7 +77,7 @@ impl Place {
     /// The library's configuration for the database.
     pub fn config(&self) -> Result<Config, Failure> {
         if self.database.is_none() {
-            return Err(Failure::new(Exit::Usage, "which database is meant?").next(
+            return Err(Failure::new(Exit::Usage, "which database is meant?").hint(
                 "give --database-url, --kubeconfig, or the service of an environment that is up",
             ));
         }
@@ -135,43 +132,32 @@ impl Place {
     }
 }
 
-fn names(state: &State, name: &str) -> bool {
-    state.run == name || state.services.iter().any(|service| service == name)
-}
-
 /// The environment of a service, of a run, or the newest that is up.
-fn environment(runner: &Runner, table: &Table, args: &Diagnose) -> anyhow::Result<Place> {
-    let paths = Paths::find(runner)?;
+fn of_environment(
+    runner: &Runner,
+    table: Option<&Table>,
+    args: &Diagnose,
+) -> anyhow::Result<Place> {
     let wanted = args.environment.as_deref();
-    let mut up: Vec<Run> = Run::list(&paths.runs())
-        .into_iter()
-        .filter(|run| !run.state().environments.is_empty())
-        .filter(|run| wanted.is_none_or(|name| names(&run.state(), name)))
-        .collect();
-    up.sort_by_key(|run| run.state().expires);
-    let Some(run) = up.pop() else {
-        let what = match wanted {
-            Some(name) => format!("no running environment for `{name}`"),
-            None => "no running environment".to_owned(),
-        };
-        return Err(Failure::new(Exit::Preflight, what)
-            .next("cargo xtask up SERVICE, or give --url and --database-url, or --kubeconfig")
-            .into());
-    };
+    let run = environment::up(&Paths::find(runner)?, wanted).map_err(|failure| {
+        failure.hint("cargo xtask up SERVICE, or give --url and --database-url, or --kubeconfig")
+    })?;
     let state = run.state();
     // Of several services in one run the first is meant, unless one is named.
-    let named = state.services.iter().find(|name| wanted == Some(name));
+    let named = state
+        .services
+        .iter()
+        .find(|name| wanted == Some(name.as_str()));
     let service = named
         .or(state.services.first())
         .cloned()
         .unwrap_or_default();
-    let environment = state.environment(&service);
-    let of = |name: &str| environment.get(name).cloned();
+    let variables = state.environment(&service);
+    let of = |name: &str| variables.get(name).cloned();
     let database = of(e2e_env::DATABASE_URL);
     let password = run.password()?;
-    let profile = table
-        .find(&service)
-        .map_or(PROFILE.to_owned(), |service| service.profile.clone());
+    let entry = table.and_then(|table| table.find(&service).ok());
+    let profile = entry.map_or(PROFILE.to_owned(), |service| service.profile.clone());
     let cluster = match (of(e2e_env::KUBECONFIG), of(e2e_env::NAMESPACE)) {
         (Some(kubeconfig), Some(namespace)) => {
             let kubectl = Kubectl::new(runner.clone(), Path::new(&kubeconfig), &namespace);
@@ -186,7 +172,7 @@ fn environment(runner: &Runner, table: &Table, args: &Diagnose) -> anyhow::Resul
         title: format!("{} on {}", state.run, state.target),
         profile: args.profile.clone().unwrap_or(profile),
         url: of(e2e_env::DATASTORAGE_URL),
-        secret: with_password(database.as_deref().unwrap_or_default(), &password),
+        secret: database::of_run(database.as_deref().unwrap_or_default(), &password),
         database,
         password_from: format!("PGPASSWORD=$(cat {}/password) ", run.dir().display()),
         cluster: cluster.map(|(kubectl, kubeconfig, namespace)| Cluster {
@@ -232,8 +218,8 @@ fn in_cluster(
         title: format!("namespace {} by {shown}", flags.namespace),
         profile,
         url: args.url.as_deref().map(trimmed).or(own),
-        database: Some(postgres.database.url()),
-        secret: postgres.database.secret_url(),
+        database: Some(postgres.database.to_string()),
+        secret: postgres.database.secret(),
         password_from: String::new(),
         cluster: Some(Cluster {
             kubectl,
@@ -260,32 +246,4 @@ fn exec(kubeconfig: &str, namespace: &str, service: &str, user: &str, database: 
 
 fn trimmed(url: &str) -> String {
     url.trim_end_matches('/').to_owned()
-}
-
-/// A URL without its password.
-fn public(url: &str) -> String {
-    let Some((scheme, rest)) = url.split_once("://") else {
-        return "as given".to_owned();
-    };
-    match rest.rsplit_once('@') {
-        Some((credentials, place)) => {
-            let user = credentials.split(':').next().unwrap_or_default();
-            format!("{scheme}://{user}@{place}")
-        }
-        None => url.to_owned(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::public;
-
-    #[test]
-    fn a_url_is_shown_without_its_password() {
-        assert_eq!(
-            public("postgres://me:s@crt@db.test:6543/run"),
-            "postgres://me@db.test:6543/run"
-        );
-        assert_eq!(public("host=a password=b"), "as given");
-    }
 }

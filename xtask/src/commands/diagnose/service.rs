@@ -82,6 +82,8 @@ pub fn examine(base: &str, diagnosis: &mut Diagnosis) -> Seen {
     let agent = ureq::Agent::config_builder()
         .timeout_global(Some(PATIENCE))
         .http_status_as_error(false)
+        // A proxy of the environment does not reach this machine's own addresses, nor a tunnel's end.
+        .proxy(None)
         .build();
     let client = Client {
         base: base.to_owned(),

@@ -21,7 +21,7 @@ const MEMORY: (u64, u64) = (GB, 3 * GB);
 const INOTIFY: [(&str, u64); 2] = [("max_user_watches", 65_536), ("max_user_instances", 256)];
 
 /// Every check on the machine.
-pub fn checks(runner: &Runner, table: &Table) -> Vec<Check> {
+pub fn checks(runner: &Runner, table: &anyhow::Result<Table>) -> Vec<Check> {
     let mut checks = vec![
         memory(available_memory()),
         inotify(|name| read_number(Path::new("/proc/sys/fs/inotify").join(name))),
@@ -39,7 +39,13 @@ pub fn checks(runner: &Runner, table: &Table) -> Vec<Check> {
     if docker.exists() {
         checks.push(disk("disk, Docker", For::Kind, docker));
     }
-    checks.push(ports(runner, table));
+    checks.push(match table {
+        Ok(table) => ports(runner, table),
+        Err(error) => Check::ok("services", For::Both, format!("{error:#}")).with_problem(
+            Level::Problem,
+            "correct the table of services, or leave out --services and E2E_SERVICES",
+        ),
+    });
     checks
 }
 

@@ -30,7 +30,7 @@ pub struct Doctor {
 }
 
 /// Runs the verb.
-pub fn run(runner: &Runner, table: &Table, args: &Doctor) -> anyhow::Result<Exit> {
+pub fn run(runner: &Runner, table: &anyhow::Result<Table>, args: &Doctor) -> anyhow::Result<Exit> {
     let mut checks = tools::checks(runner);
     checks.extend(machine::checks(runner, table));
     checks.extend(runs::checks(runner));

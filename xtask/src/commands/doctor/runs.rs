@@ -5,6 +5,7 @@ use embedded_postgres::{Wanted, cache_directory, locate};
 use crate::commands::doctor::check::{Check, For, Level};
 use e2e_runner::paths::Paths;
 use e2e_runner::process::Runner;
+use e2e_runner::settings;
 use e2e_runner::state::Run;
 
 /// Every check on runs and on PostgreSQL's binaries.
@@ -16,7 +17,7 @@ pub fn checks(runner: &Runner) -> Vec<Check> {
 fn leftovers(runs: &[Run]) -> Check {
     let left: Vec<String> = runs
         .iter()
-        .filter(|run| run.state().is_abandoned())
+        .filter(|run| run.is_abandoned())
         .map(Run::id)
         .collect();
     if left.is_empty() {
@@ -55,7 +56,7 @@ fn postgres() -> Check {
             let detail = format!("{error}; the cache is {}", cache_directory().display());
             let check = Check::ok("PostgreSQL", For::Local, detail);
             // A variable that names no PostgreSQL is not put right by a fetch.
-            if std::env::var_os(e2e_env::POSTGRES_BIN).is_some_and(|value| !value.is_empty()) {
+            if settings::names_postgres_programs() {
                 check.with_problem(
                     Level::Problem,
                     format!("correct or unset {}", e2e_env::POSTGRES_BIN),

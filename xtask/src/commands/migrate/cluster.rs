@@ -1,12 +1,14 @@
 //! A Service inside a cluster, reached from here (D24).
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::commands::args::DatabaseArgs;
 use e2e_runner::exit::{Exit, Failure};
 use e2e_runner::process::{Child, Runner, tail_of};
+use e2e_runner::settings;
 use e2e_runner::tools::kubectl::Kubectl;
-use e2e_runner::tools::postgres_url::Database;
+use e2e_runner::wait::{Look, Wait};
+use postgres_url::PostgresUrl;
 
 /// How long kubectl may take to open the way.
 const OPENED: Duration = Duration::from_secs(20);
@@ -62,7 +64,7 @@ impl Tunnel {
 pub struct Forward {
     _tunnel: Tunnel,
     /// The database at its end.
-    pub database: Database,
+    pub database: PostgresUrl,
 }
 
 /// Opens a way to the Service that the flags name.
@@ -72,18 +74,14 @@ pub fn forward(
     flags: &DatabaseArgs,
 ) -> anyhow::Result<Forward> {
     let kubectl = Kubectl::new(runner.clone(), kubeconfig, &flags.namespace);
-    let password = match std::env::var(e2e_env::PGPASSWORD) {
-        Ok(password) => password,
-        Err(_) => secret(&kubectl, flags)?,
+    let password = match settings::postgres_password() {
+        Some(password) => password,
+        None => secret(&kubectl, flags)?,
     };
     let tunnel = Tunnel::open(runner, &kubectl, &flags.service, 5432)?;
-    let database = Database {
-        host: "127.0.0.1".to_owned(),
-        port: tunnel.port,
-        user: flags.user.clone(),
-        name: flags.database.clone(),
-        password,
-    };
+    let database = PostgresUrl::new(&flags.user, "127.0.0.1", tunnel.port)
+        .with_database(&flags.database)
+        .with_password(&password);
     Ok(Forward {
         _tunnel: tunnel,
         database,
@@ -96,27 +94,27 @@ fn listening(
     log: &std::path::Path,
     service: &str,
 ) -> Result<u16, Failure> {
-    let started = Instant::now();
-    loop {
+    const HINT: &str = "check --kubeconfig, --namespace and the Service's name";
+    let wait = Wait {
+        what: &format!("kubectl port-forward to the Service {service} was not open"),
+        deadline: OPENED,
+        interval: Duration::from_millis(20),
+    };
+    let open = wait.until(runner.cancel(), || {
         let text = tail_of(log);
         let port = text
             .split_once(LISTENING)
             .and_then(|(_, rest)| rest.split_whitespace().next()?.parse().ok());
-        if let Some(port) = port {
-            return Ok(port);
+        match (port, child.died()) {
+            (Some(port), _) => Ok(Look::Ready(port)),
+            (None, Some(how)) => {
+                let what = format!("kubectl port-forward to the Service {service} failed");
+                Err(Failure::new(Exit::Setup, what).detail(how))
+            }
+            (None, None) => Ok(Look::NotYet(text)),
         }
-        let seen = child
-            .died()
-            .or_else(|| (started.elapsed() > OPENED).then_some(text));
-        if let Some(seen) = seen {
-            let what = format!("kubectl opens no way to the Service {service} in the cluster");
-            return Err(Failure::new(Exit::Setup, what)
-                .seen(seen)
-                .next("check --kubeconfig, --namespace and the Service's name"));
-        }
-        runner.cancel().check()?;
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    });
+    open.map_err(|failure| failure.hint(HINT))
 }
 
 fn secret(kubectl: &Kubectl, flags: &DatabaseArgs) -> Result<String, Failure> {
@@ -131,7 +129,7 @@ fn secret(kubectl: &Kubectl, flags: &DatabaseArgs) -> Result<String, Failure> {
             flags.service, flags.namespace
         );
         Failure::new(Exit::Setup, what)
-            .seen(error.to_string())
-            .next("set PGPASSWORD, or correct --namespace and --service")
+            .detail(error.to_string())
+            .hint("set PGPASSWORD, or correct --namespace and --service")
     })
 }

@@ -42,12 +42,12 @@ pub fn new(directory: &Path, name: &str) -> Result<Output, Failure> {
     if !valid {
         return Err(
             Failure::new(Exit::Usage, format!("`{name}` is no name of a migration"))
-                .next("use lower case and underscores, beginning with the table"),
+                .hint("use lower case and underscores, beginning with the table"),
         );
     }
     let cannot = |error: std::io::Error| {
         Failure::new(Exit::Preflight, format!("{}: {error}", directory.display()))
-            .next("run it in a checkout of the schema's repository")
+            .hint("run it in a checkout of the schema's repository")
     };
     let mut last = 0;
     for entry in std::fs::read_dir(directory).map_err(cannot)? {
@@ -64,7 +64,7 @@ pub fn new(directory: &Path, name: &str) -> Result<Output, Failure> {
         if file.get(5..) == Some(&format!("{name}.up.sql")) {
             return Err(
                 Failure::new(Exit::Usage, format!("{file} is there already"))
-                    .next("a migration's name is its identity: choose another"),
+                    .hint("a migration's name is its identity: choose another"),
             );
         }
     }

@@ -13,7 +13,7 @@ use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
 use crate::commands::args::Format;
-use crate::commands::environment;
+use crate::commands::{database, environment};
 use crate::terminal;
 use e2e_runner::exit::{Exit, Failure, exit_of};
 use e2e_runner::paths::Paths;
@@ -22,7 +22,7 @@ use e2e_runner::run::local::postgres;
 use e2e_runner::run::{abandoned, teardown};
 use e2e_runner::state::{KEPT_FOR, Run};
 use e2e_runner::tools::migrate::{cancellable, failure, runtime};
-use e2e_runner::tools::postgres_url::{holds_password, random_password, with_password};
+use e2e_runner::tools::postgres::random_password;
 use flags::{Flags, Migrate, Verb};
 use verbs::Output;
 
@@ -96,16 +96,11 @@ fn answer(
         asked.map_err(|error| tell(runner, error, seen))
     };
     if let Some(url) = &flags.place.database_url {
-        if holds_password(url) {
-            terminal::message(
-                "  warning: a password in a URL is seen in process lists; set PGPASSWORD instead",
-            );
-        }
-        return Ok(work(url, seen)?);
+        return Ok(work(&database::named(url)?.secret, seen)?);
     }
     if let Some(kubeconfig) = &flags.place.kubeconfig {
         let forward = cluster::forward(runner, kubeconfig, &flags.place)?;
-        return Ok(work(&forward.database.secret_url(), seen)?);
+        return Ok(work(&forward.database.secret(), seen)?);
     }
     on_own_database(runner, &runtime, verb, flags, |url| work(url, seen))
 }
@@ -135,7 +130,7 @@ fn selection(verb: &Verb, flags: &Flags) -> Result<Selection, Failure> {
         .and_tables(flags.tables.clone());
     if named == Selection::all() && flags.dir.is_none() && !matches!(verb, Verb::Down(_)) {
         return Err(Failure::new(Exit::Usage, "which tables are meant?")
-            .next("give --profile (a service or group, `all` for everything), --tables, or --dir with files of your own"));
+            .hint("give --profile (a service or group, `all` for everything), --tables, or --dir with files of your own"));
     }
     Ok(named)
 }
@@ -156,9 +151,11 @@ fn on_own_database(
     work: impl FnOnce(&str) -> Result<Output, Failure>,
 ) -> anyhow::Result<Output> {
     let paths = Paths::find(runner)?;
-    abandoned::remove_all(runner, &paths, terminal::message);
+    if let (_, Some(left)) = abandoned::remove_all(runner, &paths, terminal::message) {
+        terminal::message(&format!("left behind by earlier runs: {left}"));
+    }
     let label = flags.profile.first().map_or("migrate", String::as_str);
-    if let Some(run) = Run::kept(&paths.runs(), label) {
+    if let Ok(run) = environment::up(&paths, Some(label)) {
         let state = run.state();
         let url = state
             .environment(label)
@@ -166,25 +163,25 @@ fn on_own_database(
             .cloned()
             .unwrap_or_default();
         terminal::message(&format!("database of {}: {url}", state.run));
-        return Ok(work(&with_password(&url, &run.password()?))?);
+        return Ok(work(&database::of_run(&url, &run.password()?))?);
     }
     if !matches!(verb, Verb::Apply) {
         return Err(Failure::new(Exit::Preflight, format!("no running environment for {label}"))
-            .next("give --database-url or --kubeconfig, or apply first: `cargo xtask migrate --profile …` keeps an embedded server")
+            .hint("give --database-url or --kubeconfig, or apply first: `cargo xtask migrate --profile …` keeps an embedded server")
             .into());
     }
     let found = postgres::installation(runner, &paths, terminal::message)?;
     let run = Run::create(&paths.runs(), &[label.to_owned()], "local", KEPT_FOR)?;
     let password = random_password();
-    let applied =
-        postgres::start_postgres(&found, &run, runtime, &password, None).and_then(|database| {
-            let answer = work(&database.secret_url())?;
+    let applied = postgres::start_postgres(&found, &run, runtime, &password, None, KEPT_FOR)
+        .and_then(|database| {
+            let answer = work(&database.secret())?;
             Ok((database, answer))
         });
     match applied {
         Ok((database, answer)) => {
             let environment = BTreeMap::from([
-                (e2e_env::DATABASE_URL.to_owned(), database.url()),
+                (e2e_env::DATABASE_URL.to_owned(), database.to_string()),
                 (
                     e2e_env::EVIDENCE_DIR.to_owned(),
                     run.dir().display().to_string(),
@@ -192,11 +189,13 @@ fn on_own_database(
             ]);
             let environments = BTreeMap::from([(label.to_owned(), environment)]);
             run.keep(environments, &password, KEPT_FOR)?;
-            environment::print_environments(&run);
+            terminal::message(&environment::describe(&run));
             Ok(answer)
         }
         Err(failure) => {
-            teardown::release(&run, &runner.after(2))?;
+            if let Err(left) = teardown::release(&run, &runner.after(2)) {
+                terminal::message(&format!("left behind: {left}"));
+            }
             Err(failure.into())
         }
     }

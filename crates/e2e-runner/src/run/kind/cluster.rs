@@ -27,7 +27,7 @@ pub fn preflight(session: &Session) -> Result<String, Failure> {
             },
             ..failure
         }
-        .next(next)
+        .hint(next)
     };
     let (docker, kind) = std::thread::scope(|scope| {
         let docker = scope.spawn(|| docker::version(runner));
@@ -41,7 +41,7 @@ pub fn preflight(session: &Session) -> Result<String, Failure> {
         docker.map_err(|error| missing(error, "start Docker, or run with --target local"))?;
     let kind = kind.map_err(|error| missing(error, "install kind, or run with --target local"))?;
     // Only looked for: it takes as long to start as the other two together, and has no daemon that may be away.
-    Runner::find("kubectl")
+    Runner::find("kubectl", None)
         .map_err(|error| missing(error, "install kubectl, or run with --target local"))?;
     wanted(session)?;
     Ok(format!("docker {docker}, kind {kind}"))
@@ -93,7 +93,7 @@ pub fn create_cluster(session: &Session, deadline: Duration) -> Result<String, F
             Some(image) => format!("KIND_NODE_IMAGE is {image}: `docker image inspect {image}` says whether it is there"),
             None => "set KIND_NODE_IMAGE to a node image that this host has or can pull".to_owned(),
         };
-        failure.next(next)
+        failure.hint(next)
     })?;
     session.record_fingerprint(Layer::Cluster, None, &cluster_fingerprint(runner)?)?;
     publish(session, &name)?;

@@ -56,7 +56,7 @@ fn read(session: &Session, service_run: &ServiceRun, path: &Path) -> Result<Vec<
             Exit::Usage,
             format!("cannot read the manifest {}: {error}", path.display()),
         )
-        .next(format!(
+        .hint(format!(
             "look at `manifests` of {} in the table of services",
             service_run.service.name
         ))
@@ -83,7 +83,7 @@ fn is_manifest(file: &Path) -> bool {
 
 fn parse(text: &str, path: &Path) -> Result<Vec<Value>, Failure> {
     let manifest = Manifest::parse(text).map_err(|failure| Failure {
-        what: format!("{}: {}", path.display(), failure.what),
+        summary: format!("{}: {}", path.display(), failure.summary),
         ..failure
     })?;
     // An empty document, as between two separators, is no object.

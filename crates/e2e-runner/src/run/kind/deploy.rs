@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use postgres_url::PostgresUrl;
 use serde_json::{Value, json};
 
 use crate::exit::Failure;
@@ -19,7 +20,8 @@ use crate::run::wait;
 use crate::settings::postgres_image;
 use crate::table::Component;
 use crate::tools::health::Health;
-use crate::tools::postgres_url::Database;
+use crate::tools::kubectl::pods::Strictness;
+use crate::tools::postgres;
 
 /// D24.
 const USER: &str = "slm_user";
@@ -55,14 +57,10 @@ pub fn postgres_fingerprint(only: Option<&str>, password: &str) -> Result<String
 
 /// Waits until PostgreSQL answers over TCP, as its pod's probe or this machine sees it first, and keeps its address.
 pub fn await_postgres(session: &Session, deadline: Duration) -> Result<String, Failure> {
-    let server = Database {
-        host: "127.0.0.1".to_owned(),
-        port: host_port(session, POSTGRES)?,
-        user: USER.to_owned(),
-        name: DATABASE.to_owned(),
-        password: session.password.clone(),
-    };
-    let answers = || Ok(server.answers());
+    let server = PostgresUrl::new(USER, "127.0.0.1", host_port(session, POSTGRES)?)
+        .with_database(DATABASE)
+        .with_password(&session.password);
+    let answers = || Ok(postgres::answers(&server));
     let pods = Pods {
         namespace: home(session),
         app: "postgres",
@@ -70,7 +68,7 @@ pub fn await_postgres(session: &Session, deadline: Duration) -> Result<String, F
         dir: session.run.dir(),
     };
     await_pods(session, &pods, deadline, answers)?;
-    Ok(session.artifacts.server.get_or_init(|| server).url())
+    Ok(session.artifacts.server.get_or_init(|| server).to_string())
 }
 
 /// Applies a service's Data Storage, and a second one on the empty database where the service wants it.
@@ -153,10 +151,15 @@ pub fn await_datastorage(
         level: (Layer::DataStorage, Some(service_run)),
         dir: &service_run.dir,
     };
+    let began = std::time::Instant::now();
     await_pods(session, &pods, deadline, || {
         wait::check_once(session, &mut health)
     })?;
-    wait::for_datastorage(session, service_run, deadline)
+    wait::for_datastorage(
+        session,
+        service_run,
+        deadline.saturating_sub(began.elapsed()),
+    )
 }
 
 /// Applies the service itself, or its fake under the service's name.
@@ -217,15 +220,21 @@ pub fn await_service(
             level: (Layer::Service, Some(service_run)),
             dir: &service_run.dir,
         };
+        let began = std::time::Instant::now();
         await_pods(session, &pods, deadline, || {
             wait::check_once(session, &mut health)
         })?;
-        return wait::for_service(session, service_run, deadline);
+        let left = deadline.saturating_sub(began.elapsed());
+        return wait::for_service(session, service_run, left);
     }
+    let began = std::time::Instant::now();
+    // One deadline for all labels.
+    let left = || deadline.saturating_sub(began.elapsed());
     for label in &service_run.service.ready {
         kubectl(session, &service_run.namespace).await_ready(
             label,
-            deadline,
+            Strictness::OneRestart,
+            left(),
             |_| {},
             || Ok(false),
         )?;

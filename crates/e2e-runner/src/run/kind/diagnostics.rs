@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::process::Runner;
+use crate::process::{Error, Runner};
 use crate::run::kind::access::{SHARED, kubeconfig, kubectl};
 use crate::run::session::Session;
 use crate::tools::kubectl::Kubectl;
@@ -29,6 +29,17 @@ pub fn collect(session: &Session, runner: &Runner) {
     }
 }
 
+/// How long an answer may take.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+
+fn has_restarted(pod: &Value) -> bool {
+    ["initContainerStatuses", "containerStatuses"]
+        .iter()
+        .filter_map(|kind| pod["status"][kind].as_array())
+        .flatten()
+        .any(|container| container["restartCount"].as_u64() > Some(0))
+}
+
 fn collect_from(kubectl: &Kubectl, dir: &Path) {
     let keep = |name: &str, text: String| {
         drop(crate::state::write_private(
@@ -36,18 +47,30 @@ fn collect_from(kubectl: &Kubectl, dir: &Path) {
             text.as_bytes(),
         ));
     };
-    let read = |args: &[&str]| {
-        let asked = kubectl
-            .command()
-            .args(args)
-            .deadline(Duration::from_secs(15))
-            .read();
-        asked.unwrap_or_else(|error| error.to_string())
+    let mut silent = false;
+    // Both streams: a container that waits makes kubectl fail, and the logs of the others come all the same. An API server that did not
+    // answer once is not asked again.
+    let mut read = |args: &[&str]| -> String {
+        if silent {
+            return "not asked: the API server had not answered before".to_owned();
+        }
+        let command = kubectl.command().args(args).deadline(ANSWER_TIMEOUT);
+        match command.output() {
+            Ok(output) => {
+                let streams = [output.stdout, output.stderr].concat();
+                String::from_utf8_lossy(&streams).into_owned()
+            }
+            Err(error) => {
+                silent = matches!(error, Error::TimedOut { .. } | Error::Cancelled { .. });
+                error.to_string()
+            }
+        }
     };
     keep(
         "pods.yaml",
         read(&["get", "pods,deployments,services", "--output", "yaml"]),
     );
+    keep("describe.txt", read(&["describe", "pods"]));
     keep(
         "events.txt",
         read(&["get", "events", "--sort-by", ".lastTimestamp"]),
@@ -59,17 +82,27 @@ fn collect_from(kubectl: &Kubectl, dir: &Path) {
         .into_iter()
         .flatten()
         .filter_map(|pod| pod["metadata"]["name"].as_str());
+    let restarted: Vec<&str> = pods["items"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter(|pod| has_restarted(pod))
+        .filter_map(|pod| pod["metadata"]["name"].as_str())
+        .collect();
     for pod in names {
-        keep(
-            &format!("{pod}.log"),
-            read(&["logs", pod, "--all-containers", "--tail", "2000"]),
-        );
-        let previous = kubectl
-            .command()
-            .args(["logs", pod, "--previous"])
-            .deadline(Duration::from_secs(10))
-            .read();
-        if let Ok(previous) = previous {
+        let logs = |more: &'static [&'static str]| {
+            let all = [
+                "logs",
+                pod,
+                "--all-containers",
+                "--prefix",
+                "--ignore-errors",
+            ];
+            [&all[..], more].concat()
+        };
+        keep(&format!("{pod}.log"), read(&logs(&["--tail", "2000"])));
+        if restarted.contains(&pod) {
+            let previous = read(&logs(&["--previous"]));
             keep(&format!("{pod}.previous.log"), previous);
         }
     }

@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{OnceLock, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::exit::{Exit, Failure};
 use crate::process::Error;
@@ -15,6 +15,7 @@ use crate::run::service_run::ServiceRun;
 use crate::run::session::Session;
 use crate::settings::{datastorage_image, postgres_image};
 use crate::tools::{cargo, docker, kind};
+use crate::wait::{Look, Wait};
 
 /// Brings PostgreSQL's image into the node as soon as its container runtime answers.
 pub fn load_postgres(session: &Session, deadline: Duration) -> Result<String, Failure> {
@@ -67,23 +68,19 @@ fn await_runtime(
     if let Some(images) = &*present {
         return Ok(images.clone());
     }
-    let (runner, began) = (&session.runner, Instant::now());
-    loop {
-        match docker::node_images_when_ready(runner, node) {
-            Ok(images) => return Ok(present.insert(images).clone()),
-            Err(seen) => {
-                runner.cancel().check()?;
-                if began.elapsed() > deadline {
-                    let waited = format!(
-                        "{node} had no container runtime after {} s",
-                        deadline.as_secs()
-                    );
-                    return Err(Failure::new(Exit::Deadline, waited).seen(seen.to_string()));
-                }
-            }
-        }
-        std::thread::sleep(Duration::from_millis(250));
-    }
+    let runner = &session.runner;
+    let wait = Wait {
+        what: &format!("{node} had no container runtime"),
+        deadline,
+        interval: Duration::from_millis(250),
+    };
+    let images = wait.until(runner.cancel(), || {
+        Ok(match docker::node_images_when_ready(runner, node) {
+            Ok(images) => Look::Ready(images),
+            Err(error) => Look::NotYet(error.to_string()),
+        })
+    })?;
+    Ok(present.insert(images).clone())
 }
 
 /// Brings Data Storage's image into the node unless it is there.
@@ -182,7 +179,7 @@ fn listed(names: &[String], node: &str, image: &str) -> Result<(), Failure> {
         return Ok(());
     }
     let what = format!("{image} was imported, yet the node's container runtime does not list it");
-    Err(Failure::new(Exit::Setup, what).next(format!(
+    Err(Failure::new(Exit::Setup, what).hint(format!(
         "`docker exec {node} crictl images` shows what it has"
     )))
 }

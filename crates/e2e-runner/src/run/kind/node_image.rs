@@ -19,6 +19,7 @@ use crate::settings::{node_image, postgres_image, prepares_node};
 use crate::state::Resource;
 use crate::tools::kind::SHARED;
 use crate::tools::{docker, kind};
+use crate::wait::{Look, Wait};
 
 /// The name of the images, without their tag, which is the key.
 const REPOSITORY: &str = "localhost/kubernaut-node";
@@ -147,16 +148,19 @@ fn make(
     postgres: &str,
     deadline: Duration,
 ) -> Result<Node, Failure> {
-    let (runner, began) = (&session.runner, Instant::now());
+    let runner = &session.runner;
     let lock = lock_file(key)?;
-    while lock.try_lock().is_err() {
-        runner.cancel().check()?;
-        if began.elapsed() > deadline {
-            let waited = format!("another run still makes it after {} s", deadline.as_secs());
-            return Err(Failure::new(Exit::Deadline, waited));
-        }
-        std::thread::sleep(POLL);
-    }
+    let wait = Wait {
+        what: "another run was still preparing the node image",
+        deadline,
+        interval: POLL,
+    };
+    wait.until(runner.cancel(), || {
+        Ok(match lock.try_lock() {
+            Ok(()) => Look::Ready(()),
+            Err(error) => Look::NotYet(error.to_string()),
+        })
+    })?;
     if let Some(node) = find(runner, key) {
         return Ok(node);
     }

@@ -10,6 +10,7 @@ use crate::run::reuse::Layer;
 use crate::run::service_run::ServiceRun;
 use crate::run::session::Session;
 use crate::state::processes;
+use crate::tools::kubectl::pods::Strictness;
 
 /// An application's pods.
 pub struct Pods<'a> {
@@ -27,9 +28,6 @@ pub struct Pods<'a> {
 pub const FOLLOW: &str =
     "for _ in $(seq 50); do \"$@\" 2>/dev/null && exit; sleep 0.1; done; exec \"$@\"";
 
-/// The variable that a follower carries: whose log it follows.
-pub const FOLLOWS: &str = "E2E_FOLLOWS";
-
 /// Waits until the pods of what was applied last are ready, or until `look`, asked once there is such a pod, says that they serve.
 /// Each one's log is followed from its start into a file, so that a pod which is gone when something fails has still spoken; what an
 /// earlier run left is not followed twice.
@@ -39,9 +37,9 @@ pub fn await_pods(
     deadline: Duration,
     mut look: impl FnMut() -> Result<bool, Failure>,
 ) -> Result<String, Failure> {
-    let whose = format!("{}/{}/{}", session.run.id(), pods.namespace, pods.app);
+    let whose = format!("log of {}/{}", pods.namespace, pods.app);
     let followed = session.is_reused(pods.level.0, pods.level.1)
-        && !processes::processes_with(&processes::mark(FOLLOWS, &whose)).is_empty();
+        && !processes::labelled(session.run.dir(), &whose).is_empty();
     if followed && look()? {
         return Ok(pods.app.to_owned());
     }
@@ -52,10 +50,10 @@ pub fn await_pods(
         if !followed {
             let process = kubectl.command().args(logs).in_shell(FOLLOW);
             // Without it the log is still read when something fails.
-            drop(process.env(FOLLOWS, &whose).spawn(&log));
+            drop(process.label(&whose).spawn(&log));
         }
     };
     let made_from = session.fingerprint(pods.level.0, pods.level.1);
     let selector = format!("app={},{MADE_FROM}={made_from}", pods.app);
-    kubectl.await_ready(&selector, deadline, follow, look)
+    kubectl.await_ready(&selector, Strictness::Strict, deadline, follow, look)
 }

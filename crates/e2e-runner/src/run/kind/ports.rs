@@ -72,7 +72,7 @@ pub fn wanted(session: &Session) -> Result<Vec<(u16, u16)>, Failure> {
                     "port {host} is fixed for {} and taken",
                     service_run.service.name
                 );
-                return Err(Failure::new(Exit::Preflight, what).seen(owner).next(
+                return Err(Failure::new(Exit::Preflight, what).detail(owner).hint(
                     "end its owner, or leave out `policy = \"fixed\"` in the table of services",
                 ));
             }

@@ -2,17 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::exit::{Exit, Failure};
 use crate::process::{Child, Runner, tail_of};
-use crate::state::processes::{end_processes, kill_processes, mark};
-use crate::state::write_private;
+use crate::state::processes::{end_labelled, kill_labelled};
+use crate::state::{Run, write_private};
+use crate::wait::{Look, Wait};
 
-/// Marks a program's processes with its directory.
-const MARK: &str = "E2E_PROGRAM";
 /// Keeps how a program was started, for whoever starts it again.
 const FILE: &str = "launch.json";
 
@@ -54,9 +53,14 @@ pub enum Address {
 
 impl ProcessSpec {
     /// Starts the program anew, ending one that an earlier run kept, and returns it with its base URL once its address is known.
-    pub fn start(&self, runner: &Runner, deadline: Duration) -> Result<(Child, String), Failure> {
+    pub fn start(
+        &self,
+        run: &Run,
+        runner: &Runner,
+        deadline: Duration,
+    ) -> Result<(Child, String), Failure> {
         // Its address would be taken for the new one's.
-        end_processes(&self.mark()).map_err(Failure::setup)?;
+        end_labelled(run.dir(), &self.label()).map_err(Failure::setup)?;
         drop(std::fs::remove_file(self.dir.join("address")));
         let text = serde_json::to_string(self).map_err(Failure::setup)?;
         write_private(&self.dir.join(FILE), text.as_bytes()).map_err(Failure::setup)?;
@@ -66,15 +70,15 @@ impl ProcessSpec {
     }
 
     /// Kills the program in `dir` with SIGKILL and starts it again under the same address.
-    pub fn kill_and_restart(dir: &Path, runner: &Runner) -> Result<(), Failure> {
+    pub fn kill_and_restart(dir: &Path, run: &Run, runner: &Runner) -> Result<(), Failure> {
         let text = std::fs::read_to_string(dir.join(FILE)).map_err(|error| {
-            Failure::new(
-                Exit::Preflight,
-                format!("no program was started in {}: {error}", dir.display()),
-            )
+            let name = dir.file_name().unwrap_or_default().display();
+            let what = format!("{} has no process of {name} that could be killed", run.id());
+            Failure::new(Exit::Preflight, what)
+                .detail(format!("{}: {error}", dir.join(FILE).display()))
         })?;
         let launch: Self = serde_json::from_str(&text).map_err(Failure::setup)?;
-        kill_processes(&launch.mark()).map_err(Failure::setup)?;
+        kill_labelled(run.dir(), &launch.label()).map_err(Failure::setup)?;
         let mut env = BTreeMap::new();
         if let Address::Written { again, whole, .. } = &launch.address {
             let address = std::fs::read_to_string(dir.join("address")).map_err(Failure::setup)?;
@@ -103,6 +107,7 @@ impl ProcessSpec {
         let url = format!("http://{}", launch.address()?);
         let agent: ureq::Agent = ureq::Agent::config_builder()
             .timeout_global(Some(Duration::from_secs(1)))
+            .proxy(None)
             .build()
             .into();
         agent
@@ -112,8 +117,9 @@ impl ProcessSpec {
             .map(|_| url)
     }
 
-    fn mark(&self) -> String {
-        mark(MARK, &self.dir.display().to_string())
+    /// What its processes are recorded under: the directory that is its own.
+    fn label(&self) -> String {
+        self.dir.display().to_string()
     }
 
     fn address(&self) -> Option<String> {
@@ -131,7 +137,7 @@ impl ProcessSpec {
             .command
             .split_first()
             .ok_or_else(|| Failure::setup(format!("{} has no command", self.name)))?;
-        let mut command = runner.command(program).args(args).env(MARK, &self.dir);
+        let mut command = runner.command(program).args(args).label(self.label());
         if let Some(cwd) = &self.cwd {
             command = command.dir(cwd);
         }
@@ -154,28 +160,24 @@ impl ProcessSpec {
         child: &Child,
         deadline: Duration,
     ) -> Result<String, Failure> {
-        let began = Instant::now();
-        loop {
+        let wait = Wait {
+            what: &format!("{} did not listen", self.name),
+            deadline,
+            interval: Duration::from_millis(5),
+        };
+        wait.until(runner.cancel(), || {
             if let Some(address) = self.address() {
-                return Ok(address);
+                return Ok(Look::Ready(address));
             }
-            runner.cancel().check()?;
-            if let Some(how) = child.died() {
-                return Err(
-                    Failure::new(Exit::Setup, format!("{} ended at start", self.name))
-                        .seen(how)
-                        .next(format!("its whole log is {}", self.log.display())),
-                );
+            match child.died() {
+                Some(how) => Err(Failure::new(
+                    Exit::Setup,
+                    format!("{} ended at start", self.name),
+                )
+                .detail(how)
+                .hint(format!("its whole log is {}", self.log.display()))),
+                None => Ok(Look::NotYet(tail_of(&self.log))),
             }
-            if began.elapsed() > deadline {
-                let waited = format!(
-                    "{} did not listen within {} s",
-                    self.name,
-                    deadline.as_secs()
-                );
-                return Err(Failure::new(Exit::Deadline, waited).seen(tail_of(&self.log)));
-            }
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        })
     }
 }

@@ -6,9 +6,12 @@ use std::time::Duration;
 use embedded_postgres::{Installation, Options, Server as EmbeddedServer, Tcp, Wanted, locate};
 use tokio::runtime::Runtime;
 
+use postgres_url::PostgresUrl;
+
 use crate::exit::{Exit, Failure};
 use crate::fingerprint::fingerprint;
-use crate::tools::postgres_url::{Database, Server};
+use crate::table::Component;
+use crate::tools::postgres::address;
 
 use crate::paths::Paths;
 use crate::process::Runner;
@@ -30,10 +33,13 @@ pub fn preflight(session: &Session) -> Result<String, Failure> {
             session.service_runs[0].service.name
         );
         return Err(Failure::new(Exit::Usage, what)
-            .next("add `integration` to its entry in the table of services"));
+            .hint("add `integration` to its entry in the table of services"));
     }
     if session.postgres_url.is_some() {
         return Ok("the PostgreSQL of --postgres-url".to_owned());
+    }
+    if session.having(Component::Postgres).next().is_none() {
+        return Ok("no PostgreSQL is needed".to_owned());
     }
     let found = installation(&session.runner, &session.paths, |text| {
         session.report.note(text);
@@ -66,12 +72,12 @@ pub fn installation(
         (fetched, _) => {
             let why = fetched
                 .err()
-                .map(|failure| failure.what)
+                .map(|failure| failure.summary)
                 .unwrap_or_default();
             let found = locate(&Wanted::default()).map_err(|error| {
                 Failure::new(Exit::Preflight, format!("no PostgreSQL to run: {error}"))
-                    .seen(why.clone())
-                    .next(format!("connect to a package registry once, set {} to a PostgreSQL's bin directory, or pass --postgres-url", e2e_env::POSTGRES_BIN))
+                    .detail(why.clone())
+                    .hint(format!("connect to a package registry once, set {} to a PostgreSQL's bin directory, or pass --postgres-url", e2e_env::POSTGRES_BIN))
             })?;
             say(&format!(
                 "could not fetch PostgreSQL ({}): using the installed {} in {}",
@@ -110,12 +116,14 @@ pub fn deploy_postgres(session: &Session) -> Result<String, Failure> {
                 &session.runtime,
                 &session.password,
                 port,
+                session.lifetime,
             )?,
             why,
         )
     };
     session.record_fingerprint(Layer::Postgres, None, &made_from)?;
-    let note = format!("PostgreSQL {} on port {}{note}", found.version, server.port);
+    let (_, port) = address(&server)?;
+    let note = format!("PostgreSQL {} on port {port}{note}", found.version);
     session.artifacts.server.get_or_init(|| server);
     Ok(note)
 }
@@ -134,7 +142,7 @@ pub fn integration(session: &Session) -> Option<crate::table::Integration> {
 }
 
 /// The server that an earlier run kept, its life prolonged; none if it is gone.
-fn kept_postgres(session: &Session) -> Option<Database> {
+fn kept_postgres(session: &Session) -> Option<PostgresUrl> {
     let resources = session.run.state().resources;
     let dir = resources.iter().find_map(|resource| match resource {
         Resource::Postgres { dir } => Some(dir.clone()),
@@ -144,7 +152,24 @@ fn kept_postgres(session: &Session) -> Option<Database> {
         .runtime
         .block_on(EmbeddedServer::attach(&dir))
         .ok()?;
-    hand_over(server, &session.run, &session.runtime).ok()
+    hand_over(server, &session.run, &session.runtime, session.lifetime).ok()
+}
+
+/// Lets the embedded server of an environment that is up live as long as the session needs it.
+pub fn prolong(session: &Session) -> Result<(), Failure> {
+    let servers = session.run.state().resources.into_iter();
+    let mut servers = servers.filter(|resource| matches!(resource, Resource::Postgres { .. }));
+    if servers.next().is_some() && kept_postgres(session).is_none() {
+        let what = format!(
+            "the PostgreSQL of {} does not run any more",
+            session.run.id()
+        );
+        return Err(Failure::new(Exit::Setup, what).hint(format!(
+            "remove what is left with `cargo xtask down {}`, and start it again",
+            session.run.state().services.join(" ")
+        )));
+    }
+    Ok(())
 }
 
 /// Removes what an earlier run kept and this one cannot use: with the server goes everything on it.
@@ -171,7 +196,8 @@ pub fn start_postgres(
     runtime: &Runtime,
     password: &str,
     port: Option<u16>,
-) -> Result<Database, Failure> {
+    lifetime: Duration,
+) -> Result<PostgresUrl, Failure> {
     let options = Options {
         password: Some(password.to_owned()),
         tcp: port.map_or(Tcp::AnyPort, Tcp::Port),
@@ -182,39 +208,36 @@ pub fn start_postgres(
     let server = runtime
         .block_on(EmbeddedServer::start(found, options))
         .map_err(Failure::setup)?;
-    hand_over(server, run, runtime)
+    hand_over(server, run, runtime, lifetime)
 }
 
 /// Leaves a server running without this process, recorded before it is left.
-fn hand_over(server: EmbeddedServer, run: &Run, runtime: &Runtime) -> Result<Database, Failure> {
-    let database = Database {
-        host: "127.0.0.1".to_owned(),
-        port: server
-            .port()
-            .ok_or_else(|| Failure::setup("the embedded PostgreSQL listens on no port"))?,
-        user: server.user().to_owned(),
-        name: server.database().to_owned(),
-        password: server.password().to_owned(),
-    };
+fn hand_over(
+    server: EmbeddedServer,
+    run: &Run,
+    runtime: &Runtime,
+    lifetime: Duration,
+) -> Result<PostgresUrl, Failure> {
+    let port = server
+        .port()
+        .ok_or_else(|| Failure::setup("the embedded PostgreSQL listens on no port"))?;
+    let url = PostgresUrl::new(server.user(), "127.0.0.1", port)
+        .with_database(server.database())
+        .with_password(server.password());
     run.will_make(Resource::Postgres {
         dir: server.directory().to_owned(),
     })
     .map_err(Failure::setup)?;
     // Handing the server over ends the task that watches it, which needs the runtime.
     let _entered = runtime.enter();
-    server.detach(&run.id(), KEPT_FOR).map_err(Failure::setup)?;
-    Ok(database)
+    server.detach(&run.id(), lifetime).map_err(Failure::setup)?;
+    Ok(url)
 }
 
 /// Makes databases on the server that the user named: one for each service and an empty one; they are dropped with the run, whoever ends it.
-fn adopt(session: &Session, url: &str) -> Result<String, Failure> {
-    if crate::tools::postgres_url::holds_password(url) {
-        session
-            .report
-            .note("a password in a URL is seen in process lists; put it into PGPASSWORD");
-    }
-    let server = Server::parse(url)?;
-    let config = migrations::Config::new(server.secret_url("postgres"));
+fn adopt(session: &Session, server: &PostgresUrl) -> Result<String, Failure> {
+    let maintenance = server.clone().with_database("postgres").secret();
+    let config = migrations::Config::new(&maintenance);
     let failed = |error| crate::tools::migrate::failure(&error, session.runner.cancel());
     // Before anything is recorded: a server that cannot be reached now could not be cleaned either.
     session
@@ -222,7 +245,7 @@ fn adopt(session: &Session, url: &str) -> Result<String, Failure> {
         .block_on(migrations::probe(&config))
         .map_err(failed)?;
     let secret = session.run.dir().join("postgres-url");
-    write_private(&secret, server.secret_url("postgres").as_bytes()).map_err(Failure::setup)?;
+    write_private(&secret, maintenance.as_bytes()).map_err(Failure::setup)?;
     let names = session
         .service_runs
         .iter()
@@ -241,13 +264,14 @@ fn adopt(session: &Session, url: &str) -> Result<String, Failure> {
     Ok(session
         .artifacts
         .server
-        .get_or_init(|| server.database(""))
-        .url())
+        .get_or_init(|| server.clone())
+        .to_string())
 }
 
 /// The embedded server answered before its stage ended; nothing is left to wait for.
 pub fn await_postgres(session: &Session) -> Result<String, Failure> {
-    Session::artifact(&session.artifacts.server, "the PostgreSQL server").map(Database::url)
+    Session::artifact(&session.artifacts.server, "the PostgreSQL server")
+        .map(PostgresUrl::to_string)
 }
 
 /// Kills the embedded server of a run with SIGKILL and starts it again on the same data and port (D9).

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::PoisonError;
 use std::time::Duration;
 
+use postgres_url::PostgresUrl;
+
 use crate::exit::Failure;
 use crate::fingerprint::{fingerprint, hex};
 use crate::run::datastorage_config::Config;
@@ -16,7 +18,7 @@ use crate::run::service_run::ServiceRun;
 use crate::run::session::Session;
 use crate::state::{Resource, write_private};
 use crate::table::Component;
-use crate::tools::postgres_url::Database;
+use crate::tools::postgres;
 
 /// Starts Data Storage, and a second one on the empty database where the service wants it, each on a port that the system
 /// chooses; uses them again if an earlier run kept them and they are the same.
@@ -40,8 +42,8 @@ pub fn deploy_datastorage(
     }
     let configs: Vec<_> = wanted
         .iter()
-        .map(|(name, database, _)| config(session, service_run, name, database).yaml())
-        .collect();
+        .map(|(name, database, _)| Ok(config(session, service_run, name, database)?.yaml()))
+        .collect::<Result<_, Failure>>()?;
     let made_from = fingerprint(&[&content(session, binary)?, &configs.concat()]);
     let answering = |name: &str| ProcessSpec::answering(&service_run.dir.join(name));
     if session.fingerprint_matches(Layer::DataStorage, Some(service_run), &made_from)
@@ -88,42 +90,46 @@ fn config<'a>(
     session: &'a Session,
     service_run: &'a ServiceRun,
     name: &str,
-    database: &'a Database,
-) -> Config<'a> {
+    database: &'a PostgresUrl,
+) -> Result<Config<'a>, Failure> {
     let dir = service_run.dir.join(name);
     // The tier's number is the first one's; the second is reached by its variable only.
     let port = integration(session)
         .filter(|_| name == "datastorage")
         .map_or(0, |ports| ports.datastorage);
-    Config {
+    let (host, database_port) = postgres::address(database)?;
+    Ok(Config {
         listen: ("127.0.0.1", port),
         database: (
-            &database.host,
-            database.port,
-            &database.name,
-            &database.user,
+            host,
+            database_port,
+            database.database().unwrap_or_default(),
+            database.user().unwrap_or_default(),
         ),
         secrets: dir.join("db-secrets.yaml"),
         queue: dir.join("queue"),
         profile: &service_run.service.profile,
-    }
+    })
 }
 
 fn start_datastorage(
     session: &Session,
     service_run: &ServiceRun,
     name: &str,
-    database: &Database,
+    database: &PostgresUrl,
     deadline: Duration,
 ) -> Result<String, Failure> {
     let binary = Session::artifact(&session.artifacts.datastorage, "the Data Storage binary")?;
     let dir = own_directory(session, service_run, name)?;
-    let secrets = crate::run::datastorage_config::secrets(&database.user, &database.password);
+    let secrets = crate::run::datastorage_config::secrets(
+        database.user().unwrap_or_default(),
+        database.password().unwrap_or_default(),
+    );
     write_private(&dir.join("db-secrets.yaml"), secrets.as_bytes()).map_err(Failure::setup)?;
     let config_path = dir.join("config.yaml");
     write_private(
         &config_path,
-        config(session, service_run, name, database)
+        config(session, service_run, name, database)?
             .yaml()
             .as_bytes(),
     )
@@ -250,7 +256,7 @@ fn own_directory(
 }
 
 fn start(session: &Session, launch: &ProcessSpec, deadline: Duration) -> Result<String, Failure> {
-    let (child, url) = launch.start(&session.runner, deadline)?;
+    let (child, url) = launch.start(&session.run, &session.runner, deadline)?;
     session
         .artifacts
         .children

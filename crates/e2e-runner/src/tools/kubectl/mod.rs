@@ -1,5 +1,6 @@
 //! kubectl: applies objects and watches pods, always with a kubeconfig and a namespace that are named.
 
+mod events;
 pub mod pods;
 
 use std::path::{Path, PathBuf};
@@ -8,7 +9,10 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::exit::{Exit, Failure};
-use crate::process::{Cmd, Error, Runner};
+use crate::process::{Command, Error, Runner};
+
+/// How many lines of a log a message repeats.
+const TAIL: &str = "15";
 
 /// A cluster as one namespace of it is used.
 #[derive(Clone, Debug)]
@@ -38,7 +42,7 @@ impl Kubectl {
     }
 
     /// A command in the namespace.
-    pub fn command(&self) -> Cmd {
+    pub fn command(&self) -> Command {
         self.runner
             .command("kubectl")
             .arg("--kubeconfig")
@@ -62,11 +66,14 @@ impl Kubectl {
         apply.read().map(drop).map_err(|error| self.failed(error))
     }
 
-    /// The end of a pod's log, of its previous container if there was one.
-    pub fn log_tail(&self, pod: &str) -> String {
+    /// The end of the log of a pod's container, of its previous life if it has not printed anything in this one; without a name, of
+    /// the container that kubectl takes for the main one.
+    pub fn log_tail(&self, pod: &str, container: Option<&str>) -> String {
+        let container = container.map(|name| ["--container", name]);
         let logs = |previous: &[&str]| {
             self.command()
-                .args(["logs", pod, "--tail", "15"])
+                .args(["logs", pod, "--tail", TAIL])
+                .args(container.into_iter().flatten())
                 .args(previous)
                 .deadline(Duration::from_secs(10))
                 .read()

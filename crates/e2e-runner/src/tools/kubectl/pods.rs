@@ -1,13 +1,14 @@
 //! Pods as `kubectl get --watch` shows them: whether they are ready, and whether they never will be.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 
 use crate::exit::{Exit, Failure};
 use crate::process::Error;
 use crate::tools::kubectl::Kubectl;
+use crate::tools::kubectl::events::{Dead, Warnings};
 
 /// Reasons of a waiting container that time does not cure.
 const DEAD_REASONS: [&str; 8] = [
@@ -18,8 +19,23 @@ const DEAD_REASONS: [&str; 8] = [
     "CreateContainerConfigError",
     "CreateContainerError",
     "RunContainerError",
-    "CrashLoopBackOff",
+    CRASH_LOOP,
 ];
+/// The kubelet restarts a container once without it: whoever has it has failed at least twice.
+const CRASH_LOOP: &str = "CrashLoopBackOff";
+/// How long a pod of a team's own may stay as it cannot become ready: what it needs may come a moment after it.
+const PATIENCE: Duration = Duration::from_millis(2_500);
+/// Between two looks at what the cluster warns of, which the pods' own states do not hold.
+const WARNINGS: Duration = Duration::from_secs(1);
+
+/// How much may go wrong before a pod is given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Strictness {
+    /// Nothing: a container that ends during set-up is a defect even where a restart would hide it.
+    Strict,
+    /// A container may fail once, and what a pod needs may come a moment after it: a team's own service.
+    OneRestart,
+}
 
 impl Kubectl {
     /// Waits until every pod that carries the label is ready, by watching; ends early once one of them cannot get there, or once
@@ -28,12 +44,15 @@ impl Kubectl {
     pub fn await_ready(
         &self,
         label: &str,
+        strictness: Strictness,
         deadline: Duration,
         mut started: impl FnMut(&str),
         mut look: impl FnMut() -> Result<bool, Failure>,
     ) -> Result<String, Failure> {
-        let mut watched = Watched::default();
+        let mut watched = Watched::new(strictness);
+        let mut warnings = Warnings::of(label);
         let mut looked = Ok(false);
+        let mut warned = Instant::now();
         let watch = self.command().args([
             "get",
             "pods",
@@ -57,45 +76,54 @@ impl Kubectl {
                     seen.newly_started(serves)
                         .iter()
                         .for_each(|pod| started(pod));
-                    !matches!(looked, Ok(false)) || seen.decided()
+                    if warned.elapsed() > WARNINGS {
+                        let pods = seen.pods.keys().cloned().collect();
+                        seen.warned = warnings.look(self, &pods);
+                        warned = Instant::now();
+                    }
+                    !matches!(looked, Ok(false)) || seen.decided(Instant::now())
                 },
             )
         };
         let first_log = || {
-            let pod = watched.pods.keys().next();
-            pod.map(|pod| self.log_tail(pod)).unwrap_or_default()
+            let pod = watched.pods.iter().next();
+            pod.map(|(name, pod)| self.log_tail(name, pod.of_interest()))
+                .unwrap_or_default()
         };
         match looked {
             Ok(true) => return Ok(watched.describe()),
             Ok(false) => {}
             Err(failure) => {
-                let seen = failure.seen.clone().unwrap_or_default();
-                return Err(failure.seen(format!("{seen}\n{}", first_log())));
+                let seen = failure.detail.clone().unwrap_or_default();
+                return Err(failure.detail(format!("{seen}\n{}", first_log())));
             }
         }
         let state = watched.describe();
         match (result, watched.dead()) {
-            (_, Some((pod, why))) => Err(Failure::new(
+            (_, Some(dead)) => {
+                let what = format!("{} cannot become ready: {}", dead.what, dead.why);
+                Err(Failure::new(Exit::Setup, what).detail(if dead.is_pod {
+                    self.log_tail(&dead.what, dead.container.as_deref())
+                } else {
+                    String::new()
+                }))
+            }
+            (Ok(status), None) if status.is_success() && watched.ready() => Ok(state),
+            (Ok(status), None) => Err(Failure::new(
                 Exit::Setup,
-                format!("{pod} cannot become ready: {why}"),
+                format!("the watch on pods with {label} ended with {status}"),
             )
-            .seen(self.log_tail(&pod))
-            .next(format!(
-                "look at `kubectl -n {} describe pod {pod}`",
-                self.namespace
-            ))),
-            (Ok(0), None) if watched.ready() => Ok(state),
-            (Ok(code), None) => Err(Failure::new(
-                Exit::Setup,
-                format!("the watch on pods with {label} ended with exit {code}"),
-            )
-            .seen(state)),
+            .detail(state)),
             (Err(Error::TimedOut { .. }), None) => {
+                let app = label.split(',').next().unwrap_or(label);
                 let waited = format!(
-                    "pods with {label} were not ready after {} s",
+                    "pods with {app} were not ready after {} s",
                     deadline.as_secs()
                 );
-                Err(Failure::new(Exit::Deadline, waited).seen(format!("{state}\n{}", first_log())))
+                let warned = warnings.describe();
+                let detail = [state, warned, first_log()];
+                Err(Failure::new(Exit::Deadline, waited)
+                    .detail(detail.join("\n").trim().to_owned()))
             }
             (Err(error), None) => Err(self.failed(error)),
         }
@@ -103,11 +131,15 @@ impl Kubectl {
 }
 
 /// What a watch has shown so far.
-#[derive(Default)]
 struct Watched {
+    strictness: Strictness,
     said: String,
     pods: BTreeMap<String, Pod>,
     started: BTreeSet<String>,
+    /// Since when each pod has been as it cannot become ready.
+    doomed: BTreeMap<String, Instant>,
+    /// What the cluster warns of that ends the wait.
+    warned: Option<Dead>,
 }
 
 #[derive(Deserialize)]
@@ -134,7 +166,10 @@ struct Metadata {
 #[serde(rename_all = "camelCase", default)]
 struct Status {
     phase: String,
+    reason: String,
+    message: String,
     conditions: Vec<Condition>,
+    init_container_statuses: Vec<Container>,
     container_statuses: Vec<Container>,
 }
 
@@ -151,6 +186,10 @@ struct Condition {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Container {
+    #[serde(default)]
+    name: String,
+    #[serde(default)]
+    restart_count: u32,
     #[serde(default)]
     state: ContainerState,
     #[serde(default)]
@@ -175,6 +214,17 @@ struct Cause {
 }
 
 impl Watched {
+    fn new(strictness: Strictness) -> Self {
+        Self {
+            strictness,
+            said: String::new(),
+            pods: BTreeMap::new(),
+            started: BTreeSet::new(),
+            doomed: BTreeMap::new(),
+            warned: None,
+        }
+    }
+
     /// Takes one line of kubectl's output: an event, or words such as a refused connection.
     fn line(&mut self, line: &str) {
         let Ok(event) = serde_json::from_str::<WatchEvent>(line) else {
@@ -205,18 +255,41 @@ impl Watched {
         new
     }
 
-    fn decided(&self) -> bool {
-        self.ready() || self.dead().is_some()
+    /// Whether there is nothing left to wait for at this time.
+    fn decided(&mut self, now: Instant) -> bool {
+        let doomed: Vec<(String, bool)> = self
+            .pods
+            .iter()
+            .filter_map(|(name, pod)| Some((name.clone(), pod.dead(self.strictness)?.lasts)))
+            .collect();
+        self.doomed
+            .retain(|name, _| doomed.iter().any(|(doomed, _)| doomed == name));
+        let patience = match self.strictness {
+            Strictness::Strict => Duration::ZERO,
+            Strictness::OneRestart => PATIENCE,
+        };
+        let over = doomed.into_iter().any(|(name, lasts)| {
+            let since = *self.doomed.entry(name).or_insert(now);
+            lasts || now.duration_since(since) >= patience
+        });
+        self.ready() || over || self.warned.is_some()
     }
 
     fn ready(&self) -> bool {
         !self.pods.is_empty() && self.pods.values().all(Pod::ready)
     }
 
-    fn dead(&self) -> Option<(String, String)> {
-        self.pods
-            .iter()
-            .find_map(|(name, pod)| Some((name.clone(), pod.dead()?)))
+    fn dead(&self) -> Option<Dead> {
+        let of_pods = self.pods.iter().find_map(|(name, pod)| {
+            let doom = pod.dead(self.strictness)?;
+            Some(Dead {
+                what: name.clone(),
+                is_pod: true,
+                container: doom.container,
+                why: doom.why,
+            })
+        });
+        of_pods.or_else(|| self.warned.clone().filter(|_| !self.ready()))
     }
 
     fn describe(&self) -> String {
@@ -240,31 +313,23 @@ impl Pod {
     }
 
     /// Why this pod will not become ready, if that is certain. One that is ready has outlived whatever ended its containers.
-    fn dead(&self) -> Option<String> {
+    fn dead(&self, strictness: Strictness) -> Option<Doom> {
         if self.ready() {
             return None;
         }
-        let told = |cause: &Cause| {
-            format!("{} {}", cause.reason, cause.message)
-                .trim()
-                .to_owned()
-        };
-        for Container { state, last_state } in &self.status.container_statuses {
-            // A container that ended during set-up is a defect even where a restart would hide it.
-            if let Some(ended) = state.terminated.as_ref().or(last_state.terminated.as_ref()) {
-                return Some(format!(
-                    "its container ended with exit {} ({})",
-                    ended.exit_code.unwrap_or(-1),
-                    told(ended)
-                ));
-            }
-            if let Some(waiting) = state
-                .waiting
-                .as_ref()
-                .filter(|waiting| DEAD_REASONS.contains(&waiting.reason.as_str()))
-            {
-                return Some(told(waiting));
-            }
+        if let Some(doom) = self
+            .containers()
+            .find_map(|(kind, container)| container.dead(kind, strictness))
+        {
+            return Some(doom);
+        }
+        if self.status.phase == "Failed" {
+            let why = format!("Failed {} {}", self.status.reason, self.status.message);
+            return Some(Doom {
+                container: self.of_interest().map(str::to_owned),
+                why: why.trim().to_owned(),
+                lasts: true,
+            });
         }
         // A node that is not ready yet repels pods for a moment, by a taint that newer schedulers do not name; any other refusal lasts.
         let passes = |message: &str| {
@@ -272,7 +337,37 @@ impl Pod {
                 || message.contains("untolerated taint(s)")
         };
         let refused = self.unschedulable().filter(|message| !passes(message))?;
-        Some(format!("Unschedulable {refused}"))
+        Some(Doom {
+            container: None,
+            why: format!("Unschedulable {refused}"),
+            lasts: false,
+        })
+    }
+
+    /// Its containers in the order in which they start, with what they are.
+    fn containers(&self) -> impl Iterator<Item = (&'static str, &Container)> {
+        let init = self.status.init_container_statuses.iter();
+        let main = self.status.container_statuses.iter();
+        init.map(|container| ("init container", container))
+            .chain(main.map(|container| ("container", container)))
+    }
+
+    /// The container whose log says most: the first that is neither running well nor done.
+    fn of_interest(&self) -> Option<&str> {
+        let ended = |cause: &Option<Cause>| cause.as_ref().is_some_and(Cause::is_failure);
+        let troubled = |container: &Container| {
+            ended(&container.state.terminated) || ended(&container.last_state.terminated)
+        };
+        let mut containers = self.containers().map(|(_, container)| container);
+        let found = containers
+            .find(|container| troubled(container))
+            .or_else(|| {
+                let mut containers = self.containers().map(|(_, container)| container);
+                containers.find(|container| {
+                    container.state.terminated.is_none() && container.state.waiting.is_none()
+                })
+            });
+        found.map(|container| container.name.as_str())
     }
 
     /// Why no node takes it, if none does.
@@ -285,19 +380,94 @@ impl Pod {
     }
 
     fn describe(&self) -> String {
-        let waiting = self
+        let waiting = self.containers().find_map(|(kind, container)| {
+            let waiting = container.state.waiting.as_ref()?;
+            // What waits for its init containers says nothing of itself.
+            (waiting.reason != "PodInitializing").then_some((kind, container, waiting))
+        });
+        let initializing = self
             .status
-            .container_statuses
+            .init_container_statuses
             .iter()
-            .find_map(|container| container.state.waiting.as_ref());
-        match waiting {
+            .find(|container| container.state.terminated.is_none());
+        match (waiting, initializing) {
             _ if self.ready() => "ready".to_owned(),
-            Some(cause) => format!("{} ({})", self.status.phase, cause.reason),
-            None => match self.unschedulable() {
+            (Some((kind, container, cause)), _) => format!(
+                "{} ({kind} {}: {})",
+                self.status.phase,
+                container.name,
+                cause.told()
+            ),
+            (None, Some(container)) => format!(
+                "{} (init container {} runs)",
+                self.status.phase, container.name
+            ),
+            (None, None) => match self.unschedulable() {
                 Some(why) => format!("{} (Unschedulable: {why})", self.status.phase),
                 None => format!("{}, not ready", self.status.phase),
             },
         }
+    }
+}
+
+/// Why a pod will not become ready.
+struct Doom {
+    container: Option<String>,
+    why: String,
+    /// Whether it is certain at once, whatever comes.
+    lasts: bool,
+}
+
+impl Container {
+    fn dead(&self, kind: &str, strictness: Strictness) -> Option<Doom> {
+        let failed = |cause: &Option<Cause>| cause.as_ref().is_some_and(Cause::is_failure);
+        let ended = [&self.state.terminated, &self.last_state.terminated]
+            .into_iter()
+            .find(|cause| failed(cause))
+            .and_then(Option::as_ref);
+        let waiting = self.state.waiting.as_ref();
+        let waiting = waiting.filter(|cause| DEAD_REASONS.contains(&cause.reason.as_str()));
+        let loops = waiting.is_some_and(|cause| cause.reason == CRASH_LOOP);
+        let given_up = strictness == Strictness::Strict || loops || self.restart_count > 1;
+        let why = match (waiting, ended) {
+            (Some(waiting), Some(ended)) if loops => {
+                format!("{}: {}", waiting.reason, ended.ended())
+            }
+            (Some(waiting), _) if !loops || ended.is_none() => waiting.told(),
+            (_, Some(ended)) if given_up => ended.ended(),
+            _ => return None,
+        };
+        let restarts = match self.restart_count {
+            0 => String::new(),
+            1 => ", restarted once".to_owned(),
+            count => format!(", restarted {count} times"),
+        };
+        Some(Doom {
+            container: Some(self.name.clone()).filter(|name| !name.is_empty()),
+            why: format!("{kind} {}: {why}{restarts}", self.name),
+            lasts: ended.is_some() && given_up,
+        })
+    }
+}
+
+impl Cause {
+    /// Whether a container that ended so did not do what it was to do.
+    fn is_failure(&self) -> bool {
+        self.exit_code != Some(0)
+    }
+
+    fn told(&self) -> String {
+        format!("{} {}", self.reason, self.message)
+            .trim()
+            .to_owned()
+    }
+
+    fn ended(&self) -> String {
+        format!(
+            "ended with exit {} ({})",
+            self.exit_code.unwrap_or(-1),
+            self.told()
+        )
     }
 }
 
@@ -308,53 +478,135 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn watched(status: &Value) -> Watched {
-        let mut watched = Watched::default();
+    fn watched_as(strictness: Strictness, status: &Value) -> Watched {
+        let mut watched = Watched::new(strictness);
         let event = json!({"type": "MODIFIED", "object": {"metadata": {"name": "postgres-0"}, "status": status}});
         watched.line(&event.to_string());
         watched
     }
 
+    fn watched(status: &Value) -> Watched {
+        watched_as(Strictness::Strict, status)
+    }
+
+    fn why(watched: &Watched) -> String {
+        watched.dead().map(|dead| dead.why).unwrap_or_default()
+    }
+
     #[test]
     fn a_ready_pod_ends_the_wait() {
-        let pods = watched(
+        let mut pods = watched(
             &json!({"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}),
         );
-        assert!(pods.decided() && pods.ready());
+        assert!(pods.decided(Instant::now()) && pods.ready());
     }
 
     #[test]
     fn a_wrong_image_is_told_at_once() {
         let waiting = json!({"waiting": {"reason": "ErrImagePull", "message": "not found"}});
-        let pods = watched(&json!({"phase": "Pending", "containerStatuses": [{"state": waiting}]}));
+        let mut pods = watched(
+            &json!({"phase": "Pending", "containerStatuses": [{"name": "main", "state": waiting}]}),
+        );
+        assert!(pods.decided(Instant::now()));
+        assert_eq!(why(&pods), "container main: ErrImagePull not found");
+    }
+
+    #[test]
+    fn a_crash_loop_is_told_by_its_name_and_by_what_ended_the_container() {
+        // As the kubelet shows it: the state waits, the last state tells of the end.
+        let status = json!({"phase": "Running", "containerStatuses": [{
+            "name": "main", "restartCount": 2,
+            "state": {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 10s restarting"}},
+            "lastState": {"terminated": {"reason": "OOMKilled", "exitCode": 137}},
+        }]});
+        for strictness in [Strictness::Strict, Strictness::OneRestart] {
+            let mut pods = watched_as(strictness, &status);
+            assert!(pods.decided(Instant::now()), "{strictness:?}");
+            assert_eq!(
+                why(&pods),
+                "container main: CrashLoopBackOff: ended with exit 137 (OOMKilled), restarted 2 times"
+            );
+        }
+    }
+
+    #[test]
+    fn a_container_that_ended_is_told_even_after_its_restart_unless_it_may_fail_once() {
+        let ended = json!({"terminated": {"reason": "Error", "exitCode": 3}});
+        let status = json!({"phase": "Running", "containerStatuses": [{"name": "main", "restartCount": 1, "state": {}, "lastState": ended}]});
         assert_eq!(
-            pods.dead(),
-            Some(("postgres-0".to_owned(), "ErrImagePull not found".to_owned()))
+            why(&watched(&status)),
+            "container main: ended with exit 3 (Error), restarted once"
+        );
+        let mut own = watched_as(Strictness::OneRestart, &status);
+        assert!(!own.decided(Instant::now()) && own.dead().is_none());
+    }
+
+    #[test]
+    fn an_init_container_that_fails_is_told_with_its_name() {
+        let ended = json!({"terminated": {"reason": "Error", "exitCode": 1}});
+        let pods = watched(&json!({"phase": "Pending",
+            "initContainerStatuses": [{"name": "wait-for-schema", "state": {"waiting": {"reason": "CrashLoopBackOff"}}, "lastState": ended}],
+            "containerStatuses": [{"name": "main", "state": {"waiting": {"reason": "PodInitializing"}}}]}));
+        let dead = pods.dead().unwrap();
+        assert_eq!(
+            (dead.container.as_deref(), dead.why.as_str()),
+            (
+                Some("wait-for-schema"),
+                "init container wait-for-schema: CrashLoopBackOff: ended with exit 1 (Error)"
+            )
+        );
+        let runs = watched(&json!({"phase": "Pending",
+            "initContainerStatuses": [{"name": "wait-for-schema", "state": {"running": {}}}],
+            "containerStatuses": [{"name": "main", "state": {"waiting": {"reason": "PodInitializing"}}}]}));
+        assert!(
+            runs.describe()
+                .contains("init container wait-for-schema runs")
         );
     }
 
     #[test]
-    fn a_container_that_ended_is_told_even_after_its_restart() {
-        let ended = json!({"terminated": {"reason": "Error", "exitCode": 3}});
+    fn a_side_container_that_is_done_is_no_failure() {
+        let done = json!({"terminated": {"reason": "Completed", "exitCode": 0}});
+        let mut pods = watched(&json!({"phase": "Running", "containerStatuses": [
+            {"name": "seed", "state": done}, {"name": "main", "state": {"running": {}}}]}));
+        assert!(!pods.decided(Instant::now()) && pods.dead().is_none());
+    }
+
+    #[test]
+    fn an_evicted_pod_is_told_by_the_reason() {
         let pods = watched(
-            &json!({"phase": "Running", "containerStatuses": [{"state": {}, "lastState": ended}]}),
+            &json!({"phase": "Failed", "reason": "Evicted", "message": "The node was low on resource: memory."}),
         );
         assert_eq!(
-            pods.dead().unwrap().1,
-            "its container ended with exit 3 (Error)"
+            why(&pods),
+            "Failed Evicted The node was low on resource: memory."
         );
+    }
+
+    #[test]
+    fn what_a_team_s_pod_needs_may_come_a_moment_after_it() {
+        let waiting = json!({"waiting": {"reason": "CreateContainerConfigError", "message": "secret \"db\" not found"}});
+        let status =
+            json!({"phase": "Pending", "containerStatuses": [{"name": "main", "state": waiting}]});
+        let mut pods = watched_as(Strictness::OneRestart, &status);
+        let now = Instant::now();
+        assert!(!pods.decided(now));
+        assert!(pods.decided(now + PATIENCE));
+        assert!(why(&pods).contains("secret \"db\" not found"));
     }
 
     #[test]
     fn a_job_that_is_done_ends_the_wait_and_one_that_failed_is_told() {
         let ended = |phase: &str, code: i32| {
             let terminated = json!({"terminated": {"reason": "Ended", "exitCode": code}});
-            watched(&json!({"phase": phase, "containerStatuses": [{"state": terminated}]}))
+            watched(
+                &json!({"phase": phase, "containerStatuses": [{"name": "job", "state": terminated}]}),
+            )
         };
         assert!(ended("Succeeded", 0).ready());
         assert_eq!(
-            ended("Failed", 2).dead().unwrap().1,
-            "its container ended with exit 2 (Ended)"
+            why(&ended("Failed", 2)),
+            "container job: ended with exit 2 (Ended)"
         );
     }
 
@@ -371,17 +623,19 @@ mod tests {
     #[test]
     fn a_node_that_is_not_ready_yet_is_waited_for() {
         let scheduled = |message: &str| json!({"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message});
-        let early = watched(
+        let mut early = watched(
             &json!({"phase": "Pending", "conditions": [scheduled("untolerated taint {node.kubernetes.io/not-ready: }")]}),
         );
-        assert!(!early.decided());
-        let unnamed = watched(
+        assert!(!early.decided(Instant::now()));
+        let mut unnamed = watched(
             &json!({"phase": "Pending", "conditions": [scheduled("0/1 nodes are available: 1 node(s) had untolerated taint(s)")]}),
         );
-        assert!(!unnamed.decided() && unnamed.describe().contains("untolerated taint(s)"));
+        assert!(
+            !unnamed.decided(Instant::now()) && unnamed.describe().contains("untolerated taint(s)")
+        );
         let full = watched(
             &json!({"phase": "Pending", "conditions": [scheduled("0/1 nodes are available: 1 Insufficient memory")]}),
         );
-        assert!(full.dead().unwrap().1.contains("Insufficient memory"));
+        assert!(why(&full).contains("Insufficient memory"));
     }
 }

@@ -1,0 +1,281 @@
+//! What the table says of the services of a run, checked before anything is made.
+
+use std::io::Read as _;
+use std::path::Path;
+
+use migrations::Selection;
+
+use crate::exit::{Exit, Failure};
+use crate::process::Runner;
+use crate::run::plan::Target;
+use crate::settings;
+use crate::table::{Component, Service, Tests, nearest};
+
+/// Checks profiles, commands, files and programs of the services; with their suites, where those are to run.
+pub fn services(services: &[Service], place: Target, suites: bool) -> Result<(), Failure> {
+    for service in services {
+        let wrong = |what: String| {
+            let what = format!("the service `{}`: {what}", service.name);
+            Failure::new(Exit::Usage, what).hint("correct its entry in the table of services")
+        };
+        profile(service).map_err(|failure| Failure {
+            summary: format!("the service `{}`: {}", service.name, failure.summary),
+            ..failure
+        })?;
+        if suites {
+            suite(service)?;
+        }
+        if service.has(Component::Own) {
+            match place {
+                Target::Kind => files(service).map_err(wrong)?,
+                Target::Local => command(service, &service.process, &service.root, "process")?,
+            }
+        }
+    }
+    for (variable, component) in [
+        (e2e_env::DATASTORAGE_BIN, Component::Datastorage),
+        (e2e_env::FAKE_BIN, Component::Fake),
+    ] {
+        if services.iter().any(|service| service.has(component)) {
+            binary(variable, place)?;
+        }
+    }
+    Ok(())
+}
+
+fn profile(service: &Service) -> Result<(), Failure> {
+    let selection = Selection::all().and_profile(&service.profile);
+    let Err(error) = migrations::catalogue().resolve(&selection) else {
+        return Ok(());
+    };
+    let failure = Failure::new(Exit::Usage, error.to_string());
+    let migrations::Error::UnknownProfile { name, known } = &error else {
+        return Err(failure);
+    };
+    let known: Vec<&str> = known.iter().map(String::as_str).collect();
+    Err(match nearest(name, &known) {
+        Some(near) => failure.hint(format!("did you mean `{near}`?")),
+        None => failure.hint("correct `profile` in the table of services"),
+    })
+}
+
+/// Checks the suite of a service.
+pub fn suite(service: &Service) -> Result<(), Failure> {
+    let suite = service.suite()?;
+    if let Tests::Command(words) = suite.tests() {
+        command(service, words, &service.root.join(&suite.dir), "suite")?;
+    }
+    let Some(junit) = &suite.junit else {
+        return Ok(());
+    };
+    let wrong = |why: &str| {
+        let what = format!(
+            "the service `{}`: `junit` of its suite is {}: {why}",
+            service.name,
+            junit.display()
+        );
+        Err(Failure::new(Exit::Usage, what)
+            .hint("name the XML file, or files by a pattern such as `reports/*.xml`"))
+    };
+    if junit.extension().is_none_or(|extension| extension != "xml") {
+        return wrong("it does not end with .xml");
+    }
+    if glob::Pattern::new(&junit.to_string_lossy()).is_err() {
+        return wrong("it is no pattern of files");
+    }
+    Ok(())
+}
+
+/// A program of the table has to be there, and the directory that it runs in.
+fn command(service: &Service, words: &[String], dir: &Path, what: &str) -> Result<(), Failure> {
+    let failed = |exit, why: String| {
+        let what = format!("the service `{}`: its {what}: {why}", service.name);
+        Failure::new(exit, what)
+    };
+    if !dir.is_dir() {
+        let why = format!("there is no directory {}", dir.display());
+        return Err(failed(Exit::Usage, why).hint("correct `dir` in the table of services"));
+    }
+    let Some(program) = words.first() else {
+        return Ok(());
+    };
+    Runner::find(program, Some(dir)).map(drop).map_err(|error| {
+        failed(Exit::Preflight, error.to_string()).hint(format!(
+            "install `{program}`, or correct the command in the table of services"
+        ))
+    })
+}
+
+fn files(service: &Service) -> Result<(), String> {
+    for image in &service.images {
+        if let Some(dir) = image.build.as_ref().map(|dir| service.root.join(dir))
+            && !dir.join("Dockerfile").is_file()
+        {
+            return Err(format!(
+                "its image {} is built from {}, which has no Dockerfile",
+                image.name,
+                dir.display()
+            ));
+        }
+        if let Some(archive) = image.archive.as_ref().map(|path| service.root.join(path))
+            && !archive.is_file()
+        {
+            return Err(format!(
+                "its image {} comes from {}, which is not there",
+                image.name,
+                archive.display()
+            ));
+        }
+    }
+    for path in service.manifests.iter().map(|path| service.root.join(path)) {
+        if !path.exists() {
+            return Err(format!("its manifest {} is not there", path.display()));
+        }
+    }
+    Ok(())
+}
+
+/// A program that a variable names has to be there, and for an image without a file system to run without one.
+fn binary(variable: &str, place: Target) -> Result<(), Failure> {
+    let Some(path) = settings::ready_binary(variable) else {
+        return Ok(());
+    };
+    let failed = |why: String| {
+        Failure::new(
+            Exit::Preflight,
+            format!("{variable} is {}: {why}", path.display()),
+        )
+    };
+    let head = head(&path).map_err(|error| {
+        failed(error.to_string()).hint(format!("unset {variable} to build the program"))
+    })?;
+    if place == Target::Kind && is_dynamic(&head) {
+        return Err(
+            failed("it needs shared libraries, which its image does not have".to_owned())
+                .hint("build it for a musl target, which makes a static program"),
+        );
+    }
+    Ok(())
+}
+
+/// The beginning of a file, where the headers of a program are.
+fn head(path: &Path) -> std::io::Result<Vec<u8>> {
+    let mut head = Vec::new();
+    std::fs::File::open(path)?
+        .take(16 << 10)
+        .read_to_end(&mut head)?;
+    Ok(head)
+}
+
+/// Whether a program asks for a dynamic loader, whose path its headers hold (elf(5), `PT_INTERP`).
+fn is_dynamic(head: &[u8]) -> bool {
+    head.starts_with(b"\x7fELF")
+        && ["/ld-linux", "/ld64.so", "/ld-musl", "/ld.so"]
+            .iter()
+            .any(|loader| {
+                head.windows(loader.len())
+                    .any(|part| part == loader.as_bytes())
+            })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::table::Table;
+
+    fn service(entry: &str) -> (tempfile::TempDir, Vec<Service>) {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("services.toml");
+        let text = format!(
+            "[[service]]\nname = \"widget\"\nnamespace = \"widget\"\nports = {{}}\n{entry}"
+        );
+        std::fs::write(&file, text).unwrap();
+        let table = Table::load(Some(&file)).unwrap();
+        let services = table.choose(&["widget".to_owned()], false).unwrap();
+        (dir, services)
+    }
+
+    #[test]
+    fn a_wrong_profile_command_directory_or_file_is_found_with_nothing_made() {
+        let datastorage = "components = [\"postgres\", \"datastorage\"]\n";
+        let own = "components = [\"postgres\", \"own\"]\nprofile = \"gateway\"\n";
+        for (entry, place, exit, told) in [
+            (
+                format!("{datastorage}profile = \"gatewy\"\nsuite = {{ command = [\"true\"] }}"),
+                Target::Kind,
+                Exit::Usage,
+                "gatewy",
+            ),
+            (
+                format!(
+                    "{datastorage}profile = \"gateway\"\nsuite = {{ command = [\"no-such-ginkgo\"] }}"
+                ),
+                Target::Local,
+                Exit::Preflight,
+                "no-such-ginkgo",
+            ),
+            (
+                format!(
+                    "{datastorage}profile = \"gateway\"\nsuite = {{ command = [\"./run.sh\"] }}"
+                ),
+                Target::Local,
+                Exit::Preflight,
+                "./run.sh",
+            ),
+            (
+                format!(
+                    "{datastorage}profile = \"gateway\"\nsuite = {{ command = [\"true\"], dir = \"sub\" }}"
+                ),
+                Target::Local,
+                Exit::Usage,
+                "no directory",
+            ),
+            (
+                format!(
+                    "{datastorage}profile = \"gateway\"\nsuite = {{ command = [\"true\"], junit = \"go.mod\" }}"
+                ),
+                Target::Local,
+                Exit::Usage,
+                ".xml",
+            ),
+            (
+                format!("{own}process = [\"./server\"]\nsuite = {{ command = [\"true\"] }}"),
+                Target::Local,
+                Exit::Preflight,
+                "./server",
+            ),
+            (
+                format!(
+                    "{own}manifests = [\"deploy.yaml\"]\nready = [\"app=widget\"]\nsuite = {{ command = [\"true\"] }}"
+                ),
+                Target::Kind,
+                Exit::Usage,
+                "deploy.yaml",
+            ),
+        ] {
+            let (_dir, chosen) = service(&entry);
+            let failure = services(&chosen, place, true).unwrap_err();
+            assert_eq!(failure.exit, exit, "{entry}: {failure}");
+            assert!(failure.summary.contains(told), "{entry}: {failure}");
+            assert!(failure.hint.is_some(), "{failure}");
+        }
+    }
+
+    #[test]
+    fn a_command_beside_its_table_is_found_from_anywhere() {
+        let entry = "components = [\"postgres\"]\nprofile = \"gateway\"\nsuite = { command = [\"./run.sh\"] }";
+        let (dir, chosen) = service(entry);
+        let script = dir.path().join("run.sh");
+        std::fs::write(&script, "#!/bin/sh\n").unwrap();
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(&script, mode).unwrap();
+        services(&chosen, Target::Local, true).unwrap();
+    }
+
+    #[test]
+    fn a_program_that_asks_for_a_loader_is_told_from_a_static_one() {
+        assert!(is_dynamic(b"\x7fELF....../lib64/ld-linux-x86-64.so.2\0"));
+        assert!(!is_dynamic(b"\x7fELF......"));
+        assert!(!is_dynamic(b"#!/lib64/ld-linux"));
+    }
+}
