@@ -320,15 +320,17 @@ impl Watched {
         let mut new = Vec::new();
         for (name, pod) in &self.pods {
             for (kind, container) in pod.containers() {
-                let ended = container.state.terminated.as_ref();
-                let Some(ended) = ended.filter(|ended| ended.is_failure()) else {
-                    continue;
+                // How many times it has ended: the last end is in its last state once it runs again.
+                let states = [&container.state, &container.last_state];
+                let (ended, times) = match states.map(|state| state.terminated.as_ref()) {
+                    [Some(ended), _] => (ended, container.restart_count + 1),
+                    [None, Some(ended)] => (ended, container.restart_count),
+                    [None, None] => continue,
                 };
-                let key = (
-                    name.clone(),
-                    container.name.clone(),
-                    container.restart_count,
-                );
+                if !ended.is_failure() {
+                    continue;
+                }
+                let key = (name.clone(), container.name.clone(), times);
                 if self.told.insert(key) {
                     new.push(format!(
                         "{name}: {kind} {}: {}",
