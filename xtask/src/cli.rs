@@ -63,15 +63,15 @@ pub enum Command {
         after_help = "Examples:\n  cargo xtask test\n  cargo xtask test --require kind\n  cargo xtask test workflowexecution"
     )]
     Test(Test),
-    /// Stops what `up` or `migrate` left running
+    /// Removes what `up`, a kept run or an embedded `migrate` left
     #[command(after_help = "Examples:\n  cargo xtask down\n  cargo xtask down workflowexecution")]
     Down(Down),
-    /// Applies the migrations that a service needs, and answers every other question about them
+    /// Applies, plans, checks and reverts the migrations that a service needs
     #[command(
         after_help = "Examples:\n  cargo xtask migrate --profile gateway\n  cargo xtask migrate --profile gateway --database-url postgres://slm_user@127.0.0.1:5432/action_history\n  cargo xtask migrate status --profile datastorage --kubeconfig ~/.kube/config\n  cargo xtask migrate plan --tables audit_events,workflows --format json"
     )]
     Migrate(Box<Migrate>),
-    /// Checks whether this machine can hold a run; exit 3 if not
+    /// Checks whether this machine can run; exit 3 if not
     #[command(
         after_help = "Examples:\n  cargo xtask doctor\n  cargo xtask doctor --target kind --format json"
     )]
@@ -83,7 +83,7 @@ pub enum Command {
     Diagnose(Box<Diagnose>),
     /// Lists the services and what each needs
     Services {
-        /// How the answer is written
+        /// Output format
         #[arg(long, value_enum, default_value_t = Format::Human)]
         format: Format,
     },
@@ -110,7 +110,7 @@ pub enum Command {
     },
     /// Lists the tests that both passed and failed lately
     Flakes {
-        /// How the answer is written
+        /// Output format
         #[arg(long, value_enum, default_value_t = Format::Human)]
         format: Format,
     },
@@ -127,7 +127,7 @@ pub enum Command {
         /// The directory that they go to
         dir: std::path::PathBuf,
     },
-    /// Measures the project beside its alternatives, in one run
+    /// Runs a benchmark of this project beside its alternatives
     #[command(
         after_help = "Examples:\n  cargo xtask bench lifecycle\n  cargo xtask bench migrations"
     )]
@@ -147,11 +147,11 @@ pub enum Command {
     },
     /// Shows what runs, what is kept and what was left
     Status {
-        /// How the answer is written
+        /// Output format
         #[arg(long, value_enum, default_value_t = Format::Human)]
         format: Format,
     },
-    /// Prints the logs of an environment that is up
+    /// Prints the last 200 lines of each log of a running environment
     Logs {
         /// The service whose environment it is
         service: String,

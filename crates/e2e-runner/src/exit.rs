@@ -7,7 +7,7 @@ use std::fmt;
 pub enum Exit {
     /// Everything asked for was done and every test passed.
     Passed = 0,
-    /// The environment stood; at least one test failed.
+    /// The suite ran and did not pass.
     TestsFailed = 1,
     /// The command line, the table of services or a name is wrong.
     Usage = 2,

@@ -29,6 +29,17 @@ impl Paths {
     pub fn find(runner: &Runner) -> anyhow::Result<Self> {
         let source = checkout();
         if !source.join("kind/services.toml").is_file() {
+            if settings::source().is_some() {
+                // Another state directory would hide what runs.
+                let what = format!(
+                    "{} is {}, which is no checkout of this project",
+                    e2e_env::SOURCE,
+                    source.display()
+                );
+                return Err(Failure::new(Exit::Usage, what)
+                    .hint("correct the variable, or unset it")
+                    .into());
+            }
             let target = state_directory();
             return Ok(Self { source, target });
         }
@@ -76,14 +87,35 @@ impl Paths {
     }
 }
 
-/// The checkout this binary was built from, unless `E2E_SOURCE` names another (D4).
+/// The checkout that `E2E_SOURCE` names, else the one that the user is in, else the one that this binary was built from (D4).
 pub fn checkout() -> PathBuf {
-    let built_from = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .ancestors()
-        .nth(2)
-        .map(Path::to_owned)
-        .unwrap_or_default();
-    settings::source().unwrap_or(built_from)
+    let built_from = || {
+        Path::new(env!("CARGO_MANIFEST_DIR"))
+            .ancestors()
+            .nth(2)
+            .map(Path::to_owned)
+            .unwrap_or_default()
+    };
+    let around = || {
+        let here = std::env::current_dir().ok()?;
+        here.ancestors()
+            .find(|dir| is_checkout(dir))
+            .map(Path::to_owned)
+    };
+    settings::source()
+        .or_else(around)
+        .unwrap_or_else(built_from)
+}
+
+/// Whether a directory is a checkout of this project.
+fn is_checkout(dir: &Path) -> bool {
+    [
+        "kind/services.toml",
+        "xtask/Cargo.toml",
+        "crates/e2e-runner/Cargo.toml",
+    ]
+    .iter()
+    .all(|file| dir.join(file).is_file())
 }
 
 fn state_directory() -> PathBuf {

@@ -18,7 +18,7 @@ pub fn read(dir: &Path) -> anyhow::Result<Log> {
     let text = std::fs::read_to_string(&path)
         .with_context(|| format!("cannot read the event log {}", path.display()))?;
     let log = Log::parse(&text);
-    anyhow::ensure!(!log.run.is_empty(), "{} tells of no run", path.display());
+    anyhow::ensure!(!log.run.is_empty(), "{} holds no run", path.display());
     Ok(log)
 }
 

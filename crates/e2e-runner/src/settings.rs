@@ -1,4 +1,4 @@
-//! The environment variables that choose what a run uses, each read here.
+//! The environment variables that choose what a run uses, each that this crate and the command line read by themselves.
 
 use std::ffi::OsString;
 use std::path::PathBuf;

@@ -40,7 +40,9 @@ pub struct Service {
     /// The service as a process of this machine, for the local target.
     #[serde(default)]
     pub process: Vec<String>,
-    /// What its suite is given besides the tool's own variables.
+    /// The path on which the local process answers with 2xx once it is ready; `/health/ready` unless the table says otherwise.
+    pub ready_path: Option<String>,
+    /// Variables of the suite and of the local process, besides the tool's own.
     #[serde(default)]
     pub env: BTreeMap<String, String>,
     /// The tests; a service without them is refused by `e2e`.

@@ -10,9 +10,9 @@ use e2e_runner::run::repeat::Repeat;
 /// How an answer is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Format {
-    /// For a person
+    /// Text
     Human,
-    /// For a program
+    /// JSON
     Json,
 }
 
@@ -30,13 +30,13 @@ pub struct Which {
 /// Where an environment is set up.
 #[derive(Debug, Args)]
 pub struct TargetArgs {
-    /// Where PostgreSQL and Data Storage live
+    /// Where the environment runs
     #[arg(long, value_enum, default_value_t = TargetChoice::Auto)]
     pub target: TargetChoice,
     /// A PostgreSQL server to use instead of starting one; the password comes from PGPASSWORD. Implies --target local
     #[arg(long, value_name = "URL")]
     pub postgres_url: Option<String>,
-    /// Leave alone what an earlier run kept, and make everything anew
+    /// Reuse nothing of a kept environment, and make everything anew
     #[arg(long)]
     pub fresh: bool,
 }
@@ -58,7 +58,7 @@ pub struct DatabaseArgs {
     /// The database; the password comes from PGPASSWORD
     #[arg(long, global = true, value_name = "URL")]
     pub database_url: Option<String>,
-    /// A cluster whose PostgreSQL is meant, reached by a port-forward
+    /// Kubeconfig of the cluster with the PostgreSQL, reached by a port-forward
     #[arg(
         long,
         global = true,

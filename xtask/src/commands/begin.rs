@@ -42,13 +42,29 @@ pub fn place(runner: &Runner, args: &TargetArgs) -> Result<(Target, String), Fai
                         Target::Local,
                         format!(
                             "Kind cannot be used: {}",
-                            why.lines().next().unwrap_or_default()
+                            why.lines()
+                                .map(str::trim)
+                                .take(2)
+                                .collect::<Vec<_>>()
+                                .join(": ")
                         ),
                     ))
                 }
             }
         }
     }
+}
+
+/// Refuses by name what a system cannot do: a local run's processes are known by /proc.
+fn supported(place: Target) -> Result<(), Failure> {
+    if place == Target::Local && !cfg!(target_os = "linux") {
+        return Err(Failure::new(
+            Exit::Preflight,
+            "the local target needs Linux: it knows its processes by /proc",
+        )
+        .hint("run with --target kind"));
+    }
+    Ok(())
 }
 
 /// Begins a run, once what killed runs left is gone.
@@ -61,6 +77,7 @@ pub fn begin(
     (repeat, lifetime): (Repeat, Duration),
     paths: Paths,
 ) -> anyhow::Result<Session> {
+    supported(place)?;
     let server = args.postgres_url.as_deref().map(postgres::server);
     let server = server.transpose()?;
     // What cannot be removed must not keep a new run from starting.

@@ -18,7 +18,7 @@ pub struct Down {
     /// The services, or the runs, whose environments are stopped, with all that share them; none stops all
     #[arg(value_name = "SERVICE")]
     pub services: Vec<String>,
-    /// How the answer is written
+    /// Output format
     #[arg(long, value_enum, default_value_t = Format::Human)]
     pub format: Format,
 }
@@ -41,7 +41,7 @@ pub fn run(runner: &Runner, args: &Down) -> anyhow::Result<Exit> {
             Ok(Held::Gone) => {}
             Ok(Held::Busy(pid)) => {
                 terminal::message(&format!(
-                    "{} is under way in process {pid}, which ends it",
+                    "{} is still running in process {pid}, which removes it at its end",
                     run.id()
                 ));
                 busy.push(run.id());

@@ -1,4 +1,4 @@
-//! The end of a run as people and GitHub are told: the closing tables, the reports, what is kept.
+//! The end of a run: closing tables, reports, what is kept, GitHub's summary and annotations.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -130,7 +130,7 @@ fn document(session: &Session, ended: &Ended, reports: &[PathBuf]) -> serde_json
 fn make_reports(run: &Run) -> Vec<PathBuf> {
     let made = reports::read(run.dir()).and_then(|log| {
         let paths = reports::write(&log, run.dir())?;
-        tell_github(&log);
+        report_to_github(&log);
         if let Some(runs) = run.dir().parent() {
             reports::learn(&log, runs);
         }
@@ -188,8 +188,8 @@ fn outcomes(session: &Session, timings: &[Timing]) -> String {
     text
 }
 
-/// Tells GitHub, where the run is a step of a job there.
-fn tell_github(log: &Log) {
+/// Writes the job's summary and its annotations, where the run is a step of a GitHub job.
+fn report_to_github(log: &Log) {
     if let Some(path) = settings::github_summary() {
         let file = std::fs::OpenOptions::new()
             .create(true)

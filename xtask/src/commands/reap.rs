@@ -12,7 +12,7 @@ use e2e_runner::run::abandoned;
 /// Flags of `reap`.
 #[derive(Debug, Args)]
 pub struct Reap {
-    /// How the answer is written
+    /// Output format
     #[arg(long, value_enum, default_value_t = Format::Human)]
     pub format: Format,
 }

@@ -24,7 +24,7 @@ pub fn run(runner: &Runner, json: bool) -> anyhow::Result<Exit> {
         return Ok(Exit::Passed);
     }
     if runs.is_empty() && unreadable.is_empty() {
-        terminal::print("nothing runs and nothing is kept");
+        terminal::print("no runs");
         return Ok(Exit::Passed);
     }
     let mut text = String::new();
@@ -47,7 +47,7 @@ pub fn run(runner: &Runner, json: bool) -> anyhow::Result<Exit> {
             }
         }
         for resource in &state.resources {
-            writeln!(text, "    holds {}", describe(resource))?;
+            writeln!(text, "    resource: {}", describe(resource))?;
         }
     }
     terminal::print(&text);
@@ -57,10 +57,10 @@ pub fn run(runner: &Runner, json: bool) -> anyhow::Result<Exit> {
 fn standing(run: &Run) -> String {
     let state = run.state();
     match (run.busy(), &state.owner) {
-        (Some(pid), Some(_)) => format!("under way in process {pid}"),
+        (Some(pid), Some(_)) => format!("running in process {pid}"),
         (Some(pid), None) => format!("kept, in use by process {pid}"),
         (None, Some(owner)) => format!(
-            "left by process {}, which is gone: `cargo xtask reap` removes it",
+            "abandoned: its process {} is gone; `cargo xtask reap` removes it",
             owner.pid
         ),
         (None, None) if run.is_abandoned() => "expired: `cargo xtask reap` removes it".to_owned(),

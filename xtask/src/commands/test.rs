@@ -22,7 +22,7 @@ pub struct Test {
     /// The service whose suite is run; none runs every tier of this workspace
     #[arg(conflicts_with_all = ["require", "postgres"])]
     pub service: Option<String>,
-    /// A tier that must run: without it the command fails with exit 3
+    /// Fail with exit 3 if this tier cannot run
     #[arg(long, value_name = "TIER", value_delimiter = ',')]
     pub require: Vec<String>,
     /// PostgreSQL versions that the database tests run on, besides the default

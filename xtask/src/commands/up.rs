@@ -21,7 +21,7 @@ pub struct Up {
     pub which: Which,
     #[command(flatten)]
     pub place: TargetArgs,
-    /// Whose port numbers are used
+    /// Which port numbers to use
     #[arg(long, value_enum, default_value_t = PortNumbers::E2e)]
     pub ports: PortNumbers,
     /// How the variables of the environment are written to standard output

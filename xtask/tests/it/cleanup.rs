@@ -66,7 +66,7 @@ fn a_test_holds_its_environment_against_down_and_another_run() {
     let mut test = waiting(&team, &["test", "widget"]);
     let (code, _, stderr) = team.run(&["down", "widget"]);
     assert_eq!(code, 0, "{stderr}");
-    let told = format!("is under way in process {}", test.id());
+    let told = format!("is still running in process {}", test.id());
     assert!(stderr.contains(&told), "{stderr}");
     let (code, _, stderr) = team.run(&["test", "widget"]);
     assert_eq!(code, 3, "{stderr}");

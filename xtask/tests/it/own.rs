@@ -303,3 +303,45 @@ fn a_suite_that_is_repeated_shows_what_passes_only_at_times() {
     let (code, _, stderr) = team.run(&[&e2e[..], &["--until-fail"]].concat());
     assert_eq!((code, team.read("count").as_str()), (1, "6\n"), "{stderr}");
 }
+
+#[test]
+fn a_team_s_process_is_ready_on_its_own_path_and_its_suite_calls_the_tool_that_started_the_run() {
+    let server = "import http.server, os\nhost, port = os.environ['LISTEN_ADDRESS'].split(':')\n\
+                  class Health(http.server.BaseHTTPRequestHandler):\n    def do_GET(self):\n        self.send_response(200 if self.path == '/healthz' else 404)\n        \
+                  self.end_headers()\n\
+                  http.server.HTTPServer((host, int(port)), Health).serve_forever()\n";
+    let more = "process = [\"python3\", \"server.py\"]\nready_path = \"/healthz\"";
+    // As a build would do in the middle of a run: the program at the path that the run was started by is another now.
+    let script = format!(
+        "cp $E2E_TOOL tool; $E2E_TOOL status && {}",
+        junit("widget", "<testcase name='asks'/>")
+    );
+    let team = Team::new(&[entry(
+        "widget",
+        &format!("{STORAGE}, \"own\""),
+        more,
+        &script,
+    )]);
+    fs::write(team.dir.path().join("server.py"), server).expect("a program");
+    let tool = team.dir.path().join("xtask-of-the-run");
+    fs::copy(env!("CARGO_BIN_EXE_xtask"), &tool).expect("a copy of the tool");
+    let mut command = std::process::Command::new(&tool);
+    let like = team.command(&["e2e", "widget", "--target", "local"]);
+    command.args(like.get_args());
+    command.envs(
+        like.get_envs()
+            .filter_map(|(name, value)| Some((name, value?))),
+    );
+    let mut run = command
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .expect("the tool starts");
+    fs::remove_file(&tool).expect("the tool is replaced");
+    fs::write(&tool, "this is no program").expect("a file");
+    assert_eq!(run.wait().expect("an end").code(), Some(0));
+    let kept = fs::read(team.dir.path().join("tool")).expect("the tool of the run");
+    assert_eq!(
+        kept,
+        fs::read(env!("CARGO_BIN_EXE_xtask")).expect("the tool")
+    );
+}

@@ -498,7 +498,6 @@ impl Command {
         let started = self.record(&handle.pids())?;
         self.runner.note(&line, "started", Duration::ZERO);
         Ok(Child {
-            what: self.label.clone().unwrap_or(line),
             handle,
             started,
             log: log.to_owned(),
@@ -574,16 +573,16 @@ impl Clock {
 /// A running process. Dropping the value leaves it running: what ends it is the run's state (D14).
 #[derive(Debug)]
 pub struct Child {
-    what: String,
     handle: duct::Handle,
     started: Started,
     log: PathBuf,
 }
 
 impl Child {
-    /// Its label, else its command line.
-    pub fn what(&self) -> &str {
-        &self.what
+    /// The name of its log, which is that of what runs.
+    pub fn name(&self) -> String {
+        let name = self.log.file_stem().unwrap_or_default();
+        name.to_string_lossy().into_owned()
     }
 
     /// Its process id.

@@ -1,6 +1,7 @@
 //! What the table says of the services of a run, checked before anything is made.
 
 use std::io::Read as _;
+use std::net::TcpListener;
 use std::path::Path;
 
 use migrations::Selection;
@@ -9,7 +10,7 @@ use crate::exit::{Exit, Failure};
 use crate::process::Runner;
 use crate::run::plan::Target;
 use crate::settings;
-use crate::table::{Component, Service, Tests, nearest};
+use crate::table::{Component, Policy, Service, Tests, nearest};
 
 /// Checks profiles, commands, files and programs of the services; with their suites, where those are to run.
 pub fn services(services: &[Service], place: Target, suites: bool) -> Result<(), Failure> {
@@ -104,6 +105,26 @@ fn command(service: &Service, words: &[String], dir: &Path, what: &str) -> Resul
             "install `{program}`, or correct the command in the table of services"
         ))
     })
+}
+
+/// Ports of this machine that a service insists on have to be free.
+pub fn fixed_ports(service: &Service) -> Result<(), Failure> {
+    if service.ports.policy != Policy::Fixed {
+        return Ok(());
+    }
+    let ports = [service.ports.datastorage, service.ports.service];
+    for port in ports.into_iter().flatten() {
+        if let Err(error) = TcpListener::bind(("127.0.0.1", port)) {
+            let what = format!(
+                "the service `{}` insists on port {port}, which cannot be had: {error}",
+                service.name
+            );
+            return Err(Failure::new(Exit::Preflight, what).hint(
+                "end what has the port, or leave out `policy = \"fixed\"` in the table of services",
+            ));
+        }
+    }
+    Ok(())
 }
 
 fn files(service: &Service) -> Result<(), String> {

@@ -10,7 +10,7 @@ use crate::process::Runner;
 use crate::run::kind::diagnostics;
 use crate::run::plan::Target;
 use crate::run::service_run::ServiceRun;
-use crate::run::session::Session;
+use crate::run::session::{Session, TOOL};
 use crate::run::timing::{Timing, table};
 use crate::secrets::Secrets;
 use crate::state::{Resource, write_private};
@@ -18,11 +18,11 @@ use crate::table::Component;
 
 /// How much of a file is kept: its end, where the failure is.
 const LIMIT: usize = 2_000_000;
-/// How long the database may take to tell its ledger; it may be what failed.
+/// How long reading the ledger may take; the database may be what failed.
 const LEDGER: Duration = Duration::from_secs(3);
 
 /// What each file of a bundle is for, in the order in which a person should look.
-const GUIDE: [(&str, &str); 11] = [
+const GUIDE: [(&str, &str); 13] = [
     ("suite.log", "what the suite printed"),
     ("datastorage.log", "Data Storage's log"),
     ("postgres.log", "PostgreSQL's log"),
@@ -43,6 +43,8 @@ const GUIDE: [(&str, &str); 11] = [
         "cluster-pods.log",
         "every change of a pod's state as it came",
     ),
+    ("kind-create.log", "what `kind create cluster` printed"),
+    ("kind-logs", "the node of a cluster that was not created"),
     ("pods.yaml", "the cluster's objects, Secrets left out"),
     ("commands.log", "every command with its duration"),
     ("events.jsonl", "every event of the run"),
@@ -154,7 +156,7 @@ fn bound(path: &Path) {
 }
 
 /// Files of a run's directory that hold a password because somebody reads it there; they go with the environment.
-const KEEPERS: [&str; 4] = ["password", "postgres-url", "kubeconfig", "state.json"];
+const KEEPERS: [&str; 5] = ["password", "postgres-url", "kubeconfig", "state.json", TOOL];
 /// Longer files are not text that somebody wrote for people.
 const LONGEST: u64 = 64 << 20;
 

@@ -1,4 +1,4 @@
-//! How long each stage usually takes on this machine, learnt from the runs that passed it.
+//! How long each stage usually takes on this machine, from earlier runs.
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -43,7 +43,7 @@ pub enum Keep {
     OnFailure,
     /// Kept.
     Always,
-    /// Kept if it stands, removed if it could not be set up: what `up` does.
+    /// Kept if set-up succeeded, removed otherwise: what `up` does.
     WhenReady,
     /// Left as it was found, whatever happened, a signal too: what `test` does.
     AsFound,
@@ -140,7 +140,7 @@ pub fn run(session: &Session, plan: &Plan, keep: Keep) -> Ended {
     let exit = failure
         .as_ref()
         .map_or(Exit::Passed, |failure| failure.exit);
-    tell(session, failure.as_ref());
+    log_failure(session, failure.as_ref());
     session.report.emit(Event::Ended { exit: exit.code() });
     let only = session.service_runs[0].service.name.as_str();
     History::learn(&session.paths.history(), session.place, only, &timings);
@@ -172,8 +172,8 @@ fn announce(session: &Session, plan: &Plan) {
     }
 }
 
-/// Writes into the log what the run's caller is told, without passwords.
-fn tell(session: &Session, failure: Option<&Failure>) {
+/// Logs the failure, without passwords.
+fn log_failure(session: &Session, failure: Option<&Failure>) {
     let Some(failure) = failure else { return };
     session.report.emit(Event::Failed(Failed {
         summary: failure.summary.clone(),

@@ -37,7 +37,7 @@ impl Target {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Step {
-    /// Looks whether the machine has what the run needs.
+    /// Checks that the machine has what the run needs.
     Preflight,
     /// Builds the Data Storage binary.
     BuildDataStorage,
@@ -212,7 +212,7 @@ pub fn plan(services: &[Service], place: Target, until: Until) -> Plan {
     let any = |component| services.iter().any(|service| service.has(component));
     let kind = place == Target::Kind;
     let mut layout = Layout {
-        // Of one service alone nothing has to say whose it is.
+        // Stages of a single service carry no service name.
         several: services.len() > 1,
         stages: Vec::new(),
     };

@@ -107,7 +107,7 @@ pub fn reuse_table(
     services: &[Service],
 ) -> String {
     let Some(run) = kept.filter(|run| run.state().target == place.word()) else {
-        let made = "nothing is kept for it: everything is made".to_owned();
+        let made = "no environment is kept: everything will be created".to_owned();
         let lines: Vec<_> = [made]
             .into_iter()
             .chain(node(runner, place, services))

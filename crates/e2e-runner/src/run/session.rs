@@ -1,7 +1,8 @@
 //! One run while it is under way: what it was asked for, what its stages have made, and how its services are found.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
@@ -166,6 +167,7 @@ impl Session {
             lifetime,
         };
         session.run.will_make(Resource::Processes)?;
+        keep_tool(&session.run.dir().join(TOOL)).context("cannot keep a copy of this tool")?;
         session.announce(why);
         Ok(session)
     }
@@ -340,12 +342,13 @@ impl Session {
             .has(Component::Postgres)
             .then(|| self.database(service_run).ok())
             .flatten();
-        let tool = std::env::current_exe().map(|path| path.display().to_string());
+        let tool = self.run.dir().join(TOOL);
+        let tool = tool.exists().then(|| tool.display().to_string());
         let entries = [
             (e2e_env::RUN, Some(self.run.id())),
             (e2e_env::SERVICE, Some(service_run.service.name.clone())),
             (e2e_env::TARGET, Some(self.place.word().to_owned())),
-            (e2e_env::TOOL, tool.ok()),
+            (e2e_env::TOOL, tool),
             (
                 e2e_env::EVIDENCE_DIR,
                 Some(service_run.dir.display().to_string()),
@@ -382,7 +385,7 @@ impl Session {
         slot.get().ok_or_else(|| {
             Failure::new(
                 Exit::Setup,
-                format!("the plan has no stage that made {what} before it is needed"),
+                format!("internal error in xtask (please report): {what} is used before it exists"),
             )
         })
     }
@@ -398,6 +401,32 @@ impl Session {
             });
         }
     }
+}
+
+/// The tool in a run's directory, as the run was started: a build may replace the program meanwhile, and a suite calls what made its
+/// environment.
+pub const TOOL: &str = "xtask";
+
+/// Links this program to `path`, or copies it: to another file system, or where the file of its name is another program by now.
+fn keep_tool(path: &Path) -> std::io::Result<()> {
+    // What runs is there by this name though its file has been replaced (proc(5), exe).
+    let running = Path::new("/proc/self/exe");
+    let program = std::env::current_exe()?;
+    if path.exists() {
+        std::fs::remove_file(path)?;
+    }
+    let same = |path: &Path| {
+        let (one, other) = (path.metadata().ok()?, running.metadata().ok()?);
+        Some((one.dev(), one.ino()) == (other.dev(), other.ino()))
+    };
+    if std::fs::hard_link(&program, path).is_ok() {
+        if same(path) != Some(false) {
+            return Ok(());
+        }
+        std::fs::remove_file(path)?;
+    }
+    let source = if running.exists() { running } else { &program };
+    std::fs::copy(source, path).map(drop)
 }
 
 /// A node image, and the directory of the Docker daemon that its nodes see at [`crate::tools::kind::SHARED`].

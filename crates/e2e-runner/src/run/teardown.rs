@@ -8,6 +8,7 @@ use crate::process::{Error, Runner};
 use crate::run::kind::node_image;
 use crate::run::local::postgres;
 use crate::run::reuse::Layer;
+use crate::run::session::TOOL;
 use crate::state::{Resource, Run, STATE, processes};
 use crate::tools::{docker, kind};
 
@@ -41,7 +42,7 @@ pub fn release(run: &Run, runner: &Runner) -> Result<String, Failure> {
     if !left.is_empty() {
         return Err(still_there(left.join("\n")));
     }
-    for file in ["password", "postgres-url", STATE] {
+    for file in ["password", "postgres-url", TOOL, STATE] {
         let path = run.dir().join(file);
         match std::fs::remove_file(&path) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {

@@ -4,7 +4,6 @@ use std::sync::PoisonError;
 use std::time::Duration;
 
 use crate::exit::{Exit, Failure};
-use crate::process::Child;
 use crate::run::service_run::ServiceRun;
 use crate::run::session::Session;
 use crate::tools::health::{Health, Verdict};
@@ -17,7 +16,8 @@ pub fn for_datastorage(
     deadline: Duration,
 ) -> Result<String, Failure> {
     let base = Session::artifact(&service_run.url, "Data Storage's address")?;
-    await_answer(session, "Data Storage", base, deadline)
+    let health = Health::of("Data Storage", base);
+    await_answer(session, "Data Storage", health, deadline).map(|()| base.to_owned())
 }
 
 /// Waits until the service or its fake says that it is ready.
@@ -27,18 +27,24 @@ pub fn for_service(
     deadline: Duration,
 ) -> Result<String, Failure> {
     match service_run.service_url.get() {
-        Some(base) => await_answer(session, &service_run.service.name, base, deadline),
-        None => Ok("nothing of it listens".to_owned()),
+        Some(base) => {
+            let mut health = Health::of(&service_run.service.name, base);
+            if let Some(path) = &service_run.service.ready_path {
+                health = health.on(base, path);
+            }
+            await_answer(session, &service_run.service.name, health, deadline)
+                .map(|()| base.to_owned())
+        }
+        None => Ok("it publishes no port".to_owned()),
     }
 }
 
 fn await_answer(
     session: &Session,
     what: &str,
-    base: &str,
+    mut health: Health,
     deadline: Duration,
-) -> Result<String, Failure> {
-    let mut health = Health::of(what, base);
+) -> Result<(), Failure> {
     let wait = Wait {
         what: &format!("{what} was not ready"),
         deadline,
@@ -46,7 +52,7 @@ fn await_answer(
     };
     wait.until(session.runner.cancel(), || {
         if check_once(session, &mut health)? {
-            return Ok(Look::Ready(base.to_owned()));
+            return Ok(Look::Ready(()));
         }
         check_children(session)?;
         Ok(Look::NotYet(health.seen()))
@@ -72,10 +78,15 @@ fn check_children(session: &Session) -> Result<(), Failure> {
         .children
         .lock()
         .unwrap_or_else(PoisonError::into_inner);
-    match children.iter().find_map(Child::died) {
-        Some(how) => {
-            Err(Failure::new(Exit::Setup, "a service ended while it was waited for").detail(how))
+    for child in children.iter() {
+        if let Some(how) = child.died() {
+            let what = format!(
+                "{} (pid {}) ended before it was ready",
+                child.name(),
+                child.pid()
+            );
+            return Err(Failure::new(Exit::Setup, what).detail(how));
         }
-        None => Ok(()),
     }
+    Ok(())
 }

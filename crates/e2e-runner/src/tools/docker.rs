@@ -19,6 +19,17 @@ pub fn version(runner: &Runner) -> Result<String, Error> {
         .read()
 }
 
+/// The architecture that the daemon runs, and that of an image, where both are known: an image of another one cannot be loaded.
+pub fn architectures(runner: &Runner, image: &str) -> Option<(String, String)> {
+    let ask = |args: &[&str]| {
+        let command = runner.command("docker").args(args);
+        command.deadline(Duration::from_secs(10)).read().ok()
+    };
+    let daemon = ask(&["version", "--format", "{{.Server.Arch}}"])?;
+    let image = ask(&["image", "inspect", "--format", "{{.Architecture}}", image])?;
+    Some((daemon, image))
+}
+
 /// The id of an image of the host, if it is there.
 pub fn image_id(runner: &Runner, image: &str) -> Option<String> {
     runner
@@ -41,7 +52,11 @@ pub fn ensure_image(runner: &Runner, image: &str, variable: &str) -> Result<Stri
         .read()
         .map(|_| image_id(runner, image).unwrap_or_default());
     pulled.map_err(|error| {
+        let interrupted = matches!(error, Error::Cancelled { .. });
         let failure = error.into_failure(Exit::Setup, runner.cancel());
+        if interrupted {
+            return failure;
+        }
         let what = format!("the image {image} is not on this host and cannot be pulled");
         Failure {
             summary: what,
@@ -49,7 +64,7 @@ pub fn ensure_image(runner: &Runner, image: &str, variable: &str) -> Result<Stri
             ..failure
         }
         .hint(format!(
-            "name an image that exists in {variable}, or `docker load` it first"
+            "set {variable} to an image that this host has or can pull, or `docker load` it first"
         ))
     })
 }
@@ -89,7 +104,7 @@ pub fn published_ports(runner: &Runner, container: &str) -> Result<BTreeMap<u16,
         serde_json::from_str(&text).map_err(|error| {
             Failure::new(
                 Exit::Setup,
-                format!("docker described the ports of {container} in another form: {error}"),
+                format!("unexpected output of `docker inspect {container}`: {error}"),
             )
         })?;
     let pairs = ports.into_iter().filter_map(|(name, bindings)| {

@@ -6,6 +6,8 @@ use serde::Deserialize;
 
 use crate::exit::{Exit, Failure};
 
+/// Where Data Storage, fakes and services answer unless the table says otherwise.
+const READY: &str = "/health/ready";
 /// How long a schema may be incomplete although its migrations are applied: as long as Data Storage needs to look again.
 const UNRECOVERABLE_AFTER: Duration = Duration::from_secs(3);
 /// After how long an answer that is no failure yet is told.
@@ -55,7 +57,7 @@ impl Health {
             // A proxy of the environment does not reach this machine's own addresses.
             .proxy(None)
             .build();
-        let (url, agent) = (format!("{base}/health/ready"), agent.into());
+        let (url, agent) = (format!("{base}{READY}"), agent.into());
         Self {
             what: what.to_owned(),
             url,
@@ -65,6 +67,13 @@ impl Health {
             since: Instant::now(),
             told: false,
         }
+    }
+
+    /// Asks on another path.
+    #[must_use]
+    pub fn on(mut self, base: &str, path: &str) -> Self {
+        self.url = format!("{base}/{}", path.trim_start_matches('/'));
+        self
     }
 
     /// What it said last, for a failure's evidence.
@@ -79,10 +88,16 @@ impl Health {
         }
         self.asked = Some(Instant::now());
         let (ready, answer) = match self.agent.get(&self.url).call() {
-            Ok(mut response) => (
-                response.status().is_success(),
-                response.body_mut().read_to_string().unwrap_or_default(),
-            ),
+            Ok(mut response) => {
+                let (status, body) = (response.status(), response.body_mut().read_to_string());
+                let body = body.unwrap_or_default();
+                let answer = if body.trim().is_empty() {
+                    status.to_string()
+                } else {
+                    body
+                };
+                (status.is_success(), answer)
+            }
             Err(error) => (false, error.to_string()),
         };
         if ready {
@@ -103,9 +118,9 @@ impl Health {
                 readiness.missing.join(", ")
             );
             return Verdict::Unrecoverable(
-                Failure::new(Exit::Setup, what)
-                    .detail(self.seen())
-                    .hint("cargo xtask migrate verify names the difference"),
+                Failure::new(Exit::Setup, what).detail(self.seen()).hint(
+                    "`cargo xtask migrate verify` with the same profile names the difference",
+                ),
             );
         }
         if lasted > NOTEWORTHY && !self.told {

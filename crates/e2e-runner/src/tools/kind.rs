@@ -8,6 +8,8 @@ use serde_json::{Value, json};
 use crate::exit::{Exit, Failure};
 use crate::process::{Error, Runner};
 
+/// Makes kind use Docker, which everything here talks to, whatever the user's own clusters are made with.
+const PROVIDER: &str = "KIND_EXPERIMENTAL_PROVIDER";
 /// `kind/cluster.yaml`.
 const CONFIG: &str = include_str!("../../../../kind/cluster.yaml");
 /// The first of the block of node ports that every cluster maps to host ports (D7).
@@ -21,6 +23,7 @@ const ANY_PORT: i32 = -1;
 pub fn version(runner: &Runner) -> Result<String, Error> {
     runner
         .command("kind")
+        .env(PROVIDER, "docker")
         .args(["version", "--quiet"])
         .deadline(Duration::from_secs(10))
         .read()
@@ -72,9 +75,11 @@ pub fn create(
     image: Option<&str>,
     kubeconfig: &Path,
     deadline: Duration,
+    mut on_line: impl FnMut(&str),
 ) -> Result<(), Error> {
     let mut command = runner
         .command("kind")
+        .env(PROVIDER, "docker")
         .args([
             "create",
             "cluster",
@@ -82,19 +87,48 @@ pub fn create(
             name,
             "--config",
             "-",
+            // What a failed creation leaves explains it; the run removes it like any cluster.
+            "--retain",
             "--kubeconfig",
         ])
         .arg(kubeconfig);
     if let Some(image) = image {
         command = command.args(["--image", image]);
     }
-    command.stdin(config).deadline(deadline).read().map(drop)
+    let command = command.stdin(config).deadline(deadline);
+    let mut said = Vec::new();
+    let status = command.stream(|line| {
+        on_line(line);
+        // kubeadm's own log goes to the file; the lines that kind marks say what failed.
+        if line.starts_with("ERROR") || line.contains('✗') || line.starts_with("Command Output") {
+            said.push(line.to_owned());
+        }
+    })?;
+    if status.is_success() {
+        return Ok(());
+    }
+    Err(Error::Failed {
+        command: command.line(),
+        status: status.to_string(),
+        tail: said.join("\n"),
+    })
+}
+
+/// Writes what a node knows of itself, such as the journals of its kubelet and container runtime, into `dir`.
+pub fn export_logs(runner: &Runner, name: &str, dir: &Path) -> Result<(), Error> {
+    let export = runner
+        .command("kind")
+        .env(PROVIDER, "docker")
+        .args(["export", "logs", "--name", name])
+        .arg(dir);
+    export.deadline(Duration::from_secs(20)).read().map(drop)
 }
 
 /// Deletes a cluster, whole or half made; one that does not exist is no error.
 pub fn delete(runner: &Runner, name: &str, kubeconfig: &Path) -> Result<(), Error> {
     runner
         .command("kind")
+        .env(PROVIDER, "docker")
         .args(["delete", "cluster", "--name", name, "--kubeconfig"])
         .arg(kubeconfig)
         .read()

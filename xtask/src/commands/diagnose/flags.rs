@@ -26,10 +26,10 @@ pub struct Diagnose {
     /// Data Storage's log, where neither a run nor a cluster shows it
     #[arg(long, value_name = "FILE")]
     pub log: Option<PathBuf>,
-    /// Carry out the repairs that need no person, then look again
+    /// Run the repairs that need no decision, then diagnose again, then look again
     #[arg(long)]
     pub repair: bool,
-    /// How the answer is written
+    /// Output format
     #[arg(long, value_enum, default_value_t = Format::Human)]
     pub format: Format,
 }

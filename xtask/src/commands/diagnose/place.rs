@@ -77,7 +77,7 @@ impl Place {
     /// The library's configuration for the database.
     pub fn config(&self) -> Result<Config, Failure> {
         if self.database.is_none() {
-            return Err(Failure::new(Exit::Usage, "which database is meant?").hint(
+            return Err(Failure::new(Exit::Usage, "no database given").hint(
                 "give --database-url, --kubeconfig, or the service of an environment that is up",
             ));
         }

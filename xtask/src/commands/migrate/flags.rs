@@ -25,7 +25,7 @@ pub enum Verb {
     Apply,
     /// Prints what `apply` would do and changes nothing
     Plan,
-    /// Lists the migrations and how they stand; exit 10 if something is pending
+    /// Lists the migrations and their state; exit 10 if one is pending
     Status,
     /// Checks that tables, partitions and shapes are there; exit 10 if something is missing, 11 if it differs
     Verify,
@@ -40,7 +40,7 @@ pub enum Verb {
         /// The table, or the table and what is done to it, in lower case with underscores
         name: String,
     },
-    /// Makes the monthly partitions around today
+    /// Creates the monthly partitions around today
     Partitions,
 }
 
@@ -67,7 +67,7 @@ impl Verb {
 pub struct Down {
     /// Migrations, by the names that `status` shows
     pub ids: Vec<String>,
-    /// As many as this, last applied first
+    /// The last N applied
     #[arg(long, value_name = "N")]
     pub last: Option<usize>,
     /// Everything
@@ -96,7 +96,7 @@ pub struct Flags {
     /// Apply only if the plan still has this hash
     #[arg(long, global = true, value_name = "HASH")]
     pub only_plan: Option<String>,
-    /// For a person or for a program
+    /// Output format
     #[arg(long, global = true, value_enum, default_value = "human")]
     pub format: Format,
 }

@@ -129,7 +129,7 @@ fn selection(verb: &Verb, flags: &Flags) -> Result<Selection, Failure> {
         })
         .and_tables(flags.tables.clone());
     if named == Selection::all() && flags.dir.is_none() && !matches!(verb, Verb::Down(_)) {
-        return Err(Failure::new(Exit::Usage, "which tables are meant?")
+        return Err(Failure::new(Exit::Usage, "no tables given")
             .hint("give --profile (a service or group, `all` for everything), --tables, or --dir with files of your own"));
     }
     Ok(named)

@@ -32,7 +32,9 @@ impl Output {
 /// Asks the library.
 pub async fn ask(verb: &Verb, config: &Config) -> Result<Output, Error> {
     Ok(match verb {
-        Verb::Apply | Verb::New { .. } | Verb::Lint => applied(&migrations::apply(config).await?),
+        Verb::Apply => applied(&migrations::apply(config).await?),
+        // Answered from the files alone, before there is a database.
+        Verb::New { .. } | Verb::Lint => Output::new(Exit::Usage, "no database is needed", &()),
         Verb::Plan => {
             let plan = migrations::plan(config).await?;
             Output::new(Exit::Passed, plan.to_string(), &plan)
@@ -57,7 +59,7 @@ pub async fn ask(verb: &Verb, config: &Config) -> Result<Output, Error> {
         }
         Verb::Down(down) => {
             let reverted = migrations::revert(config, &what(down)).await?;
-            let text = format!("{} reverted", reverted.reverted.len());
+            let text = format!("reverted {} migrations", reverted.reverted.len());
             Output::new(Exit::Passed, text, &reverted)
         }
         Verb::Drift => {
@@ -82,7 +84,7 @@ pub async fn ask(verb: &Verb, config: &Config) -> Result<Output, Error> {
         }
         Verb::Partitions => {
             let made = migrations::ensure_partitions(config).await?;
-            let text = format!("{} partitions made", made.len());
+            let text = format!("created {} partitions", made.len());
             Output::new(Exit::Passed, text, &json!({ "partitions": made }))
         }
     })

@@ -1,11 +1,12 @@
 //! The cluster: what it needs of the machine, created or used again, watched from its first second on.
 
+use std::io::Write as _;
 use std::panic::resume_unwind;
 use std::time::Duration;
 
 use crate::exit::{Exit, Failure};
 use crate::fingerprint::fingerprint;
-use crate::process::Runner;
+use crate::process::{Error, Runner};
 use crate::run::kind::access::{cluster, home, kubeconfig, kubectl};
 use crate::run::kind::ports::{leased, publish, wanted};
 use crate::run::reuse::Layer;
@@ -17,7 +18,7 @@ use crate::tools::{docker, kind};
 /// Docker and kind answer, kubectl is there, and the service's ports are free where it insists on them.
 pub fn preflight(session: &Session) -> Result<String, Failure> {
     let runner = &session.runner;
-    let missing = |error: crate::process::Error, next: &str| {
+    let missing = |error: Error, next: &str| {
         let failure = error.into_failure(Exit::Preflight, runner.cancel());
         Failure {
             exit: if failure.exit == Exit::Setup {
@@ -37,8 +38,14 @@ pub fn preflight(session: &Session) -> Result<String, Failure> {
             kind,
         )
     });
-    let docker =
-        docker.map_err(|error| missing(error, "start Docker, or run with --target local"))?;
+    let docker = docker.map_err(|error| {
+        let hint = if error.to_string().contains("permission denied") {
+            "add your user to the group `docker` and log in again, or run with --target local"
+        } else {
+            "start Docker, or run with --target local"
+        };
+        missing(error, hint)
+    })?;
     let kind = kind.map_err(|error| missing(error, "install kind, or run with --target local"))?;
     // Only looked for: it takes as long to start as the other two together, and has no daemon that may be away.
     Runner::find("kubectl", None)
@@ -87,18 +94,46 @@ pub fn create_cluster(session: &Session, deadline: Duration) -> Result<String, F
     let shared = prepared.map(|node| node.directory.as_path());
     let config = kind::config(&wanted(session)?, shared)?;
     let image = prepared.map(|node| node.image.clone()).or_else(node_image);
-    kind::create(runner, &name, &config, image.as_deref(), &kubeconfig(session), deadline).map_err(|error| {
-        let failure = error.into_failure(Exit::Setup, runner.cancel());
-        let next = match node_image() {
-            Some(image) => format!("KIND_NODE_IMAGE is {image}: `docker image inspect {image}` says whether it is there"),
-            None => "set KIND_NODE_IMAGE to a node image that this host has or can pull".to_owned(),
-        };
-        failure.hint(next)
-    })?;
+    let image = image.as_deref();
+    let log = session.run.dir().join("kind-create.log");
+    let mut log = std::fs::File::create(log).map_err(Failure::setup)?;
+    // The log is evidence: a full disk must not fail a creation that succeeds.
+    let keep = |line: &str| drop(writeln!(log, "{line}"));
+    kind::create(
+        runner,
+        &name,
+        &config,
+        image,
+        &kubeconfig(session),
+        deadline,
+        keep,
+    )
+    .map_err(|error| not_created(session, &name, error))?;
     session.record_fingerprint(Layer::Cluster, None, &cluster_fingerprint(runner)?)?;
     publish(session, &name)?;
     watch_cluster(session)?;
     Ok(format!("{name}{}{why}", leased(session)?))
+}
+
+/// Why a cluster was not created, with what its node knows kept beside the output of kind.
+fn not_created(session: &Session, name: &str, error: Error) -> Failure {
+    let runner = &session.runner;
+    let logs = session.run.dir().join("kind-logs");
+    if !matches!(error, Error::Cancelled { .. }) {
+        // A node that never came up has none.
+        drop(kind::export_logs(runner, name, &logs));
+    }
+    let text = error.to_string();
+    let failure = error.into_failure(Exit::Setup, runner.cancel());
+    if !(text.contains("image") && (text.contains("pull") || text.contains("No such"))) {
+        return failure;
+    }
+    failure.hint(match node_image() {
+        Some(image) => format!(
+            "KIND_NODE_IMAGE is {image}: `docker image inspect {image}` says whether it is there"
+        ),
+        None => "set KIND_NODE_IMAGE to a node image that this host has or can pull".to_owned(),
+    })
 }
 
 /// Writes down what happens in the cluster from its first second on: events, and the states of all pods.

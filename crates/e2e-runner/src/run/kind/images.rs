@@ -47,8 +47,19 @@ fn load_from_host(
     if !streamed.insert(format!("{image} {content}")) {
         return known;
     }
-    let names = docker::load_into(runner, &node, image, &content)
-        .map_err(|error| error.into_failure(Exit::Setup, runner.cancel()))?;
+    let loaded = docker::load_into(runner, &node, image, &content);
+    let names = loaded.map_err(|error| {
+        let failure = error.into_failure(Exit::Setup, runner.cancel());
+        match docker::architectures(runner, image) {
+            Some((daemon, of_image)) if daemon != of_image => {
+                let what = format!("{image} is for {of_image}, and this machine runs {daemon}");
+                Failure::new(Exit::Setup, what)
+                    .detail(failure.summary)
+                    .hint(format!("build or pull it with --platform linux/{daemon}"))
+            }
+            _ => failure,
+        }
+    })?;
     listed(&names, &node, image)?;
     Ok(image.to_owned())
 }

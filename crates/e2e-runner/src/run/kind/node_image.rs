@@ -47,7 +47,9 @@ pub fn decide(runner: &Runner) -> Decision {
         return Decision::Plain("E2E_PREPARED_NODE is never");
     }
     let Some(base) = node_image().or_else(|| kind::default_image(runner)) else {
-        return Decision::Plain("it does not say which, and KIND_NODE_IMAGE names none");
+        return Decision::Plain(
+            "kind's default image is not known, and KIND_NODE_IMAGE is not set",
+        );
     };
     match key(runner, &base).and_then(|key| find(runner, &key)) {
         Some(node) => Decision::Ready(node),

@@ -29,7 +29,7 @@ pub const FOLLOW: &str =
     "for _ in $(seq 50); do \"$@\" 2>/dev/null && exit; sleep 0.1; done; exec \"$@\"";
 
 /// Waits until the pods of what was applied last are ready, or until `look`, asked once there is such a pod, says that they serve.
-/// Each one's log is followed from its start into a file, so that a pod which is gone when something fails has still spoken; what an
+/// Each one's log is followed from its start into a file, so that its log is there even if the pod is gone when something fails; what an
 /// earlier run left is not followed twice.
 pub fn await_pods(
     session: &Session,

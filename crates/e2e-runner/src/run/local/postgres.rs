@@ -15,6 +15,7 @@ use crate::tools::postgres::address;
 
 use crate::paths::Paths;
 use crate::process::Runner;
+use crate::run::check;
 use crate::run::reuse::Layer;
 use crate::run::session::Session;
 use crate::state::{KEPT_FOR, Resource, Run, write_private};
@@ -34,6 +35,12 @@ pub fn preflight(session: &Session) -> Result<String, Failure> {
         );
         return Err(Failure::new(Exit::Usage, what)
             .hint("add `integration` to its entry in the table of services"));
+    }
+    // Of an environment that is used again its own programs have them.
+    if session.run.state().fingerprints.is_empty() {
+        for service_run in &session.service_runs {
+            check::fixed_ports(&service_run.service)?;
+        }
     }
     if session.postgres_url.is_some() {
         return Ok("the PostgreSQL of --postgres-url".to_owned());

@@ -17,7 +17,7 @@ use crate::run::reuse::Layer;
 use crate::run::service_run::ServiceRun;
 use crate::run::session::Session;
 use crate::state::{Resource, write_private};
-use crate::table::Component;
+use crate::table::{Component, Policy, Ports};
 use crate::tools::postgres;
 
 /// Starts Data Storage, and a second one on the empty database where the service wants it, each on a port that the system
@@ -93,10 +93,14 @@ fn config<'a>(
     database: &'a PostgresUrl,
 ) -> Result<Config<'a>, Failure> {
     let dir = service_run.dir.join(name);
-    // The tier's number is the first one's; the second is reached by its variable only.
+    // The tier's number, or one that the service insists on, is the first one's; the second is reached by its variable only.
+    let ports = &service_run.service.ports;
+    let fixed = ports.datastorage.filter(|_| ports.policy == Policy::Fixed);
     let port = integration(session)
+        .map(|ports| ports.datastorage)
+        .or(fixed)
         .filter(|_| name == "datastorage")
-        .map_or(0, |ports| ports.datastorage);
+        .unwrap_or(0);
     let (host, database_port) = postgres::address(database)?;
     Ok(Config {
         listen: ("127.0.0.1", port),
@@ -158,7 +162,7 @@ pub fn deploy_service(
 ) -> Result<String, Failure> {
     let service = &service_run.service;
     if service.has(Component::Own) && service.process.is_empty() {
-        return Ok("the table names no process for it on this machine".to_owned());
+        return Ok("not started: its entry in the table has no `process`".to_owned());
     }
     let name = service.name.as_str();
     // Data Storage's own directory has that name where it is the service.
@@ -195,7 +199,7 @@ pub fn deploy_service(
             launch,
         )
     } else {
-        let address = format!("127.0.0.1:{}", free_port(service.ports.service)?);
+        let address = format!("127.0.0.1:{}", free_port(&service.ports)?);
         let mut env = session.environment(service_run);
         env.insert(e2e_env::PGPASSWORD.to_owned(), session.password());
         env.insert(e2e_env::fake::LISTEN_ADDRESS.to_owned(), address.clone());
@@ -229,9 +233,14 @@ pub fn deploy_service(
     ))
 }
 
-/// A port of this machine: the wanted one where it is free, else any.
-fn free_port(wanted: Option<u16>) -> Result<u16, Failure> {
-    let bound = wanted.and_then(|port| TcpListener::bind(("127.0.0.1", port)).ok());
+/// A port of this machine for the service: its own where it is free, else any, unless it insists on its own.
+fn free_port(ports: &Ports) -> Result<u16, Failure> {
+    if let Some(port) = ports.service.filter(|_| ports.policy == Policy::Fixed) {
+        return Ok(port);
+    }
+    let bound = ports
+        .service
+        .and_then(|port| TcpListener::bind(("127.0.0.1", port)).ok());
     let bound = bound.map_or_else(|| TcpListener::bind(("127.0.0.1", 0)), Ok);
     Ok(bound
         .and_then(|listener| listener.local_addr())

@@ -41,9 +41,11 @@ pub enum Strictness {
 }
 
 impl Kubectl {
-    /// Waits until every pod that carries the label is ready, by watching; ends early once one of them cannot get there, or once
-    /// `look`, asked while there is such a pod, knows from elsewhere that it serves already, or never will. Tells `started` once of each
-    /// pod whose first container has started, and `tell` of a container that has failed and may be restarted.
+    /// Waits, by watching, until every pod with the label is ready. Fails as soon as one of them cannot become ready.
+    ///
+    /// `look` is asked while there is such a pod: it ends the wait when it knows from elsewhere that the pod serves, or never will.
+    /// Calls `started` once for each pod whose first container has started, and `tell` for a container that has failed and may be
+    /// restarted.
     pub fn await_ready(
         &self,
         label: &str,

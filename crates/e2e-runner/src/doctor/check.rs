@@ -1,4 +1,4 @@
-//! One thing that is looked at: for which target, how it stands, what puts it right.
+//! One check: its target, its result, its fix.
 
 use serde::Serialize;
 

@@ -1,10 +1,5 @@
 //! `cargo xtask doctor`: whether this machine can hold a run, and the line that puts right what would stop one.
 
-mod check;
-mod machine;
-mod runs;
-mod tools;
-
 use std::fmt::Write as _;
 
 use clap::Args;
@@ -13,7 +8,8 @@ use serde_json::json;
 
 use crate::commands::args::{Format, TargetChoice};
 use crate::terminal;
-use check::{Check, For, Level};
+use e2e_runner::doctor;
+use e2e_runner::doctor::check::{Check, For, Level};
 use e2e_runner::exit::Exit;
 use e2e_runner::process::Runner;
 use e2e_runner::table::Table;
@@ -24,22 +20,16 @@ pub struct Doctor {
     /// The target that must be able to run; `auto` is content with one of the two
     #[arg(long, value_enum, default_value_t = TargetChoice::Auto)]
     pub target: TargetChoice,
-    /// How the answer is written
+    /// Output format
     #[arg(long, value_enum, default_value_t = Format::Human)]
     pub format: Format,
 }
 
 /// Runs the verb.
 pub fn run(runner: &Runner, table: &anyhow::Result<Table>, args: &Doctor) -> anyhow::Result<Exit> {
-    let mut checks = tools::checks(runner);
-    checks.extend(machine::checks(runner, table));
-    checks.extend(runs::checks(runner));
+    let checks = doctor::checks(runner, table);
     runner.cancel().check()?;
-    let usable = |target: For| {
-        !checks.iter().any(|check| {
-            check.level == Level::Problem && (check.target == target || check.target == For::Both)
-        })
-    };
+    let usable = |target| doctor::is_usable(&checks, target);
     let (kind, local) = (usable(For::Kind), usable(For::Local));
     let fit = match args.target {
         TargetChoice::Auto => kind || local,

@@ -2,19 +2,30 @@
 
 use embedded_postgres::{Wanted, cache_directory, locate};
 
-use crate::commands::doctor::check::{Check, For, Level};
-use e2e_runner::paths::Paths;
-use e2e_runner::process::Runner;
-use e2e_runner::settings;
-use e2e_runner::state::Run;
+use crate::doctor::check::{Check, For, Level};
+use crate::paths::Paths;
+use crate::process::Runner;
+use crate::settings;
+use crate::state::{Run, Unreadable};
 
 /// Every check on runs and on PostgreSQL's binaries.
-pub fn checks(runner: &Runner) -> Vec<Check> {
-    let runs = Paths::find(runner).map(|paths| Run::list(&paths.runs()));
-    vec![leftovers(&runs.unwrap_or_default()), postgres()]
+pub(super) fn checks(runner: &Runner) -> Vec<Check> {
+    let dir = Paths::find(runner).map(|paths| paths.runs());
+    let dir = dir.unwrap_or_default();
+    vec![
+        leftovers(&Run::list(&dir), &Run::unreadable(&dir)),
+        postgres(),
+    ]
 }
 
-fn leftovers(runs: &[Run]) -> Check {
+fn leftovers(runs: &[Run], unreadable: &[Unreadable]) -> Check {
+    if !unreadable.is_empty() {
+        let why: Vec<&str> = unreadable.iter().map(|one| one.why.as_str()).collect();
+        return Check::ok("earlier runs", For::Both, why.join("; ")).with_problem(
+            Level::Warning,
+            "use the version of the tool that wrote it, and its `down` or `reap`",
+        );
+    }
     let left: Vec<String> = runs
         .iter()
         .filter(|run| run.is_abandoned())

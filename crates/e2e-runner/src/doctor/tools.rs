@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::commands::doctor::check::{Check, For, Level};
-use e2e_runner::paths::Paths;
-use e2e_runner::process::Runner;
-use e2e_runner::settings::{cargo, node_image, postgres_image};
-use e2e_runner::tools::{docker, kind};
+use crate::doctor::check::{Check, For, Level};
+use crate::paths::Paths;
+use crate::process::Runner;
+use crate::settings::{cargo, node_image, postgres_image};
+use crate::tools::{docker, kind};
 
 /// Storage drivers that copy or emulate layers and make every image load slow
 /// (<https://docs.docker.com/engine/storage/drivers/select-storage-driver/>).
@@ -23,7 +23,7 @@ struct Info {
 }
 
 /// Every check on programs and images.
-pub fn checks(runner: &Runner) -> Vec<Check> {
+pub(super) fn checks(runner: &Runner) -> Vec<Check> {
     let mut checks = vec![source(runner)];
     let info = docker(runner, &mut checks);
     let kind = kind::version(runner);

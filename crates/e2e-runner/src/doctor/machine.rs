@@ -4,12 +4,12 @@ use std::path::Path;
 
 use nix::sys::statvfs::statvfs;
 
-use crate::commands::doctor::check::{Check, For, Level};
-use e2e_runner::paths::Paths;
-use e2e_runner::process::Runner;
-use e2e_runner::run::kind::ports::{owner_of, taken};
-use e2e_runner::run::walk::available_memory;
-use e2e_runner::table::{Policy, Table};
+use crate::doctor::check::{Check, For, Level};
+use crate::paths::Paths;
+use crate::process::Runner;
+use crate::run::kind::ports::{owner_of, taken};
+use crate::run::walk::available_memory;
+use crate::table::{Policy, Table};
 
 const GB: u64 = 1_000_000_000;
 /// Below the first a run fails, below the second it may: a node image is 1 to 1.5 GB, a build of Data Storage about 2.
@@ -21,7 +21,7 @@ const MEMORY: (u64, u64) = (GB, 3 * GB);
 const INOTIFY: [(&str, u64); 2] = [("max_user_watches", 65_536), ("max_user_instances", 256)];
 
 /// Every check on the machine.
-pub fn checks(runner: &Runner, table: &anyhow::Result<Table>) -> Vec<Check> {
+pub(super) fn checks(runner: &Runner, table: &anyhow::Result<Table>) -> Vec<Check> {
     let mut checks = vec![
         memory(available_memory()),
         inotify(|name| read_number(Path::new("/proc/sys/fs/inotify").join(name))),
@@ -158,10 +158,13 @@ fn ports(runner: &Runner, table: &Table) -> Check {
             fixed |= service.ports.policy == Policy::Fixed;
             let owner = owner_of(runner, port);
             let owner = owner.split("users:").nth(1).unwrap_or(&owner).trim();
-            seen.push(format!("{port} of {} is taken by {owner}", service.name));
+            seen.push(format!("{port} of {} is in use by {owner}", service.name));
         }
     }
-    let free = format!("{} of the table's are free", numbers.len() - seen.len());
+    let free = format!(
+        "{} of the table's ports are free",
+        numbers.len() - seen.len()
+    );
     let detail = std::iter::once(free).chain(seen.iter().cloned());
     let check = Check::ok("ports", For::Kind, detail.collect::<Vec<_>>().join("; "));
     if fixed {
@@ -169,10 +172,9 @@ fn ports(runner: &Runner, table: &Table) -> Check {
             Level::Problem,
             "end the owner of the fixed port, or leave out `policy = \"fixed\"` in the table of services",
         )
-    } else if seen.is_empty() {
-        check
     } else {
-        check.with_problem(Level::Warning, "nothing: a run leases another and its suite reads the URL; end the owner to have the table's")
+        // A run leases another port for a service that only prefers its own, and says so.
+        check
     }
 }
 
