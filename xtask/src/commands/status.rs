@@ -24,7 +24,8 @@ pub fn run(runner: &Runner, json: bool) -> anyhow::Result<Exit> {
         return Ok(Exit::Passed);
     }
     if runs.is_empty() && unreadable.is_empty() {
-        terminal::print("no runs");
+        // With its place: a mistake in a variable leads to another.
+        terminal::print(&format!("no runs in {}", paths.runs().display()));
         return Ok(Exit::Passed);
     }
     let mut text = String::new();

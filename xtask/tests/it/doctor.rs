@@ -69,11 +69,12 @@ warning  PostgreSQL image   missing/postgres:16 is not here
 [..] memory             [..] available
 ...
 [..] disk, build        [..] GB free at [..]
-...
-[..] ports              [..] of the table's are free[..]
-...
+                            fix: cargo clean, or CARGO_TARGET_DIR on a larger disk
+warning  disk, Docker       7.4 GB free at /var/lib/docker
+                            fix: docker system prune
+ok       ports              11 of the table's ports are free
 ok       earlier runs       nothing left, 0 environments up
-ok       PostgreSQL         PostgreSQL [..]
+ok       PostgreSQL         PostgreSQL 16.15 (cache, /var/tmp/kubernaut-e2e-0/postgres/16.15.0/bin)
 
 kind can run, local can run
 
