@@ -12,17 +12,19 @@ fn the_readme_lists_every_exit_code_with_its_meaning() {
             Some((cells.next()?.parse().ok()?, cells.next()?))
         })
         .collect();
-    let table = include_str!("../../../crates/e2e-runner/src/exit.rs");
-    assert_eq!(rows.len(), 13, "the README's table of exit codes: {rows:?}");
+    let (_, help, _) = run(&["--help"]);
+    let listed = help.lines().filter(|line| {
+        let code = line.split_whitespace().next().unwrap_or_default();
+        line.starts_with("  ") && code.parse::<u8>().is_ok()
+    });
+    assert_eq!(
+        rows.len(),
+        listed.count(),
+        "the README's table of exit codes: {rows:?}"
+    );
     for (code, meaning) in rows {
-        assert!(
-            table.contains(&format!("\"{meaning}\"")),
-            "crates/e2e-runner/src/exit.rs does not say `{meaning}` for {code}"
-        );
-        assert!(
-            table.contains(&format!(" = {code},")),
-            "crates/e2e-runner/src/exit.rs has no code {code}"
-        );
+        let line = format!("  {code:>3}  {meaning}\n");
+        assert!(help.contains(&line), "the help does not say {line:?}");
     }
 }
 
