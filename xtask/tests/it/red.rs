@@ -3,8 +3,11 @@
 use std::fs;
 use std::process::{Child, Command, Stdio};
 
+use postgres_url::PostgresUrl;
 use serde_json::Value;
+use testkit::postgres::empty_database;
 
+use crate::migrate::wait;
 use crate::team::{STORAGE, Team, bare, entry, junit};
 
 fn red_case(name: &str) -> String {
@@ -154,9 +157,9 @@ fn a_suite_may_end_by_itself_when_its_deadline_comes() {
 }
 
 #[test]
-fn no_file_of_a_run_that_passes_holds_the_password() {
+fn no_file_of_a_run_that_passes_holds_the_password_and_no_screen_of_one_that_fails() {
     let script = "echo PW=$PGPASSWORD; mkdir -p $E2E_EVIDENCE_DIR/sub; echo $PGPASSWORD > $E2E_EVIDENCE_DIR/sub/x.log\n\
-                  echo \"{\\\"pw\\\": \\\"$PGPASSWORD\\\"}\" > $E2E_EVIDENCE_DIR/dump.json; printf %s $PGPASSWORD > secret";
+                  echo \"{\\\"pw\\\": \\\"$PGPASSWORD\\\"}\" > $E2E_EVIDENCE_DIR/dump.json; printf %s $PGPASSWORD > secret; exit ${RC:-0}";
     let team = Team::new(&[bare("widget", STORAGE, "", script)]);
     let (code, stdout, stderr) = team.run(&LOCAL);
     assert_eq!(code, 0, "{stderr}");
@@ -177,6 +180,15 @@ fn no_file_of_a_run_that_passes_holds_the_password() {
         );
     }
     assert!(!stdout.contains(&secret) && !stderr.contains(&secret));
+    let (code, stdout, stderr) = team.run_with(&LOCAL, |command| {
+        command.env("RC", "1");
+    });
+    assert_eq!(code, 1, "{stderr}");
+    let secret = team.read("secret");
+    assert!(
+        !stdout.contains(&secret) && !stderr.contains(&secret),
+        "{stderr}"
+    );
     let dump: Value = serde_json::from_str(&team.of_run("dump.json")).expect("JSON");
     assert_eq!(dump["pw"], "***");
 }
@@ -299,4 +311,49 @@ fn a_command_beside_its_table_runs_from_any_directory() {
         stderr.contains("right one") && !stderr.contains("wrong one"),
         "{stderr}"
     );
+}
+
+#[test]
+fn a_server_of_one_s_own_may_have_any_user_and_password_and_its_options_are_not_dropped() {
+    const USER: &str = "app \"user\"@/#";
+    const PASSWORD: &str = "a/b@c#d:e%20 f";
+    let database = wait(empty_database());
+    let role = format!(
+        "CREATE ROLE {} LOGIN CREATEDB PASSWORD '{PASSWORD}'",
+        "\"app \"\"user\"\"@/#\""
+    );
+    wait(testkit::postgres::run(
+        &database,
+        &format!("DROP ROLE IF EXISTS \"app \"\"user\"\"@/#\"; {role}"),
+    ));
+    let there: PostgresUrl = database.url().parse().expect("a URL");
+    let (host, port) = there.only_host().expect("a host");
+    let url = PostgresUrl::new(USER, host, port).to_string();
+    let script = format!("[ \"$PGPASSWORD\" = \"{PASSWORD}\" ] && echo \"PW=$PGPASSWORD\"");
+    let team = Team::new(&[bare("widget", STORAGE, "", &script)]);
+    let with_password = |args: &[&str]| {
+        team.run_with(args, |command| {
+            command.env("PGPASSWORD", PASSWORD);
+        })
+    };
+    let up = ["up", "widget", "--target", "local", "--postgres-url"];
+    let (code, stdout, stderr) = with_password(&[&up[..], &[&url]].concat());
+    assert_eq!(code, 0, "{stderr}");
+    assert!(!stdout.contains(PASSWORD) && !stderr.contains(PASSWORD));
+    let (_, stdout, stderr) = team.run(&["diagnose", "widget"]);
+    assert!(stdout.contains("ok     connection"), "{stdout}{stderr}");
+    let (code, _, stderr) = team.run(&["test", "widget"]);
+    assert_eq!(code, 0, "{stderr}");
+    assert!(stderr.contains("PW=***"), "{stderr}");
+    assert_eq!(team.run(&["down", "widget"]).0, 0);
+
+    for (option, told) in [
+        ("sslmode=verify-full", "sslmode=verify-full"),
+        ("target_session_attrs=any", "`target_session_attrs`"),
+    ] {
+        let url = format!("{url}?{option}");
+        let (code, _, stderr) = with_password(&[&up[..], &[&url]].concat());
+        assert_eq!(code, 2, "{stderr}");
+        assert!(stderr.contains(told), "{stderr}");
+    }
 }

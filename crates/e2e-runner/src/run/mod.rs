@@ -135,7 +135,7 @@ pub fn run(session: &Session, plan: &Plan, keep: Keep) -> Ended {
             ..failure.unwrap_or_else(|| cancel.failure())
         });
     }
-    let failure = failure.map(|failure| with_next_move(session, failure, kept));
+    let failure = failure.map(|failure| clean(session, with_next_move(session, failure, kept)));
     evidence::redact_files(session);
     let exit = failure
         .as_ref()
@@ -180,6 +180,17 @@ fn log_failure(session: &Session, failure: Option<&Failure>) {
         detail: failure.detail.clone().unwrap_or_default(),
         hint: failure.hint.clone().unwrap_or_default(),
     }));
+}
+
+/// A failure without the passwords that a command has printed.
+fn clean(session: &Session, failure: Failure) -> Failure {
+    let clean = |text: String| session.report.secrets().clean(&text).into_owned();
+    Failure {
+        exit: failure.exit,
+        summary: clean(failure.summary),
+        detail: failure.detail.map(clean),
+        hint: failure.hint.map(clean),
+    }
 }
 
 /// A failure with a move that can be made now: the files that exist, and how to look into the environment itself, where nothing more
