@@ -460,6 +460,37 @@ fn a_pod_that_is_dead_is_told_at_once_with_its_reason_and_its_log() {
 }
 
 #[test]
+fn an_api_server_that_hangs_is_asked_once_for_evidence_and_the_run_still_cleans_up() {
+    let machine = Machine::new();
+    machine.watch(&json!({"phase": "Failed", "reason": "Evicted", "message": "low on memory"}));
+    machine.write("hang", "evidence");
+    let (code, stderr) = machine.run(&["up", "workflowexecution", "--target", "kind"]);
+    assert_eq!(code, 4, "{stderr}");
+    assert!(
+        stderr.contains("Failed Evicted low on memory") && stderr.contains("✓ tear down ok"),
+        "{stderr}"
+    );
+    let verdict = stderr
+        .lines()
+        .find_map(|line| line.split_once("hint: see ")?.1.split(' ').next());
+    let dir = Path::new(verdict.expect("a verdict"))
+        .parent()
+        .expect("a run");
+    let read = |name: &str| fs::read_to_string(dir.join(name)).unwrap_or_default();
+    assert!(
+        read("pods.yaml").contains("exceeded its deadline"),
+        "{}",
+        read("pods.yaml")
+    );
+    assert!(
+        read("events.txt").contains("not asked"),
+        "{}",
+        read("events.txt")
+    );
+    machine.assert_clean();
+}
+
+#[test]
 fn a_failure_leaves_a_verdict_that_says_what_failed() {
     let machine = Machine::new();
     machine.write("broken", "");

@@ -6,6 +6,8 @@ case "$*" in
   *--all-namespaces*) sleep 600 ;;
   *"app=postgres,"*"--watch "*) pause watch; cat "$FAKE_STATE/watch"; sleep 600 ;;
   *"--watch "*) sleep 600 ;;
+  *"get pods,deployments"*) pause evidence; echo '{"items":[]}' ;;
+  *describe*) echo "no pods" ;;
   *logs*--previous*) exit 1 ;;
   *logs*) echo "FATAL: configuration file is broken" ;;
   *get*) echo '{"items":[]}' ;;

@@ -131,7 +131,7 @@ fn load_program(
     let failed = |error: Error| error.into_failure(Exit::Setup, runner.cancel());
     if !cargo::BUILDS_STATIC {
         let reference = docker::build(
-            runner,
+            &runner.within(deadline),
             &session.paths.source,
             "kind/datastorage.Dockerfile",
             package,

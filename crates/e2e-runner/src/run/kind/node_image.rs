@@ -100,7 +100,7 @@ pub fn prepare(session: &Session, deadline: Duration) -> Result<String, Failure>
         Err(failure) => {
             session.runner.cancel().check()?;
             session.report.note(&format!(
-                "no node image could be prepared, the run loads its images into kind's own; E2E_PREPARED_NODE=never leaves this out: {failure}"
+                "preparing the node image failed: {failure}; the run uses kind's own (E2E_PREPARED_NODE=never skips this)"
             ));
             Ok("kind's own: none could be prepared".to_owned())
         }
@@ -150,7 +150,8 @@ fn make(
     postgres: &str,
     deadline: Duration,
 ) -> Result<Node, Failure> {
-    let runner = &session.runner;
+    // Waiting for another run and building share the stage's time.
+    let runner = &session.runner.within(deadline);
     let lock = lock_file(key)?;
     let wait = Wait {
         what: "another run was still preparing the node image",
