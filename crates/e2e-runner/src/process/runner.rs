@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Output;
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -381,12 +381,20 @@ impl Command {
         let started = self.record(&reader.pids())?;
         let lines = lines_of(Arc::clone(&reader));
         let mut last = Tail::default();
-        let mut ended: Option<Instant> = None;
+        let mut ended: Option<Ended> = None;
         let leaked = loop {
-            let quiet = match lines.recv_timeout(TICK) {
+            // What the process had printed when it ended is taken whole, however slowly: only then does more come from others.
+            let waiting = lines.try_recv();
+            if let (Err(TryRecvError::Empty), Some(ended)) = (&waiting, &mut ended) {
+                ended.drained = true;
+            }
+            let quiet = match waiting.or_else(|_| lines.recv_timeout(TICK)) {
                 Ok(text) => {
                     last.push(&text);
                     on_line(&text);
+                    if let Some(ended) = &mut ended {
+                        ended.last_line = Instant::now();
+                    }
                     false
                 }
                 Err(RecvTimeoutError::Disconnected) => break false,
@@ -400,11 +408,10 @@ impl Command {
             }
             let due = clock.is_due();
             if (quiet || due) && ended.is_none() && reader.try_wait().map_err(io)?.is_some() {
-                ended = Some(Instant::now());
+                ended = Some(Ended::now());
             }
-            if let Some(ended) = ended {
-                let patience = if quiet { LEAK } else { LEAK_PRINTING };
-                if ended.elapsed() > patience {
+            if let Some(ended) = &ended {
+                if ended.is_leak(quiet) {
                     break true;
                 }
                 continue;
@@ -502,6 +509,31 @@ impl Command {
             started,
             log: log.to_owned(),
         })
+    }
+}
+
+/// A followed process that has ended, while its output is still open.
+struct Ended {
+    at: Instant,
+    last_line: Instant,
+    /// Whether all that waited at its end has been taken.
+    drained: bool,
+}
+
+impl Ended {
+    fn now() -> Self {
+        let now = Instant::now();
+        Self {
+            at: now,
+            last_line: now,
+            drained: false,
+        }
+    }
+
+    /// Whether what holds the output open is another process: one that prints nothing, or one that goes on printing.
+    fn is_leak(&self, quiet: bool) -> bool {
+        (quiet && self.last_line.elapsed() > LEAK)
+            || (self.drained && self.at.elapsed() > LEAK_PRINTING)
     }
 }
 
@@ -735,5 +767,44 @@ mod tests {
             (lines, code.code),
             (vec!["one".to_owned(), "two".to_owned()], Some(5))
         );
+    }
+
+    #[test]
+    fn a_process_left_in_the_background_is_noted_and_waited_for_no_longer_whether_it_prints_or_not()
+    {
+        for background in ["sleep 600", "while :; do echo more; sleep 0.05; done"] {
+            let script = format!("{{ {background}; }} & echo $!; exit 3");
+            let mut lines = Vec::new();
+            let status = runner()
+                .command("sh")
+                .args(["-c", &script])
+                .stream(|line| lines.push(line.to_owned()))
+                .unwrap();
+            assert_eq!(
+                (status.code, status.leaked),
+                (Some(3), true),
+                "{background}"
+            );
+            let pid: i32 = lines.iter().find_map(|line| line.parse().ok()).unwrap();
+            killpg(
+                nix::unistd::getpgid(Some(Pid::from_raw(pid))).unwrap(),
+                Signal::SIGKILL,
+            )
+            .unwrap();
+        }
+    }
+
+    #[test]
+    fn every_line_of_a_process_that_has_ended_is_taken_however_slowly() {
+        let mut count = 0;
+        let status = runner()
+            .command("seq")
+            .arg("3000")
+            .stream(|_| {
+                count += 1;
+                std::thread::sleep(Duration::from_micros(1_500));
+            })
+            .unwrap();
+        assert_eq!((count, status.leaked), (3_000, false));
     }
 }

@@ -30,7 +30,7 @@ pub fn run(
     environment.insert(e2e_env::PGPASSWORD.to_owned(), session.password());
     let id = session.stage(Step::RunSuite, service_run);
     let log = std::fs::File::create(service_run.dir.join("suite.log")).map_err(Failure::setup)?;
-    let mut log = std::io::BufWriter::new(log);
+    let mut log = std::io::LineWriter::new(log);
     let mut show = session.lines(&id);
     let secrets = session.report.secrets();
     let mut keep_and_show = |line: &str| {
