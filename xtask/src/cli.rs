@@ -55,7 +55,7 @@ pub enum Command {
     E2e(E2e),
     /// Sets up the environment of one or several services and leaves it running
     #[command(
-        after_help = "Examples:\n  cargo xtask up workflowexecution\n  cargo xtask up workflowexecution --target local --ports integration\n  cargo xtask up workflowexecution --target local"
+        after_help = "Examples:\n  cargo xtask up workflowexecution\n  eval \"$(cargo xtask up workflowexecution)\"    # its variables in this shell\n  cargo xtask up workflowexecution --format env >> \"$GITHUB_ENV\"\n  cargo xtask up workflowexecution --target local --ports integration\n  cargo xtask up workflowexecution --target local"
     )]
     Up(Up),
     /// Runs a service's suite on the environment that `up` left; without a service, every test of this workspace
@@ -153,12 +153,12 @@ pub enum Command {
     },
     /// Prints the last 200 lines of each log of a running environment
     Logs {
-        /// The service whose environment it is
-        service: String,
+        /// The service, or the run, whose environment it is; the newest without one
+        service: Option<String>,
     },
     /// Opens a shell with the variables that a suite gets
     Shell {
-        /// The service whose environment it is
-        service: String,
+        /// The service, or the run, whose environment it is; the newest without one
+        service: Option<String>,
     },
 }

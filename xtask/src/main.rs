@@ -94,9 +94,9 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Status { format } => {
             commands::status::run(&runner, format == commands::args::Format::Json)
         }
-        Command::Logs { service } => commands::attach::logs(&runner, &service),
+        Command::Logs { service } => commands::attach::logs(&runner, service.as_deref()),
         // A shell's exit code is the person's own.
-        Command::Shell { service } => return commands::attach::shell(&runner, &service),
+        Command::Shell { service } => return commands::attach::shell(&runner, service.as_deref()),
     };
     Ok(ExitCode::from(exit?.code()))
 }

@@ -16,8 +16,9 @@ use e2e_runner::state::Resource;
 const TAIL: usize = 200;
 
 /// Prints the logs of Data Storage, of the service and of PostgreSQL.
-pub fn logs(runner: &Runner, service: &str) -> anyhow::Result<Exit> {
-    let run = environment::up(&Paths::find(runner)?, Some(service))?;
+pub fn logs(runner: &Runner, wanted: Option<&str>) -> anyhow::Result<Exit> {
+    let run = environment::up(&Paths::find(runner)?, wanted)?;
+    let service = &environment::service_of(&run, wanted);
     let environment = run.state().environment(service);
     if let (Some(kubeconfig), Some(namespace)) = (
         environment.get(e2e_env::KUBECONFIG),
@@ -69,13 +70,14 @@ fn print_tail(path: &Path) -> anyhow::Result<()> {
 }
 
 /// Starts the user's shell with the suite's environment, the password included.
-pub fn shell(runner: &Runner, service: &str) -> anyhow::Result<ExitCode> {
-    let run = environment::up(&Paths::find(runner)?, Some(service))?;
+pub fn shell(runner: &Runner, wanted: Option<&str>) -> anyhow::Result<ExitCode> {
+    let run = environment::up(&Paths::find(runner)?, wanted)?;
+    let service = environment::service_of(&run, wanted);
     let program = settings::shell();
     let mut command = runner
         .command(program)
         .env(e2e_env::PGPASSWORD, run.password()?);
-    for (name, value) in run.state().environment(service) {
+    for (name, value) in run.state().environment(&service) {
         command = command.env(name, value);
     }
     terminal::message(&format!("a shell on {}; leave it with `exit`", run.id()));

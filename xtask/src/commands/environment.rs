@@ -23,6 +23,13 @@ pub fn up(paths: &Paths, wanted: Option<&str>) -> Result<Run, Failure> {
         .ok_or_else(|| none(wanted, &others))
 }
 
+/// The service of an environment that is meant: the one that is named, else the first.
+pub fn service_of(run: &Run, wanted: Option<&str>) -> String {
+    let services = run.state().services;
+    let named = services.iter().find(|name| wanted == Some(name.as_str()));
+    named.or(services.first()).cloned().unwrap_or_default()
+}
+
 /// That no environment is up of which this is the name, and which others are.
 pub fn none(wanted: Option<&str>, others: &[String]) -> Failure {
     let what = match wanted {

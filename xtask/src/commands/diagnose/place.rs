@@ -143,15 +143,7 @@ fn of_environment(
         failure.hint("cargo xtask up SERVICE, or give --url and --database-url, or --kubeconfig")
     })?;
     let state = run.state();
-    // Of several services in one run the first is meant, unless one is named.
-    let named = state
-        .services
-        .iter()
-        .find(|name| wanted == Some(name.as_str()));
-    let service = named
-        .or(state.services.first())
-        .cloned()
-        .unwrap_or_default();
+    let service = environment::service_of(&run, wanted);
     let variables = state.environment(&service);
     let of = |name: &str| variables.get(name).cloned();
     let database = of(e2e_env::DATABASE_URL);
