@@ -69,12 +69,11 @@ warning  PostgreSQL image   missing/postgres:16 is not here
 [..] memory             [..] available
 ...
 [..] disk, build        [..] GB free at [..]
-                            fix: cargo clean, or CARGO_TARGET_DIR on a larger disk
-warning  disk, Docker       7.4 GB free at /var/lib/docker
-                            fix: docker system prune
-ok       ports              11 of the table's ports are free
+...
+[..] ports              [..] of the table's ports are free[..]
+...
 ok       earlier runs       nothing left, 0 environments up
-ok       PostgreSQL         PostgreSQL 16.15 (cache, /var/tmp/kubernaut-e2e-0/postgres/16.15.0/bin)
+ok       PostgreSQL         PostgreSQL [..]
 
 kind can run, local can run
 
