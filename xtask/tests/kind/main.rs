@@ -491,7 +491,8 @@ fn a_cluster_is_diagnosed_by_its_kubeconfig_and_the_repair_that_is_printed_runs_
         let said = text(&output.stderr);
         (output.status.code(), text(&output.stdout), said)
     };
-    let (code, stdout, said) = tool(&["up", "looked", "--target", "kind"]);
+    let up = ["up", "looked", "--target", "kind", "--format", "env"];
+    let (code, stdout, said) = tool(&up);
     assert_eq!(code, Some(0), "{said}");
     let run = stdout
         .lines()
@@ -504,7 +505,7 @@ fn a_cluster_is_diagnosed_by_its_kubeconfig_and_the_repair_that_is_printed_runs_
     };
     let first = followed();
     assert_eq!(first.len(), 2, "PostgreSQL's and Data Storage's: {first:?}");
-    let (code, _, said) = tool(&["up", "looked", "--target", "kind"]);
+    let (code, _, said) = tool(&up);
     assert_eq!(code, Some(0), "{said}");
     assert_eq!(
         followed(),
