@@ -5,7 +5,7 @@
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::time::Instant;
 
 use anyhow::{Context as _, bail};
@@ -184,12 +184,14 @@ fn up(
         command.env("E2E_DATASTORAGE_BIN", path);
     }
     let began = Instant::now();
-    let stages = run(&mut command)?;
+    let stages = output_of(&mut command)?.stderr;
+    let stages = String::from_utf8_lossy(&stages).into_owned();
     let seconds = began.elapsed().as_secs_f64();
     say(&format!("\n== up --target {target} {}", flags.join(" ")));
     for line in stages
         .lines()
-        .take_while(|line| !line.starts_with("DATABASE_URL"))
+        .skip_while(|line| !line.starts_with("stage "))
+        .take_while(|line| !line.starts_with("timeline: "))
     {
         say(line);
     }
@@ -403,6 +405,11 @@ fn timed(work: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<f64> {
 }
 
 fn run(command: &mut Command) -> anyhow::Result<String> {
+    let output = output_of(command)?;
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+fn output_of(command: &mut Command) -> anyhow::Result<Output> {
     let output = command
         .stdin(Stdio::null())
         .output()
@@ -413,7 +420,7 @@ fn run(command: &mut Command) -> anyhow::Result<String> {
             String::from_utf8_lossy(&output.stderr)
         );
     }
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    Ok(output)
 }
 
 fn feed(command: &mut Command, input: &str) -> anyhow::Result<()> {
