@@ -302,7 +302,7 @@ pub fn commit(runner: &Runner, container: &str, like: &str, name: &str) -> Resul
         let value = if value == "null" { "[]" } else { &value };
         Ok(format!("{} {value}", part.to_uppercase()))
     };
-    let (entrypoint, command) = (starts("Entrypoint")?, starts("Command")?);
+    let (entrypoint, command) = (starts("Entrypoint")?, starts("Cmd")?);
     let changes = ["--change", &entrypoint, "--change", &command];
     let commit = runner.command("docker").arg("commit").args(changes);
     commit.args([container, name]).read().map(drop)
