@@ -17,6 +17,7 @@ use clap::{CommandFactory as _, Parser as _};
 
 use e2e_runner::exit::{self, Exit};
 use e2e_runner::process;
+use e2e_runner::settings;
 use e2e_runner::table::Table;
 
 use cli::{Cli, Command};
@@ -26,12 +27,12 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => {
             let text = error.render();
-            if terminal::named(&text.to_string()) == text.to_string() {
+            if settings::is_run_by_cargo() {
                 drop(error.print());
             } else if error.use_stderr() {
                 terminal::message(&text.to_string());
             } else {
-                terminal::print(&terminal::named(&text.to_string()));
+                terminal::print(&text.to_string());
             }
             return ExitCode::from(if error.use_stderr() {
                 Exit::Usage.code()

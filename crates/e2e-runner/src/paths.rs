@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use serde::Deserialize;
 
 use crate::exit::{Exit, Failure};
-use crate::process::Runner;
+use crate::process::{Error, Runner};
 use crate::settings::{self, cargo};
 
 /// Named locations, found once.
@@ -42,8 +42,17 @@ impl Paths {
                 "1",
             ])
             .dir(&source)
-            .read()
-            .context("cargo cannot say where its target directory is")?;
+            .read();
+        let metadata = match metadata {
+            Ok(metadata) => metadata,
+            // Clean-up has to work without cargo too; nothing is built then.
+            Err(Error::NotFound { .. }) => {
+                let target = settings::target_directory();
+                let target = target.unwrap_or_else(|| source.join("target"));
+                return Ok(Self { source, target });
+            }
+            Err(error) => return Err(error.into_failure(Exit::Preflight, runner.cancel()).into()),
+        };
         let metadata: Metadata = serde_json::from_str(&metadata)
             .context("cargo metadata answered something else than JSON")?;
         Ok(Self {

@@ -12,6 +12,7 @@ use e2e_report::{Event, Failed, Record};
 use jiff::Timestamp;
 
 use crate::secrets::Secrets;
+use crate::settings;
 
 /// Gets each event, and its line in the log.
 pub type Watcher = Box<dyn Fn(&Event, &str) + Send + Sync>;
@@ -110,7 +111,7 @@ impl Reporter {
     }
 
     fn cleaned(&self, event: Event) -> Event {
-        let clean = |text: String| self.secrets.clean(&text).into_owned();
+        let clean = |text: String| settings::named(&self.secrets.clean(&text)).into_owned();
         match event {
             Event::Line {
                 stage,

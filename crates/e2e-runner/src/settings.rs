@@ -1,5 +1,6 @@
 //! The environment variables that choose what a run uses, each that this crate and the command line read by themselves.
 
+use std::borrow::Cow;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -36,6 +37,11 @@ pub fn namespace() -> Option<String> {
     text(e2e_env::NAMESPACE)
 }
 
+/// Cargo's target directory, where a variable names it (The Cargo Book, "Environment variables Cargo reads").
+pub fn target_directory() -> Option<PathBuf> {
+    text("CARGO_TARGET_DIR").map(PathBuf::from)
+}
+
 /// Where programs are looked for (POSIX, "Environment Variables").
 pub fn search_path() -> Option<OsString> {
     std::env::var_os("PATH")
@@ -64,6 +70,15 @@ pub fn is_watched() -> bool {
 /// Whether cargo runs this tool, as `cargo xtask` does (The Cargo Book, "Environment variables Cargo sets for crates").
 pub fn is_run_by_cargo() -> bool {
     text("CARGO_PKG_NAME").is_some()
+}
+
+/// Text with the tool's name as its user types it: an installed one is not run by cargo.
+pub fn named(text: &str) -> Cow<'_, str> {
+    if is_run_by_cargo() || !text.contains("cargo xtask") {
+        text.into()
+    } else {
+        text.replace("cargo xtask", "xtask").into()
+    }
 }
 
 /// Whether colours are wanted (no-color.org).

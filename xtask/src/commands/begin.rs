@@ -74,7 +74,7 @@ pub fn begin(
     (place, why): (Target, String),
     args: &TargetArgs,
     integration: bool,
-    (repeat, lifetime): (Repeat, Duration),
+    (repeat, lifetime, again): (Repeat, Duration, Option<String>),
     paths: Paths,
 ) -> anyhow::Result<Session> {
     supported(place)?;
@@ -93,6 +93,7 @@ pub fn begin(
         fresh: args.fresh,
         repeat,
         lifetime,
+        again,
     };
     Session::begin(request, runner, paths, Box::new(terminal::event))
 }

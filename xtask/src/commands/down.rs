@@ -1,5 +1,7 @@
 //! `cargo xtask down`: stops what `up`, a kept run or an embedded `migrate` left running.
 
+use std::path::Path;
+
 use clap::Args;
 
 use crate::commands::args::Format;
@@ -41,7 +43,7 @@ pub fn run(runner: &Runner, args: &Down) -> anyhow::Result<Exit> {
             Ok(Held::Gone) => {}
             Ok(Held::Busy(pid)) => {
                 terminal::message(&format!(
-                    "{} is still running in process {pid}, which removes it at its end",
+                    "{} is in use by process {pid}, and was left alone",
                     run.id()
                 ));
                 busy.push(run.id());
@@ -56,9 +58,21 @@ pub fn run(runner: &Runner, args: &Down) -> anyhow::Result<Exit> {
             Err(error) => left.push(Failure::new(Exit::LeftBehind, format!("{error:#}"))),
         }
     }
-    if args.services.is_empty() {
-        left.extend(unreadable(&paths));
-    }
+    let named = |dir: &Path| {
+        let name = dir.file_name().unwrap_or_default().to_string_lossy();
+        args.services.is_empty() || args.services.iter().any(|wanted| *wanted == name)
+    };
+    left.extend(
+        unreadable(&paths)
+            .filter(|(dir, _)| named(dir))
+            .map(|(_, failure)| failure),
+    );
+    let in_use = (!busy.is_empty()).then(|| {
+        let what = format!("in use by another process: {}", busy.join(", "));
+        Failure::new(Exit::LeftBehind, what)
+            .hint("wait for that process, or end it, and run this again")
+    });
+    left.extend(in_use);
     if args.format == Format::Json {
         let left: Vec<String> = left.iter().map(ToString::to_string).collect();
         let document =

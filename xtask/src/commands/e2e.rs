@@ -3,6 +3,7 @@
 use clap::Args;
 
 use crate::commands::args::{Format, Keep, RepeatArgs, TargetArgs, Which};
+use crate::commands::environment::quoted;
 use crate::commands::{begin, ending};
 use crate::terminal;
 use e2e_runner::exit::Exit;
@@ -67,9 +68,24 @@ pub fn run(runner: &Runner, table: &Table, args: &E2e) -> anyhow::Result<Exit> {
         (place, why),
         &args.place,
         false,
-        (repeat, lifetime),
+        (repeat, lifetime, Some(again())),
         paths,
     )?;
     let ended = run::run(&session, &plan, args.keep.into());
     ending::conclude(&session, ended, &ending::Output::of_e2e(args.format))
+}
+
+/// The command line as the user typed it, with the environment of a failure kept.
+fn again() -> String {
+    let mut words = vec!["cargo xtask".to_owned()];
+    let mut args = std::env::args().skip(1);
+    while let Some(arg) = args.next() {
+        match arg.as_str() {
+            "--keep" => drop(args.next()),
+            arg if arg.starts_with("--keep=") => {}
+            arg => words.push(quoted(arg)),
+        }
+    }
+    words.push("--keep on-failure".to_owned());
+    words.join(" ")
 }

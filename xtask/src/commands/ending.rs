@@ -202,7 +202,8 @@ fn report_to_github(log: &Log) {
     }
     if settings::in_github_job() {
         for line in github::annotations(log) {
-            terminal::print(&line);
+            // Read from either stream; standard output may be a document, or what a shell evaluates.
+            terminal::message(&line);
         }
     }
 }

@@ -124,7 +124,7 @@ pub fn variables(run: &Run, form: Variables) -> String {
 }
 
 /// A word for a POSIX shell (Shell Command Language, "Single-Quotes"), quoted where it has to be.
-fn quoted(text: &str) -> String {
+pub fn quoted(text: &str) -> String {
     let plain =
         |character: char| character.is_ascii_alphanumeric() || "/_-.:@%+,=".contains(character);
     if !text.is_empty() && text.chars().all(plain) {

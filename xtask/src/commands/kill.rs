@@ -13,7 +13,7 @@ use e2e_runner::process::Runner;
 use e2e_runner::run::local::launch::ProcessSpec;
 use e2e_runner::run::local::postgres;
 use e2e_runner::settings;
-use e2e_runner::state::Run;
+use e2e_runner::state::{Run, STATE, processes};
 use e2e_runner::tools::{docker, kind, kubectl};
 use e2e_runner::wait::{Look, Wait};
 
@@ -78,6 +78,12 @@ pub fn run(runner: &Runner, args: &Kill) -> anyhow::Result<Exit> {
         in_cluster(&runner, &run, &args.service, args.what)?;
     } else {
         here(&runner, &run, &args.service, args.what)?;
+        // What was started again is recorded: either this sees that the run is gone, or its removal sees the record.
+        if !run.dir().join(STATE).exists() {
+            processes::end_all(run.dir()).map_err(Failure::setup)?;
+            let what = format!("{} was removed meanwhile", state.run);
+            return Err(Failure::new(Exit::Preflight, what).into());
+        }
     }
     terminal::message(&format!("killed {} of {}", args.what.name(), state.run));
     Ok(Exit::Passed)

@@ -63,7 +63,7 @@ pub fn run(runner: &Runner, table: &Table, mut args: Up) -> anyhow::Result<Exit>
         (place, why),
         &args.place,
         integration,
-        (Repeat::default(), lifetime),
+        (Repeat::default(), lifetime, None),
         paths,
     )?;
     let ended = run::run(&session, &plan, Keep::WhenReady);

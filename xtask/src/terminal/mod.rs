@@ -13,7 +13,7 @@ use e2e_report::event::full_name;
 use e2e_report::text::plain;
 use e2e_report::{Event, Outcome};
 
-use e2e_runner::settings;
+use e2e_runner::settings::{self, named};
 use screen::{Running, cut, heartbeat, live_lines, size};
 pub use screen::{on_one_screen, row};
 
@@ -95,7 +95,7 @@ pub fn print(text: &str) {
     let mut terminal = lock();
     terminal.erase();
     let mut stdout = std::io::stdout().lock();
-    let written = writeln!(stdout, "{}", text.trim_end()).and_then(|()| stdout.flush());
+    let written = writeln!(stdout, "{}", named(text.trim_end())).and_then(|()| stdout.flush());
     // That must not end a run that still has to clean up.
     if let Err(error) = written {
         terminal.unwritten.get_or_insert(error);
@@ -107,15 +107,6 @@ pub fn print(text: &str) {
 pub fn unwritten() -> Option<std::io::Error> {
     let error = lock().unwritten.take()?;
     (error.kind() != std::io::ErrorKind::BrokenPipe).then_some(error)
-}
-
-/// Text with the tool's name as its user types it: an installed one is not run by cargo.
-pub fn named(text: &str) -> std::borrow::Cow<'_, str> {
-    if settings::is_run_by_cargo() || !text.contains("cargo xtask") {
-        text.into()
-    } else {
-        text.replace("cargo xtask", "xtask").into()
-    }
 }
 
 fn lock() -> MutexGuard<'static, Terminal> {

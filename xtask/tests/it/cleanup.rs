@@ -65,8 +65,8 @@ fn a_test_holds_its_environment_against_down_and_another_run() {
     assert_eq!(team.run(&["up", "widget", "--target", "local"]).0, 0);
     let mut test = waiting(&team, &["test", "widget"]);
     let (code, _, stderr) = team.run(&["down", "widget"]);
-    assert_eq!(code, 0, "{stderr}");
-    let told = format!("is still running in process {}", test.id());
+    assert_eq!(code, 7, "{stderr}");
+    let told = format!("is in use by process {}", test.id());
     assert!(stderr.contains(&told), "{stderr}");
     let (code, _, stderr) = team.run(&["test", "widget"]);
     assert_eq!(code, 3, "{stderr}");

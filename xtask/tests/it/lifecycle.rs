@@ -259,7 +259,7 @@ fn reap_leaves_a_run_alone_whose_owner_lives() {
     assert_eq!((code, machine.has("node")), (0, true), "{stderr}");
     let (_, stderr) = machine.run(&["down"]);
     assert!(
-        stderr.contains("is still running in process") && machine.has("node"),
+        stderr.contains("is in use by process") && machine.has("node"),
         "{stderr}"
     );
     send(&child, Signal::SIGINT);

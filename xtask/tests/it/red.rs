@@ -31,13 +31,15 @@ fn up_and_test_report_a_red_suite_as_e2e_does() {
     let (code, _, stderr) = on_github(&["up", "widget", "--target", "local"]);
     assert_eq!(code, 0, "{stderr}");
     fs::write(&summary, "").expect("an empty summary");
-    let (code, stdout, stderr) = on_github(&["test", "widget"]);
+    let (code, stdout, stderr) = on_github(&["test", "widget", "--format", "json"]);
     assert_eq!(code, 1, "{stderr}");
+    let document: Value = serde_json::from_str(&stdout).expect("nothing but the document");
+    assert_eq!(document["exit"], 1);
     assert!(
         stderr.contains("error: run suite: 1 of 2 tests failed: audit"),
         "{stderr}"
     );
-    assert!(stdout.contains("::error title=audit failed"), "{stdout}");
+    assert!(stderr.contains("::error title=audit failed"), "{stderr}");
     let text = team.read("summary");
     assert!(
         text.contains(": tests failed") && text.contains("1 tests passed, 0 flaky, 1 failed"),
@@ -103,7 +105,8 @@ fn the_next_move_of_a_red_run_names_files_that_exist_and_a_kept_environment() {
     assert_eq!(code, 1, "{stderr}");
     let hint = stderr.lines().last().unwrap_or_default();
     assert!(
-        hint.starts_with("  hint: see ") && hint.ends_with("e2e widget --keep on-failure"),
+        hint.starts_with("  hint: see ")
+            && hint.ends_with("e2e widget --target local --keep on-failure"),
         "{hint}"
     );
     let verdict = hint.split_whitespace().nth(2).unwrap_or_default();

@@ -160,11 +160,11 @@ pub fn started(pid: i32) -> Option<u64> {
     stat(pid).map(|stat| stat.started)
 }
 
-/// The PID namespace of this process; empty where the system does not show it.
+/// The PID namespace of this process and the boot that it is of; empty where the system does not show them.
 fn namespace() -> String {
-    std::fs::read_link("/proc/self/ns/pid")
-        .map(|link| link.display().to_string())
-        .unwrap_or_default()
+    let namespace = std::fs::read_link("/proc/self/ns/pid").unwrap_or_default();
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    format!("{} {}", namespace.display(), boot.trim())
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! Runs that nobody answers for any more, removed by `reap` and before another run begins.
 
+use std::path::PathBuf;
+
 use crate::exit::{Exit, Failure};
 use crate::paths::Paths;
 use crate::process::Runner;
@@ -28,12 +30,12 @@ pub fn remove_all(runner: &Runner, paths: &Paths, say: impl Fn(&str)) -> (usize,
             Err(error) => left.push(Failure::new(Exit::LeftBehind, format!("{error:#}"))),
         }
     }
-    left.extend(unreadable(paths));
+    left.extend(unreadable(paths).map(|(_, failure)| failure));
     (removed, together(left))
 }
 
-/// The state files that this version cannot read, each as a failure: what they stand for may still be there.
-pub fn unreadable(paths: &Paths) -> impl Iterator<Item = Failure> {
+/// The state files that this version cannot read, each with its directory, as a failure: what they stand for may still be there.
+pub fn unreadable(paths: &Paths) -> impl Iterator<Item = (PathBuf, Failure)> {
     Run::unreadable(&paths.runs())
         .into_iter()
         .map(|unreadable| {
@@ -41,7 +43,8 @@ pub fn unreadable(paths: &Paths) -> impl Iterator<Item = Failure> {
                 "use the version of the tool that wrote it; if nothing of it is left, remove {}",
                 unreadable.dir.display()
             );
-            Failure::new(Exit::LeftBehind, unreadable.why).hint(hint)
+            let failure = Failure::new(Exit::LeftBehind, unreadable.why).hint(hint);
+            (unreadable.dir, failure)
         })
 }
 

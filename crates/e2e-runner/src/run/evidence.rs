@@ -1,7 +1,7 @@
 //! What explains a failure, gathered before anything is removed: the first page is `verdict.txt`, the rest lies beside it.
 
-use std::borrow::Cow;
 use std::fmt::Write as _;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -50,7 +50,7 @@ const GUIDE: [(&str, &str); 13] = [
     ("events.jsonl", "every event of the run"),
 ];
 
-/// Gathers the evidence of a failure into the run's directory and returns that directory.
+/// Gathers the evidence of a failure into the run's directory and returns the path of its first page.
 pub fn collect(
     session: &Session,
     runner: &Runner,
@@ -149,16 +149,14 @@ fn bound(path: &Path) {
         && long
         && let Ok(bytes) = std::fs::read(path)
     {
-        let text = String::from_utf8_lossy(&bytes[bytes.len() - LIMIT..]).into_owned();
-        // In place: whoever still appends to it, as the clean-up to the log of commands, appends to what is kept.
-        drop(std::fs::write(path, text));
+        rewrite(path, &bytes[bytes.len() - LIMIT..]);
     }
 }
 
 /// Files of a run's directory that hold a password because somebody reads it there; they go with the environment.
 const KEEPERS: [&str; 5] = ["password", "postgres-url", "kubeconfig", "state.json", TOOL];
 /// Longer files are not text that somebody wrote for people.
-const LONGEST: u64 = 64 << 20;
+const LONGEST: u64 = 512 << 20;
 
 /// Takes passwords out of every file that the run or its suites have written, wherever below its directories it lies.
 pub fn redact_files(session: &Session) {
@@ -172,26 +170,42 @@ pub fn redact_files(session: &Session) {
             _ => None,
         })
         .collect();
-    redact_below(session.run.dir(), &programs, session.report.secrets());
+    let dir = session.run.dir();
+    let kept = KEEPERS.map(|name| dir.join(name));
+    let spared = [programs, kept.to_vec()].concat();
+    redact_below(dir, &spared, session.report.secrets());
 }
 
 fn redact_below(dir: &Path, spared: &[PathBuf], secrets: &Secrets) {
     for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
-        let (path, name) = (entry.path(), entry.file_name());
+        let path = entry.path();
         let Ok(kind) = entry.file_type() else {
             continue;
         };
-        if kind.is_dir() && !spared.contains(&path) {
+        if spared.contains(&path) {
+            continue;
+        }
+        if kind.is_dir() {
             redact_below(&path, spared, secrets);
         } else if kind.is_file()
-            && KEEPERS.iter().all(|keeper| name != *keeper)
             && path.metadata().is_ok_and(|file| file.len() <= LONGEST)
-            && let Ok(text) = std::fs::read_to_string(&path)
-            && let Cow::Owned(clean) = secrets.clean(&text)
+            && let Ok(bytes) = std::fs::read(&path)
+            && let Some(clean) = secrets.clean_bytes(&bytes)
         {
-            drop(std::fs::write(&path, clean));
+            rewrite(&path, &clean);
         }
     }
+}
+
+/// Writes less into a file than it has: in place, so that whoever still appends to it appends to what is kept, and without emptying it
+/// first, so that a full disk loses nothing.
+fn rewrite(path: &Path, bytes: &[u8]) {
+    let write = || -> std::io::Result<()> {
+        let mut file = std::fs::OpenOptions::new().write(true).open(path)?;
+        file.write_all(bytes)?;
+        file.set_len(bytes.len() as u64)
+    };
+    drop(write());
 }
 
 #[cfg(test)]
@@ -228,7 +242,7 @@ mod tests {
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(path, "it is s3cret-word").unwrap();
         }
-        redact_below(dir.path(), &[spared], &secrets);
+        redact_below(dir.path(), &[spared, dir.path().join("password")], &secrets);
         let read = |name: &str| std::fs::read_to_string(dir.path().join(name)).unwrap();
         for clean in ["sub/dump.json", "suite.log"] {
             assert_eq!(read(clean), "it is ***", "{clean}");

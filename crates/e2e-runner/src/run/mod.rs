@@ -210,18 +210,10 @@ fn with_next_move(session: &Session, failure: Failure, kept: bool) -> Failure {
     } else {
         format!("see {}", session.run.dir().display())
     };
-    let services: Vec<_> = session
-        .service_runs
-        .iter()
-        .map(|service_run| service_run.service.name.as_str())
-        .collect();
-    failure.hint(if kept {
-        format!("{look}; the environment is kept")
-    } else {
-        format!(
-            "{look}; to look into the environment: cargo xtask e2e {} --keep on-failure",
-            services.join(" ")
-        )
+    failure.hint(match (&session.again, kept) {
+        (_, true) => format!("{look}; the environment is kept"),
+        (Some(again), false) => format!("{look}; to look into the environment: {again}"),
+        (None, false) => look,
     })
 }
 

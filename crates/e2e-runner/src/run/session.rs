@@ -19,7 +19,7 @@ use crate::run::plan::{Id, Step, Target};
 use crate::run::repeat::Repeat;
 use crate::run::service_run::ServiceRun;
 use crate::secrets::Secrets;
-use crate::state::{Resource, Run};
+use crate::state::{Resource, Run, processes};
 use crate::table::{Component, Service};
 use crate::tools::migrate;
 use crate::tools::postgres::random_password;
@@ -76,6 +76,8 @@ pub struct RunRequest {
     pub repeat: Repeat,
     /// How long it may take, and be kept afterwards: nobody removes anything of it before.
     pub lifetime: Duration,
+    /// The command by which a person runs the same again and keeps the environment of a failure.
+    pub again: Option<String>,
 }
 
 /// A run under way.
@@ -107,6 +109,8 @@ pub struct Session {
     pub repeat: Repeat,
     /// How long it may take, and be kept afterwards: nobody removes anything of it before.
     pub lifetime: Duration,
+    /// The command by which a person runs the same again and keeps the environment of a failure.
+    pub again: Option<String>,
 }
 
 impl Session {
@@ -126,6 +130,7 @@ impl Session {
             fresh,
             repeat,
             lifetime,
+            again,
         } = request;
         let runs = paths.runs();
         let names: Vec<_> = services
@@ -137,6 +142,7 @@ impl Session {
         } else {
             Run::adopt(&runs, &names, place.word(), lifetime)?
         };
+        let adopted = kept.is_some();
         let (run, password) = match kept {
             Some(run) => {
                 let password = run.password()?;
@@ -165,10 +171,23 @@ impl Session {
             artifacts: Artifacts::default(),
             repeat,
             lifetime,
+            again,
         };
         session.run.will_make(Resource::Processes)?;
-        keep_tool(&session.run.dir().join(TOOL)).context("cannot keep a copy of this tool")?;
         session.announce(why);
+        if adopted {
+            session.report.note(&format!(
+                "the kept environment {} is used again; at the end it is removed, unless this run keeps it",
+                session.run.id()
+            ));
+        }
+        let tool = session.run.dir().join(TOOL);
+        if let Err(error) = keep_tool(&tool) {
+            drop(std::fs::remove_file(&tool));
+            session.report.note(&format!(
+                "no copy of this tool could be kept ({error}): suites cannot run `$E2E_TOOL`"
+            ));
+        }
         Ok(session)
     }
 
@@ -217,7 +236,10 @@ impl Session {
             artifacts: Artifacts::default(),
             repeat,
             lifetime,
+            again: None,
         };
+        // A suite of a `test` that was killed would run beside the next one.
+        processes::end_labelled(session.run.dir(), SUITE).map_err(Failure::setup)?;
         if let Some(server) = server {
             session.artifacts.server.get_or_init(|| server);
         }
@@ -402,6 +424,9 @@ impl Session {
         }
     }
 }
+
+/// What the processes of suites are recorded under.
+pub const SUITE: &str = "suite";
 
 /// The tool in a run's directory, as the run was started: a build may replace the program meanwhile, and a suite calls what made its
 /// environment.

@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use crate::exit::{Exit, Failure};
 use crate::process::{Error, Runner};
 use crate::run::kind::node_image;
@@ -21,16 +23,14 @@ pub fn release(run: &Run, runner: &Runner) -> Result<String, Failure> {
     // The newest first, and of what depends on each other: writers before what they write to.
     resources.reverse();
     resources.sort_by_key(rank);
+    // First what needs no state, and may be what fills a disk.
+    drop(std::fs::remove_file(run.dir().join(TOOL)));
     let mut left = Vec::new();
     for resource in &resources {
-        let removed = remove(run, resource, runner).and_then(|()| {
-            let gone = |state: &mut crate::state::State| {
-                state.resources.retain(|other| other != resource);
-            };
-            run.update(gone).map_err(|error| format!("{error:#}"))
-        });
-        if let Err(why) = removed {
-            left.push(format!("{}: {why}", describe(resource)));
+        match remove(run, resource, runner) {
+            // Where that cannot be written it is looked for once more, and not found.
+            Ok(()) => drop(run.update(|state| state.resources.retain(|other| other != resource))),
+            Err(why) => left.push(format!("{}: {why}", describe(resource))),
         }
     }
     let still_there = |left: String| {
@@ -40,9 +40,11 @@ pub fn release(run: &Run, runner: &Runner) -> Result<String, Failure> {
             .hint("run `cargo xtask reap` once the cause is gone")
     };
     if !left.is_empty() {
+        // Given up: whoever cleans up next may remove the rest.
+        drop(run.update(|state| state.expires = Timestamp::now()));
         return Err(still_there(left.join("\n")));
     }
-    for file in ["password", "postgres-url", TOOL, STATE] {
+    for file in ["password", "postgres-url", STATE] {
         let path = run.dir().join(file);
         match std::fs::remove_file(&path) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
@@ -51,6 +53,8 @@ pub fn release(run: &Run, runner: &Runner) -> Result<String, Failure> {
             _ => {}
         }
     }
+    // `kill` may have started a part again meanwhile: it records it before it looks whether the run is still there.
+    processes::end_all(run.dir()).map_err(still_there)?;
     Ok(match (count, described) {
         (1, Some(only)) => only,
         (0, _) => "nothing was made".to_owned(),

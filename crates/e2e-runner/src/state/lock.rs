@@ -29,6 +29,11 @@ pub enum Taken {
 }
 
 impl Lock {
+    /// Whether a process of a version with locks has ever worked on the run.
+    pub fn exists(dir: &Path) -> bool {
+        dir.join(FILE).exists()
+    }
+
     /// Takes the lock of a run's directory, unless another process has it.
     pub fn take(dir: &Path) -> std::io::Result<Taken> {
         let mut file = OpenOptions::new()
@@ -41,9 +46,10 @@ impl Lock {
         for _ in 0..TRIES {
             match file.try_lock() {
                 Ok(()) => {
-                    file.set_len(0)?;
-                    file.rewind()?;
-                    write!(file, "{}", std::process::id())?;
+                    // Only for messages: a full disk must not keep anybody from cleaning up.
+                    drop(file.set_len(0));
+                    drop(file.rewind());
+                    drop(write!(file, "{}", std::process::id()));
                     return Ok(Taken::Ours(Self { _file: file }));
                 }
                 Err(TryLockError::WouldBlock) => std::thread::sleep(BETWEEN_TRIES),

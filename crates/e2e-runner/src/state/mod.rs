@@ -46,7 +46,7 @@ pub enum Resource {
         /// The file that holds the server's URL with its password.
         url_file: PathBuf,
     },
-    /// Processes that carry the run's variable.
+    /// The processes in its record.
     Processes,
     /// A directory of the run's own.
     Directory {
@@ -242,6 +242,12 @@ impl Run {
     /// Takes the run for this process, with its state as it is now.
     pub fn hold(&self) -> anyhow::Result<Held> {
         let mut held = lock(&self.lock);
+        if let (None, false, Some(owner)) = (&*held, Lock::exists(&self.dir), self.state().owner)
+            && owner.lives()
+        {
+            // A version that had no locks.
+            return Ok(Held::Busy(owner.pid.to_string()));
+        }
         if held.is_none() {
             match Lock::take(&self.dir).with_context(|| self.id())? {
                 Taken::Busy(pid) => return Ok(Held::Busy(pid)),
@@ -311,11 +317,10 @@ impl Run {
 
     /// Records a resource that is about to be made.
     pub fn will_make(&self, resource: Resource) -> anyhow::Result<()> {
-        self.update(|state| {
-            if !state.resources.contains(&resource) {
-                state.resources.push(resource);
-            }
-        })
+        if self.state().resources.contains(&resource) {
+            return Ok(());
+        }
+        self.update(|state| state.resources.push(resource))
     }
 
     /// Hands the run over to whoever comes next, until it expires. The password goes into a file of its own.

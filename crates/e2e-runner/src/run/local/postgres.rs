@@ -107,10 +107,11 @@ pub fn deploy_postgres(session: &Session) -> Result<String, Failure> {
     })?;
     let made_from = server_fingerprint(&found);
     let why = session.rebuild_reason(Layer::Postgres, None);
-    let kept = session
-        .fingerprint_matches(Layer::Postgres, None, &made_from)
-        .then(|| kept_postgres(session))
-        .flatten();
+    let kept = if session.fingerprint_matches(Layer::Postgres, None, &made_from) {
+        kept_postgres(session)?
+    } else {
+        None
+    };
     let (server, note) = if let Some(server) = kept {
         (server, ", used again: same binaries")
     } else {
@@ -148,25 +149,30 @@ pub fn integration(session: &Session) -> Option<crate::table::Integration> {
         .filter(|_| session.integration)
 }
 
-/// The server that an earlier run kept, its life prolonged; none if it is gone.
-fn kept_postgres(session: &Session) -> Option<PostgresUrl> {
+/// The server that an earlier run kept, its life prolonged; none if it does not run any more.
+fn kept_postgres(session: &Session) -> Result<Option<PostgresUrl>, Failure> {
     let resources = session.run.state().resources;
     let dir = resources.iter().find_map(|resource| match resource {
         Resource::Postgres { dir } => Some(dir.clone()),
         _ => None,
-    })?;
-    let server = session
-        .runtime
-        .block_on(EmbeddedServer::attach(&dir))
-        .ok()?;
-    hand_over(server, &session.run, &session.runtime, session.lifetime).ok()
+    });
+    let Some(dir) = dir else {
+        return Ok(None);
+    };
+    match session.runtime.block_on(EmbeddedServer::attach(&dir)) {
+        Ok(server) => {
+            let (run, runtime) = (&session.run, &session.runtime);
+            hand_over(server, run, runtime, session.lifetime).map(Some)
+        }
+        Err(_) => Ok(None),
+    }
 }
 
 /// Lets the embedded server of an environment that is up live as long as the session needs it.
 pub fn prolong(session: &Session) -> Result<(), Failure> {
     let servers = session.run.state().resources.into_iter();
     let mut servers = servers.filter(|resource| matches!(resource, Resource::Postgres { .. }));
-    if servers.next().is_some() && kept_postgres(session).is_none() {
+    if servers.next().is_some() && kept_postgres(session)?.is_none() {
         let what = format!(
             "the PostgreSQL of {} does not run any more",
             session.run.id()
@@ -284,6 +290,9 @@ pub fn await_postgres(session: &Session) -> Result<String, Failure> {
 /// Kills the embedded server of a run with SIGKILL and starts it again on the same data and port (D9).
 pub fn kill_postgres(run: &Run) -> Result<(), Failure> {
     let runtime = crate::tools::migrate::runtime().map_err(Failure::setup)?;
+    // As long as the run that it is of may take.
+    let left = run.state().expires.duration_since(jiff::Timestamp::now());
+    let left = Duration::try_from(left).unwrap_or_default();
     for resource in run.state().resources {
         if let Resource::Postgres { dir } = resource {
             let killed = runtime.block_on(async {
@@ -295,7 +304,7 @@ pub fn kill_postgres(run: &Run) -> Result<(), Failure> {
             let _entered = runtime.enter();
             // The state file is not touched: the run that wrote it may be under way.
             return killed
-                .and_then(|server| server.detach(&run.id(), KEPT_FOR))
+                .and_then(|server| server.detach(&run.id(), left.max(KEPT_FOR)))
                 .map(drop)
                 .map_err(Failure::setup);
         }

@@ -20,10 +20,7 @@ pub(super) fn run(
 ) -> Result<String, Failure> {
     let entry = suite.service.suite()?;
     let dir = suite.service.root.join(&entry.dir);
-    let files = entry
-        .junit
-        .as_ref()
-        .map(|file| Files::before(dir.join(file)));
+    let files = entry.junit.as_ref().map(|file| Files::before(&dir, file));
     let (program, args) = words
         .split_first()
         .ok_or_else(|| Failure::new(Exit::Usage, "the suite's command is empty"))?;
@@ -36,12 +33,10 @@ pub(super) fn run(
         on_line(line);
     });
     let written = files.as_ref().map(Files::written).unwrap_or_default();
-    let read = junit_file::read(&written);
-    if let Ok(tests) = &read {
-        for test in &tests.ran {
-            let (outcome, text) = (test.outcome, test.text.clone());
-            suite.emit(test.name.clone(), outcome, test.seconds, text);
-        }
+    let (tests, wrong) = junit_file::read(&written);
+    for test in &tests.ran {
+        let (outcome, text) = (test.outcome, test.text.clone());
+        suite.emit(test.name.clone(), outcome, test.seconds, text);
     }
     let status =
         ended.map_err(|error| error.into_failure(Exit::TestsFailed, suite.runner.cancel()))?;
@@ -51,7 +46,14 @@ pub(super) fn run(
     let left = match (pattern, written.is_empty()) {
         (None, _) => Left::NoFile,
         (Some(pattern), true) => Left::NotWritten(pattern),
-        (Some(_), false) => read.map_or_else(Left::Unreadable, Left::Tests),
+        (Some(_), false) if wrong.is_empty() => Left::Tests(tests),
+        (Some(_), false) => Left::Unreadable(
+            tests,
+            wrong.join(
+                "
+",
+            ),
+        ),
     };
     judge(&words.join(" "), status, left, tail)
 }
@@ -62,8 +64,8 @@ enum Left {
     NoFile,
     /// It has not written the file that the table names.
     NotWritten(String),
-    /// What it wrote is no JUnit file.
-    Unreadable(String),
+    /// Something that it wrote is no JUnit file; the tests of the others, and why.
+    Unreadable(junit_file::Tests, String),
     /// Its tests.
     Tests(junit_file::Tests),
 }
@@ -83,10 +85,20 @@ fn judge(command: &str, status: Status, left: Left, tail: String) -> Result<Stri
             "`{command}` ended with {status} before it wrote {file}"
         ))
         .detail(tail)),
-        Left::Unreadable(why) => Err(red(format!(
-            "`{command}` ended with {status}, and its JUnit file cannot be read"
-        ))
-        .detail(format!("{why}\n{tail}"))),
+        Left::Unreadable(tests, why) => {
+            let what = format!("`{command}` ended with {status}, and a JUnit file cannot be read");
+            // Failed tests of the others come first: they are the cause.
+            let failed = judge_tests(command, status, &tests, String::new()).err();
+            let failed =
+                failed.filter(|_| tests.ran.iter().any(|test| test.outcome != Outcome::Ok));
+            Err(match failed {
+                Some(failure) => {
+                    let detail = failure.detail.clone().unwrap_or_default();
+                    failure.detail(format!("{detail}\n{what}: {why}"))
+                }
+                None => red(what).detail(format!("{why}\n{tail}")),
+            })
+        }
         Left::Tests(tests) => judge_tests(command, status, &tests, tail),
     }
 }
@@ -113,7 +125,7 @@ fn judge_tests(
             "{} of {} tests failed: {}",
             failed.len(),
             ran.len(),
-            names.join(", ")
+            some_of(&names)
         );
         return Err(red(summary).detail(reasons.join("\n")));
     }
@@ -129,6 +141,15 @@ fn judge_tests(
             "`{command}` ended with {status} although none of its {passed} tests failed"
         ))
         .detail(tail)),
+    }
+}
+
+/// Names of failed tests, as many as a person reads.
+pub(super) fn some_of(names: &[&str]) -> String {
+    const READABLE: usize = 10;
+    match names.len().checked_sub(READABLE) {
+        None | Some(0) => names.join(", "),
+        Some(more) => format!("{} and {more} more", names[..READABLE].join(", ")),
     }
 }
 

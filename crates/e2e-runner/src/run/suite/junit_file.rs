@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use e2e_report::Outcome;
 use roxmltree::{Document, Node, ParsingOptions};
@@ -35,21 +35,31 @@ const TEXT: usize = 64 << 10;
 /// Files by a pattern, of which only those count that were written after it was noted what is there: nothing of a team's is removed.
 #[derive(Debug)]
 pub(super) struct Files {
-    pattern: PathBuf,
+    pattern: String,
+    began: SystemTime,
     before: BTreeMap<PathBuf, Option<SystemTime>>,
 }
 
 impl Files {
-    /// Notes what is there.
-    pub(super) fn before(pattern: PathBuf) -> Self {
-        let before = found(&pattern);
-        Self { pattern, before }
+    /// Notes what is there below a directory.
+    pub(super) fn before(dir: &Path, pattern: &Path) -> Self {
+        let dir = glob::Pattern::escape(&dir.to_string_lossy());
+        let pattern = format!("{dir}/{}", pattern.display());
+        Self {
+            before: found(&pattern),
+            began: SystemTime::now(),
+            pattern,
+        }
     }
 
-    /// The files that were written since.
+    /// The files that were written since. A new name of an old file is none of them.
     pub(super) fn written(&self) -> Vec<PathBuf> {
+        // File systems count time in coarser steps than the clock.
+        let earliest = self.began - Duration::from_secs(1);
         let is_new = |(path, written): (PathBuf, Option<SystemTime>)| {
-            (self.before.get(&path) != Some(&written)).then_some(path)
+            let changed = self.before.get(&path) != Some(&written);
+            let fresh = written.is_none_or(|written| written >= earliest);
+            (changed && fresh).then_some(path)
         };
         found(&self.pattern)
             .into_iter()
@@ -58,8 +68,8 @@ impl Files {
     }
 }
 
-fn found(pattern: &Path) -> BTreeMap<PathBuf, Option<SystemTime>> {
-    let paths = glob::glob(&pattern.to_string_lossy());
+fn found(pattern: &str) -> BTreeMap<PathBuf, Option<SystemTime>> {
+    let paths = glob::glob(pattern);
     let files = paths
         .into_iter()
         .flatten()
@@ -73,17 +83,21 @@ fn found(pattern: &Path) -> BTreeMap<PathBuf, Option<SystemTime>> {
         .collect()
 }
 
-/// Reads files, together as one result. Fails with the path and the cause at the first that is no JUnit file.
-pub(super) fn read(paths: &[PathBuf]) -> Result<Tests, String> {
-    let mut tests = Tests::default();
+/// Reads files, together as one result, and the reasons of those that are no JUnit files.
+pub(super) fn read(paths: &[PathBuf]) -> (Tests, Vec<String>) {
+    let (mut tests, mut wrong) = (Tests::default(), Vec::new());
     for path in paths {
-        let failed = |why: String| format!("{}: {why}", path.display());
-        let bytes = std::fs::read(path).map_err(|error| failed(error.to_string()))?;
-        let read = parse(&String::from_utf8_lossy(&bytes)).map_err(failed)?;
-        tests.ran.extend(read.ran);
-        tests.skipped += read.skipped;
+        let bytes = std::fs::read(path).map_err(|error| error.to_string());
+        let read = bytes.and_then(|bytes| parse(&String::from_utf8_lossy(&bytes)));
+        match read {
+            Ok(read) => {
+                tests.ran.extend(read.ran);
+                tests.skipped += read.skipped;
+            }
+            Err(why) => wrong.push(format!("{}: {why}", path.display())),
+        }
     }
-    Ok(tests)
+    (tests, wrong)
 }
 
 fn parse(text: &str) -> Result<Tests, String> {
@@ -132,36 +146,47 @@ fn parse(text: &str) -> Result<Tests, String> {
             text: head(joined(wrong.iter().map(|node| reason(*node)), "\n")),
         });
     }
-    check_totals(root, &tests)?;
+    // A suite may fail outside its tests, as in its set-up.
+    for suite in document
+        .descendants()
+        .filter(|node| node.tag_name().name() == "testsuite")
+    {
+        let name = suite.attribute("name").unwrap_or("suite");
+        for wrong in suite
+            .children()
+            .filter(|node| ["failure", "error"].contains(&node.tag_name().name()))
+        {
+            tests.ran.push(Test {
+                name: format!("{name} (outside its tests)"),
+                outcome: Outcome::Failed,
+                seconds: None,
+                text: head(reason(wrong)),
+            });
+        }
+        check_totals(suite)?;
+    }
+    check_totals(root)?;
     Ok(tests)
 }
 
-/// Compares with the counts that the runner wrote itself, where it did: no test is lost on the way.
-fn check_totals(root: Node<'_, '_>, tests: &Tests) -> Result<(), String> {
-    let count = |node: Node<'_, '_>, name: &str| -> Option<usize> {
-        node.attribute(name)?.trim().parse().ok()
+/// Compares a suite with the counts that the runner wrote itself, where it did: no test is lost on the way.
+fn check_totals(suite: Node<'_, '_>) -> Result<(), String> {
+    let count = |name: &str| -> usize {
+        let text = suite.attribute(name).unwrap_or_default();
+        text.trim().parse().unwrap_or(0)
     };
-    // A suite's counts include those of the suites in it.
-    let declared = |name: &str| {
-        count(root, name).or_else(|| {
-            let suites = root.children().filter(Node::is_element);
-            suites.map(|suite| count(suite, name)).sum()
-        })
+    let named = |names: &'static [&'static str]| {
+        let nodes = suite.descendants();
+        nodes
+            .filter(|node| names.contains(&node.tag_name().name()))
+            .count()
     };
-    let held = tests.ran.len() + tests.skipped;
-    match declared("tests") {
-        Some(declared) if declared > held => {
-            return Err(format!("it counts {declared} tests and holds {held}"));
-        }
-        _ => {}
+    let (declared, held) = (count("tests"), named(&["testcase"]));
+    if declared > held {
+        return Err(format!("it counts {declared} tests and holds {held}"));
     }
-    let failed = tests
-        .ran
-        .iter()
-        .filter(|test| test.outcome == Outcome::Failed)
-        .count();
-    let wrong = declared("failures").unwrap_or(0) + declared("errors").unwrap_or(0);
-    if wrong > 0 && failed == 0 {
+    let wrong = count("failures") + count("errors");
+    if wrong > 0 && named(&["failure", "error"]) == 0 {
         return Err(format!("it counts {wrong} failures and holds none"));
     }
     Ok(())
@@ -301,8 +326,23 @@ mod tests {
             parse(red).unwrap_err(),
             "it counts 1 failures and holds none"
         );
+        let below = "<testsuites tests='1'><testsuite tests='5'><testcase name='a'/></testsuite></testsuites>";
+        assert_eq!(parse(below).unwrap_err(), "it counts 5 tests and holds 1");
         let whole = "<testsuite tests='2' failures='0'><testsuite tests='2'><testcase name='a'/><testcase name='b'><skipped/></testcase></testsuite></testsuite>";
         assert_eq!(parse(whole).unwrap().ran.len(), 1);
+    }
+
+    #[test]
+    fn a_suite_that_fails_outside_its_tests_has_failed() {
+        let text =
+            "<testsuite name='s'><testcase name='a'/><error message='set-up failed'/></testsuite>";
+        assert_eq!(
+            names(text),
+            [
+                ("a".to_owned(), Outcome::Ok),
+                ("s (outside its tests)".to_owned(), Outcome::Failed)
+            ]
+        );
     }
 
     #[test]
@@ -323,12 +363,13 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let old = dir.path().join("old.xml");
         std::fs::write(&old, "<testsuite/>").unwrap();
-        let files = Files::before(dir.path().join("*.xml"));
+        let files = Files::before(dir.path(), Path::new("*.xml"));
         assert!(files.written().is_empty());
         let new = dir.path().join("new.xml");
         std::fs::write(&new, "<testsuite><testcase name='a'/></testsuite>").unwrap();
         assert_eq!(files.written(), std::slice::from_ref(&new));
-        assert_eq!(read(&[new]).unwrap().ran.len(), 1);
+        let (tests, wrong) = read(&[new, dir.path().join("none.xml")]);
+        assert_eq!((tests.ran.len(), wrong.len()), (1, 1));
         assert!(old.exists());
     }
 }

@@ -7,6 +7,7 @@ use e2e_report::{Event, Outcome};
 
 use crate::process::{Command, Runner};
 use crate::reporter::Reporter;
+use crate::run::session::SUITE;
 use crate::table::Service;
 
 /// How long a suite may take to end by itself, once its deadline or a signal ends it: its own clean-up runs, and its reports are
@@ -31,7 +32,7 @@ impl SuiteRun<'_> {
     /// A command with the suite's variables, deadline and grace.
     pub(super) fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         let command = self.runner.command(program);
-        let command = command.deadline(self.deadline).grace(GRACE);
+        let command = command.deadline(self.deadline).grace(GRACE).label(SUITE);
         self.environment
             .iter()
             .fold(command, |command, (name, value)| command.env(name, value))
