@@ -216,3 +216,71 @@ fn a_service_of_a_team_s_own_gets_one_sigterm_and_ends_before_its_directory_goes
     assert_eq!(code, 0, "nothing is left behind: {stderr}");
     assert_eq!(team.read("terms"), "1");
 }
+
+#[test]
+fn a_run_of_a_version_without_locks_is_left_to_its_living_process() {
+    let team = Team::new(&[bare("widget", STORAGE, "", "true")]);
+    let mine = team.dir.path().join("mine");
+    fs::create_dir(&mine).expect("a directory");
+    abandoned(
+        &team,
+        "old-1",
+        &json!([{"resource": "directory", "path": mine}]),
+    );
+    let path = team.place.0.path().join("e2e/old-1/state.json");
+    let text = fs::read_to_string(&path).expect("a state");
+    let mut state: Value = serde_json::from_str(&text).expect("JSON");
+    state["owner"] = json!({"pid": std::process::id(), "started": null});
+    fs::write(&path, state.to_string()).expect("a state");
+    let (code, _, stderr) = team.run(&["down", "widget"]);
+    assert_eq!(code, 7, "{stderr}");
+    assert!(
+        stderr.contains(&format!(
+            "old-1 is in use by process {}",
+            std::process::id()
+        )),
+        "{stderr}"
+    );
+    assert!(mine.exists());
+}
+
+#[test]
+fn a_part_that_is_killed_while_its_environment_is_removed_is_not_left_behind() {
+    let team = Team::new(&[bare("widget", STORAGE, "", "true")]);
+    for pause in [0, 30, 60, 90, 120] {
+        assert_eq!(team.run(&["up", "widget", "--target", "local"]).0, 0);
+        let runs = team.place.states();
+        let run = runs[0]["run"].as_str().expect("a run").to_owned();
+        let mut kill = team
+            .command(&["kill", "datastorage", "--service", "widget"])
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the tool starts");
+        std::thread::sleep(Duration::from_millis(pause));
+        let (_, _, stderr) = team.run(&["down", "widget"]);
+        ends(&mut kill);
+        // `down` may have found nothing yet to remove where `kill` was first; then once more.
+        team.run(&["down", "widget"]);
+        assert_eq!(team.place.states(), Vec::<Value>::new(), "{stderr}");
+        assert_eq!(
+            crate::place::processes(&run),
+            Vec::<String>::new(),
+            "after {pause} ms: {stderr}"
+        );
+    }
+}
+
+#[test]
+fn clean_up_needs_no_cargo() {
+    let team = Team::new(&[bare("widget", STORAGE, "", "true")]);
+    assert_eq!(team.run(&["up", "widget", "--target", "local"]).0, 0);
+    for verb in [&["status"][..], &["down"]] {
+        let (code, _, stderr) = team.run_with(verb, |command| {
+            command
+                .env("CARGO", "no-such-cargo")
+                .env("PATH", "/no/such/directory");
+        });
+        assert_eq!(code, 0, "{verb:?}: {stderr}");
+    }
+    assert_eq!(team.place.states(), Vec::<Value>::new());
+}

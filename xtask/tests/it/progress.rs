@@ -103,11 +103,17 @@ fn github_gets_a_summary_and_an_annotation() {
         .env("GITHUB_STEP_SUMMARY", &summary)
         .output()
         .expect("the tool starts");
-    let stdout = String::from_utf8_lossy(&output.stdout);
-    assert!(
-        stdout.contains("::error title=preflight%3A `docker version"),
-        "{stdout}"
+    let (stdout, stderr) = (
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
     );
+    assert!(
+        stderr
+            .lines()
+            .any(|line| line.starts_with("::error title=preflight%3A `docker version")),
+        "{stderr}"
+    );
+    assert_eq!(stdout, "", "a shell may evaluate it");
     let summary = std::fs::read_to_string(summary).expect("a summary");
     assert!(
         summary.starts_with("## ❌ workflowexecution-") && summary.contains("| **preflight** |"),
