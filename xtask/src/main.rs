@@ -32,7 +32,7 @@ fn main() -> ExitCode {
             } else if error.use_stderr() {
                 terminal::message(&text.to_string());
             } else {
-                terminal::print(&text.to_string());
+                terminal::print(&settings::named(&text.to_string()));
             }
             return ExitCode::from(if error.use_stderr() {
                 Exit::Usage.code()

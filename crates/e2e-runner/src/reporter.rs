@@ -111,7 +111,9 @@ impl Reporter {
     }
 
     fn cleaned(&self, event: Event) -> Event {
-        let clean = |text: String| settings::named(&self.secrets.clean(&text)).into_owned();
+        let clean = |text: String| self.secrets.clean(&text).into_owned();
+        // What this tool says itself, and not what a suite has printed.
+        let own = |text: String| settings::named(&self.secrets.clean(&text)).into_owned();
         match event {
             Event::Line {
                 stage,
@@ -122,7 +124,7 @@ impl Reporter {
                 service,
                 text: clean(text),
             },
-            Event::Note { text } => Event::Note { text: clean(text) },
+            Event::Note { text } => Event::Note { text: own(text) },
             Event::StageEnded {
                 stage,
                 service,
@@ -152,7 +154,7 @@ impl Reporter {
             Event::Failed(failed) => Event::Failed(Failed {
                 summary: clean(failed.summary),
                 detail: both_ends(clean(failed.detail)),
-                hint: clean(failed.hint),
+                hint: own(failed.hint),
             }),
             other => other,
         }

@@ -12,6 +12,7 @@ use e2e_runner::doctor;
 use e2e_runner::doctor::check::{Check, For, Level};
 use e2e_runner::exit::Exit;
 use e2e_runner::process::Runner;
+use e2e_runner::settings::named;
 use e2e_runner::table::Table;
 
 /// Flags of `doctor`.
@@ -38,7 +39,7 @@ pub fn run(runner: &Runner, table: &anyhow::Result<Table>, args: &Doctor) -> any
     };
     let exit = if fit { Exit::Passed } else { Exit::Preflight };
     terminal::print(&match args.format {
-        Format::Human => page(&checks, (kind, local)),
+        Format::Human => named(&page(&checks, (kind, local))).into_owned(),
         Format::Json => serde_json::to_string_pretty(&json!({
             "version": 1, "verb": "doctor", "exit": exit.code(),
             "result": {"kind": kind, "local": local, "checks": checks},

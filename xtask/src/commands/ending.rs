@@ -109,7 +109,7 @@ fn document(session: &Session, ended: &Ended, reports: &[PathBuf]) -> serde_json
             "exit": failure.exit.code(),
             "summary": failure.summary,
             "detail": failure.detail,
-            "hint": failure.hint,
+            "hint": failure.hint.as_deref().map(settings::named),
         })
     };
     serde_json::to_string_pretty(&serde_json::json!({

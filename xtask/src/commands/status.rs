@@ -8,6 +8,7 @@ use e2e_runner::exit::Exit;
 use e2e_runner::paths::Paths;
 use e2e_runner::process::Runner;
 use e2e_runner::run::teardown::describe;
+use e2e_runner::settings::named;
 use e2e_runner::state::{Run, State};
 
 /// Runs the verb.
@@ -51,7 +52,7 @@ pub fn run(runner: &Runner, json: bool) -> anyhow::Result<Exit> {
             writeln!(text, "    resource: {}", describe(resource))?;
         }
     }
-    terminal::print(&text);
+    terminal::print(&named(&text));
     Ok(Exit::Passed)
 }
 

@@ -95,7 +95,7 @@ pub fn print(text: &str) {
     let mut terminal = lock();
     terminal.erase();
     let mut stdout = std::io::stdout().lock();
-    let written = writeln!(stdout, "{}", named(text.trim_end())).and_then(|()| stdout.flush());
+    let written = writeln!(stdout, "{}", text.trim_end()).and_then(|()| stdout.flush());
     // That must not end a run that still has to clean up.
     if let Err(error) = written {
         terminal.unwritten.get_or_insert(error);

@@ -360,3 +360,25 @@ fn a_server_of_one_s_own_may_have_any_user_and_password_and_its_options_are_not_
         assert!(stderr.contains(told), "{stderr}");
     }
 }
+
+#[test]
+fn an_installed_tool_names_itself_as_its_user_types_it_and_leaves_a_suite_s_words_alone() {
+    let script = "echo run cargo xtask now; exit 1";
+    let team = Team::new(&[bare("widget", STORAGE, "", script)]);
+    let (code, _, stderr) = team.run_with(&LOCAL, |command| {
+        // What cargo sets for a program that it runs.
+        command.env_remove("CARGO_PKG_NAME");
+    });
+    assert_eq!(code, 1, "{stderr}");
+    assert!(
+        stderr.contains("look into the environment: xtask e2e widget --target local --keep"),
+        "{stderr}"
+    );
+    assert!(stderr.contains("    run cargo xtask now\n"), "{stderr}");
+    assert!(team.of_run("suite.log").contains("run cargo xtask now"));
+    let summary = team.of_run("summary.md");
+    assert!(
+        summary.contains("environment: xtask e2e widget"),
+        "{summary}"
+    );
+}
