@@ -26,14 +26,25 @@ pub struct Process {
     pub namespace: String,
     /// What it is for, where somebody asks for it by that.
     pub label: Option<String>,
+    /// Its value of [`MARK`].
+    #[serde(default)]
+    pub mark: String,
 }
 
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Line {
+    /// Written before a process is started, which carries the mark in [`MARK`]: a tool that is killed in between cannot write more.
+    Starting(String),
     Started(Process),
+    /// A process with this mark has ended before its id could be recorded.
+    Known(String),
     Ended(i32),
 }
+
+/// The variable by which a process is found whose start is recorded and whose id is not: nobody else has its value, and nobody asks for
+/// it once the id is known.
+pub const MARK: &str = "E2E_STARTED_AS";
 
 /// The writer of a record.
 #[derive(Clone, Debug)]
@@ -50,17 +61,29 @@ impl Record {
         Ok(Self(Arc::new(Mutex::new(file))))
     }
 
+    /// Records that a process is about to be started, and returns the value of [`MARK`] that it has to carry.
+    pub fn starting(&self) -> std::io::Result<String> {
+        let mark = format!("{:016x}", rand::random::<u64>());
+        self.write(&Line::Starting(mark.clone()))?;
+        Ok(mark)
+    }
+
     /// Records processes that were started just now. A record that cannot be written is an error: what is not in it would outlive
     /// a killed tool.
-    pub fn started(&self, pids: &[i32], label: Option<&str>) -> std::io::Result<()> {
+    pub fn started(&self, pids: &[i32], label: Option<&str>, mark: &str) -> std::io::Result<()> {
         for pid in pids {
             // One that has ended already needs no record.
-            if let Some(stat) = stat(*pid) {
+            let stat = stat(*pid);
+            if stat.is_none() {
+                self.write(&Line::Known(mark.to_owned()))?;
+            }
+            if let Some(stat) = stat {
                 self.write(&Line::Started(Process {
                     pid: *pid,
                     started: stat.started,
                     namespace: namespace(),
                     label: label.map(str::to_owned),
+                    mark: mark.to_owned(),
                 }))?;
             }
         }
@@ -91,14 +114,51 @@ impl Record {
 pub fn read(dir: &Path) -> Vec<Process> {
     let text = std::fs::read_to_string(dir.join(FILE)).unwrap_or_default();
     let mut running: Vec<Process> = Vec::new();
+    let mut starting: Vec<String> = Vec::new();
     for line in text.lines() {
         match serde_json::from_str(line) {
-            Ok(Line::Started(process)) => running.push(process),
+            Ok(Line::Starting(mark)) => starting.push(mark),
+            Ok(Line::Known(known)) => starting.retain(|mark| *mark != known),
+            Ok(Line::Started(process)) => {
+                starting.retain(|mark| *mark != process.mark);
+                running.push(process);
+            }
             Ok(Line::Ended(pid)) => running.retain(|process| process.pid != pid),
             Err(_) => {}
         }
     }
+    if !starting.is_empty() {
+        running.extend(marked(&starting));
+    }
     running
+}
+
+/// The leaders of process groups that carry one of these marks (proc(5), environ).
+fn marked(marks: &[String]) -> Vec<Process> {
+    let carries = |pid: i32| {
+        let environ = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        let pairs = environ.split(|byte| *byte == 0);
+        let mut values = pairs.filter_map(|pair| {
+            let pair = std::str::from_utf8(pair).ok()?;
+            pair.strip_prefix(MARK)?
+                .strip_prefix('=')
+                .map(str::to_owned)
+        });
+        values.find(|value| marks.contains(value))
+    };
+    let pids = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    pids.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .filter_map(|pid| {
+            let stat = stat(pid).filter(|stat| stat.group == pid)?;
+            Some(Process {
+                pid,
+                started: stat.started,
+                namespace: namespace(),
+                label: None,
+                mark: carries(pid)?,
+            })
+        })
+        .collect()
 }
 
 impl Process {
@@ -177,6 +237,7 @@ mod tests {
             started: 1,
             namespace: namespace(),
             label: None,
+            mark: String::new(),
         }
     }
 
@@ -185,7 +246,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let own = std::process::id().cast_signed();
         let record = Record::in_directory(dir.path()).unwrap();
-        record.started(&[own], Some("me")).unwrap();
+        let mark = record.starting().unwrap();
+        record.started(&[own], Some("me"), &mark).unwrap();
         std::fs::OpenOptions::new()
             .append(true)
             .open(dir.path().join(FILE))

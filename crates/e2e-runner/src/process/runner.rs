@@ -15,7 +15,7 @@ use nix::unistd::Pid;
 use crate::process::cancel::Cancel;
 use crate::process::error::Error;
 use crate::process::output::{Status, Tail, lines_of, tail, tail_of};
-use crate::process::record::Record;
+use crate::process::record::{MARK, Record};
 use crate::settings;
 
 /// How often a running command is asked whether it is to be stopped. Bounds only how late Ctrl-C and a deadline act.
@@ -257,14 +257,25 @@ impl Command {
         })
     }
 
+    /// Records that a process is about to be started, and returns the mark that it carries.
+    fn mark(&self) -> Result<String, Error> {
+        let Some(record) = &self.runner.record else {
+            return Ok(String::new());
+        };
+        record.starting().map_err(|source| Error::Io {
+            command: self.line(),
+            source,
+        })
+    }
+
     /// Records processes that were started just now; ends them where that is impossible.
-    fn record(&self, pids: &[u32]) -> Result<Started, Error> {
+    fn record(&self, pids: &[u32], mark: &str) -> Result<Started, Error> {
         let started = Started {
             pids: pids.iter().map(|pid| pid.cast_signed()).collect(),
             record: self.runner.record.clone(),
         };
         if let Some(record) = &started.record
-            && let Err(source) = record.started(&started.pids, self.label.as_deref())
+            && let Err(source) = record.started(&started.pids, self.label.as_deref(), mark)
         {
             started.signal(Signal::SIGKILL);
             return Err(Error::Io {
@@ -277,7 +288,9 @@ impl Command {
 
     /// Runs to the end and returns both streams and the status, whatever it is.
     pub fn output(&self) -> Result<Output, Error> {
-        self.finish(&self.line(), &self.with_input()?, self.deadline)
+        let mark = self.mark()?;
+        let expression = self.with_input()?.env(MARK, &mark);
+        self.finish(&self.line(), &expression, &mark, self.deadline)
     }
 
     /// Runs to success and returns standard output without its last line break.
@@ -289,15 +302,18 @@ impl Command {
     /// both must succeed, within the longer of their deadlines.
     pub fn read_from(&self, left: &Self) -> Result<String, Error> {
         let line = format!("{} | {}", left.line(), self.line());
+        let mark = self.mark()?;
         let pipe = left.with_input()?.pipe(self.expression()?);
+        let pipe = pipe.env(MARK, &mark);
         let deadline = self.deadline.max(left.deadline);
-        text(&line, &self.finish(&line, &pipe, deadline)?)
+        text(&line, &self.finish(&line, &pipe, &mark, deadline)?)
     }
 
     fn finish(
         &self,
         line: &str,
         expression: &duct::Expression,
+        mark: &str,
         deadline: Duration,
     ) -> Result<Output, Error> {
         let io = |source| Error::Io {
@@ -311,7 +327,7 @@ impl Command {
             .unchecked()
             .start()
             .map_err(io)?;
-        let started = self.record(&handle.pids())?;
+        let started = self.record(&handle.pids(), mark)?;
         loop {
             if let Some(output) = handle.wait_timeout(TICK).map_err(io)? {
                 let status = Status::from(output.status).to_string();
@@ -376,9 +392,11 @@ impl Command {
             source,
         };
         let mut clock = Clock::new();
-        let reader = self.with_input()?.stderr_to_stdout().unchecked().reader();
+        let mark = self.mark()?;
+        let expression = self.with_input()?.env(MARK, &mark);
+        let reader = expression.stderr_to_stdout().unchecked().reader();
         let reader = Arc::new(reader.map_err(io)?);
-        let started = self.record(&reader.pids())?;
+        let started = self.record(&reader.pids(), &mark)?;
         let lines = lines_of(Arc::clone(&reader));
         let mut last = Tail::default();
         let mut ended: Option<Ended> = None;
@@ -496,13 +514,15 @@ impl Command {
             .append(true)
             .open(log)
             .map_err(io)?;
+        let mark = self.mark()?;
         let expression = self
             .with_input()?
+            .env(MARK, &mark)
             .stderr_to_stdout()
             .stdout_file(file)
             .unchecked();
         let handle = expression.start().map_err(io)?;
-        let started = self.record(&handle.pids())?;
+        let started = self.record(&handle.pids(), &mark)?;
         self.runner.note(&line, "started", Duration::ZERO);
         Ok(Child {
             handle,
@@ -806,5 +826,24 @@ mod tests {
             })
             .unwrap();
         assert_eq!((count, status.leaked), (3_000, false));
+    }
+
+    #[test]
+    fn a_process_whose_id_could_not_be_recorded_is_found_by_its_mark() {
+        let dir = tempfile::tempdir().unwrap();
+        let runner = runner().in_run(dir.path()).unwrap();
+        let child = runner
+            .command("sleep")
+            .arg("600")
+            .spawn(&dir.path().join("log"))
+            .unwrap();
+        // As a tool leaves it that is killed right after the start.
+        let path = dir.path().join(crate::process::record::FILE);
+        let text = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(&path, text.lines().next().unwrap()).unwrap();
+        let found = crate::process::record::read(dir.path());
+        child.kill();
+        let pids: Vec<i32> = found.iter().map(|one| one.pid).collect();
+        assert_eq!(pids, [child.pid()]);
     }
 }
