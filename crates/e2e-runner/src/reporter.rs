@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use e2e_report::{Event, Failed, Record};
+use e2e_report::{Event, Record};
 use jiff::Timestamp;
 
 use crate::secrets::Secrets;
@@ -110,54 +110,24 @@ impl Reporter {
         });
     }
 
-    fn cleaned(&self, event: Event) -> Event {
-        let clean = |text: String| self.secrets.clean(&text).into_owned();
+    /// The event without passwords, its texts no longer than a report shows.
+    fn cleaned(&self, mut event: Event) -> Event {
+        let clean = |text: &str| self.secrets.clean(text).into_owned();
         // What this tool says itself, and not what a suite has printed.
-        let own = |text: String| settings::named(&self.secrets.clean(&text)).into_owned();
-        match event {
-            Event::Line {
-                stage,
-                service,
-                text,
-            } => Event::Line {
-                stage,
-                service,
-                text: clean(text),
-            },
-            Event::Note { text } => Event::Note { text: own(text) },
-            Event::StageEnded {
-                stage,
-                service,
-                outcome,
-                seconds,
-                note,
-            } => Event::StageEnded {
-                stage,
-                service,
-                outcome,
-                seconds,
-                note: clean(note),
-            },
-            Event::Test {
-                service,
-                name,
-                outcome,
-                seconds,
-                text,
-            } => Event::Test {
-                service,
-                name,
-                outcome,
-                seconds,
-                text: both_ends(clean(text)),
-            },
-            Event::Failed(failed) => Event::Failed(Failed {
-                summary: clean(failed.summary),
-                detail: both_ends(clean(failed.detail)),
-                hint: own(failed.hint),
-            }),
-            other => other,
+        let own = |text: &str| settings::named(&self.secrets.clean(text)).into_owned();
+        match &mut event {
+            Event::Line { text, .. } => *text = clean(text),
+            Event::Note { text } => *text = own(text),
+            Event::StageEnded { note, .. } => *note = clean(note),
+            Event::Test { text, .. } => *text = both_ends(clean(text)),
+            Event::Failed(failed) => {
+                failed.summary = clean(&failed.summary);
+                failed.detail = both_ends(clean(&failed.detail));
+                failed.hint = own(&failed.hint);
+            }
+            _ => {}
         }
+        event
     }
 }
 
@@ -208,7 +178,7 @@ fn both_ends(text: String) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use e2e_report::Outcome;
+    use e2e_report::{Failed, Outcome};
 
     #[test]
     fn the_log_of_a_chatty_stage_keeps_its_first_and_last_lines_and_every_other_event() {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::team::{STORAGE, Team, bare};
+use crate::team::{STORAGE, Team, bare, executable};
 
 const WAITS: &str = "touch waits; while [ ! -e go ]; do sleep 0.05; done; curl --fail --silent $DATASTORAGE_URL/health/ready";
 
@@ -36,9 +36,7 @@ fn down_ends_neither_a_person_s_shell_nor_what_runs_in_it() {
     assert_eq!(team.run(&["up", "widget", "--target", "local"]).0, 0);
     let script = team.dir.path().join("shell");
     let text = "#!/bin/sh\nsleep 3218 & mine=$!\n$E2E_TOOL down widget || exit 9\nkill -0 $mine && kill $mine && exit 3\n";
-    fs::write(&script, text).expect("a script");
-    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-    fs::set_permissions(&script, mode).expect("an executable");
+    executable(&script, text);
     let (code, _, stderr) = team.run_with(&["shell", "widget"], |command| {
         command.env("SHELL", &script);
     });

@@ -8,7 +8,7 @@ use serde_json::Value;
 use testkit::postgres::empty_database;
 
 use crate::migrate::wait;
-use crate::team::{STORAGE, Team, bare, entry, junit};
+use crate::team::{STORAGE, Team, bare, entry, executable, junit};
 
 fn red_case(name: &str) -> String {
     let cases = "<testcase name='audit'><failure message='got failure'/></testcase><testcase name='other'/>";
@@ -301,10 +301,8 @@ fn a_command_beside_its_table_runs_from_any_directory() {
     let team = Team::new(&[entry]);
     let elsewhere = tempfile::tempdir().expect("a directory");
     for (dir, word) in [(team.dir.path(), "right"), (elsewhere.path(), "wrong")] {
-        let script = dir.join("run.sh");
-        fs::write(&script, format!("#!/bin/sh\necho {word} one\n")).expect("a script");
-        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-        fs::set_permissions(&script, mode).expect("an executable");
+        let script = format!("#!/bin/sh\necho {word} one\n");
+        executable(&dir.join("run.sh"), &script);
     }
     let (code, _, stderr) = team.run_with(&LOCAL, |command| {
         command.current_dir(elsewhere.path());

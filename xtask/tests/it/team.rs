@@ -1,6 +1,8 @@
 //! A team with a table of services of its own, whose suites are shell scripts.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -94,3 +96,9 @@ pub(crate) fn bare(name: &str, components: &str, more: &str, script: &str) -> St
 
 /// The components of a service that has PostgreSQL and Data Storage only.
 pub(crate) const STORAGE: &str = "\"postgres\", \"datastorage\"";
+
+/// Writes a script that can be started.
+pub(crate) fn executable(path: &Path, text: &str) {
+    fs::write(path, text).expect("a script");
+    fs::set_permissions(path, PermissionsExt::from_mode(0o755)).expect("an executable");
+}

@@ -121,26 +121,18 @@ impl Session {
         paths: Paths,
         watcher: Watcher,
     ) -> anyhow::Result<Self> {
-        let RunRequest {
-            services,
-            place,
-            why,
-            postgres_url,
-            integration,
-            fresh,
-            repeat,
-            lifetime,
-            again,
-        } = request;
         let runs = paths.runs();
-        let names: Vec<_> = services
+        let names: Vec<_> = request
+            .services
             .iter()
             .map(|service| service.name.clone())
             .collect();
-        let kept = if fresh || integration || postgres_url.is_some() {
+        let word = request.place.word();
+        let alone = request.fresh || request.integration || request.postgres_url.is_some();
+        let kept = if alone {
             None
         } else {
-            Run::adopt(&runs, &names, place.word(), lifetime)?
+            Run::adopt(&runs, &names, word, request.lifetime)?
         };
         let adopted = kept.is_some();
         let (run, password) = match kept {
@@ -149,30 +141,12 @@ impl Session {
                 (run, password)
             }
             None => (
-                Run::create(&runs, &names, place.word(), lifetime)?,
+                Run::create(&runs, &names, word, request.lifetime)?,
                 random_password(),
             ),
         };
-        let session = Self {
-            service_runs: ServiceRun::all(services, &run, postgres_url.is_some())?,
-            place,
-            integration,
-            postgres_url,
-            runner: runner
-                .clone()
-                .env(e2e_env::RUN, run.id())
-                .in_run(run.dir())?,
-            report: Reporter::logging_to(&run.dir().join(EVENTS), Secrets::default(), watcher)
-                .context("cannot write the run's event log")?,
-            run,
-            paths,
-            runtime: migrate::runtime()?,
-            password,
-            artifacts: Artifacts::default(),
-            repeat,
-            lifetime,
-            again,
-        };
+        let why = request.why.clone();
+        let session = Self::on(run, password, request, runner, paths, watcher)?;
         session.run.will_make(Resource::Processes)?;
         session.announce(why);
         if adopted {
@@ -218,26 +192,19 @@ impl Session {
             .resources
             .iter()
             .any(|resource| matches!(resource, Resource::Database { .. }));
-        let session = Self {
-            service_runs: ServiceRun::all(services, &run, foreign)?,
+        let request = RunRequest {
+            services,
             place,
-            integration: false,
+            why: "the environment is up".to_owned(),
             postgres_url: server.clone().filter(|_| foreign),
-            runner: runner
-                .clone()
-                .env(e2e_env::RUN, run.id())
-                .in_run(run.dir())?,
-            report: Reporter::logging_to(&run.dir().join(EVENTS), Secrets::default(), watcher)
-                .context("cannot write the run's event log")?,
-            run,
-            paths,
-            runtime: migrate::runtime()?,
-            password,
-            artifacts: Artifacts::default(),
+            integration: false,
+            fresh: false,
             repeat,
             lifetime,
             again: None,
         };
+        let why = request.why.clone();
+        let session = Self::on(run, password, request, runner, paths, watcher)?;
         // A suite of a `test` that was killed would run beside the next one.
         processes::end_labelled(session.run.dir(), SUITE).map_err(Failure::setup)?;
         if let Some(server) = server {
@@ -257,8 +224,42 @@ impl Session {
                 }
             }
         }
-        session.announce("the environment is up".to_owned());
+        session.announce(why);
         Ok(session)
+    }
+
+    /// A session on a run that this process holds, before any of its stages.
+    fn on(
+        run: Run,
+        password: String,
+        request: RunRequest,
+        runner: &Runner,
+        paths: Paths,
+        watcher: Watcher,
+    ) -> anyhow::Result<Self> {
+        let runner = runner
+            .clone()
+            .env(e2e_env::RUN, run.id())
+            .in_run(run.dir())?;
+        let report = Reporter::logging_to(&run.dir().join(EVENTS), Secrets::default(), watcher)
+            .context("cannot write the run's event log")?;
+        let foreign = request.postgres_url.is_some();
+        Ok(Self {
+            service_runs: ServiceRun::all(request.services, &run, foreign)?,
+            place: request.place,
+            integration: request.integration,
+            postgres_url: request.postgres_url,
+            runner,
+            report,
+            run,
+            paths,
+            runtime: migrate::runtime()?,
+            password,
+            artifacts: Artifacts::default(),
+            repeat: request.repeat,
+            lifetime: request.lifetime,
+            again: request.again,
+        })
     }
 
     /// Tells of the run, and of a password that cannot be taken out of what is written.
