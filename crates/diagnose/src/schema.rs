@@ -41,9 +41,16 @@ pub(crate) async fn ledger(
                 Cause::MigrationNotApplied,
                 "has no row in schema_ledger".to_owned(),
             ),
-            Some(State::InProgress { steps_done }) => (
+            Some(State::InProgress(progress)) => (
                 Cause::MigrationNotApplied,
-                format!("was interrupted after {steps_done} steps"),
+                format!("was interrupted after {} steps", progress.done.len()),
+            ),
+            Some(State::Reverting(progress)) => (
+                Cause::MigrationReverted,
+                format!(
+                    "is half reverted, by {} steps of its Down",
+                    progress.done.len()
+                ),
             ),
             Some(State::Reverted(at)) => {
                 (Cause::MigrationReverted, format!("was reverted at {at}"))

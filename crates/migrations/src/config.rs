@@ -77,6 +77,18 @@ impl Config {
         Self(self.0.log_to(writer))
     }
 
+    /// As [`migrator::Config::again`].
+    #[must_use]
+    pub fn again<I: IntoIterator<Item: Into<String>>>(self, ids: I) -> Self {
+        Self(self.0.again(ids))
+    }
+
+    /// As [`migrator::Config::new_source`].
+    #[must_use]
+    pub fn new_source(self) -> Self {
+        Self(self.0.new_source())
+    }
+
     /// As [`migrator::Config::only_plan`].
     #[must_use]
     pub fn only_plan(self, hash: impl Into<String>) -> Self {

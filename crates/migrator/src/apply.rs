@@ -8,7 +8,8 @@ use tokio::time::{Instant, sleep};
 use crate::catalogue::Catalogue;
 use crate::config::Config;
 use crate::error::Error;
-use crate::ledger::{self, Ledger};
+use crate::foreign;
+use crate::ledger::{self, Ledger, State};
 use crate::lock;
 use crate::message::{Attempt, Message, Scope, Sent};
 use crate::migration::{Migration, Mode};
@@ -45,14 +46,12 @@ pub async fn apply(config: &Config) -> Result<Report, Error> {
     Run::bounded(config, |run| async move {
         let catalogue = Arc::clone(&run.config.catalogue);
         catalogue.resolve(&run.config.selection)?;
-        let mut report = Report {
-            warnings: catalogue.warnings.clone(),
-            ..Report::default()
-        };
+        let mut report = Report::default();
+        let mut approved = None;
         let mut cuts = 0;
         let mut pause = Duration::from_millis(50);
         loop {
-            match attempt(&run, &catalogue, &mut report).await {
+            match attempt(&run, &catalogue, &mut approved, &mut report).await {
                 Err(Attempt::Contention(_)) if run.left() > pause => {}
                 Err(Attempt::Failed(Error::ConnectionLost { .. }))
                     if cuts < RECONNECTS && run.left() > pause =>
@@ -72,12 +71,23 @@ pub async fn apply(config: &Config) -> Result<Report, Error> {
 async fn attempt(
     run: &Arc<Run>,
     catalogue: &Catalogue,
+    approved: &mut Option<Plan>,
     report: &mut Report,
 ) -> Result<(), Attempt> {
     let session = Session::open(run).await?;
     let partitioned = catalogue.partitioned_tables(&run.config.selection)?;
     let view = View::first(&session, catalogue, &partitioned).await?;
-    let plan = approved_plan(run, catalogue, &view.ledger)?;
+    if !run.config.new_source {
+        foreign::refuse(&session, catalogue, &view).await?;
+    }
+    let first = approved.is_none();
+    let plan = approved_plan(run, catalogue, &view.ledger, approved, report)?;
+    if first {
+        for text in &plan.warnings {
+            run.config.emit(&Event::Warning { text: text.clone() });
+        }
+        report.warnings.clone_from(&plan.warnings);
+    }
     report.up_to_date = plan.up_to_date.saturating_sub(report.applied.len());
     if plan.steps.is_empty() {
         if view.partitions_missing {
@@ -100,7 +110,7 @@ async fn attempt(
         partitioned: &partitioned,
     };
     if !work.at_once(&plan, report).await? {
-        work.in_turn(report).await?;
+        work.in_turn(approved, report).await?;
     }
     session.close().await;
     Ok(())
@@ -138,7 +148,7 @@ impl Work<'_> {
     /// not free within one wait: nothing ran, and [`Work::in_turn`] is the way.
     async fn at_once(&self, plan: &Plan, report: &mut Report) -> Result<bool, Attempt> {
         let pending = self.pending(plan);
-        if pending.iter().any(|step| step.mode == Mode::Steps) {
+        if pending.iter().any(|step| in_steps(step, &self.view.ledger)) {
             return Ok(false);
         }
         let scope = self.scope(&self.view.ledger);
@@ -193,7 +203,11 @@ impl Work<'_> {
     }
 
     /// Lock, read again, then a message for each group of migrations.
-    async fn in_turn(&self, report: &mut Report) -> Result<(), Attempt> {
+    async fn in_turn(
+        &self,
+        approved: &mut Option<Plan>,
+        report: &mut Report,
+    ) -> Result<(), Attempt> {
         let Self {
             run,
             session,
@@ -208,7 +222,7 @@ impl Work<'_> {
         }
         let (waited, ledger) = under_lock(run, session, view, self.has_role, catalogue).await?;
         report.waited += waited;
-        let plan = Plan::make(catalogue, &run.config.selection, &ledger)?;
+        let plan = approved_plan(run, catalogue, &ledger, approved, report)?;
         report.up_to_date = plan.up_to_date.saturating_sub(report.applied.len());
         let pending = self.pending(&plan);
         run_all(run, session, &self.scope(&ledger), &pending, report).await?;
@@ -216,17 +230,49 @@ impl Work<'_> {
     }
 }
 
-fn approved_plan(run: &Run, catalogue: &Catalogue, ledger: &Ledger) -> Result<Plan, Error> {
-    let plan = Plan::make(catalogue, &run.config.selection, ledger)?;
-    match &run.config.plan_hash {
-        Some(expected) if !plan.hash.starts_with(expected.as_str()) || expected.is_empty() => {
-            Err(Error::PlanChanged {
-                expected: expected.clone(),
-                found: plan.hash,
-            })
+/// The plan by the ledger as it is, if it is the approved one. What this run committed of that is no change.
+fn approved_plan(
+    run: &Run,
+    catalogue: &Catalogue,
+    ledger: &Ledger,
+    approved: &mut Option<Plan>,
+    report: &Report,
+) -> Result<Plan, Error> {
+    let again: Vec<String> = run
+        .config
+        .again
+        .iter()
+        .filter(|id| !report.has_applied(id))
+        .cloned()
+        .collect();
+    let plan = Plan::make(catalogue, &run.config.selection, &again, ledger)?;
+    match approved {
+        Some(approved) if run.config.plan_hash.is_some() => {
+            let left = approved
+                .steps
+                .iter()
+                .map(|step| &step.id)
+                .filter(|id| !report.has_applied(id));
+            if !left.eq(plan.steps.iter().map(|step| &step.id)) {
+                return Err(Error::PlanChanged {
+                    expected: approved.hash.clone(),
+                    found: plan.hash,
+                });
+            }
         }
-        _ => Ok(plan),
+        Some(_) => {}
+        None => {
+            run.approve(&plan.hash)?;
+            *approved = Some(plan.clone());
+        }
     }
+    Ok(plan)
+}
+
+/// Whether the migration runs in steps: by its file, or because some of its steps are done.
+fn in_steps(migration: &Migration, ledger: &Ledger) -> bool {
+    let state = ledger.entries.get(&migration.id).map(|entry| &entry.state);
+    migration.mode == Mode::Steps || matches!(state, Some(State::InProgress(_)))
 }
 
 async fn run_all(
@@ -236,10 +282,10 @@ async fn run_all(
     pending: &[&Migration],
     report: &mut Report,
 ) -> Result<(), Attempt> {
-    for group in pending.chunk_by(|a, b| a.mode == Mode::Transaction && b.mode == Mode::Transaction)
-    {
+    let in_steps = |migration: &Migration| in_steps(migration, scope.ledger);
+    for group in pending.chunk_by(|a, b| !in_steps(a) && !in_steps(b)) {
         match group {
-            [step] if step.mode == Mode::Steps => {
+            [step] if in_steps(step) => {
                 crate::steps::run(run, session, scope, step, report).await?;
             }
             _ => {

@@ -26,6 +26,8 @@ pub struct Catalogue {
     /// SQL that creates what belongs to the whole server.
     pub(crate) roles: Option<String>,
     pub(crate) unmanaged: Option<Unmanaged>,
+    /// Whether these are a team's own files in goose's format: no headers, no recorded shapes, their own search path.
+    pub(crate) goose: bool,
 }
 
 /// How tables of another tool, which kept no ledger, are recognised.
@@ -79,10 +81,18 @@ impl Catalogue {
             warnings: Vec::new(),
             roles: None,
             unmanaged: None,
+            goose: false,
         };
         catalogue.check_order()?;
         catalogue.profiles.check(&catalogue.tables())?;
         Ok(catalogue)
+    }
+
+    /// The same migrations as another source in the ledger.
+    #[must_use]
+    pub fn with_source(mut self, source: impl Into<String>) -> Self {
+        self.source = source.into();
+        self
     }
 
     /// The same migrations with the shapes of a `schema.json`, as [`crate::record_shapes`] makes it.
@@ -230,14 +240,25 @@ impl Catalogue {
     /// # Errors
     /// [`Error::UnknownProfile`] and [`Error::UnknownTable`], each listing the names that exist.
     pub fn resolve(&self, selection: &Selection) -> Result<Vec<&Migration>, Error> {
+        Ok(match self.named_tables(selection)? {
+            Some(tables) => self.closure(&tables),
+            None => self.migrations().iter().collect(),
+        })
+    }
+
+    /// The tables that `selection` names; `None` means all.
+    fn named_tables<'a>(
+        &'a self,
+        selection: &'a Selection,
+    ) -> Result<Option<BTreeSet<&'a str>>, Error> {
         if *selection == Selection::all() {
-            return Ok(self.migrations().iter().collect());
+            return Ok(None);
         }
         let mut roots = BTreeSet::new();
         for name in &selection.profiles {
             match self.profiles.roots(name)? {
                 Some(tables) => roots.extend(tables),
-                None => return Ok(self.migrations().iter().collect()),
+                None => return Ok(None),
             }
         }
         let tables = self.tables();
@@ -253,7 +274,29 @@ impl Catalogue {
             }
             roots.insert(real);
         }
-        Ok(self.closure(&roots))
+        Ok(Some(roots))
+    }
+
+    /// The migrations that touch what `selection` names; the rest of [`Catalogue::resolve`] is only what these require.
+    pub(crate) fn roots(&self, selection: &Selection) -> Result<BTreeSet<&str>, Error> {
+        let selected = self.resolve(selection)?;
+        let Some(tables) = self.named_tables(selection)? else {
+            return Ok(selected
+                .iter()
+                .map(|migration| migration.id.as_str())
+                .collect());
+        };
+        let touches = |migration: &&&Migration| {
+            migration
+                .provides
+                .iter()
+                .any(|object| tables.contains(object.name.as_str()))
+        };
+        Ok(selected
+            .iter()
+            .filter(touches)
+            .map(|migration| migration.id.as_str())
+            .collect())
     }
 
     fn closure(&self, roots: &BTreeSet<&str>) -> Vec<&Migration> {

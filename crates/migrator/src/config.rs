@@ -40,6 +40,8 @@ pub struct Config {
     pub(crate) names: Names,
     pub(crate) observer: Option<Observer>,
     pub(crate) plan_hash: Option<String>,
+    pub(crate) again: Vec<String>,
+    pub(crate) new_source: bool,
 }
 
 #[derive(Clone)]
@@ -80,6 +82,8 @@ impl Config {
             names: Names::default(),
             observer: None,
             plan_hash: None,
+            again: Vec::new(),
+            new_source: false,
         }
     }
 
@@ -147,7 +151,22 @@ impl Config {
         })
     }
 
-    /// Applies only if the plan still has this hash, as printed by `plan`.
+    /// Runs these applied migrations once more: what they made was dropped by hand.
+    #[must_use]
+    pub fn again<I: IntoIterator<Item: Into<String>>>(mut self, ids: I) -> Self {
+        self.again = ids.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// The files are a source of their own, although the database holds rows or a tool's table that look like theirs.
+    #[must_use]
+    pub fn new_source(mut self) -> Self {
+        self.new_source = true;
+        self
+    }
+
+    /// Applies, or reverts, only if the plan still has this hash, as [`crate::plan`] or [`crate::plan_revert`] gave it; compared
+    /// under the lock.
     #[must_use]
     pub fn only_plan(mut self, hash: impl Into<String>) -> Self {
         self.plan_hash = Some(hash.into());
@@ -181,6 +200,11 @@ impl Config {
     pub fn lock_class(mut self, class: i32) -> Self {
         self.names.lock_class = class;
         self
+    }
+
+    /// Whether a plan's hash was given.
+    pub fn is_approved(&self) -> bool {
+        self.plan_hash.is_some()
     }
 
     /// Host and port, for messages.

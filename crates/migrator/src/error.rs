@@ -103,17 +103,105 @@ pub enum Error {
         /// Checksum of the file.
         found: String,
     },
+    /// A step that an earlier run did has another text now.
+    #[error(
+        "step {step} of migration '{migration}' is done and its text in {file} was changed since; restore the first {done} statements as they were applied: only the rest may be corrected"
+    )]
+    StepChanged {
+        /// Migration.
+        migration: String,
+        /// Its file.
+        file: String,
+        /// The step, counted from 1.
+        step: usize,
+        /// How many steps are done.
+        done: usize,
+    },
+    /// An earlier `down` was interrupted between two steps of the migration's Down.
+    #[error(
+        "migration '{migration}' is half reverted ({done} steps of its Down are done); finish that with `migrate down {migration}`, then apply again"
+    )]
+    HalfReverted {
+        /// Migration.
+        migration: String,
+        /// How many steps of its Down are done.
+        done: usize,
+    },
     /// The ledger holds migrations that this program does not know.
-    #[error("the ledger holds migrations unknown to this program: {}; use a build at least as new as the one that applied them", .ids.join(", "))]
+    #[error("the ledger holds migrations unknown to this program: {}; use a build, or files, at least as new as those that applied them", .ids.join(", "))]
     UnknownMigration {
         /// Their identities.
         ids: Vec<String>,
+    },
+    /// The files are in the ledger already, as another source.
+    #[error(
+        "these files are in the ledger already as source `{other}` ({rows} applied, each with the same content) and not as `{source_name}`: if the directory was moved or renamed, take the rows over with `migrate adopt --from {other}`, or go on with `--source {other}`; if it is another team's, say so with `--new-source`"
+    )]
+    OtherSource {
+        /// Source of this run.
+        source_name: String,
+        /// Source in the ledger.
+        other: String,
+        /// How many of its migrations are applied.
+        rows: usize,
+    },
+    /// goose applied the files to this database.
+    #[error(
+        "goose has applied {count} of these files to this database (table {table}) and the ledger none: take them over with `migrate adopt --from-goose`; if goose applied other files than these, say so with `--new-source`"
+    )]
+    GooseDatabase {
+        /// goose's table.
+        table: String,
+        /// How many of the files it has as applied.
+        count: usize,
+    },
+    /// There is nothing to take over.
+    #[error("nothing to adopt: {reason}; `migrate status` shows what is applied")]
+    NothingToAdopt {
+        /// What was looked for.
+        reason: String,
+    },
+    /// A row cannot be taken over; nothing was changed.
+    #[error(
+        "cannot adopt: {reason}; give the directory whose files were applied, as they were then"
+    )]
+    CannotAdopt {
+        /// The row and what is wrong with it.
+        reason: String,
+    },
+    /// A file was renamed after it was applied.
+    #[error(
+        "the ledger holds '{id}', whose text is now in {file}: a renamed file is a new migration; give it its name back, or record the new one with `migrate adopt`"
+    )]
+    RenamedFile {
+        /// Its name in the ledger.
+        id: String,
+        /// The file that has its text.
+        file: String,
     },
     /// What is to be reverted is not applied.
     #[error("not applied, so it cannot be reverted: {}; `migrate status` shows what is", .ids.join(", "))]
     NotApplied {
         /// Identities asked for.
         ids: Vec<String>,
+    },
+    /// What is to be reverted is not part of the selection.
+    #[error(
+        "migration '{migration}' is not part of what is selected, so it is not reverted; select it too, or leave the selection out"
+    )]
+    NotSelected {
+        /// Migration asked for.
+        migration: String,
+    },
+    /// What is to be reverted is needed by an applied migration that must stay.
+    #[error("{}", still_needed(.migration, .by, *.in_files))]
+    StillNeeded {
+        /// Migration to be reverted.
+        migration: String,
+        /// The applied migration that requires it.
+        by: String,
+        /// Whether the files hold `by`, outside the selection.
+        in_files: bool,
     },
     /// The migration cannot be reverted.
     #[error(
@@ -145,12 +233,30 @@ pub enum Error {
     },
     /// A table that the selection needs is not there (SQLSTATE 42P01).
     #[error(
-        "table {table} is missing (SQLSTATE 42P01): {reason}; run `migrate` with a profile that has it"
+        "table {table} is missing (SQLSTATE 42P01): {reason}; {}", make_it(.again)
     )]
     MissingTable {
         /// Its name.
         table: String,
         /// Never applied, reverted, or gone in spite of the ledger.
+        reason: String,
+        /// Applied migrations that make it, to be run once more; empty if a plain run makes it.
+        again: Vec<String>,
+    },
+    /// A migration of the selection is not applied.
+    #[error(
+        "migration '{migration}' is not in force: {reason}; run `migrate` with the same selection"
+    )]
+    Pending {
+        /// Migration.
+        migration: String,
+        /// Never applied, reverted or interrupted.
+        reason: String,
+    },
+    /// There is nothing that could be compared, which is no proof of anything.
+    #[error("nothing was compared: {reason}")]
+    NothingToCompare {
+        /// Why, and what to do.
         reason: String,
     },
     /// No partition of a table covers a day (SQLSTATE 23514 on insert).
@@ -295,11 +401,22 @@ impl Error {
             Self::MigrationFailed(_) => "migration_failed",
             Self::ChecksumMismatch { .. } => "checksum_mismatch",
             Self::UnknownMigration { .. } => "unknown_migration",
+            Self::OtherSource { .. } => "other_source",
+            Self::GooseDatabase { .. } => "goose_database",
+            Self::NothingToAdopt { .. } => "nothing_to_adopt",
+            Self::CannotAdopt { .. } => "cannot_adopt",
+            Self::RenamedFile { .. } => "renamed_file",
+            Self::StepChanged { .. } => "step_changed",
+            Self::HalfReverted { .. } => "half_reverted",
+            Self::NotSelected { .. } => "not_selected",
+            Self::StillNeeded { .. } => "still_needed",
             Self::NotApplied { .. } => "not_applied",
             Self::Irreversible { .. } => "irreversible",
             Self::Drift { .. } => "drift",
             Self::UnmanagedSchema { .. } => "unmanaged_schema",
             Self::MissingTable { .. } => "missing_table",
+            Self::Pending { .. } => "pending",
+            Self::NothingToCompare { .. } => "nothing_to_compare",
             Self::MissingPartition { .. } => "missing_partition",
             Self::Cancelled { .. } => "cancelled",
             Self::DeadlineExceeded { .. } => "deadline_exceeded",
@@ -436,6 +553,43 @@ impl fmt::Display for Held<'_> {
             Some(holder) => write!(f, "held by {holder}"),
             None => f.write_str("other runs are waiting for it"),
         }
+    }
+}
+
+fn make_it(again: &[String]) -> String {
+    if again.is_empty() {
+        "run `migrate` with a profile that has it".to_owned()
+    } else {
+        format!(
+            "make it again, empty, with `migrate --again {}` and the same selection",
+            again.join(",")
+        )
+    }
+}
+
+fn still_needed(migration: &str, by: &str, in_files: bool) -> String {
+    let hint = if in_files {
+        format!(
+            "`{by}` is not part of what is selected: `migrate down {migration}` without a selection reverts both"
+        )
+    } else {
+        format!(
+            "these files do not hold `{by}`: restore its file, or revert it with the files that hold it"
+        )
+    };
+    format!(
+        "migration '{migration}' is not reverted: the applied migration '{by}' needs it; {hint}"
+    )
+}
+
+/// As [`next_move`], for a statement of a migration's file.
+pub(crate) fn next_move_in(sqlstate: &str, own_files: bool) -> &'static str {
+    match sqlstate {
+        "42P01" | "42703" | "42704" | "42883" | "3F000" if !own_files => {
+            "nothing before this statement makes it: correct the name, or the order of the files"
+        }
+        "25001" if !own_files => "begin the file with `-- +goose NO TRANSACTION`",
+        _ => next_move(sqlstate),
     }
 }
 

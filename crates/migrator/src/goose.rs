@@ -92,6 +92,7 @@ impl Catalogue {
             warnings,
             roles: None,
             unmanaged: None,
+            goose: true,
         })
     }
 }

@@ -10,7 +10,8 @@ use crate::config::Config;
 use crate::error::Error;
 use crate::history::Difference;
 use crate::ledger::State;
-use crate::migration::{Object, ObjectKind};
+use crate::made::{self, Made};
+use crate::migration::{Migration, Object, ObjectKind};
 use crate::plan::Plan;
 use crate::rows::text;
 use crate::session::{Run, Session};
@@ -27,6 +28,7 @@ pub async fn plan(config: &Config) -> Result<Plan, Error> {
         Plan::make(
             &inspection.catalogue,
             &inspection.run.config.selection,
+            &inspection.run.config.again,
             &inspection.view.ledger,
         )
     })
@@ -50,10 +52,14 @@ pub async fn status(config: &Config) -> Result<Status, Error> {
                 let state = match entry.map(|entry| &entry.state) {
                     None => MigrationState::Pending,
                     Some(State::Reverted(_)) => MigrationState::Reverted,
-                    Some(_) if entry.is_some_and(|entry| entry.checksum != migration.checksum) => {
+                    // Its text may have been corrected since.
+                    Some(State::InProgress(_)) => MigrationState::Interrupted,
+                    Some(State::Reverting(_)) => MigrationState::Reverting,
+                    Some(State::Applied)
+                        if entry.is_some_and(|entry| entry.checksum != migration.checksum) =>
+                    {
                         MigrationState::Changed
                     }
-                    Some(State::InProgress { .. }) => MigrationState::Interrupted,
                     Some(State::Applied) => MigrationState::Applied,
                 };
                 StatusLine {
@@ -91,38 +97,36 @@ fn since(entry: &crate::ledger::Entry) -> Option<String> {
 /// Compares what the ledger says was applied with what is there.
 ///
 /// # Errors
-/// Those of connecting; differences are the answer, not an error.
+/// [`Error::NothingToCompare`], and those of connecting; differences are the answer, not an error.
 pub async fn drift(config: &Config) -> Result<Comparison, Error> {
-    inspect(
-        config,
-        |inspection| async move { inspection.compare().await },
-    )
+    inspect(config, |inspection| async move {
+        let comparison = inspection.compare().await?;
+        if comparison.compared == 0 {
+            let reason = if inspection.catalogue.has_shapes() {
+                "no migration of the selection is applied; run `migrate` with the same selection first"
+            } else {
+                "these files have no recorded shapes; `migrate verify` looks for the tables that they create"
+            };
+            return Err(Error::NothingToCompare { reason: reason.to_owned() });
+        }
+        Ok(comparison)
+    })
     .await
 }
 
 /// Checks that everything the selection needs is there, has its shape, and takes rows dated today and tomorrow.
 ///
 /// # Errors
-/// [`Error::MissingTable`], [`Error::MissingPartition`], [`Error::Drift`], in this order; and those of connecting.
+/// [`Error::MissingTable`], [`Error::MissingPartition`], [`Error::Drift`], [`Error::Pending`], [`Error::NothingToCompare`], in this
+/// order; and those of connecting.
 pub async fn verify(config: &Config) -> Result<Verified, Error> {
     inspect(config, |inspection| async move {
         let selected = inspection
             .catalogue
             .resolve(&inspection.run.config.selection)?;
-        let mut tables: Vec<&str> = Vec::new();
-        for migration in &selected {
-            for object in migration
-                .provides
-                .iter()
-                .filter(|object| object.kind == ObjectKind::Table)
-            {
-                if !tables.contains(&object.name.as_str()) {
-                    tables.push(&object.name);
-                }
-            }
-        }
+        let tables = inspection.tables(&selected);
         inspection.check_tables(&tables).await?;
-        inspection.check_partitions().await?;
+        let partitioned = inspection.check_partitions().await?;
         let comparison = inspection.compare().await?;
         if !comparison.differences.is_empty() {
             return Err(Error::Drift {
@@ -131,24 +135,21 @@ pub async fn verify(config: &Config) -> Result<Verified, Error> {
             });
         }
         // Tables may be there without their migration: created by hand with equal shape.
-        if let Some(migration) = selected
-            .iter()
-            .find(|migration| !inspection.view.ledger.is_applied(&migration.id))
-        {
-            let reason = inspection.reason(&migration.id);
-            let table = migration
-                .provides
-                .first()
-                .map(ToString::to_string)
-                .unwrap_or_default();
-            return Err(Error::MissingTable {
-                table: format!("of migration {} ({table})", migration.id),
-                reason,
+        let is_pending = |migration: &&&Migration| !inspection.view.ledger.is_applied(&migration.id);
+        if let Some(migration) = selected.iter().find(is_pending) {
+            return Err(Error::Pending {
+                migration: migration.id.clone(),
+                reason: inspection.reason(&migration.id),
             });
         }
+        if tables.is_empty() && comparison.compared == 0 {
+            let reason = "no file of the selection creates a table by name, and no shapes are recorded; look at the database by hand";
+            return Err(Error::NothingToCompare { reason: reason.to_owned() });
+        }
         Ok(Verified {
-            tables: tables.into_iter().map(str::to_owned).collect(),
+            tables: tables.into_iter().map(|table| table.name).collect(),
             objects: comparison.compared,
+            partitioned,
         })
     })
     .await
@@ -208,23 +209,60 @@ impl Inspection {
         })
     }
 
-    async fn check_tables(&self, tables: &[&str]) -> Result<(), Error> {
-        let names: Vec<String> = tables.iter().map(|table| literal(table)).collect();
+    /// The tables that the selection makes: as declared, or as its statements say.
+    fn tables<'a>(&self, selected: &[&'a Migration]) -> Vec<Made<'a>> {
+        if self.catalogue.goose {
+            return made::tables(selected.iter().copied());
+        }
+        let mut tables: Vec<Made<'a>> = Vec::new();
+        for migration in selected {
+            for object in migration
+                .provides
+                .iter()
+                .filter(|object| object.kind == ObjectKind::Table)
+            {
+                match tables.iter_mut().find(|table| table.name == object.name) {
+                    Some(table) => table.by.push(&migration.id),
+                    None => tables.push(Made {
+                        name: object.name.clone(),
+                        by: vec![&migration.id],
+                    }),
+                }
+            }
+        }
+        tables
+    }
+
+    async fn check_tables(&self, tables: &[Made<'_>]) -> Result<(), Error> {
+        let names: Vec<String> = tables.iter().map(|table| literal(&table.name)).collect();
         let sql = format!(
-            "SELECT t FROM unnest(ARRAY[{}]::text[]) WITH ORDINALITY AS u(t, n) WHERE to_regclass(t) IS NULL ORDER BY n",
+            "SELECT n FROM unnest(ARRAY[{}]::text[]) WITH ORDINALITY AS u(t, n) WHERE to_regclass(t) IS NULL ORDER BY n",
             names.join(", ")
         );
         let sets = self.session.query("looking for the tables", &sql).await?;
-        let Some(row) = sets.first().and_then(|rows| rows.first()) else {
+        let row = sets.iter().flatten().next();
+        let Some(missing) = row.and_then(|row| tables.get(text(row, 0).parse::<usize>().ok()? - 1))
+        else {
             return Ok(());
         };
-        let table = text(row, 0);
-        let selected = self.catalogue.resolve(&self.run.config.selection)?;
-        let owner = selected
-            .iter()
-            .find(|migration| migration.provides.iter().any(|object| object.name == table));
-        let reason = owner.map_or_else(String::new, |owner| self.reason(&owner.id));
-        Err(Error::MissingTable { table, reason })
+        let applied = |id: &&&str| self.view.ledger.is_applied(id);
+        let again = match missing.by.first() {
+            Some(first) if self.view.ledger.is_applied(first) => missing
+                .by
+                .iter()
+                .filter(applied)
+                .map(|id| (*id).to_owned())
+                .collect(),
+            _ => Vec::new(),
+        };
+        Err(Error::MissingTable {
+            table: missing.name.clone(),
+            reason: missing
+                .by
+                .first()
+                .map_or_else(String::new, |id| self.reason(id)),
+            again,
+        })
     }
 
     /// Why an object of the migration may be missing.
@@ -232,8 +270,17 @@ impl Inspection {
         match self.view.ledger.entries.get(id).map(|entry| &entry.state) {
             None => format!("migration {id} was never applied"),
             Some(State::Reverted(at)) => format!("migration {id} was reverted at {at}"),
-            Some(State::InProgress { steps_done }) => {
-                format!("migration {id} was interrupted after {steps_done} steps")
+            Some(State::InProgress(progress)) => {
+                format!(
+                    "migration {id} was interrupted after {} steps",
+                    progress.done.len()
+                )
+            }
+            Some(State::Reverting(progress)) => {
+                format!(
+                    "migration {id} is half reverted, by {} steps of its Down",
+                    progress.done.len()
+                )
             }
             Some(State::Applied) => {
                 format!("migration {id} is applied, so somebody dropped it since")
@@ -242,7 +289,8 @@ impl Inspection {
     }
 
     /// Looks at the bounds, not at the names, for today and tomorrow in UTC.
-    async fn check_partitions(&self) -> Result<(), Error> {
+    /// How many tables were looked at.
+    async fn check_partitions(&self) -> Result<usize, Error> {
         let tables: Vec<String> = self
             .catalogue
             .partitioned_tables(&self.run.config.selection)?
@@ -265,7 +313,7 @@ impl Inspection {
                 table: text(row, 0),
                 day: text(row, 1),
             }),
-            None => Ok(()),
+            None => Ok(tables.len()),
         }
     }
 }
@@ -282,6 +330,8 @@ pub enum MigrationState {
     Reverted,
     /// Interrupted between two of its steps; the next run goes on.
     Interrupted,
+    /// Half reverted; `down` goes on.
+    Reverting,
     /// Applied from a file that has another text now.
     Changed,
     /// In the ledger, and unknown to this program.
@@ -332,6 +382,7 @@ impl fmt::Display for Status {
                 MigrationState::Pending => "pending",
                 MigrationState::Reverted => "reverted",
                 MigrationState::Interrupted => "interrupted",
+                MigrationState::Reverting => "half reverted",
                 MigrationState::Changed => "its file was changed since",
                 MigrationState::Unknown => "unknown to this program",
             };
@@ -360,4 +411,23 @@ pub struct Verified {
     pub tables: Vec<String>,
     /// How many objects have the shape that they should have.
     pub objects: usize,
+    /// How many tables have partitions for today and tomorrow.
+    pub partitioned: usize,
+}
+
+impl fmt::Display for Verified {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "verified: {} tables are there", self.tables.len())?;
+        match self.objects {
+            0 => f.write_str("; no shapes are recorded to compare")?,
+            objects => write!(f, ", {objects} objects are as the migrations make them")?,
+        }
+        match self.partitioned {
+            0 => Ok(()),
+            tables => write!(
+                f,
+                ", {tables} tables have partitions for today and tomorrow"
+            ),
+        }
+    }
 }

@@ -38,12 +38,13 @@ pub(crate) fn make(names: &Names, has_role: bool) -> String {
     )
 }
 
-/// What a run must know of the server; the first column's name distinguishes the row from others. The last two are the mark that a run
-/// left in this server process before, and this run's own: a session of the server begins without one.
+/// What a run must know of the server; the first column's name distinguishes the row from others. Then come the mark that a run left
+/// in this server process before, and this run's own (a session of the server begins without one), and whether goose was here.
 pub(crate) fn facts(names: &Names) -> String {
     format!(
         "SELECT pg_backend_pid() AS facts, current_setting('deadlock_timeout', true), {}, \
-         current_setting('migrator.run', true), set_config('migrator.run', gen_random_uuid()::text, false)",
+         current_setting('migrator.run', true), set_config('migrator.run', gen_random_uuid()::text, false), \
+         to_regclass('goose_db_version') IS NOT NULL",
         names.has_role()
     )
 }
@@ -51,7 +52,8 @@ pub(crate) fn facts(names: &Names) -> String {
 /// Every row.
 pub(crate) fn read(names: &Names) -> String {
     format!(
-        "SELECT source, id, checksum, applied_at, reverted_at, steps_done, down_sql, array_to_string(requires, ','), sequence FROM {}",
+        "SELECT source, id, checksum, applied_at, reverted_at, steps_done, down_sql, array_to_string(requires, ','), sequence, \
+         array_to_string(step_checksums, ',') FROM {}",
         names.ledger()
     )
 }
@@ -64,13 +66,46 @@ pub(crate) const RECORDED: &str = "schema_ledger_recorded_id";
 pub enum State {
     /// Applied, whole.
     Applied,
-    /// Steps outside a transaction that are done; an earlier run was interrupted.
-    InProgress {
-        /// How many of its steps are done.
-        steps_done: usize,
-    },
+    /// An earlier run was interrupted between two of its steps.
+    InProgress(Progress),
+    /// An earlier `down` was interrupted between two steps of its Down.
+    Reverting(Progress),
     /// When it was reverted.
     Reverted(String),
+}
+
+/// How far steps outside a transaction came, each known by its checksum.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Checksums of the steps that are done, in order.
+    pub done: Vec<String>,
+    /// The step that was begun after them and whose end nobody saw.
+    pub begun: Option<String>,
+}
+
+impl Progress {
+    fn read(steps_done: &str, checksums: &str) -> Self {
+        let mut all = list(checksums);
+        let mut rest = all.split_off(all.len().min(steps_done.parse().unwrap_or(0)));
+        Self {
+            done: all,
+            begun: (!rest.is_empty()).then(|| rest.swap_remove(0)),
+        }
+    }
+
+    /// The values of `steps_done` and `step_checksums`.
+    fn columns(&self) -> (usize, String) {
+        let checksums: Vec<String> = self
+            .done
+            .iter()
+            .chain(&self.begun)
+            .map(|c| literal(c))
+            .collect();
+        (
+            self.done.len(),
+            format!("ARRAY[{}]::text[]", checksums.join(", ")),
+        )
+    }
 }
 
 /// One row.
@@ -92,16 +127,23 @@ pub struct Entry {
 pub struct Ledger {
     /// By the migrations' identities.
     pub entries: BTreeMap<String, Entry>,
+    /// Checksums of what other sources have in force, by source and identity.
+    pub(crate) others: BTreeMap<String, BTreeMap<String, String>>,
 }
 
 impl Ledger {
     pub(crate) fn read(rows: &[SimpleQueryRow], source: &str) -> Self {
-        let of_source = rows.iter().filter(|row| row.get(0) == Some(source));
-        Self {
-            entries: of_source
-                .map(|row| (text(row, 1), Entry::read(row)))
-                .collect(),
+        let mut ledger = Self::default();
+        for row in rows {
+            let (id, entry) = (text(row, 1), Entry::read(row));
+            if row.get(0) == Some(source) {
+                ledger.entries.insert(id, entry);
+            } else if !matches!(entry.state, State::Reverted(_)) {
+                let other = ledger.others.entry(text(row, 0)).or_default();
+                other.insert(id, entry.checksum);
+            }
         }
+        ledger
     }
 }
 
@@ -111,7 +153,8 @@ impl Ledger {
         let rows = self.entries.iter().map(|(id, entry)| {
             let state = match &entry.state {
                 State::Applied => "applied".to_owned(),
-                State::InProgress { steps_done } => steps_done.to_string(),
+                State::InProgress(progress) => progress.done.len().to_string(),
+                State::Reverting(progress) => format!("reverting {}", progress.done.len()),
                 State::Reverted(_) => "reverted".to_owned(),
             };
             literal(&format!(
@@ -121,7 +164,7 @@ impl Ledger {
         });
         format!(
             "ARRAY[{}]::text[] = (SELECT coalesce(array_agg(concat_ws(' ', id, checksum, CASE WHEN reverted_at IS NOT NULL THEN 'reverted' \
-             WHEN applied_at IS NOT NULL THEN 'applied' ELSE steps_done::text END, sequence) ORDER BY id COLLATE \"C\"), '{{}}') \
+             WHEN applied_at IS NULL THEN steps_done::text WHEN step_checksums = '{{}}' THEN 'applied' ELSE 'reverting ' || steps_done END, sequence) ORDER BY id COLLATE \"C\"), '{{}}') \
              FROM {} WHERE source = {})",
             rows.collect::<Vec<_>>().join(", "),
             names.ledger(),
@@ -156,26 +199,27 @@ impl Ledger {
 
 impl Entry {
     fn read(row: &SimpleQueryRow) -> Self {
+        let progress = Progress::read(&text(row, 5), &text(row, 9));
         let state = match (row.get(3), row.get(4)) {
             (_, Some(reverted_at)) => State::Reverted(reverted_at.to_owned()),
-            (Some(_), None) => State::Applied,
-            _ => State::InProgress {
-                steps_done: text(row, 5).parse().unwrap_or(0),
-            },
+            (None, None) => State::InProgress(progress),
+            (Some(_), None) if progress == Progress::default() => State::Applied,
+            (Some(_), None) => State::Reverting(progress),
         };
         Self {
             checksum: text(row, 2),
             state,
             down_sql: row.get(6).map(str::to_owned),
-            requires: text(row, 7)
-                .split(',')
-                .filter(|id| !id.is_empty())
-                .map(str::to_owned)
-                .collect(),
+            requires: list(&text(row, 7)),
             applied_at: row.get(3).map(str::to_owned),
             sequence: text(row, 8).parse().unwrap_or(0),
         }
     }
+}
+
+fn list(text: &str) -> Vec<String> {
+    let items = text.split(',').filter(|item| !item.is_empty());
+    items.map(str::to_owned).collect()
 }
 
 /// Prepares [`Row::record`] for a session: it is planned once, not once for each migration. `fresh` if none of the migrations to be
@@ -187,12 +231,11 @@ pub(crate) fn prepare(names: &Names, fresh: bool) -> String {
         names,
         "$1, $2, $3, $4, $5, $6",
         "clock_timestamp()",
-        "clock_timestamp() - current_setting('migrator.started')::timestamptz",
-        0,
+        DURATION,
+        &Progress::default(),
     );
     format!(
-        "PREPARE schema_record(text, text, text, bigint, text[], text) AS {insert}{or} RETURNING id AS {RECORDED}, \
-         extract(epoch FROM duration) * 1000, set_config('migrator.started', clock_timestamp()::text, false)",
+        "PREPARE schema_record(text, text, text, bigint, text[], text) AS {insert}{or} {RETURNING}",
         or = if fresh { "" } else { OR_UPDATE }
     )
 }
@@ -211,9 +254,22 @@ impl Row<'_> {
         format!("EXECUTE schema_record({})", self.values())
     }
 
-    /// The statement that records how many steps of a migration outside a transaction are done.
-    pub(crate) fn record_steps(&self, steps: usize) -> String {
-        insert(self.names, &self.values(), "NULL", "NULL", steps) + OR_UPDATE
+    /// As [`Row::record`], in a session whose prepared statements the migration may have discarded.
+    pub(crate) fn record_unprepared(&self) -> String {
+        let whole = Progress::default();
+        let insert = insert(
+            self.names,
+            &self.values(),
+            "clock_timestamp()",
+            DURATION,
+            &whole,
+        );
+        format!("{insert}{OR_UPDATE} {RETURNING}")
+    }
+
+    /// The statement that records how far a migration outside a transaction is.
+    pub(crate) fn record_steps(&self, progress: &Progress) -> String {
+        insert(self.names, &self.values(), "NULL", "NULL", progress) + OR_UPDATE
     }
 
     fn values(&self) -> String {
@@ -247,11 +303,39 @@ fn down(migration: &Migration) -> String {
         .map_or_else(|| "NULL".to_owned(), literal)
 }
 
-/// `values` are source, identity, checksum, sequence, requires and down SQL.
-fn insert(names: &Names, values: &str, applied_at: &str, duration: &str, steps: usize) -> String {
+/// What a recorded migration took, and what its statement answers with.
+const DURATION: &str = "clock_timestamp() - current_setting('migrator.started')::timestamptz";
+const RETURNING: &str = "RETURNING id AS schema_ledger_recorded_id, extract(epoch FROM duration) * 1000, \
+set_config('migrator.started', clock_timestamp()::text, false)";
+
+/// The statement that records how far a migration's Down outside a transaction is.
+pub(crate) fn record_revert_steps(
+    names: &Names,
+    source: &str,
+    id: &str,
+    progress: &Progress,
+) -> String {
+    let (steps, checksums) = progress.columns();
     format!(
-        "INSERT INTO {ledger} (source, id, checksum, sequence, requires, down_sql, applied_at, duration, steps_done, tool_version) \
-         VALUES ({values}, {applied_at}, {duration}, {steps}, {version})",
+        "UPDATE {} SET steps_done = {steps}, step_checksums = {checksums} WHERE source = {} AND id = {}",
+        names.ledger(),
+        literal(source),
+        literal(id)
+    )
+}
+
+/// `values` are source, identity, checksum, sequence, requires and down SQL.
+fn insert(
+    names: &Names,
+    values: &str,
+    applied_at: &str,
+    duration: &str,
+    progress: &Progress,
+) -> String {
+    let (steps, checksums) = progress.columns();
+    format!(
+        "INSERT INTO {ledger} (source, id, checksum, sequence, requires, down_sql, applied_at, duration, steps_done, step_checksums, tool_version) \
+         VALUES ({values}, {applied_at}, {duration}, {steps}, {checksums}, {version})",
         ledger = names.ledger(),
         version = literal(env!("CARGO_PKG_VERSION")),
     )
@@ -259,5 +343,5 @@ fn insert(names: &Names, values: &str, applied_at: &str, duration: &str, steps: 
 
 /// What [`insert`] does where the migration has a row: reverted, or under way in steps.
 const OR_UPDATE: &str = " ON CONFLICT (source, id) DO UPDATE SET checksum = excluded.checksum, applied_at = excluded.applied_at, \
-duration = excluded.duration, steps_done = excluded.steps_done, tool_version = excluded.tool_version, \
+duration = excluded.duration, steps_done = excluded.steps_done, step_checksums = excluded.step_checksums, tool_version = excluded.tool_version, \
 requires = excluded.requires, down_sql = excluded.down_sql, sequence = excluded.sequence, reverted_at = NULL";

@@ -35,20 +35,25 @@
 //! The library starts no process and prints nothing. It speaks to the server without TLS: give [`Config::with_dialer`] a stream that
 //! something else encrypts.
 //!
-//! Modules, each may import those after it: `examine`, `template`, `record`, `lint`, `revert`, `apply`, `inspect`, `database`, `steps`, `message`, `view`, `partitions`, `shape`, `roles`, `lock`, `session`, `config`, `plan`, `ledger`, `goose`, `catalogue`, `selection`, `error`, `report`, `history`, `migration`, `rows`, `names`, `sql`
+//! Modules, each may import those after it: `examine`, `template`, `record`, `lint`, `revert`, `loss`, `adopt`, `apply`, `foreign`, `inspect`, `made`, `database`, `steps`, `concurrent`, `message`, `view`, `partitions`, `shape`, `roles`, `lock`, `session`, `config`, `plan`, `units`, `ledger`, `goose`, `catalogue`, `selection`, `error`, `report`, `history`, `migration`, `rows`, `names`, `words`, `sql`
 
+mod adopt;
 mod apply;
 mod catalogue;
+mod concurrent;
 mod config;
 mod database;
 mod error;
 pub mod examine;
+mod foreign;
 mod goose;
 mod history;
 mod inspect;
 mod ledger;
 mod lint;
 mod lock;
+mod loss;
+mod made;
 mod message;
 mod migration;
 mod names;
@@ -65,8 +70,11 @@ mod shape;
 mod sql;
 mod steps;
 mod template;
+mod units;
 mod view;
+mod words;
 
+pub use adopt::{Adopt, Adopted, adopt, baseline};
 pub use apply::apply;
 pub use catalogue::Catalogue;
 pub use config::{ByteStream, Config, DEFAULT_DEADLINE, Dialer};
@@ -77,12 +85,13 @@ pub use inspect::{
     Comparison, MigrationState, Status, StatusLine, Verified, drift, plan, status, verify,
 };
 pub use lint::{Finding, lint};
+pub use loss::{Loss, LossKind};
 pub use migration::{Migration, Mode, Object, ObjectKind};
 pub use partitions::{MONTHS_AHEAD, ensure_partitions};
 pub use plan::{Plan, Planned, Reason};
 pub use record::record_shapes;
 pub use report::{Applied, Event, Holder, Report};
-pub use revert::{Revert, Reverted, revert};
+pub use revert::{Revert, RevertPlan, Reverted, plan_revert, revert};
 pub use selection::Selection;
 pub use template::{Template, template};
 

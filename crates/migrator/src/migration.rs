@@ -69,3 +69,13 @@ pub struct Migration {
     /// Line of the file on which `up` begins, counted from 0.
     pub(crate) first_line: usize,
 }
+
+impl Migration {
+    /// Name of the file that holds `down`.
+    pub(crate) fn down_file(&self) -> String {
+        match self.file.strip_suffix(".up.sql") {
+            Some(stem) => format!("{stem}.down.sql"),
+            None => self.file.clone(),
+        }
+    }
+}

@@ -31,6 +31,7 @@ pub async fn ensure_partitions(config: &Config) -> Result<Vec<String>, Error> {
             Error::Database { sqlstate, .. } if sqlstate == "42883" => Error::MissingTable {
                 table: tables.join(", "),
                 reason: "the function that makes its partitions is not there either".to_owned(),
+                again: Vec::new(),
             },
             other => other,
         })?;

@@ -10,11 +10,13 @@ use crate::error::Error;
 use crate::ledger::{Ledger, State};
 use crate::migration::{Migration, Mode, Object};
 use crate::selection::Selection;
+use crate::units::{changed, units};
 
 /// Migrations to run, in order.
 #[derive(Clone, Debug, Serialize)]
 pub struct Plan {
-    /// SHA-256 of everything that the plan would run and in which state; the same files and ledger give the same hash.
+    /// SHA-256 of everything that the plan would run and in which state: texts with their comments and headers, in order. The same
+    /// files and ledger give the same hash.
     pub hash: String,
     /// What would run.
     pub steps: Vec<Planned>,
@@ -22,6 +24,8 @@ pub struct Plan {
     pub up_to_date: usize,
     /// Identities in the ledger that this program does not know.
     pub unknown: Vec<String>,
+    /// What people should know before they approve it, one sentence each.
+    pub warnings: Vec<String>,
 }
 
 /// One migration of a plan.
@@ -49,6 +53,8 @@ pub enum Reason {
     Reverted,
     /// An earlier run was interrupted between two of its steps.
     Interrupted,
+    /// It is applied, and was asked for once more.
+    Again,
 }
 
 impl Plan {
@@ -60,16 +66,41 @@ impl Plan {
     pub(crate) fn make(
         catalogue: &Catalogue,
         selection: &Selection,
+        again: &[String],
         ledger: &Ledger,
     ) -> Result<Self, Error> {
+        let selected = catalogue.resolve(selection)?;
+        let missing = again
+            .iter()
+            .filter(|id| !selected.iter().any(|migration| migration.id == **id));
+        let missing: Vec<String> = missing.cloned().collect();
+        if !missing.is_empty() {
+            return Err(Error::NotApplied { ids: missing });
+        }
         let mut plan = Self {
             hash: String::new(),
             steps: Vec::new(),
             up_to_date: 0,
             unknown: Vec::new(),
+            warnings: catalogue.warnings().to_vec(),
         };
-        for migration in catalogue.resolve(selection)? {
-            match reason(migration, ledger)? {
+        let mut last_applied: Option<&str> = None;
+        for migration in selected.iter().rev() {
+            if ledger.is_applied(&migration.id) {
+                last_applied = last_applied.or(Some(&migration.id));
+            } else if let Some(later) = last_applied.filter(|_| catalogue.goose) {
+                plan.warnings.push(format!(
+                    "{} comes before {later}, which is applied already: it runs after it",
+                    migration.file
+                ));
+            }
+        }
+        for migration in selected {
+            let reason = match reason(migration, ledger)? {
+                None if again.contains(&migration.id) => Some(Reason::Again),
+                reason => reason,
+            };
+            match reason {
                 Some(reason) => plan.steps.push(Planned {
                     id: migration.id.clone(),
                     file: migration.file.clone(),
@@ -93,22 +124,18 @@ impl Plan {
         if plan.steps.is_empty() || plan.unknown.is_empty() {
             Ok(plan)
         } else {
-            Err(Error::UnknownMigration { ids: plan.unknown })
+            Err(unknown(catalogue, ledger, plan.unknown))
         }
     }
 
     fn digest(&self, catalogue: &Catalogue) -> String {
         let mut hasher = Sha256::new();
+        hasher.update(catalogue.source());
+        hasher.update(catalogue.roles.as_deref().unwrap_or_default());
         for step in &self.steps {
-            let checksum = catalogue
-                .get(&step.id)
-                .map(|migration| migration.checksum.as_str());
-            hasher.update(format!(
-                "{} {} {:?}\n",
-                step.id,
-                checksum.unwrap_or_default(),
-                step.reason
-            ));
+            // With its mode, what it requires and how it is reverted: a plan that is approved is approved whole.
+            let migration = catalogue.get(&step.id);
+            hasher.update(format!("{:?} {migration:?}\n", step.reason));
         }
         hex(&hasher.finalize())
     }
@@ -118,23 +145,54 @@ fn reason(migration: &Migration, ledger: &Ledger) -> Result<Option<Reason>, Erro
     let Some(entry) = ledger.entries.get(&migration.id) else {
         return Ok(Some(Reason::New));
     };
-    match entry.state {
-        State::Reverted(_) => return Ok(Some(Reason::Reverted)),
-        State::Applied | State::InProgress { .. } if entry.checksum == migration.checksum => {}
-        State::Applied | State::InProgress { .. } => {
-            return Err(Error::ChecksumMismatch {
-                migration: migration.id.clone(),
-                file: migration.file.clone(),
-                applied: entry.checksum.clone(),
-                found: migration.checksum.clone(),
-            });
+    match &entry.state {
+        State::Reverted(_) => Ok(Some(Reason::Reverted)),
+        State::Applied if entry.checksum == migration.checksum => Ok(None),
+        State::Applied => Err(Error::ChecksumMismatch {
+            migration: migration.id.clone(),
+            file: migration.file.clone(),
+            applied: entry.checksum.clone(),
+            found: migration.checksum.clone(),
+        }),
+        // What is not done yet may be corrected.
+        State::InProgress(progress) => {
+            let step = units(&migration.up).map_or(None, |units| changed(&units, &progress.done));
+            step.map_or(Ok(Some(Reason::Interrupted)), |step| {
+                Err(Error::StepChanged {
+                    migration: migration.id.clone(),
+                    file: migration.file.clone(),
+                    step: step + 1,
+                    done: progress.done.len(),
+                })
+            })
         }
+        State::Reverting(progress) => Err(Error::HalfReverted {
+            migration: migration.id.clone(),
+            done: progress.done.len(),
+        }),
     }
-    Ok((entry.state != State::Applied).then_some(Reason::Interrupted))
+}
+
+/// Explains applied migrations that the files do not hold; one whose text is in a file of another name was renamed.
+fn unknown(catalogue: &Catalogue, ledger: &Ledger, ids: Vec<String>) -> Error {
+    let renamed = ids.iter().find_map(|id| {
+        let applied = &ledger.entries.get(id)?.checksum;
+        let mut files = catalogue.migrations().iter();
+        let same =
+            files.find(|file| file.checksum == *applied && !ledger.entries.contains_key(&file.id));
+        same.map(|file| (id.clone(), file.file.clone()))
+    });
+    match renamed {
+        Some((id, file)) => Error::RenamedFile { id, file },
+        None => Error::UnknownMigration { ids },
+    }
 }
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for warning in &self.warnings {
+            writeln!(f, "warning: {warning}")?;
+        }
         if self.steps.is_empty() {
             return write!(
                 f,
@@ -158,9 +216,12 @@ impl fmt::Display for Plan {
                 Reason::New => "",
                 Reason::Reverted => ", reverted earlier",
                 Reason::Interrupted => ", interrupted earlier",
+                Reason::Again => ", applied before",
             };
             let objects: Vec<String> = step.provides.iter().map(ToString::to_string).collect();
-            writeln!(f, "  {}: {} ({how}{why})", step.id, objects.join(", "))?;
+            let objects = objects.join(", ");
+            let colon = if objects.is_empty() { "" } else { ": " };
+            writeln!(f, "  {}{colon}{objects} ({how}{why})", step.id)?;
         }
         Ok(())
     }

@@ -23,6 +23,13 @@ pub struct Report {
     pub waited: Duration,
 }
 
+impl Report {
+    /// Whether this run applied the migration.
+    pub(crate) fn has_applied(&self, id: &str) -> bool {
+        self.applied.iter().any(|applied| applied.id == id)
+    }
+}
+
 /// One migration that a run applied or reverted.
 #[derive(Clone, Debug, Serialize)]
 pub struct Applied {

@@ -1,33 +1,51 @@
-//! Reverting migrations: the named ones and what needs them, last applied first, by the SQL that the ledger keeps.
+//! Reverting migrations: the selected ones and what needs them, last applied first.
 //!
-//! The SQL of the ledger, not of the files: an older program can revert what a newer one applied.
+//! A migration's Down is its file's, so that a broken one can be corrected; the ledger's copy serves where the file has none or was
+//! changed since it was applied. What the files do not hold is never reverted, and what lies outside the selection only stops it.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::sync::Arc;
 
 use serde::Serialize;
-use tokio_postgres::error::ErrorPosition;
+use sha2::{Digest, Sha256};
 
-use crate::catalogue::Catalogue;
+use crate::catalogue::{Catalogue, hex};
 use crate::config::Config;
-use crate::error::{Error, MigrationFailure, is_disconnect, next_move};
-use crate::ledger::Ledger;
-use crate::lock;
+use crate::error::Error;
+use crate::ledger::{self, Entry, Ledger, Progress, State};
+use crate::loss::{Loss, losses};
+use crate::migration::Migration;
 use crate::report::{Applied, Event};
 use crate::rows::text;
+use crate::selection::Selection;
 use crate::session::{Run, Session};
 use crate::sql::{self, literal};
-use crate::view::{View, refuse_shared_process, under_lock};
+use crate::steps::Script;
+use crate::view::{Held, View};
 
-/// What to revert.
+/// What of the selection to revert.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Revert {
     /// These migrations, and every one that requires them.
     Ids(Vec<String>),
     /// As many as this, last applied first, with what requires them.
     Last(usize),
-    /// Everything of this source.
+    /// Everything that is selected. What the selection only builds on stays where others build on it too.
     All,
+}
+
+/// What [`revert`] would do: a value that can be shown and approved.
+#[derive(Clone, Debug, Serialize)]
+pub struct RevertPlan {
+    /// SHA-256 of the migrations, their order and the SQL that reverts them; for [`Config::only_plan`].
+    pub hash: String,
+    /// Migrations that would be reverted, in order.
+    pub reverts: Vec<String>,
+    /// Tables that lose rows or columns, or go.
+    pub losses: Vec<Loss>,
+    /// Selected migrations that stay, because others that are not selected need them.
+    pub kept: Vec<String>,
 }
 
 /// What [`revert`] did.
@@ -35,187 +53,326 @@ pub enum Revert {
 pub struct Reverted {
     /// Migrations that were reverted, in order.
     pub reverted: Vec<Applied>,
+    /// As in [`RevertPlan`].
+    pub kept: Vec<String>,
 }
 
-/// Reverts migrations, each in a transaction of its own; rows of their tables go with them.
+/// What [`revert`] would do now, and what would be lost.
 ///
 /// # Errors
-/// [`Error::Irreversible`] before anything is reverted; [`Error::NotApplied`] for a name that is not applied; otherwise as
+/// As [`revert`]; nothing is changed.
+pub async fn plan_revert(config: &Config, what: &Revert) -> Result<RevertPlan, Error> {
+    Run::bounded(config, |run| async move {
+        let catalogue = Arc::clone(&run.config.catalogue);
+        let session = Session::open(&run).await?;
+        let view = View::first(&session, &catalogue, &[]).await?;
+        let order = Order::of(&catalogue, &run.config.selection, &view.ledger, what)?;
+        let scripts: Vec<_> = order
+            .reverts
+            .iter()
+            .map(|undo| (undo.migration, undo.script))
+            .collect();
+        let losses = losses(&session, &scripts).await?;
+        session.close().await;
+        Ok(RevertPlan {
+            hash: order.hash(),
+            reverts: order.ids(),
+            losses,
+            kept: order.kept,
+        })
+    })
+    .await
+}
+
+/// Reverts migrations, each in a transaction of its own or in steps that a later call continues; rows of their tables go with them.
+///
+/// With [`Config::only_plan`] it runs exactly what [`plan_revert`] gave, or nothing.
+///
+/// # Errors
+/// Before anything is reverted: [`Error::Irreversible`]; [`Error::NotApplied`] for a name that is not applied;
+/// [`Error::StillNeeded`] if something outside the selection or the files needs what would go; [`Error::PlanChanged`]. Otherwise as
 /// [`crate::apply`].
 pub async fn revert(config: &Config, what: &Revert) -> Result<Reverted, Error> {
     Run::bounded(config, |run| async move {
         let catalogue = Arc::clone(&run.config.catalogue);
         let session = Session::open(&run).await?;
         let view = View::first(&session, &catalogue, &[]).await?;
-        refuse_shared_process(&run, &view).await?;
-        let (_, ledger) = under_lock(&run, &session, &view, view.has_role, &catalogue).await?;
-        let order = order(&ledger, what)?;
-        let scripts = order
-            .iter()
-            .map(|id| script(&catalogue, &ledger, id))
-            .collect::<Result<Vec<_>, _>>()?;
-        let mut done = Reverted::default();
-        for (id, script) in order.into_iter().zip(scripts) {
-            run.enter(format!("reverting {id}"));
-            let reverted = revert_one(&session, &catalogue, id, script).await?;
+        // What is refused or empty is so without the lock, and without a ledger being made.
+        if Order::of(&catalogue, &run.config.selection, &view.ledger, what)?
+            .reverts
+            .is_empty()
+        {
+            session.close().await;
+            return Ok(Reverted::default());
+        }
+        let held = Held::take(&run, &catalogue, session, view).await?;
+        let order = Order::of(&catalogue, &run.config.selection, &held.ledger, what)?;
+        run.approve(&order.hash())?;
+        let mut done = Reverted {
+            kept: order.kept.clone(),
+            ..Reverted::default()
+        };
+        for undo in &order.reverts {
+            run.enter(format!("reverting {}", undo.id));
+            let reverted = undo.run(&run, &held.session, &catalogue).await?;
             run.config.emit(&Event::Reverted(reverted.clone()));
             done.reverted.push(reverted);
         }
-        session
-            .query("giving the lock back", &lock::release(session.names()))
-            .await?;
-        session.close().await;
+        held.release().await?;
         Ok(done)
     })
     .await
 }
 
-/// The applied migrations to revert, last applied first.
-fn order<'a>(ledger: &'a Ledger, what: &Revert) -> Result<Vec<&'a str>, Error> {
-    let applied = ledger.applied_last_first();
-    let mut marked: BTreeSet<&str> = match what {
-        Revert::All => applied.iter().copied().collect(),
-        Revert::Last(count) => applied.iter().take(*count).copied().collect(),
-        Revert::Ids(ids) => {
-            let unknown: Vec<String> = ids
-                .iter()
-                .filter(|id| !applied.contains(&id.as_str()))
-                .cloned()
-                .collect();
-            if !unknown.is_empty() {
-                return Err(Error::NotApplied { ids: unknown });
-            }
-            applied
-                .iter()
-                .copied()
-                .filter(|id| ids.iter().any(|named| named == id))
-                .collect()
+/// What is reverted, in order, and what stays.
+struct Order<'a> {
+    reverts: Vec<Undo<'a>>,
+    kept: Vec<String>,
+}
+
+/// One migration's way back.
+struct Undo<'a> {
+    id: &'a str,
+    migration: &'a Migration,
+    /// The SQL, and the name of what holds it.
+    script: &'a str,
+    file: String,
+    progress: Progress,
+}
+
+impl<'a> Order<'a> {
+    fn of(
+        catalogue: &'a Catalogue,
+        selection: &Selection,
+        ledger: &'a Ledger,
+        what: &Revert,
+    ) -> Result<Self, Error> {
+        let applied = ledger.applied_last_first();
+        let selected: BTreeSet<&str> = catalogue
+            .resolve(selection)?
+            .iter()
+            .map(|m| m.id.as_str())
+            .collect();
+        let in_reach: Vec<&str> = applied
+            .iter()
+            .copied()
+            .filter(|id| selected.contains(id))
+            .collect();
+        let unknown: Vec<String> = applied
+            .iter()
+            .filter(|id| catalogue.get(id).is_none())
+            .map(|id| (*id).to_owned())
+            .collect();
+        // What was applied last, or is all there is, is not known without them.
+        if !matches!(what, Revert::Ids(_)) && !unknown.is_empty() {
+            return Err(Error::UnknownMigration { ids: unknown });
         }
-    };
-    // First applied first: what requires a marked one comes after it.
-    for id in applied.iter().rev() {
-        if ledger.entries.get(*id).is_some_and(|entry| {
-            entry
-                .requires
-                .iter()
-                .any(|required| marked.contains(required.as_str()))
-        }) {
+        let mut kept = Vec::new();
+        let mut marked: BTreeSet<&str> = match what {
+            Revert::All => {
+                let mut all: BTreeSet<&str> = in_reach.iter().copied().collect();
+                let roots = catalogue.roots(selection)?;
+                kept = keep_shared(&mut all, &roots, ledger, &applied);
+                all
+            }
+            Revert::Last(count) => in_reach.iter().take(*count).copied().collect(),
+            Revert::Ids(ids) => named(ids, &applied, &selected)?,
+        };
+        // First applied first: what requires a marked one comes after it.
+        for id in applied.iter().rev().copied() {
+            let needs = ledger.entries.get(id).and_then(|entry| {
+                let mut requires = entry.requires.iter();
+                requires.find(|required| marked.contains(required.as_str()))
+            });
+            let Some(needed) = needs.filter(|_| !marked.contains(id)) else {
+                continue;
+            };
+            if !selected.contains(id) {
+                return Err(Error::StillNeeded {
+                    migration: needed.clone(),
+                    by: id.to_owned(),
+                    in_files: catalogue.get(id).is_some(),
+                });
+            }
             marked.insert(id);
         }
+        let order = applied.into_iter().filter(|id| marked.contains(id));
+        let reverts = order
+            .filter_map(|id| Some((catalogue.get(id)?, ledger.entries.get(id)?)))
+            .map(|(migration, entry)| Undo::of(migration, entry))
+            .collect::<Result<Vec<_>, _>>()?;
+        Ok(Self { reverts, kept })
+    }
+
+    fn ids(&self) -> Vec<String> {
+        self.reverts.iter().map(|undo| undo.id.to_owned()).collect()
+    }
+
+    fn hash(&self) -> String {
+        let mut hasher = Sha256::new();
+        for undo in &self.reverts {
+            hasher.update(format!(
+                "{} {}\n{}\n",
+                undo.id,
+                undo.progress.done.len(),
+                undo.script
+            ));
+        }
+        hex(&hasher.finalize())
+    }
+}
+
+/// The named migrations, each applied and selected.
+fn named<'a>(
+    ids: &[String],
+    applied: &[&'a str],
+    selected: &BTreeSet<&str>,
+) -> Result<BTreeSet<&'a str>, Error> {
+    let (there, missing): (Vec<&String>, Vec<&String>) =
+        ids.iter().partition(|id| applied.contains(&id.as_str()));
+    if !missing.is_empty() {
+        return Err(Error::NotApplied {
+            ids: missing.into_iter().cloned().collect(),
+        });
+    }
+    if let Some(outside) = there.iter().find(|id| !selected.contains(id.as_str())) {
+        return Err(Error::NotSelected {
+            migration: (*outside).clone(),
+        });
     }
     Ok(applied
-        .into_iter()
-        .filter(|id| marked.contains(id))
+        .iter()
+        .copied()
+        .filter(|id| there.iter().any(|named| named == id))
         .collect())
 }
 
-fn script<'a>(catalogue: &Catalogue, ledger: &'a Ledger, id: &str) -> Result<&'a str, Error> {
-    ledger
-        .entries
-        .get(id)
-        .and_then(|entry| entry.down_sql.as_deref())
-        .ok_or_else(|| {
-            let declared = catalogue
-                .get(id)
-                .and_then(|migration| migration.irreversible.clone());
-            let reason = declared
-                .unwrap_or_else(|| "its row in the ledger holds no SQL that reverts it".to_owned());
-            Error::Irreversible {
-                migration: id.to_owned(),
-                reason,
+/// Takes out of `all` what an applied migration outside needs, unless it is one of the selection's `roots`; returns what stays.
+fn keep_shared(
+    all: &mut BTreeSet<&str>,
+    roots: &BTreeSet<&str>,
+    ledger: &Ledger,
+    applied: &[&str],
+) -> Vec<String> {
+    let mut kept: Vec<String> = Vec::new();
+    // Last applied first: what needs a migration is seen before it.
+    for id in applied {
+        let Some(entry) = ledger.entries.get(*id).filter(|_| !all.contains(id)) else {
+            continue;
+        };
+        for required in &entry.requires {
+            if !roots.contains(required.as_str()) && all.remove(required.as_str()) {
+                kept.push(required.clone());
             }
+        }
+    }
+    kept
+}
+
+impl<'a> Undo<'a> {
+    fn of(migration: &'a Migration, entry: &'a Entry) -> Result<Self, Error> {
+        let unchanged = entry.checksum == migration.checksum;
+        let (script, file) = match (&migration.down, &entry.down_sql) {
+            (Some(down), _) if unchanged => (down, migration.down_file()),
+            (_, Some(down)) => (down, "the ledger's down_sql".to_owned()),
+            (Some(down), None) => (down, migration.down_file()),
+            (None, None) => {
+                let declared = migration.irreversible.clone();
+                let reason = declared.unwrap_or_else(|| "it has no SQL that reverts it".to_owned());
+                return Err(Error::Irreversible {
+                    migration: migration.id.clone(),
+                    reason,
+                });
+            }
+        };
+        let progress = match &entry.state {
+            State::Reverting(progress) => progress.clone(),
+            _ => Progress::default(),
+        };
+        Ok(Self {
+            id: &migration.id,
+            migration,
+            script,
+            file,
+            progress,
         })
-}
+    }
 
-fn settings(session: &Session) -> String {
-    format!(
-        "SET {}; SET lock_timeout = '3s'; SELECT set_config('migrator.started', clock_timestamp()::text, false)",
-        session.names().search_path()
-    )
-}
-
-/// What precedes a script in its message.
-fn prefix(session: &Session) -> String {
-    format!("{}; BEGIN;\n", settings(session))
-}
-
-async fn revert_one(
-    session: &Session,
-    catalogue: &Catalogue,
-    id: &str,
-    script: &str,
-) -> Result<Applied, Error> {
-    let mark = format!(
-        "UPDATE {} SET reverted_at = clock_timestamp() WHERE source = {} AND id = {} \
-         RETURNING extract(epoch FROM clock_timestamp() - current_setting('migrator.started')::timestamptz) * 1000",
-        session.names().ledger(),
-        literal(catalogue.source()),
-        literal(id)
-    );
-    let statements = sql::statements(script);
-    let sets = if statements.iter().any(sql::Statement::refuses_transaction) {
-        session
-            .query("reverting in steps", &settings(session))
-            .await?;
-        for statement in &statements {
+    async fn run(
+        &self,
+        run: &Run,
+        session: &Session,
+        catalogue: &Catalogue,
+    ) -> Result<Applied, Error> {
+        let source = literal(catalogue.source());
+        let mark = format!(
+            "UPDATE {} SET reverted_at = clock_timestamp(), steps_done = 0, step_checksums = '{{}}', down_sql = {} \
+             WHERE source = {source} AND id = {} \
+             RETURNING extract(epoch FROM clock_timestamp() - current_setting('migrator.started')::timestamptz) * 1000",
+            session.names().ledger(),
+            literal(self.script),
+            literal(self.id)
+        );
+        let script = Script {
+            stage: format!("reverting {}", self.id),
+            id: self.id,
+            file: &self.file,
+            text: self.script,
+            first_line: 0,
+            own_files: !catalogue.goose,
+        };
+        let in_steps = sql::statements(self.script)
+            .iter()
+            .any(sql::Statement::refuses_transaction);
+        let sets = if in_steps || self.progress != Progress::default() {
+            let record = |progress: &Progress| {
+                ledger::record_revert_steps(session.names(), catalogue.source(), self.id, progress)
+            };
+            script
+                .run(run, session, self.progress.clone(), record)
+                .await?;
             session
-                .try_query(statement.text)
-                .await
-                .map_err(|error| explain(session, id, script, &error))?;
-        }
-        session.try_query(&mark).await
-    } else {
-        session
-            .try_query(&format!(
-                "{}{script}\n;\nSET LOCAL {}; {mark}; COMMIT",
-                prefix(session),
-                session.names().search_path()
-            ))
-            .await
-    };
-    let sets = sets.map_err(|error| explain(session, id, script, &error))?;
-    let milliseconds: f64 = sets
-        .iter()
-        .rev()
-        .flatten()
-        .next()
-        .and_then(|row| text(row, 0).parse().ok())
-        .unwrap_or(0.0);
-    Ok(Applied {
-        id: id.to_owned(),
-        provides: catalogue
-            .get(id)
-            .map(|migration| migration.provides.clone())
-            .unwrap_or_default(),
-        duration: std::time::Duration::from_secs_f64(milliseconds.max(0.0) / 1e3),
-    })
+                .query("recording that it is reverted", &mark)
+                .await?
+        } else {
+            script.at_once(session, &mark).await?
+        };
+        script.restore(session).await?;
+        let milliseconds: f64 = sets
+            .iter()
+            .rev()
+            .flatten()
+            .next()
+            .and_then(|row| text(row, 0).parse().ok())
+            .unwrap_or(0.0);
+        Ok(Applied {
+            id: self.id.to_owned(),
+            provides: self.migration.provides.clone(),
+            duration: std::time::Duration::from_secs_f64(milliseconds.max(0.0) / 1e3),
+        })
+    }
 }
 
-fn explain(session: &Session, id: &str, script: &str, error: &tokio_postgres::Error) -> Error {
-    let Some(server) = error
-        .as_db_error()
-        .filter(|server| !is_disconnect(server.code()))
-    else {
-        return session.explain(error, &format!("reverting {id}"));
-    };
-    let line = match server.position() {
-        Some(ErrorPosition::Original(position)) => {
-            let before = (*position as usize).saturating_sub(prefix(session).chars().count() + 1);
-            script.chars().take(before).filter(|c| *c == '\n').count() + 1
+impl fmt::Display for RevertPlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.reverts.is_empty() {
+            return f.write_str("nothing to revert");
         }
-        _ => 1,
-    };
-    let sqlstate = server.code().code().to_owned();
-    let detail = server
-        .detail()
-        .map(|detail| format!(" ({detail})"))
-        .unwrap_or_default();
-    Error::MigrationFailed(Box::new(MigrationFailure {
-        migration: id.to_owned(),
-        file: "the ledger's down_sql".to_owned(),
-        line,
-        next_move: next_move(&sqlstate).to_owned(),
-        cause: format!("{}{detail}", server.message()),
-        sqlstate,
-    }))
+        writeln!(
+            f,
+            "plan {}: reverts {} migrations, in this order",
+            &self.hash[..12],
+            self.reverts.len()
+        )?;
+        for id in &self.reverts {
+            writeln!(f, "  {id}")?;
+        }
+        for loss in &self.losses {
+            writeln!(f, "  {loss}")?;
+        }
+        for id in &self.kept {
+            writeln!(f, "  {id} stays: migrations that are not selected need it")?;
+        }
+        Ok(())
+    }
 }

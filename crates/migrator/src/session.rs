@@ -78,6 +78,19 @@ impl Run {
         outcome
     }
 
+    /// Whether a plan with this hash is what the caller approved, if it approved one.
+    pub(crate) fn approve(&self, hash: &str) -> Result<(), Error> {
+        match &self.config.plan_hash {
+            Some(expected) if expected.is_empty() || !hash.starts_with(expected.as_str()) => {
+                Err(Error::PlanChanged {
+                    expected: expected.clone(),
+                    found: hash.to_owned(),
+                })
+            }
+            _ => Ok(()),
+        }
+    }
+
     pub(crate) fn enter(&self, stage: impl Into<String>) {
         *self.stage.lock().unwrap_or_else(PoisonError::into_inner) = stage.into();
     }

@@ -254,6 +254,15 @@ impl Statement<'_> {
     }
 }
 
+/// The tokens of `sql` as they are written, without comments.
+pub(crate) fn code(sql: &str) -> Vec<&str> {
+    let tokens = tokens(sql).into_iter();
+    tokens
+        .filter(|token| token.kind != Kind::Comment)
+        .map(|token| &sql[token.range])
+        .collect()
+}
+
 /// `text` as a string constant.
 pub fn literal(text: &str) -> String {
     postgres_protocol::escape::escape_literal(text)

@@ -1,15 +1,29 @@
-//! Migrations that cannot be one transaction: a step per statement, progress in the ledger, repair instead of a dirty state.
+//! Work that cannot be one transaction: a step per statement, progress in the ledger, repair instead of a dirty state.
 //!
-//! A statement that may run in a transaction shares one with its progress, so it happens once. One that may not (CREATE INDEX
-//! CONCURRENTLY and its like) is probed before: what an interrupted attempt left is put right or taken as done.
+//! A statement that means the same in a transaction shares one with its progress, so it happens once. Any other is recorded as begun,
+//! sent alone, and recorded as done: what was begun and not done is looked at before it is done again. Steps are known each by its
+//! checksum: done ones are fixed, the rest of a file may be corrected.
 
-use crate::error::{self, Error};
-use crate::ledger::State;
-use crate::message::{Scope, applied, failure};
+use crate::concurrent::Concurrent;
+use crate::error::{self, Error, MigrationFailure};
+use crate::ledger::{self, Progress, State};
+use crate::message::{Scope, applied};
 use crate::migration::Migration;
 use crate::report::{Event, Report};
+use crate::rows::Rows;
 use crate::session::{Run, Session};
-use crate::sql::{self, Statement};
+use crate::units::{Kind, Unit, changed, units};
+
+/// SQLSTATEs of a statement that was not what it looked like: it cannot run in a transaction, or ends the one that it is in.
+const REFUSED_IN_TRANSACTION: [&str; 2] = ["25001", "2D000"];
+
+/// Keeps when the work began; a transaction's own clock stands still.
+const START: &str = "SELECT set_config('migrator.started', clock_timestamp()::text, false)";
+
+/// What DISCARD ALL is short for, without the advisory locks: the session must keep the lock of the migrations
+/// (<https://www.postgresql.org/docs/current/sql-discard.html>).
+const DISCARD_ALL: &str = "CLOSE ALL; SET SESSION AUTHORIZATION DEFAULT; RESET ALL; DEALLOCATE ALL; UNLISTEN *; DISCARD PLANS; \
+DISCARD TEMP; DISCARD SEQUENCES";
 
 /// Runs what is left of `migration`.
 pub(crate) async fn run(
@@ -19,171 +33,336 @@ pub(crate) async fn run(
     migration: &Migration,
     report: &mut Report,
 ) -> Result<(), Error> {
-    let done = match scope
-        .ledger
-        .entries
-        .get(&migration.id)
-        .map(|entry| &entry.state)
-    {
-        Some(State::InProgress { steps_done }) => *steps_done,
-        _ => 0,
+    let entry = scope.ledger.entries.get(&migration.id);
+    let progress = match entry.map(|entry| &entry.state) {
+        Some(State::InProgress(progress)) => progress.clone(),
+        _ => Progress::default(),
     };
     let row = scope.row(migration);
-    run.enter(format!("applying {} in steps", migration.id));
-    // CREATE INDEX CONCURRENTLY waits for older transactions under the same limit: it must not be cut by it.
-    let begin = format!(
-        "SET {}; SET lock_timeout = 0; SELECT set_config('migrator.started', clock_timestamp()::text, false)",
-        session.names().search_path()
-    );
-    session
-        .query("beginning a migration in steps", &begin)
+    let script = Script {
+        stage: format!("applying {} in steps", migration.id),
+        id: &migration.id,
+        file: &migration.file,
+        text: &migration.up,
+        first_line: migration.first_line,
+        own_files: !scope.catalogue.goose,
+    };
+    script
+        .run(run, session, progress, |progress| {
+            row.record_steps(progress)
+        })
         .await?;
-    for (number, unit) in units(&migration.up).into_iter().enumerate().skip(done) {
-        let progress = row.record_steps(number + 1);
-        if let Err(error) = step(run, session, &unit, &progress).await {
-            return Err(explain(session, migration, &unit, &error));
-        }
+    let recorded = session
+        .query("recording a migration in steps", &row.record_unprepared())
+        .await?;
+    let recorded = recorded.first().and_then(|rows| rows.first());
+    let recorded = applied(migration, recorded.and_then(|row| row.get(1)));
+    script.restore(session).await?;
+    let mut prepare = format!(
+        "DEALLOCATE ALL; {}",
+        ledger::prepare(session.names(), false)
+    );
+    if scope.catalogue.has_shapes() {
+        prepare = format!("{prepare}; {}", crate::shape::prepare(session.names()));
     }
-    let sets = session
-        .query("recording a migration in steps", &row.record())
-        .await?;
-    let recorded = applied(
-        migration,
-        sets.first()
-            .and_then(|rows| rows.first())
-            .and_then(|row| row.get(1)),
-    );
+    session.query("preparing to record", &prepare).await?;
     run.config.emit(&Event::Applied(recorded.clone()));
     report.applied.push(recorded);
     Ok(())
 }
 
-fn explain(
-    session: &Session,
-    migration: &Migration,
-    unit: &[Statement<'_>],
-    error: &tokio_postgres::Error,
-) -> Error {
-    let stage = format!("applying {} in steps", migration.id);
-    match error.as_db_error() {
-        Some(server) if !error::is_disconnect(server.code()) => {
-            let start = unit.first().map_or(0, |statement| statement.start);
-            let line = migration.first_line + migration.up[..start].matches('\n').count() + 1;
-            Error::MigrationFailed(Box::new(failure(migration, line, server)))
-        }
-        _ => session.explain(error, &stage),
-    }
+/// A text that is run in steps.
+pub(crate) struct Script<'a> {
+    pub(crate) stage: String,
+    /// Migration, for messages.
+    pub(crate) id: &'a str,
+    pub(crate) file: &'a str,
+    pub(crate) text: &'a str,
+    pub(crate) first_line: usize,
+    /// Whether hints may speak of this crate's own headers.
+    pub(crate) own_files: bool,
 }
 
-/// One statement each, but what the file itself puts between BEGIN and COMMIT stays together; a stray COMMIT ends nothing.
-fn units(up: &str) -> Vec<Vec<Statement<'_>>> {
-    let mut units: Vec<Vec<Statement<'_>>> = Vec::new();
-    let mut open: Option<Vec<Statement<'_>>> = None;
-    for statement in sql::statements(up) {
-        if statement.controls_transaction() {
-            units.extend(open.take().filter(|unit| !unit.is_empty()));
-            open = (statement.begins(&["BEGIN"]) || statement.begins(&["START"])).then(Vec::new);
-        } else if let Some(unit) = &mut open {
-            unit.push(statement);
-        } else {
-            units.push(vec![statement]);
+impl Script<'_> {
+    /// Runs the steps that `progress` lacks; `record` makes the statement that keeps how far it came.
+    pub(crate) async fn run(
+        &self,
+        run: &Run,
+        session: &Session,
+        mut progress: Progress,
+        record: impl Fn(&Progress) -> String,
+    ) -> Result<(), Error> {
+        run.enter(self.stage.as_str());
+        let units = units(self.text).map_err(|begin| {
+            self.failure(
+                begin,
+                "25P02",
+                "BEGIN is ended by no COMMIT".to_owned(),
+                "end the transaction in the same section",
+            )
+        })?;
+        self.check(&units, &progress)?;
+        // CREATE INDEX CONCURRENTLY waits for older transactions under the same limit: it must not be cut by it.
+        let begin = format!("SET lock_timeout = 0; {START}");
+        session.query("beginning work in steps", &begin).await?;
+        let (done, left) = units.split_at(progress.done.len());
+        // A later session begins without what the done steps set.
+        for unit in done.iter().filter(|unit| unit.sets_session()) {
+            let statement = &unit.statements[0];
+            let sent = session.try_query(statement.text).await;
+            sent.map_err(|error| self.explain(session, statement.start, 0, &error))?;
         }
-    }
-    units.extend(open.filter(|unit| !unit.is_empty()));
-    units
-}
-
-async fn step(
-    run: &Run,
-    session: &Session,
-    unit: &[Statement<'_>],
-    progress: &str,
-) -> Result<(), tokio_postgres::Error> {
-    match unit {
-        [statement] if statement.refuses_transaction() => {
-            if !probe(run, session, statement).await? {
-                session.try_query(statement.text).await?;
-            }
-            session.try_query(progress).await.map(drop)
-        }
-        _ => {
-            let texts: Vec<&str> = unit.iter().map(|statement| statement.text).collect();
-            let outcome = session
-                .try_query(&format!(
-                    "BEGIN;\n{};\n{progress};\nCOMMIT",
-                    texts.join(";\n")
-                ))
-                .await;
-            if outcome.is_err() {
-                session.try_query("ROLLBACK").await?;
-            }
-            outcome.map(drop)
-        }
-    }
-}
-
-/// Looks for what an interrupted attempt at the statement left; true if its effect is there already.
-///
-/// An index whose build was interrupted stays behind invalid, and CREATE INDEX CONCURRENTLY IF NOT EXISTS would then succeed and
-/// leave it so.
-async fn probe(
-    run: &Run,
-    session: &Session,
-    statement: &Statement<'_>,
-) -> Result<bool, tokio_postgres::Error> {
-    let creates = statement.begins(&["CREATE", "INDEX", "CONCURRENTLY"])
-        || statement.begins(&["CREATE", "UNIQUE", "INDEX", "CONCURRENTLY"]);
-    let drops = statement.begins(&["DROP", "INDEX", "CONCURRENTLY"]);
-    let Some(name) = index_name(statement).filter(|_| creates || drops) else {
-        return Ok(false);
-    };
-    let query = format!(
-        "SELECT i.indisvalid FROM pg_index i WHERE i.indexrelid = to_regclass({})",
-        sql::literal(&name)
-    );
-    let sets = session.try_query(&query).await?;
-    let valid = sets
-        .first()
-        .and_then(|rows| rows.first())
-        .map(|row| row.get(0) == Some("t"));
-    match valid {
-        None => Ok(drops),
-        Some(true) => Ok(false),
-        Some(false) => {
-            session
-                .try_query(&format!("DROP INDEX CONCURRENTLY IF EXISTS {name}"))
+        for unit in left {
+            run.enter(self.stage.as_str());
+            let was_begun = progress
+                .begun
+                .take()
+                .is_some_and(|begun| begun == unit.checksum());
+            self.step(run, session, unit, was_begun, &mut progress, &record)
                 .await?;
-            run.config.emit(&Event::Repaired {
-                what: format!("dropped index {name}, which an interrupted build left invalid"),
-            });
-            Ok(drops)
         }
+        Ok(())
     }
-}
 
-/// The index that a CREATE or DROP INDEX names, as written.
-fn index_name(statement: &Statement<'_>) -> Option<String> {
-    let tokens = sql::tokens(statement.text);
-    let texts: Vec<&str> = tokens
-        .iter()
-        .filter(|token| token.kind != sql::Kind::Comment)
-        .map(|token| &statement.text[token.range.clone()])
-        .collect();
-    let after = texts
-        .iter()
-        .position(|text| text.eq_ignore_ascii_case("CONCURRENTLY"))?
-        + 1;
-    let skip = texts[after..]
-        .iter()
-        .take_while(|text| ["IF", "NOT", "EXISTS"].contains(&text.to_ascii_uppercase().as_str()))
-        .count();
-    let mut name = String::new();
-    for pair in texts[after + skip..].chunks(2) {
-        name.push_str(pair[0]);
-        match pair.get(1) {
-            Some(&".") => name.push('.'),
-            _ => break,
-        }
+    /// The whole text and `mark` in one transaction; the rows of each statement.
+    pub(crate) async fn at_once(&self, session: &Session, mark: &str) -> Result<Vec<Rows>, Error> {
+        let begin = format!("SET lock_timeout = '3s'; {START}; BEGIN;\n");
+        let message = format!("{begin}{}\n;\n{mark}; COMMIT", self.text);
+        let sent = session.try_query(&message).await;
+        sent.map_err(|error| self.explain(session, 0, begin.chars().count(), &error))
     }
-    (!name.is_empty() && !name.eq_ignore_ascii_case("ON")).then_some(name)
+
+    /// Refuses a text whose done steps were changed.
+    fn check(&self, units: &[Unit<'_>], progress: &Progress) -> Result<(), Error> {
+        changed(units, &progress.done).map_or(Ok(()), |step| {
+            Err(Error::StepChanged {
+                migration: self.id.to_owned(),
+                file: self.file.to_owned(),
+                step: step + 1,
+                done: progress.done.len(),
+            })
+        })
+    }
+
+    async fn step(
+        &self,
+        run: &Run,
+        session: &Session,
+        unit: &Unit<'_>,
+        begun: bool,
+        progress: &mut Progress,
+        record: &impl Fn(&Progress) -> String,
+    ) -> Result<(), Error> {
+        let mut next = progress.clone();
+        next.done.push(unit.checksum());
+        let outcome = match unit.kind {
+            Kind::Ordinary => match self.with_progress(session, unit, &record(&next)).await {
+                Err(Error::MigrationFailed(failure))
+                    if REFUSED_IN_TRANSACTION.contains(&failure.sqlstate.as_str()) =>
+                {
+                    self.alone(run, session, unit, begun, progress, record)
+                        .await
+                }
+                outcome => outcome,
+            },
+            Kind::Block => self.with_progress(session, unit, &record(&next)).await,
+            Kind::Alone | Kind::Undone => {
+                self.alone(run, session, unit, begun, progress, record)
+                    .await
+            }
+        };
+        outcome?;
+        *progress = next;
+        Ok(())
+    }
+
+    /// The unit and its progress, committed together.
+    async fn with_progress(
+        &self,
+        session: &Session,
+        unit: &Unit<'_>,
+        record: &str,
+    ) -> Result<(), Error> {
+        let (first, last, inner) = match (unit.kind, unit.statements.as_slice()) {
+            (Kind::Block, [first, inner @ .., last]) => (first.text, last.text, inner),
+            (_, statements) => ("BEGIN", "COMMIT", statements),
+        };
+        let begin = format!("{first};\n");
+        let mut message = begin.clone();
+        for statement in inner {
+            message.push_str(statement.text);
+            message.push_str(";\n");
+        }
+        message = format!("{message}{record};\n{last}");
+        // One statement goes with its progress in one message; several one by one, as each may change how the next is read.
+        let sent: Result<_, (usize, usize, tokio_postgres::Error)> = match inner {
+            [only] => session
+                .try_query(&message)
+                .await
+                .map(drop)
+                .map_err(|error| (only.start, begin.chars().count(), error)),
+            _ => self.one_by_one(session, unit, record).await,
+        };
+        if let Err((start, before, error)) = sent {
+            let explained = self.explain(session, start, before, &error);
+            if error
+                .as_db_error()
+                .is_some_and(|server| !error::is_disconnect(server.code()))
+            {
+                session.query("rolling back", "ROLLBACK").await?;
+            }
+            return Err(explained);
+        }
+        Ok(())
+    }
+
+    async fn one_by_one(
+        &self,
+        session: &Session,
+        unit: &Unit<'_>,
+        record: &str,
+    ) -> Result<(), (usize, usize, tokio_postgres::Error)> {
+        let last = unit.statements.len() - 1;
+        for (number, statement) in unit.statements.iter().enumerate() {
+            let at = |error| (statement.start, 0, error);
+            if number == last {
+                session.try_query(record).await.map_err(at)?;
+            }
+            session.try_query(statement.text).await.map_err(at)?;
+        }
+        Ok(())
+    }
+
+    /// The unit as it is, between a record that it was begun and one that it is done.
+    async fn alone(
+        &self,
+        run: &Run,
+        session: &Session,
+        unit: &Unit<'_>,
+        begun: bool,
+        progress: &Progress,
+        record: &impl Fn(&Progress) -> String,
+    ) -> Result<(), Error> {
+        let [first, ..] = unit.statements.as_slice() else {
+            return Ok(());
+        };
+        let refused = |error: &tokio_postgres::Error| self.explain(session, first.start, 0, error);
+        let mut after = progress.clone();
+        after.begun = Some(unit.checksum());
+        session
+            .query("recording a step as begun", &record(&after))
+            .await?;
+        let concurrent = Concurrent::of(first);
+        let done = match &concurrent {
+            Some(concurrent) => concurrent
+                .before(run, session, begun)
+                .await
+                .map_err(|error| refused(&error))?,
+            None => false,
+        };
+        run.enter(self.stage.as_str());
+        if !done {
+            for statement in &unit.statements {
+                let sent = if statement.begins(&["DISCARD", "ALL"]) {
+                    session.try_query(&format!("{DISCARD_ALL}; {START}")).await
+                } else {
+                    session.try_query(statement.text).await
+                };
+                if let Err(error) = sent {
+                    let explained = self.explain(session, statement.start, 0, &error);
+                    if matches!(explained, Error::MigrationFailed(_)) {
+                        // The server saw its end: it is not done, and nothing is unclear about it.
+                        session
+                            .query(
+                                "recording a step as failed",
+                                &format!("ROLLBACK; {}", record(progress)),
+                            )
+                            .await?;
+                    }
+                    return Err(explained);
+                }
+            }
+        }
+        if let Some(concurrent) = &concurrent
+            && let Some(reason) = concurrent
+                .after(run, session)
+                .await
+                .map_err(|error| refused(&error))?
+        {
+            session
+                .query("recording a step as failed", &record(progress))
+                .await?;
+            return Err(self.failure(
+                first.start,
+                "55000",
+                reason,
+                "drop or rename what is in the way, then run again",
+            ));
+        }
+        after.done.extend(after.begun.take());
+        session
+            .query("recording a step as done", &record(&after))
+            .await
+            .map(drop)
+    }
+
+    /// Gives the next migration the session that this one began with.
+    pub(crate) async fn restore(&self, session: &Session) -> Result<(), Error> {
+        let settings = ledger::settings(session.names());
+        let sql = format!(
+            "RESET SESSION AUTHORIZATION; RESET ROLE; RESET ALL; {settings}; {}",
+            ledger::NOTICE_GONE_CLIENT
+        );
+        session
+            .query("restoring the session's settings", &sql)
+            .await
+            .map(drop)
+    }
+
+    /// `start` is where the statement begins in the text, `before` how many characters its message has before it.
+    fn explain(
+        &self,
+        session: &Session,
+        start: usize,
+        before: usize,
+        error: &tokio_postgres::Error,
+    ) -> Error {
+        let Some(server) = error
+            .as_db_error()
+            .filter(|server| !error::is_disconnect(server.code()))
+        else {
+            return session.explain(error, &self.stage);
+        };
+        let inside = match server.position() {
+            Some(tokio_postgres::error::ErrorPosition::Original(position)) => {
+                (*position as usize).saturating_sub(before + 1)
+            }
+            _ => 0,
+        };
+        let rest = &self.text[start..];
+        let offset = start + rest.char_indices().nth(inside).map_or(0, |(at, _)| at);
+        let detail = server
+            .detail()
+            .map(|detail| format!(" ({detail})"))
+            .unwrap_or_default();
+        let sqlstate = server.code().code();
+        let hint = error::next_move_in(sqlstate, self.own_files);
+        self.failure(
+            offset,
+            sqlstate,
+            format!("{}{detail}", server.message()),
+            hint,
+        )
+    }
+
+    fn failure(&self, offset: usize, sqlstate: &str, cause: String, next_move: &str) -> Error {
+        Error::MigrationFailed(Box::new(MigrationFailure {
+            migration: self.id.to_owned(),
+            file: self.file.to_owned(),
+            line: self.first_line + self.text[..offset].matches('\n').count() + 1,
+            sqlstate: sqlstate.to_owned(),
+            cause,
+            next_move: next_move.to_owned(),
+        }))
+    }
 }

@@ -33,6 +33,8 @@ pub struct View {
     /// This run's mark in its server process.
     run_id: String,
     pub(crate) has_ledger: bool,
+    /// Whether goose's table is there.
+    pub(crate) has_goose: bool,
     /// Whether the application's role exists.
     pub has_role: bool,
     pub(crate) deadlock_timeout: Duration,
@@ -87,6 +89,7 @@ impl View {
             backend_reused: facts.get(3).is_some_and(|mark| !mark.is_empty()),
             run_id: text(facts, 4),
             has_ledger,
+            has_goose: facts.get(5) == Some("t"),
             has_role: facts.get(2) == Some("t"),
             deadlock_timeout: parse_interval(&text(facts, 1)),
         })
@@ -204,6 +207,46 @@ pub(crate) async fn under_lock(
     }
     let rows = sets.last().map(Vec::as_slice).unwrap_or_default();
     Ok((waited, Ledger::read(rows, catalogue.source())))
+}
+
+/// A session that holds the migration lock, and the ledger as it was read under it.
+pub(crate) struct Held {
+    pub(crate) session: Session,
+    pub(crate) view: View,
+    pub(crate) ledger: Ledger,
+}
+
+impl Held {
+    /// Connects, takes the lock and reads the ledger, which is made if it is missing.
+    pub(crate) async fn open(run: &Arc<Run>, catalogue: &Catalogue) -> Result<Self, Error> {
+        let session = Session::open(run).await?;
+        let view = View::first(&session, catalogue, &[]).await?;
+        Self::take(run, catalogue, session, view).await
+    }
+
+    /// As [`Held::open`], in a session that was read from before.
+    pub(crate) async fn take(
+        run: &Arc<Run>,
+        catalogue: &Catalogue,
+        session: Session,
+        view: View,
+    ) -> Result<Self, Error> {
+        refuse_shared_process(run, &view).await?;
+        let (_, ledger) = under_lock(run, &session, &view, view.has_role, catalogue).await?;
+        Ok(Self {
+            session,
+            view,
+            ledger,
+        })
+    }
+
+    /// Gives the lock back and ends the session.
+    pub(crate) async fn release(self) -> Result<(), Error> {
+        let release = lock::release(self.session.names());
+        self.session.query("giving the lock back", &release).await?;
+        self.session.close().await;
+        Ok(())
+    }
 }
 
 fn moved(run: &Run) -> Error {

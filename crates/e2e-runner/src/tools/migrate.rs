@@ -108,11 +108,16 @@ pub fn failure(error: &Error, cancel: &Cancel) -> Failure {
         | Error::NoSuchDatabase { .. } => Exit::Setup,
         Error::LockTimeout { .. } | Error::DeadlineExceeded { .. } => Exit::Deadline,
         Error::Drift { .. } => Exit::Drift,
-        Error::MissingTable { .. } | Error::MissingPartition { .. } => Exit::Pending,
+        Error::MissingTable { .. }
+        | Error::MissingPartition { .. }
+        | Error::Pending { .. }
+        | Error::NothingToCompare { .. } => Exit::Pending,
         Error::InvalidUrl { .. }
         | Error::UnknownProfile { .. }
         | Error::UnknownTable { .. }
-        | Error::NotApplied { .. } => Exit::Usage,
+        | Error::NotApplied { .. }
+        | Error::NotSelected { .. }
+        | Error::NothingToAdopt { .. } => Exit::Usage,
         Error::Cancelled { .. } => return cancel.failure(),
         _ => Exit::Migration,
     };

@@ -237,7 +237,7 @@ async fn a_changed_file_and_an_unknown_row_are_different_errors() {
     let checksum = "UPDATE schema_ledger SET checksum = (SELECT checksum FROM schema_ledger WHERE id = 'audit_events_partitions')";
     run(&database, &format!("{checksum} WHERE false")).await;
     let other = testkit::postgres::database("audit").await;
-    run(&other, "INSERT INTO schema_ledger (source, id, checksum, sequence, applied_at, steps_done, tool_version, requires) VALUES ('kubernaut', 'from_the_future', 'x', 100, now(), 0, '9', '{}')").await;
+    run(&other, "INSERT INTO schema_ledger (source, id, checksum, sequence, applied_at, steps_done, step_checksums, tool_version, requires) VALUES ('kubernaut', 'from_the_future', 'x', 100, now(), 0, '{}', '9', '{}')").await;
     run(&other, "INSERT INTO schema_ledger (source, id, checksum, sequence, applied_at, steps_done, tool_version, requires) VALUES ('another team', 'theirs', 'x', 100, now(), 0, '9', '{}')").await;
     // Nothing to do is still nothing to do; doing something would be guessing.
     apply_audit(&Config::new(other.url())).await.unwrap();

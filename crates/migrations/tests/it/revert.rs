@@ -121,19 +121,101 @@ async fn an_irreversible_migration_keeps_everything_below_it() {
 }
 
 #[tokio::test]
-async fn an_older_program_reverts_what_a_newer_one_applied() {
+async fn an_older_program_reverts_nothing_that_a_newer_one_applied() {
     let (database, config) = fresh().await;
     let newer = goose(&[(
         "1_t.sql",
         "-- +goose Up\nCREATE TABLE t (a int);\n-- +goose Down\nDROP TABLE t;\n",
     )]);
     apply(&config.clone().catalogue(newer)).await.unwrap();
-    let report = revert(&config.catalogue(goose(&[])), &Revert::Last(1))
+    let error = revert(&config.catalogue(goose(&[])), &Revert::Last(1))
         .await
-        .unwrap();
-    assert_eq!(report.reverted[0].id, "1_t");
+        .unwrap_err();
+    assert!(
+        matches!(&error, Error::UnknownMigration { ids } if *ids == ["1_t"]),
+        "{error}"
+    );
     assert_eq!(
-        value(&database, "SELECT to_regclass('t') IS NULL").await,
+        value(&database, "SELECT to_regclass('t') IS NOT NULL").await,
         "t"
     );
+}
+
+#[tokio::test]
+async fn a_profile_s_down_leaves_everything_else_and_what_that_builds_on() {
+    let database = database("all").await;
+    let gateway = Config::new(database.url()).profile("gateway");
+    let others = "SELECT count(*) FROM schema_ledger WHERE reverted_at IS NULL";
+    let before: usize = value(&database, others).await.parse().unwrap();
+    let report = revert(&gateway, &Revert::All).await.unwrap();
+    let reverted: Vec<&str> = report
+        .reverted
+        .iter()
+        .map(|reverted| reverted.id.as_str())
+        .collect();
+    assert_eq!(reverted, ["audit_events_partitions", "audit_events"]);
+    assert_eq!(report.kept, ["monthly_partitions"]);
+    assert_eq!(value(&database, others).await, (before - 2).to_string());
+    // Nothing else is in reach of that profile, by number or by name.
+    assert_eq!(
+        revert(&gateway, &Revert::Last(1)).await.unwrap_err().kind(),
+        "still_needed"
+    );
+    let named = Revert::Ids(vec!["action_alternatives".to_owned()]);
+    let error = revert(&gateway, &named).await.unwrap_err();
+    assert!(matches!(error, Error::NotSelected { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn tables_are_reverted_with_what_needs_them_or_not_at_all() {
+    let database = database("all").await;
+    let tables = |name: &str| Config::new(database.url()).tables([name]);
+    let error = revert(&tables("resource_references"), &Revert::All)
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(&error, Error::StillNeeded { migration, in_files: true, .. } if migration == "resource_references"),
+        "{error}"
+    );
+    let report = revert(&tables("notification_audit"), &Revert::All)
+        .await
+        .unwrap();
+    assert_eq!(report.reverted.len(), 1);
+    assert_eq!(report.kept, ["touch_updated_at"]);
+}
+
+#[tokio::test]
+async fn a_table_dropped_by_hand_is_made_again_by_the_command_that_verify_names() {
+    let database = database("audit").await;
+    let config = Config::new(database.url()).profile("audit");
+    crate::run(&database, "DROP TABLE audit_events").await;
+    let error = migrations::verify(&config).await.unwrap_err();
+    let Error::MissingTable { again, .. } = &error else {
+        panic!("{error}")
+    };
+    assert!(
+        error
+            .to_string()
+            .contains("migrate --again audit_events,audit_events_partitions"),
+        "{error}"
+    );
+    apply(&config.clone().again(again.clone())).await.unwrap();
+    migrations::verify(&config).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_schema_without_its_ledger_is_recorded_if_it_has_the_shape_and_refused_if_not() {
+    let database = database("audit").await;
+    let config = Config::new(database.url()).profile("audit");
+    crate::run(
+        &database,
+        "DROP TABLE schema_ledger; ALTER TABLE audit_events ADD tenant text",
+    )
+    .await;
+    let error = migrations::baseline(&config, None).await.unwrap_err();
+    assert!(matches!(error, Error::Drift { .. }), "{error}");
+    crate::run(&database, "ALTER TABLE audit_events DROP tenant").await;
+    let recorded = migrations::baseline(&config, None).await.unwrap();
+    assert_eq!(recorded.recorded.len(), 3);
+    migrations::verify(&config).await.unwrap();
 }

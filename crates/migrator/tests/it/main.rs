@@ -2,9 +2,12 @@
 //!
 //! `E2E_POSTGRES_BIN` chooses the major version.
 
+mod adopt;
 mod goose;
 mod names;
+mod revert;
 mod steps;
+mod verify;
 
 use std::time::Duration;
 

@@ -77,7 +77,10 @@ pub fn new(directory: &Path, name: &str) -> Result<Output, Failure> {
     for (file, text) in &files {
         std::fs::write(directory.join(file), text).map_err(cannot)?;
     }
-    let names: Vec<&str> = files.iter().map(|(file, _)| file.as_str()).collect();
+    let names: Vec<String> = files
+        .iter()
+        .map(|(file, _)| directory.join(file).display().to_string())
+        .collect();
     let text = format!(
         "{}\nmigrations/README.md says what goes in, and which check catches what",
         names.join("\n")
@@ -86,5 +89,38 @@ pub fn new(directory: &Path, name: &str) -> Result<Output, Failure> {
         exit: Exit::Passed,
         text,
         data: serde_json::json!({ "files": names }),
+    })
+}
+
+/// Writes the next file of a team's directory in goose's format and names it.
+pub fn new_goose(directory: &Path, name: &str) -> Result<Output, Failure> {
+    let cannot = |error: std::io::Error| {
+        Failure::new(Exit::Usage, format!("{}: {error}", directory.display()))
+            .hint("give --dir a directory that exists")
+    };
+    let mut last: Option<(u64, usize)> = None;
+    for entry in std::fs::read_dir(directory).map_err(cannot)? {
+        let file = entry
+            .map_err(cannot)?
+            .file_name()
+            .to_string_lossy()
+            .into_owned();
+        let digits = file
+            .split(|c: char| !c.is_ascii_digit())
+            .next()
+            .unwrap_or_default();
+        if let Some(number) = digits.parse().ok().filter(|_| file.contains(".sql")) {
+            last = last.max(Some((number, digits.len())));
+        }
+    }
+    let (number, width) = last.map_or((1, 5), |(number, width)| (number + 1, width));
+    let file = directory.join(format!("{number:0width$}_{name}.sql"));
+    let text = "-- +goose Up\n\n-- +goose Down\n";
+    std::fs::write(&file, text).map_err(cannot)?;
+    let file = file.display().to_string();
+    Ok(Output {
+        exit: Exit::Passed,
+        text: file.clone(),
+        data: serde_json::json!({ "files": [file] }),
     })
 }

@@ -29,8 +29,12 @@ pub enum Verb {
     Status,
     /// Checks that tables, partitions and shapes are there; exit 10 if something is missing, 11 if it differs
     Verify,
-    /// Reverts migrations and what requires them, last applied first; rows of their tables are lost
+    /// Reverts migrations and what requires them, last applied first; shows what is lost and asks
     Down(Down),
+    /// Takes over rows of the ledger or of goose for the files of --dir, without running anything
+    Adopt(Adopt),
+    /// Records migrations as applied in a database that has them and no ledger, without running anything
+    Baseline(Baseline),
     /// Compares the database with what the migrations make; exit 11 if it differs
     Drift,
     /// Checks the migration files without a database
@@ -53,6 +57,8 @@ impl Verb {
             Self::Status => "status",
             Self::Verify => "verify",
             Self::Down(_) => "down",
+            Self::Adopt(_) => "adopt",
+            Self::Baseline(_) => "baseline",
             Self::Drift => "drift",
             Self::Lint => "lint",
             Self::New { .. } => "new",
@@ -61,16 +67,54 @@ impl Verb {
     }
 }
 
-/// What `down` reverts.
+/// What `down` reverts, and whether it asks.
+#[derive(Clone, Debug, Args)]
+pub struct Down {
+    /// What is meant
+    #[command(flatten)]
+    pub what: What,
+    /// Do not ask
+    #[arg(long)]
+    pub yes: bool,
+    /// Show what would be reverted and lost, and change nothing
+    #[arg(long, conflicts_with = "yes")]
+    pub plan: bool,
+}
+
+/// Where `adopt` takes rows from; without a flag, from the names that renamed files had.
+#[derive(Clone, Debug, Args)]
+#[group(multiple = false)]
+pub struct Adopt {
+    /// A source of the ledger: the name that the directory had before
+    #[arg(long, value_name = "SOURCE")]
+    pub from: Option<String>,
+    /// goose's table
+    #[arg(long, value_name = "TABLE", num_args = 0..=1, default_missing_value = "goose_db_version")]
+    pub from_goose: Option<String>,
+}
+
+/// What a database has already.
 #[derive(Clone, Debug, Args)]
 #[group(required = true, multiple = false)]
-pub struct Down {
+pub struct Baseline {
+    /// The last migration that it has
+    #[arg(long, value_name = "ID")]
+    pub to: Option<String>,
+    /// It has them all
+    #[arg(long)]
+    pub all: bool,
+}
+
+/// Which migrations `down` reverts.
+#[derive(Clone, Debug, Args)]
+#[group(required = true, multiple = false)]
+pub struct What {
     /// Migrations, by the names that `status` shows
     pub ids: Vec<String>,
     /// The last N applied
     #[arg(long, value_name = "N")]
     pub last: Option<usize>,
-    /// Everything
+    /// Everything that is selected; what it only builds on stays where others need it
     #[arg(long)]
     pub all: bool,
 }
@@ -87,13 +131,22 @@ pub struct Flags {
     /// A team's own goose files instead of the schema's
     #[arg(long, global = true, value_name = "PATH", conflicts_with_all = ["profile", "tables"])]
     pub dir: Option<PathBuf>,
+    /// Whose rows the files of --dir are in the ledger [default: as its migrations.toml says, else repository and path]
+    #[arg(long, global = true, value_name = "NAME", requires = "dir")]
+    pub source: Option<String>,
+    /// The files of --dir are new to this database, although goose or another source seems to have them
+    #[arg(long, global = true, requires = "dir")]
+    pub new_source: bool,
+    /// Run these applied migrations once more: what they made was dropped by hand
+    #[arg(long, global = true, value_delimiter = ',', value_name = "ID")]
+    pub again: Vec<String>,
     /// The database that is meant
     #[command(flatten)]
     pub place: DatabaseArgs,
     /// Seconds that the run may take
     #[arg(long, global = true, default_value = "30", value_name = "SECONDS", value_parser = seconds)]
     pub timeout: Duration,
-    /// Apply only if the plan still has this hash
+    /// Apply, or revert, only if the plan still has this hash
     #[arg(long, global = true, value_name = "HASH")]
     pub only_plan: Option<String>,
     /// Output format

@@ -1,8 +1,10 @@
 //! `cargo xtask migrate`: applies the migrations that a service needs, and answers every other question about them.
 
 pub mod cluster;
+mod confirm;
 mod files;
 pub mod flags;
+mod source;
 mod verbs;
 
 use std::collections::BTreeMap;
@@ -60,16 +62,15 @@ fn answer(
     flags: &Flags,
     seen: &mut Option<Error>,
 ) -> anyhow::Result<Output> {
-    let catalogue = catalogue(flags).map_err(|error| tell(runner, error, seen))?;
-    match verb {
-        Verb::Lint => return Ok(files::lint(&catalogue)),
-        Verb::New { name } => {
-            return Ok(files::new(
-                &Paths::find(runner)?.source.join("migrations"),
-                name,
-            )?);
-        }
-        _ => {}
+    if let Verb::New { name } = verb {
+        return Ok(match &flags.dir {
+            Some(directory) => files::new_goose(directory, name)?,
+            None => files::new(&Paths::find(runner)?.source.join("migrations"), name)?,
+        });
+    }
+    let catalogue = catalogue(runner, flags, seen)?;
+    if matches!(verb, Verb::Lint) {
+        return Ok(files::lint(&catalogue));
     }
     let selection = selection(verb, flags)?;
     catalogue
@@ -82,6 +83,10 @@ fn answer(
             .catalogue(catalogue.clone())
             .deadline(flags.timeout)
             .observe(|event| terminal::message(&format!("  {event}")));
+        config = config.again(flags.again.clone());
+        if flags.new_source {
+            config = config.new_source();
+        }
         if let Some(hash) = &flags.only_plan {
             config = config.only_plan(hash);
         }
@@ -106,15 +111,18 @@ fn answer(
 }
 
 /// The schema's migrations, or a team's own.
-fn catalogue(flags: &Flags) -> Result<Arc<Catalogue>, Error> {
+fn catalogue(
+    runner: &Runner,
+    flags: &Flags,
+    seen: &mut Option<Error>,
+) -> Result<Arc<Catalogue>, Failure> {
     match &flags.dir {
         Some(directory) => {
-            let name = directory.canonicalize().ok().and_then(|path| {
-                path.file_name()
-                    .map(|name| name.to_string_lossy().into_owned())
-            });
-            let source = format!("dir:{}", name.unwrap_or_default());
-            Catalogue::from_goose_dir(&source, directory).map(Arc::new)
+            // Read first: a directory that is not there, or holds no migrations, is not told as one without a name.
+            let read = Catalogue::from_goose_dir("unnamed", directory);
+            let catalogue = read.map_err(|error| tell(runner, error, seen))?;
+            let source = source::of(runner, directory, flags.source.as_deref())?;
+            Ok(Arc::new(catalogue.with_source(source)))
         }
         None => Ok(migrations::catalogue()),
     }

@@ -1,10 +1,11 @@
 //! What each verb asks of the library, and how its answer looks.
 
-use migrations::{Config, Error, Report, Revert};
+use migrations::{Adopt, Config, Error, Report, Revert};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::flags::{Down, Verb};
+use super::confirm;
+use super::flags::{self, Down, Verb, What};
 use e2e_runner::exit::Exit;
 use e2e_runner::tools::migrate::summary;
 
@@ -50,17 +51,14 @@ pub async fn ask(verb: &Verb, config: &Config) -> Result<Output, Error> {
         }
         Verb::Verify => {
             let verified = migrations::verify(config).await?;
-            let text = format!(
-                "verified: {} tables, {} objects as the migrations make them, partitions for today and tomorrow",
-                verified.tables.len(),
-                verified.objects
-            );
-            Output::new(Exit::Passed, text, &verified)
+            Output::new(Exit::Passed, verified.to_string(), &verified)
         }
         Verb::Down(down) => {
-            let reverted = migrations::revert(config, &what(down)).await?;
-            let text = format!("reverted {} migrations", reverted.reverted.len());
-            Output::new(Exit::Passed, text, &reverted)
+            return self::down(down, config).await;
+        }
+        Verb::Adopt(from) => adopted(&migrations::adopt(config, &whose(from)).await?),
+        Verb::Baseline(baseline) => {
+            adopted(&migrations::baseline(config, baseline.to.as_deref()).await?)
         }
         Verb::Drift => {
             let comparison = migrations::drift(config).await?;
@@ -95,14 +93,65 @@ pub fn applied(report: &Report) -> Output {
     Output::new(Exit::Passed, summary(report), report)
 }
 
-fn what(down: &Down) -> Revert {
-    match down {
-        Down { all: true, .. } => Revert::All,
-        Down {
+fn adopted(adopted: &migrations::Adopted) -> Output {
+    let mut text = format!(
+        "recorded {} migrations as applied; {}",
+        adopted.recorded.len(),
+        adopted.compared
+    );
+    for id in &adopted.recorded {
+        text.push_str("\n  ");
+        text.push_str(id);
+    }
+    Output::new(Exit::Passed, text, adopted)
+}
+
+fn whose(adopt: &flags::Adopt) -> Adopt {
+    match (&adopt.from, &adopt.from_goose) {
+        (Some(source), _) => Adopt::Source(source.clone()),
+        (None, Some(table)) => Adopt::Goose(Some(table.clone())),
+        (None, None) => Adopt::Renamed,
+    }
+}
+
+/// Shows what would be lost, and reverts exactly that once somebody agreed: by a flag, by the plan's hash, or when asked.
+async fn down(down: &Down, config: &Config) -> Result<Output, Error> {
+    let what = match &down.what {
+        What { all: true, .. } => Revert::All,
+        What {
             last: Some(count), ..
         } => Revert::Last(*count),
-        Down { ids, .. } => Revert::Ids(ids.clone()),
+        What { ids, .. } => Revert::Ids(ids.clone()),
+    };
+    let plan = migrations::plan_revert(config, &what).await?;
+    if down.plan || plan.reverts.is_empty() {
+        return Ok(Output::new(Exit::Passed, plan.to_string(), &plan));
     }
+    if !down.yes && !config.is_approved() {
+        if !confirm::can_ask() {
+            let text = format!(
+                "{plan}nothing was reverted: nobody can be asked here; give --yes, or --only-plan {}",
+                &plan.hash[..12]
+            );
+            return Ok(Output::new(Exit::Usage, text, &plan));
+        }
+        if !confirm::is_confirmed(&plan.to_string()).await {
+            return Ok(Output::new(Exit::Usage, "nothing was reverted", &plan));
+        }
+    }
+    let config = if config.is_approved() {
+        config.clone()
+    } else {
+        config.clone().only_plan(&plan.hash)
+    };
+    let reverted = migrations::revert(&config, &what).await?;
+    let first = format!("reverted {} migrations", reverted.reverted.len());
+    let losses = plan.losses.iter().map(|loss| format!("  {loss}"));
+    let kept = reverted.kept.iter();
+    let kept = kept.map(|id| format!("  {id} stays: migrations that are not selected need it"));
+    let lines: Vec<String> = std::iter::once(first).chain(losses).chain(kept).collect();
+    let text = lines.join("\n");
+    Ok(Output::new(Exit::Passed, text, &reverted))
 }
 
 /// The one document that every verb prints with `--format json`; its schema is in migrations/README.md.

@@ -1,0 +1,162 @@
+//! The steps of a migration outside a transaction: what is sent alone, what stays together, and by what each is known.
+
+use crate::catalogue::checksum;
+use crate::sql::{self, Statement};
+
+/// What is done or not done as a whole.
+#[derive(Clone, Debug)]
+pub(crate) struct Unit<'a> {
+    pub(crate) statements: Vec<Statement<'a>>,
+    pub(crate) kind: Kind,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// One statement that means the same inside a transaction.
+    Ordinary,
+    /// One statement that PostgreSQL refuses inside a transaction, or that may end one: sent alone.
+    Alone,
+    /// The file's own BEGIN … COMMIT.
+    Block,
+    /// The file's own BEGIN … ROLLBACK, or a transaction whose end does not only commit it.
+    Undone,
+}
+
+impl Unit<'_> {
+    /// What the ledger knows the step by.
+    pub(crate) fn checksum(&self) -> String {
+        let texts: Vec<&str> = self.statements.iter().map(|s| s.text).collect();
+        checksum(&texts.join(";\n"))
+    }
+
+    /// Whether it changes only the session, which a later session lacks.
+    pub(crate) fn sets_session(&self) -> bool {
+        let [statement] = self.statements.as_slice() else {
+            return false;
+        };
+        let function =
+            statement.begins(&["SELECT"]) && statement.words.iter().any(|w| w == "SET_CONFIG");
+        function || statement.begins(&["RESET"]) || statement.begins(&["SET"])
+    }
+}
+
+/// The steps of a text, in order.
+///
+/// # Errors
+/// The offset of a BEGIN that no COMMIT follows.
+pub(crate) fn units(text: &str) -> Result<Vec<Unit<'_>>, usize> {
+    let mut units = Vec::new();
+    let mut open: Option<Vec<Statement<'_>>> = None;
+    for statement in sql::statements(text) {
+        let (begins, ends) = (begins(&statement), ends(&statement));
+        match &mut open {
+            Some(block) => block.push(statement),
+            None if begins => open = Some(vec![statement]),
+            None => units.push(Unit {
+                kind: if is_ordinary(&statement) {
+                    Kind::Ordinary
+                } else {
+                    Kind::Alone
+                },
+                statements: vec![statement],
+            }),
+        }
+        if let Some(kind) = ends
+            && let Some(statements) = open.take()
+        {
+            units.push(Unit { statements, kind });
+        }
+    }
+    match open.as_deref() {
+        Some([begin, ..]) => Err(begin.start),
+        _ => Ok(units),
+    }
+}
+
+/// The first of the done steps, counted from 0, that is not in its place any more.
+pub(crate) fn changed(units: &[Unit<'_>], done: &[String]) -> Option<usize> {
+    let mut done = done.iter().enumerate();
+    done.find(|(step, checksum)| {
+        units
+            .get(*step)
+            .is_none_or(|unit| unit.checksum() != **checksum)
+    })
+    .map(|(step, _)| step)
+}
+
+fn begins(statement: &Statement<'_>) -> bool {
+    statement.begins(&["BEGIN"]) || statement.begins(&["START", "TRANSACTION"])
+}
+
+/// How the statement ends a transaction, if it does.
+fn ends(statement: &Statement<'_>) -> Option<Kind> {
+    let chained = statement.words.iter().any(|word| word == "CHAIN");
+    let prepared = statement
+        .words
+        .get(1)
+        .is_some_and(|word| word == "PREPARED");
+    match statement.words.first()?.as_str() {
+        "COMMIT" | "END" if chained || prepared => Some(Kind::Undone),
+        "COMMIT" | "END" => Some(Kind::Block),
+        "ROLLBACK" | "ABORT" if !statement.words.iter().any(|word| word == "TO") => {
+            Some(Kind::Undone)
+        }
+        "PREPARE" if statement.begins(&["PREPARE", "TRANSACTION"]) => Some(Kind::Undone),
+        _ => None,
+    }
+}
+
+/// Statements that never end a transaction; whatever else there is, now or in a later PostgreSQL, is sent alone.
+fn is_ordinary(statement: &Statement<'_>) -> bool {
+    const ORDINARY: [&str; 18] = [
+        "ALTER", "COMMENT", "CREATE", "DELETE", "DROP", "GRANT", "IMPORT", "INSERT", "LOCK",
+        "MERGE", "REFRESH", "RESET", "REVOKE", "SECURITY", "SELECT", "SET", "TRUNCATE", "UPDATE",
+    ];
+    let first = statement.words.first().map(String::as_str);
+    first.is_some_and(|first| ORDINARY.contains(&first) || first == "WITH")
+        && !statement.refuses_transaction()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kinds(text: &str) -> Vec<Kind> {
+        units(text).unwrap().iter().map(|unit| unit.kind).collect()
+    }
+
+    #[test]
+    fn what_may_end_a_transaction_is_sent_alone() {
+        let text = "CREATE TABLE t (a int); CALL p(); DO $$ BEGIN COMMIT; END $$; REINDEX SCHEMA public; DISCARD ALL; CREATE INDEX CONCURRENTLY i ON t (a)";
+        assert_eq!(
+            kinds(text),
+            [
+                Kind::Ordinary,
+                Kind::Alone,
+                Kind::Alone,
+                Kind::Alone,
+                Kind::Alone,
+                Kind::Alone
+            ]
+        );
+    }
+
+    #[test]
+    fn the_file_s_own_transaction_is_one_step_and_keeps_its_end() {
+        let text = "BEGIN; CREATE TABLE t (a int); COMMIT; BEGIN; DELETE FROM t; ROLLBACK; START TRANSACTION; SAVEPOINT s; ROLLBACK TO s; END";
+        assert_eq!(kinds(text), [Kind::Block, Kind::Undone, Kind::Block]);
+        assert_eq!(units(text).unwrap()[2].statements.len(), 4);
+    }
+
+    #[test]
+    fn a_transaction_that_nothing_ends_is_found() {
+        assert_eq!(units("SELECT 1;\nBEGIN; SELECT 2").unwrap_err(), 10);
+    }
+
+    #[test]
+    fn a_step_is_known_by_its_tokens() {
+        let checksum = |text: &str| units(text).unwrap()[0].checksum();
+        assert_eq!(checksum("SELECT 1 -- one"), checksum("SELECT\n  1;"));
+        assert_ne!(checksum("SELECT 1"), checksum("SELECT 2"));
+    }
+}
