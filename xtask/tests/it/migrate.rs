@@ -206,10 +206,24 @@ fn each_way_to_fail_has_its_exit_code() {
         "-- +goose Up\nSELECT nothing;\n",
     )
     .unwrap();
-    let (code, _, stderr) = migrate(&audit, &["--dir", directory.path().to_str().unwrap()]);
+    let directory = directory.path().to_str().unwrap();
+    let (code, _, stderr) = migrate(&audit, &["--dir", directory]);
+    assert_eq!(code, 2);
+    assert!(
+        stderr.contains("is in no git repository") && stderr.contains("give --source NAME"),
+        "{stderr}"
+    );
+    let (code, _, stderr) = migrate(&audit, &["--dir", directory, "--source", "team"]);
     assert_eq!(code, 5);
     assert!(stderr.contains("migration '1_bad' failed: column \"nothing\" does not exist (SQLSTATE 42703) at 1_bad.sql:2; "), "{stderr}");
-    assert_eq!(migrate(&audit, &["down", "--all"]).0, 0);
+    let (code, stdout, _) = migrate(&audit, &["down", "--all"]);
+    assert_eq!(code, 2);
+    assert!(
+        stdout.contains("  drops table audit_events (0 rows)")
+            && stdout.contains("nobody can be asked here; give --yes, or --only-plan "),
+        "{stdout}"
+    );
+    assert_eq!(migrate(&audit, &["down", "--all", "--yes"]).0, 0);
     let (code, stdout, _) = migrate(&audit, &["status", "--profile", "audit"]);
     assert!(
         code == 10 && stdout.contains("audit_events             reverted ("),
@@ -314,6 +328,132 @@ fn a_cluster_that_does_not_answer_is_a_failed_set_up() {
     assert_eq!(code, 4, "{stderr}");
     assert!(
         stderr.contains("Secret postgres in kubernaut-system") || stderr.contains("kubectl"),
+        "{stderr}"
+    );
+}
+
+/// Runs git in a directory.
+fn git(directory: &std::path::Path, args: &[&str]) {
+    let ended = std::process::Command::new("git")
+        .args(args)
+        .current_dir(directory)
+        .output()
+        .unwrap();
+    assert!(ended.status.success(), "{args:?}");
+}
+
+#[test]
+fn a_team_s_files_are_known_by_their_repository_and_path_whatever_the_directory_is_called() {
+    let database = wait(empty_database());
+    let place = tempfile::tempdir().unwrap();
+    let checkout = place.path().join("some-clone");
+    std::fs::create_dir_all(checkout.join("db/migrations")).unwrap();
+    git(&checkout, &["init", "--quiet"]);
+    git(
+        &checkout,
+        &[
+            "remote",
+            "add",
+            "origin",
+            "git@example.org:team/billing.git",
+        ],
+    );
+    let up =
+        "-- +goose Up\nCREATE TABLE invoices (id int);\n-- +goose Down\nDROP TABLE invoices;\n";
+    std::fs::write(checkout.join("db/migrations/001_invoices.sql"), up).unwrap();
+    let directory = checkout.join("db/migrations");
+    let directory = directory.to_str().unwrap();
+    let (code, _, stderr) = migrate(&database, &["--dir", directory]);
+    assert_eq!(code, 0, "{stderr}");
+    let source = wait(testkit::postgres::value(
+        &database,
+        "SELECT source FROM schema_ledger",
+    ));
+    assert_eq!(source, "billing/db/migrations");
+
+    // The directory is renamed: told, and taken over by the command that the message names.
+    std::fs::rename(checkout.join("db/migrations"), checkout.join("db/sql")).unwrap();
+    let directory = checkout.join("db/sql");
+    let directory = directory.to_str().unwrap();
+    let (code, _, stderr) = migrate(&database, &["--dir", directory]);
+    assert_eq!(code, 5);
+    assert!(
+        stderr.contains("`migrate adopt --from billing/db/migrations`"),
+        "{stderr}"
+    );
+    let (code, stdout, stderr) = migrate(
+        &database,
+        &[
+            "adopt",
+            "--from",
+            "billing/db/migrations",
+            "--dir",
+            directory,
+        ],
+    );
+    assert_eq!(code, 0, "{stderr}");
+    assert_eq!(
+        stdout,
+        "recorded 1 migrations as applied; 1 files have the content that was applied as `billing/db/migrations`\n  001_invoices\n"
+    );
+    let (code, stdout, _) = migrate(&database, &["verify", "--dir", directory]);
+    assert_eq!(code, 0);
+    assert_eq!(
+        stdout,
+        "verified: 1 tables are there; no shapes are recorded to compare\n"
+    );
+
+    // A file beside the migrations decides for good.
+    std::fs::write(
+        checkout.join("db/sql/migrations.toml"),
+        "source = \"invoices\"\n",
+    )
+    .unwrap();
+    let (code, _, stderr) = migrate(&database, &["status", "--dir", directory]);
+    assert_eq!(code, 10, "{stderr}");
+    std::fs::write(checkout.join("db/sql/migrations.toml"), "sorce = 1\n").unwrap();
+    let (code, _, stderr) = migrate(&database, &["status", "--dir", directory]);
+    assert_eq!(code, 2);
+    assert!(
+        stderr.contains("migrations.toml cannot be read"),
+        "{stderr}"
+    );
+}
+
+#[test]
+fn a_new_file_of_a_team_is_written_into_its_directory_and_named_by_its_path() {
+    let place = tempfile::tempdir().unwrap();
+    std::fs::write(place.path().join("00007_old.sql"), "-- +goose Up\n").unwrap();
+    let directory = place.path().to_str().unwrap();
+    let (code, stdout, _) = run(&["migrate", "new", "invoices", "--dir", directory]);
+    assert_eq!(code, 0);
+    assert_eq!(stdout, format!("{directory}/00008_invoices.sql\n"));
+}
+
+#[test]
+fn what_is_not_applied_is_no_green_drift() {
+    let database = wait(empty_database());
+    let (code, _, stderr) = migrate(&database, &["drift", "--profile", "gateway"]);
+    assert_eq!(code, 10);
+    assert!(
+        stderr.contains("nothing was compared: no migration of the selection is applied"),
+        "{stderr}"
+    );
+}
+
+#[test]
+fn a_warning_is_printed() {
+    let database = wait(empty_database());
+    let place = tempfile::tempdir().unwrap();
+    for (file, table) in [("1_b.sql", "b"), ("001_a.sql", "a")] {
+        let up = format!("-- +goose Up\nCREATE TABLE {table} (a int);\n");
+        std::fs::write(place.path().join(file), up).unwrap();
+    }
+    let directory = place.path().to_str().unwrap();
+    let (code, _, stderr) = migrate(&database, &["--dir", directory, "--source", "team"]);
+    assert_eq!(code, 0);
+    assert!(
+        stderr.contains("warning: 001_a.sql and 1_b.sql share the number 1"),
         "{stderr}"
     );
 }

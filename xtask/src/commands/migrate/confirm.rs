@@ -18,7 +18,9 @@ pub async fn is_confirmed(what: &str) -> bool {
         let mut line = String::new();
         let read = std::io::stdin().lock().read_line(&mut line);
         // Nobody receives it once the run was cancelled.
-        drop(answer.send(read.is_ok() && line.trim().eq_ignore_ascii_case("yes")));
+        answer
+            .send(read.is_ok() && line.trim().eq_ignore_ascii_case("yes"))
+            .ok();
     });
     answered.await.unwrap_or(false)
 }
