@@ -12,6 +12,7 @@ use crate::migration::Migration;
 use crate::report::{Event, Report};
 use crate::rows::Rows;
 use crate::session::{Run, Session};
+use crate::sql;
 use crate::units::{Kind, Unit, changed, units};
 
 /// SQLSTATEs of a statement that was not what it looked like: it cannot run in a transaction, or ends the one that it is in.
@@ -128,8 +129,24 @@ impl Script<'_> {
     pub(crate) async fn at_once(&self, session: &Session, mark: &str) -> Result<Vec<Rows>, Error> {
         let begin = format!("SET lock_timeout = '3s'; {START}; BEGIN;\n");
         let message = format!("{begin}{}\n;\n{mark}; COMMIT", self.text);
-        let sent = session.try_query(&message).await;
-        sent.map_err(|error| self.explain(session, 0, begin.chars().count(), &error))
+        let mut sets = Vec::new();
+        let outcome = session.stream(&message, |rows| sets.push(rows)).await;
+        let Err(error) = outcome else {
+            return Ok(sets);
+        };
+        let has_place = error
+            .as_db_error()
+            .is_some_and(|server| server.position().is_some());
+        if has_place {
+            return Err(self.explain(session, 0, begin.chars().count(), &error));
+        }
+        // The server names no place: it is the statement after those that it answered.
+        let failing = sets.len().saturating_sub(sql::statements(&begin).len());
+        let statements = sql::statements(self.text);
+        let start = statements
+            .get(failing)
+            .map_or(0, |statement| statement.start);
+        Err(self.explain(session, start, 0, &error))
     }
 
     /// Refuses a text whose done steps were changed.

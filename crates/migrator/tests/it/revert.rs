@@ -7,7 +7,7 @@ use crate::{files, fresh, goose, run, value};
 const TABLE: &str = "-- +goose Up\nCREATE TABLE t (a int);\nINSERT INTO t VALUES (1), (2);\n-- +goose Down\nDROP TABLE t;\n";
 
 async fn fails(config: &Config, what: &Revert) -> Error {
-    revert(config, what).await.unwrap_err()
+    revert(config, what).await.expect_err("it is refused")
 }
 
 #[tokio::test]
@@ -223,4 +223,16 @@ async fn a_setting_of_a_down_is_gone_in_the_next_one() {
         value(&database, "SELECT to_regclass('public.t') IS NULL").await,
         "t"
     );
+}
+
+#[tokio::test]
+async fn a_down_that_the_server_refuses_without_a_place_is_still_told_by_its_line() {
+    let (_database, config) = fresh().await;
+    let file = "-- +goose Up\nCREATE TABLE t (a int PRIMARY KEY);\n-- +goose Down\nSELECT 1;\n\nALTER TABLE t ALTER a DROP NOT NULL;\n";
+    let config = config.catalogue(goose(&[("1_t.sql", file)]));
+    apply(&config).await.unwrap();
+    let Error::MigrationFailed(failure) = fails(&config, &Revert::All).await else {
+        panic!("a key's column is never null")
+    };
+    assert_eq!((failure.line, failure.sqlstate.as_str()), (6, "42P16"));
 }

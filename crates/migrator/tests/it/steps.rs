@@ -348,7 +348,7 @@ async fn cut(
     condition: &str,
 ) {
     let holder = database.connect().await;
-    holder.batch_execute(blocker).await.unwrap();
+    holder.batch_execute(blocker).await.expect("it is held");
     let short = config.clone().deadline(std::time::Duration::from_secs(8));
     let file = format!("-- +goose NO TRANSACTION\n-- +goose Up\n{up}");
     let short = short.catalogue(goose(&[("1_steps.sql", &file)]));
@@ -360,7 +360,7 @@ async fn cut(
     // Dropped as a killed process is: the server notices the closed socket, or ends the statement by itself.
     running.abort();
     run(database, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'migrator/%' AND datname = current_database()").await;
-    holder.batch_execute("COMMIT").await.unwrap();
+    holder.batch_execute("COMMIT").await.expect("it ends");
 }
 
 #[tokio::test]
