@@ -317,26 +317,29 @@ mod tests {
         Concurrent::of(&sql::statements(text)[0])
     }
 
-    fn create(name: Option<&str>, table: &str) -> Option<Concurrent> {
-        Some(Concurrent::CreateIndex {
+    fn create(name: Option<&str>, table: &str) -> Concurrent {
+        Concurrent::CreateIndex {
             name: name.map(str::to_owned),
             table: table.to_owned(),
-        })
+        }
     }
 
     #[test]
     fn an_index_is_known_by_its_name_and_its_table_however_it_is_written() {
         assert_eq!(
             of("CREATE INDEX CONCURRENTLY i ON t (a)"),
-            create(Some("i"), "t")
+            Some(create(Some("i"), "t"))
         );
         assert_eq!(
             of(
                 "create unique index concurrently if not exists \"I 1\" on only app . t using btree (a)"
             ),
-            create(Some("\"I 1\""), "app.t")
+            Some(create(Some("\"I 1\""), "app.t"))
         );
-        assert_eq!(of("CREATE INDEX CONCURRENTLY ON t (a)"), create(None, "t"));
+        assert_eq!(
+            of("CREATE INDEX CONCURRENTLY ON t (a)"),
+            Some(create(None, "t"))
+        );
         assert_eq!(of("CREATE INDEX i ON t (a)"), None);
     }
 
