@@ -1,4 +1,7 @@
-//! `cargo xtask bench migrations`: the engine beside psql and beside the bare server, all in one run on one private PostgreSQL.
+//! `cargo xtask bench migrations`: the engine beside psql, refinery, goose and the bare server, all in one run on one private
+//! PostgreSQL.
+//!
+//! goose is a program, so it is compared with a program: this tool as it is built for release, and as `cargo xtask` runs it.
 //!
 //! PostgreSQL's data is in memory with fsync off (D9); durability is not what is measured, and every row has the same. Each figure
 //! is the median of the rounds; the ratio is to the floor above it, and where the two take turns the median of each round's ratio:
@@ -11,6 +14,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use bench::goose::Goose;
 use clap::Parser;
 use embedded_postgres::Server;
 use migrations::{Catalogue, Config, apply, ensure_partitions, template};
@@ -40,6 +44,7 @@ async fn main() -> anyhow::Result<()> {
         server,
         rounds,
         files: files()?,
+        programs: Programs::find(),
     };
     say(&format!(
         "PostgreSQL on 127.0.0.1, data in memory, fsync off; median of {rounds} rounds\n"
@@ -47,6 +52,7 @@ async fn main() -> anyhow::Result<()> {
     say("| what | how | ms | ratio |\n|---|---|---|---|");
     bench.full_profile().await?;
     bench.nothing_to_do().await?;
+    bench.nothing_to_do_in_a_directory().await?;
     bench.hundred().await?;
     bench.upkeep().await?;
     bench.clones().await?;
@@ -90,6 +96,12 @@ enum Variant {
     Engine(Option<Arc<Catalogue>>),
     /// The program, and the text of each process.
     Psql(PathBuf, Vec<String>),
+    /// refinery, in this process as the engine is.
+    Refinery(Vec<refinery::Migration>),
+    /// goose as a process, on a directory.
+    Goose(Goose, PathBuf),
+    /// This tool as a process, on a directory of goose files, or on the schema that it carries.
+    Tool(PathBuf, Option<PathBuf>),
 }
 
 impl Variant {
@@ -111,6 +123,23 @@ impl Variant {
                 })
                 .await??;
             }
+            Self::Refinery(migrations) => {
+                let runner = refinery::Runner::new(migrations);
+                runner.run_async(&mut connect(url).await).await?;
+            }
+            Self::Goose(goose, directory) => {
+                let (goose, directory, url) = (goose.clone(), directory.clone(), url.to_owned());
+                let up = tokio::task::spawn_blocking(move || goose.run(&directory, &url, &["up"]));
+                let ended = up.await??;
+                let said = String::from_utf8_lossy(&ended.stderr);
+                anyhow::ensure!(ended.status.success(), "goose: {said}");
+            }
+            Self::Tool(program, directory) => {
+                let (program, directory, url) =
+                    (program.clone(), directory.clone(), url.to_owned());
+                let run = move || run_tool(&program, directory.as_deref(), &url);
+                tokio::task::spawn_blocking(run).await??;
+            }
         }
         Ok(())
     }
@@ -118,6 +147,8 @@ impl Variant {
 
 struct Bench {
     server: Server,
+    /// goose, and this tool by what it is.
+    programs: Programs,
     rounds: usize,
     files: Vec<(String, String)>,
 }
@@ -233,6 +264,23 @@ impl Bench {
         } else {
             say("| whole schema | psql | not installed here | |");
         }
+        let own = self.ups().enumerate();
+        let own = own.map(|(number, up)| {
+            refinery::Migration::unapplied(&format!("V{}__own", number + 1), up)
+        });
+        variants.push(Variant::Refinery(own.collect::<Result<_, _>>()?));
+        names.push("refinery");
+        let directory = tempfile::tempdir()?;
+        for (number, up) in self.ups().enumerate() {
+            let text =
+                format!("-- +goose Up\n-- +goose StatementBegin\n{up}\n-- +goose StatementEnd\n");
+            std::fs::write(
+                directory.path().join(format!("{:05}_own.sql", number + 1)),
+                text,
+            )?;
+        }
+        self.programs
+            .add(&mut variants, &mut names, directory.path(), true);
         self.rows("whole schema", &names, &variants).await
     }
 
@@ -260,6 +308,53 @@ impl Bench {
         Ok(())
     }
 
+    /// A hundred files that are applied already, once by each; the ratio is to the first row.
+    async fn nothing_to_do_in_a_directory(&self) -> anyhow::Result<()> {
+        let directory = tempfile::tempdir()?;
+        let mut files = Vec::new();
+        let mut theirs = Vec::new();
+        for number in 1..=100 {
+            let sql = format!("CREATE TABLE t{number} (id bigint PRIMARY KEY);\n");
+            let (name, text) = (format!("{number:03}_t.sql"), format!("-- +goose Up\n{sql}"));
+            std::fs::write(directory.path().join(&name), &text)?;
+            files.push((name, text));
+            theirs.push(refinery::Migration::unapplied(
+                &format!("V{number}__t"),
+                &sql,
+            )?);
+        }
+        let mut variants = vec![
+            Variant::Engine(Some(Arc::new(Catalogue::from_goose_files("bench", files)?))),
+            Variant::Refinery(theirs),
+        ];
+        let mut names = vec!["this engine", "refinery"];
+        self.programs
+            .add(&mut variants, &mut names, directory.path(), false);
+        for slow in [false, true] {
+            let what = titled("nothing to do, 100 files", slow);
+            let mut databases = Vec::new();
+            for variant in &variants {
+                let database = empty_database_on(&self.server).await;
+                variant.run(database.url()).await?;
+                databases.push(database);
+            }
+            let mut taken = vec![Vec::new(); variants.len()];
+            for round in 0..self.rounds * TRIES {
+                for turn in 0..variants.len() {
+                    let which = (round + turn) % variants.len();
+                    let (_proxy, url) = reach(&databases[which], slow).await?;
+                    let started = Instant::now();
+                    variants[which].run(&url).await?;
+                    taken[which].push(started.elapsed().as_secs_f64() * 1e3);
+                }
+            }
+            for (name, each) in names.iter().zip(&taken) {
+                Compared::of(each, &taken[0]).row(&what, name);
+            }
+        }
+        Ok(())
+    }
+
     async fn hundred(&self) -> anyhow::Result<()> {
         let migration = |number: usize| {
             format!(
@@ -276,15 +371,30 @@ impl Bench {
                 )
             })
             .collect();
+        let directory = tempfile::tempdir()?;
+        for (name, text) in &files {
+            std::fs::write(directory.path().join(name), text)?;
+        }
+        let theirs = (1..=100).map(|number| {
+            refinery::Migration::unapplied(&format!("V{number}__t"), &migration(number))
+        });
+        let theirs: Vec<refinery::Migration> = theirs.collect::<Result<_, _>>()?;
         let catalogue = Catalogue::from_goose_files("bench", files)?;
         let transactions: Vec<String> = (1..=100)
             .map(|number| format!("BEGIN;\n{}COMMIT;\n", migration(number)))
             .collect();
-        let variants = [
+        let mut variants = vec![
             Variant::Message(transactions.concat()),
             Variant::Engine(Some(Arc::new(catalogue))),
+            Variant::Refinery(theirs),
         ];
-        let names = ["the same SQL as one message (floor)", "this engine"];
+        let mut names = vec![
+            "the same SQL as one message (floor)",
+            "this engine",
+            "refinery",
+        ];
+        self.programs
+            .add(&mut variants, &mut names, directory.path(), false);
         self.rows("100 migrations", &names, &variants).await
     }
 
@@ -411,6 +521,78 @@ impl Bench {
         );
         Ok(())
     }
+}
+
+/// Programs that a row starts as their users do.
+struct Programs {
+    goose: Option<Goose>,
+    tools: Vec<(&'static str, PathBuf)>,
+}
+
+impl Programs {
+    fn find() -> Self {
+        let goose = Goose::find();
+        if let Err(error) = &goose {
+            say(&format!("goose is not measured: {error:#}\n"));
+        }
+        let running = std::env::var_os("E2E_XTASK").map(PathBuf::from);
+        let release = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/release/xtask");
+        let tools = [
+            ("this tool, as `cargo xtask` runs it", running),
+            (
+                "this tool, built for release",
+                Some(release).filter(|program| program.is_file()),
+            ),
+        ];
+        Self {
+            goose: goose.ok(),
+            tools: tools
+                .into_iter()
+                .filter_map(|(name, program)| Some((name, program?)))
+                .collect(),
+        }
+    }
+
+    /// Adds a row for each; `own` if the tool carries the files itself.
+    fn add(
+        &self,
+        variants: &mut Vec<Variant>,
+        names: &mut Vec<&'static str>,
+        directory: &Path,
+        own: bool,
+    ) {
+        if let Some(goose) = &self.goose {
+            variants.push(Variant::Goose(goose.clone(), directory.to_owned()));
+            names.push("goose, a process");
+        }
+        for (name, program) in &self.tools {
+            variants.push(Variant::Tool(
+                program.clone(),
+                (!own).then(|| directory.to_owned()),
+            ));
+            names.push(name);
+        }
+    }
+}
+
+fn run_tool(program: &Path, directory: Option<&Path>, url: &str) -> anyhow::Result<()> {
+    let url: PostgresUrl = url.parse()?;
+    let mut command = Command::new(program);
+    command.arg("migrate");
+    match directory {
+        Some(directory) => command
+            .arg("--dir")
+            .arg(directory)
+            .args(["--source", "bench"]),
+        None => command.args(["--profile", "all"]),
+    };
+    let ended = command
+        .args(["--database-url", &url.to_string()])
+        .env("PGPASSWORD", url.password().unwrap_or_default())
+        .output()?;
+    let said = String::from_utf8_lossy(&ended.stderr);
+    anyhow::ensure!(ended.status.success(), "{}: {said}", program.display());
+    Ok(())
 }
 
 /// The median of what was taken, and of its ratio to a floor that took turns with it.
