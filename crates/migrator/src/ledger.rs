@@ -187,7 +187,8 @@ pub(crate) fn prepare(names: &Names, fresh: bool) -> String {
         names,
         "$1, $2, $3, $4, $5, $6",
         "clock_timestamp()",
-        "clock_timestamp() - current_setting('migrator.started')::timestamptz",
+        // A file that resets all settings forgets its start.
+        "clock_timestamp() - coalesce(nullif(current_setting('migrator.started', true), '')::timestamptz, transaction_timestamp())",
         0,
     );
     format!(
