@@ -135,6 +135,13 @@ impl<'a> GooseReader<'a> {
                 .map(|previous| previous.id.clone())
                 .into_iter()
                 .collect();
+            if let Some(twin) = migrations.last().filter(|other| other.id == migration.id) {
+                let reason = format!(
+                    "{} has the identity `{}` as well; rename one",
+                    twin.file, twin.id
+                );
+                return Err(CatalogueError::new(name, reason).into());
+            }
             if let Some(same) = contents.insert(migration.checksum.clone(), name.clone()) {
                 warnings.push(format!("{name} has the same content as {same}; both run"));
             }

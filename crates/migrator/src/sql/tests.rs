@@ -1,3 +1,5 @@
+mod server;
+
 use super::{Control, Kind, Problem, identifier, scan, statements, tokens};
 
 fn texts(sql: &str) -> Vec<&str> {

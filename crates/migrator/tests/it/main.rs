@@ -2,8 +2,12 @@
 //!
 //! `E2E_POSTGRES_BIN` chooses the major version.
 
+mod copied_rows;
+mod directories;
 mod goose;
 mod names;
+mod refused_files;
+mod session_settings;
 mod steps;
 
 use std::time::Duration;
