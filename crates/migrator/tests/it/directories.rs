@@ -21,17 +21,19 @@ impl Directory {
         );
         let path = std::env::temp_dir().join(unique.replace(|c: char| !c.is_alphanumeric(), "-"));
         drop(fs::remove_dir_all(&path));
-        fs::create_dir_all(&path).unwrap();
+        fs::create_dir_all(&path).expect("a directory of the test");
         for (name, text) in files {
-            fs::create_dir_all(path.join(name).parent().unwrap()).unwrap();
-            fs::write(path.join(name), text).unwrap();
+            let file = path.join(name);
+            let parent = file.parent().unwrap_or(&path);
+            fs::create_dir_all(parent).expect("a directory of the test");
+            fs::write(file, text).expect("a file of the test");
         }
         Self(path)
     }
 
     fn refusal(&self) -> String {
         Catalogue::from_goose_dir("team", &self.0)
-            .unwrap_err()
+            .expect_err("the directory is refused")
             .to_string()
     }
 }

@@ -7,7 +7,7 @@ use crate::{fresh, goose, value};
 /// Why a single file `001_t.sql` of this text is refused.
 fn refusal(text: &str) -> String {
     let files = [("001_t.sql".to_owned(), text.to_owned())];
-    let error = Catalogue::from_goose_files("team", files).unwrap_err();
+    let error = Catalogue::from_goose_files("team", files).expect_err("the file is refused");
     let error = error.to_string();
     let reason = error.strip_prefix("migrations: 001_t.sql: ");
     reason
