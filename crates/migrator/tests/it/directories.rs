@@ -153,7 +153,8 @@ fn reading_ends_when_the_caller_says_so() {
     let asked = std::cell::Cell::new(0);
     let reader = GooseReader::new("team").proceed_if(|| {
         asked.set(asked.get() + 1);
-        if asked.get() < 3 {
+        // Each file is read, then parsed.
+        if asked.get() < 5 {
             Ok(())
         } else {
             Err(Error::Cancelled {

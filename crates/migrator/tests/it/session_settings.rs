@@ -69,14 +69,24 @@ async fn what_a_file_changes_is_as_it_was_for_the_next_one() {
 #[tokio::test]
 async fn what_a_file_defers_happens_under_its_own_settings() {
     let (database, config) = fresh().await;
+    run(
+        &database,
+        "DROP ROLE IF EXISTS deferring; CREATE ROLE deferring",
+    )
+    .await;
     let file = "-- +goose Up\nCREATE SCHEMA app;\nSET search_path = app;\nCREATE TABLE t (a int);\nCREATE TABLE log (a text);\n\
-        CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO log VALUES (current_setting('search_path')); RETURN NULL; END $$;\n\
+        CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN\n\
+          INSERT INTO log VALUES (current_setting('search_path') || ' as ' || current_user); RETURN NULL; END $$;\n\
         CREATE CONSTRAINT TRIGGER later AFTER INSERT ON t DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION f();\n\
-        INSERT INTO t VALUES (1);\n";
+        GRANT USAGE ON SCHEMA app TO deferring;\nGRANT INSERT ON t, log TO deferring;\nSET ROLE deferring;\nINSERT INTO t VALUES (1);\n";
     apply(&config.catalogue(goose(&[("1_t.sql", file)])))
         .await
         .unwrap();
-    assert_eq!(value(&database, "SELECT a FROM app.log").await, "app");
+    assert_eq!(
+        value(&database, "SELECT a FROM app.log").await,
+        "app as deferring"
+    );
+    run(&database, "DROP OWNED BY deferring; DROP ROLE deferring").await;
 }
 
 #[tokio::test]
