@@ -647,14 +647,19 @@ impl Statement<'_> {
             || self.words.windows(2).any(|pair| pair == ["ON", "COMMIT"])
     }
 
-    /// Whether it may change a setting, a role or another thing of the session that outlives it. A function that a DML statement or a
-    /// trigger of one calls may do so unseen.
+    /// Whether it may change a setting, a role or another thing of the session that outlives it. A function that a DML statement, a
+    /// trigger of one or a condition in a DO block calls may do so unseen.
     pub(crate) fn may_change_session(&self) -> bool {
-        self.first(&[
-            "SET", "RESET", "DISCARD", "DO", "CALL", "SELECT", "WITH", "EXECUTE", "LOAD",
-        ])
+        let always = [
+            "SET", "RESET", "DISCARD", "CALL", "SELECT", "WITH", "EXECUTE", "LOAD",
+        ];
+        self.first(&always)
+            || self.first(&["DO"]) && BLOCK_CHANGES.iter().any(|word| contains(self.text, word))
     }
 }
+
+/// What a DO block holds that sets something, or calls something that may; a block that only grants holds none.
+const BLOCK_CHANGES: [&str; 7] = ["set", "discard", "perform", "execute", "call", ":=", "into"];
 
 /// `text` as a string constant.
 pub fn literal(text: &str) -> String {

@@ -184,3 +184,21 @@ fn statements_that_need_no_transaction_around_them_are_known() {
 fn a_name_cannot_end_its_own_quotes() {
     assert_eq!(identifier("e2e_we\"; DROP"), "\"e2e_we\"\"; DROP\"");
 }
+
+#[test]
+fn a_block_that_only_grants_changes_no_session() {
+    let changes = |sql: &str| statements(sql)[0].may_change_session();
+    assert!(!changes(
+        "DO $$ BEGIN IF EXISTS (SELECT FROM pg_roles) THEN GRANT SELECT ON t TO a; END IF; END $$"
+    ));
+    for sql in [
+        "DO $$ BEGIN SET ROLE a; END $$",
+        "DO $$ BEGIN PERFORM f(); END $$",
+        "DO $$ BEGIN EXECUTE 'RESET ROLE'; END $$",
+        "SELECT f()",
+        "DISCARD TEMP",
+    ] {
+        assert!(changes(sql), "{sql}");
+    }
+    assert!(!changes("UPDATE t SET a = 1"));
+}
