@@ -9,6 +9,11 @@ fn text(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
+/// A variable that a person's file names: `ENVSUB` of a goose migration.
+pub fn named_by_a_file(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
 /// The checkout to build from and to take suites from, instead of the one that the tool was built from (D4).
 pub fn source() -> Option<PathBuf> {
     std::env::var_os(e2e_env::SOURCE).map(PathBuf::from)

@@ -11,7 +11,7 @@ use crate::error::{CatalogueError, Error};
 use crate::history::{History, Shapes};
 use crate::migration::{Migration, Mode, Object, ObjectKind};
 use crate::selection::{Profiles, Selection};
-use crate::sql::{self, Kind};
+use crate::sql::{self, Effects, Kind, Lines, Problem, Scan};
 
 /// Every migration of one source, in an order in which each comes after what it requires.
 #[derive(Clone, Debug)]
@@ -26,7 +26,8 @@ pub struct Catalogue {
     /// SQL that creates what belongs to the whole server.
     pub(crate) roles: Option<String>,
     pub(crate) unmanaged: Option<Unmanaged>,
-    /// Whether these are a team's own files in goose's format: no headers, no recorded shapes, their own search path.
+    /// Whether the files are in goose's format: they declare nothing, and their unqualified names are those of the search path that the
+    /// database, the role or the URL gives.
     pub(crate) goose: bool,
 }
 
@@ -356,6 +357,7 @@ impl Catalogue {
 }
 
 fn parse(name: &str, stem: &str, text: &str, down: Option<String>) -> Result<Migration, Error> {
+    let text = text.trim_start_matches('\u{feff}');
     let invalid = |reason: String| Error::from(CatalogueError::new(name, reason));
     let id = match stem.split_once('_') {
         Some((number, id))
@@ -390,14 +392,11 @@ fn parse(name: &str, stem: &str, text: &str, down: Option<String>) -> Result<Mig
         }
         _ => {}
     }
-    for (file, sql) in [
-        (name.to_owned(), text),
-        (
-            format!("{stem}.down.sql"),
-            down.as_deref().unwrap_or_default(),
-        ),
-    ] {
-        check_statements(&file, sql, header.mode)?;
+    let up = readable(name, text)?;
+    check_statements(name, &up, header.mode)?;
+    if let Some(down) = &down {
+        let file = format!("{stem}.down.sql");
+        check_statements(&file, &readable(&file, down)?, header.mode)?;
     }
     Ok(Migration {
         id: id.to_owned(),
@@ -411,13 +410,70 @@ fn parse(name: &str, stem: &str, text: &str, down: Option<String>) -> Result<Mig
         irreversible: header.irreversible,
         partitions: header.partitions,
         first_line: 0,
+        effects: Effects::of(&up),
     })
 }
 
+/// Reads the SQL of a file, and refuses what the server could not read or would read as something else: the engine's own statements
+/// follow it in one message.
+pub(crate) fn readable<'a>(file: &str, text: &'a str) -> Result<Scan<'a>, Error> {
+    let refused = |at: usize, reason: String| {
+        let line = Lines::of(text).at(at) + 1;
+        Err(CatalogueError::new(file, format!("line {line}: {reason}")).into())
+    };
+    if let Some(at) = text.find('\0') {
+        return refused(at, "it holds a NUL, which no SQL may; remove it".to_owned());
+    }
+    let scan = sql::scan(text);
+    if let Some((at, problem)) = scan.problem {
+        let reason = match problem {
+            Problem::Open("comment") => {
+                "this comment is never closed; PostgreSQL's comments nest, so each `/*` needs its `*/`".to_owned()
+            }
+            Problem::Open(what) => format!("this {what} is never closed; close it"),
+            Problem::Backslash => psql_command(&text[at..]),
+            Problem::NoRows => {
+                "COPY FROM STDIN has no rows; write them in the lines after it, ended by a line `\\.`, or use INSERT".to_owned()
+            }
+        };
+        return refused(at, reason);
+    }
+    match scan
+        .statements
+        .iter()
+        .find(|statement| statement.copies_out)
+    {
+        Some(copy) => refused(
+            copy.start,
+            "COPY to STDOUT has no receiver in a migration; remove it, or copy to a table"
+                .to_owned(),
+        ),
+        None => Ok(scan),
+    }
+}
+
+/// What to do instead of a command of psql, which begins `rest`.
+fn psql_command(rest: &str) -> String {
+    let word = rest.split_whitespace().next().unwrap_or_default();
+    let instead = match word {
+        "\\copy" => {
+            "write COPY … FROM STDIN with its rows in the lines after it, ended by a line `\\.`"
+        }
+        "\\i" | "\\ir" | "\\include" | "\\include_relative" => {
+            "put that file's statements in its place"
+        }
+        "\\c" | "\\connect" => "remove it: a migration runs in the database of the run",
+        "\\set" | "\\gset" => "write the value itself",
+        "\\." => "remove it: it ends the rows of no COPY FROM STDIN",
+        _ => "remove the line",
+    };
+    format!("`{word}` is a command of psql, not SQL; {instead}")
+}
+
 /// Refuses what would end the engine's transaction, or what PostgreSQL refuses inside one.
-fn check_statements(file: &str, text: &str, mode: Mode) -> Result<(), Error> {
-    for statement in sql::statements(text) {
-        let line = text[..statement.start].matches('\n').count() + 1;
+fn check_statements(file: &str, scan: &Scan<'_>, mode: Mode) -> Result<(), Error> {
+    for statement in &scan.statements {
+        let line = statement.line + 1;
         if statement.controls_transaction() {
             let reason = format!(
                 "line {line}: the engine opens and ends transactions itself; remove `{}`",
@@ -511,14 +567,20 @@ fn object(text: &str) -> Result<Object, String> {
 }
 
 /// SHA-256 over the tokens: what the server sees, and nothing that an editor may change.
+///
+/// Comments, white space, line ends and a last semicolon do not count; whether the file is one transaction does not either, as that
+/// changes nothing about what was applied. A word in another case counts: inside a body only the server knows what it means.
 pub(crate) fn checksum(text: &str) -> String {
     let text = text.replace("\r\n", "\n");
+    let tokens = sql::tokens(&text);
+    let counted = tokens.iter().filter(|token| token.kind != Kind::Comment);
+    let last = tokens
+        .iter()
+        .rposition(|token| !matches!(token.kind, Kind::Comment | Kind::End));
+    let end = last.map_or(0, |last| tokens[last].range.end);
     let mut hasher = Sha256::new();
-    for token in sql::tokens(&text)
-        .into_iter()
-        .filter(|token| token.kind != Kind::Comment)
-    {
-        hasher.update(&text.as_bytes()[token.range]);
+    for token in counted.take_while(|token| token.range.start < end) {
+        hasher.update(&text.as_bytes()[token.range.clone()]);
         hasher.update([0]);
     }
     hex(&hasher.finalize())

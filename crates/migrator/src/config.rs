@@ -78,8 +78,11 @@ impl Config {
             selection: Selection::all(),
             deadline: DEFAULT_DEADLINE,
             cancel: CancellationToken::new(),
+            names: Names {
+                own_search_path: catalogue.goose,
+                ..Names::default()
+            },
             catalogue,
-            names: Names::default(),
             observer: None,
             plan_hash: None,
             again: Vec::new(),
@@ -124,6 +127,7 @@ impl Config {
     #[must_use]
     pub fn catalogue(mut self, catalogue: impl Into<Arc<Catalogue>>) -> Self {
         self.catalogue = catalogue.into();
+        self.names.own_search_path = self.catalogue.goose;
         self
     }
 
@@ -175,9 +179,13 @@ impl Config {
 
     /// The schema of the migrations' objects and of the ledger, `public` by default. It must exist; shapes are compared as
     /// they were recorded, so record them in a schema of the same name.
+    ///
+    /// Without it, files in goose's format run in the search path that the database, the role or the URL gives, as goose runs them;
+    /// their ledger is in `public`.
     #[must_use]
     pub fn schema(mut self, name: impl Into<String>) -> Self {
         self.names.schema = name.into();
+        self.names.schema_chosen = true;
         self
     }
 

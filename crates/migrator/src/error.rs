@@ -517,7 +517,9 @@ pub(crate) fn next_move(sqlstate: &str) -> &'static str {
             "a `requires` is probably missing: name the migration that provides it"
         }
         "42601" => "correct the syntax at that place",
-        "25001" => "declare `-- transaction: none` in the header",
+        "25001" => {
+            "declare that the file runs outside a transaction: `-- transaction: none`, in goose's format `-- +goose NO TRANSACTION`"
+        }
         "55P04" => "use the new enum value in a migration of its own, after the one that adds it",
         "55P03" | "40P01" | "40001" => {
             "another session holds what it needs; find it in pg_stat_activity and run again"

@@ -304,7 +304,8 @@ fn down(migration: &Migration) -> String {
 }
 
 /// What a recorded migration took, and what its statement answers with.
-const DURATION: &str = "clock_timestamp() - current_setting('migrator.started')::timestamptz";
+/// A file that resets all settings forgets its start.
+const DURATION: &str = "clock_timestamp() - coalesce(nullif(current_setting('migrator.started', true), '')::timestamptz, transaction_timestamp())";
 const RETURNING: &str = "RETURNING id AS schema_ledger_recorded_id, extract(epoch FROM duration) * 1000, \
 set_config('migrator.started', clock_timestamp()::text, false)";
 

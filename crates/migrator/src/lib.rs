@@ -16,7 +16,7 @@
 //! ```
 //!
 //! - [`Catalogue`] is what there is: pairs of files `NNNN_<id>.up.sql` and `.down.sql` ([`Catalogue::from_files`]), or a directory in
-//!   goose's format ([`Catalogue::from_goose_dir`]). It knows no database.
+//!   goose's format ([`Catalogue::from_goose_dir`], [`GooseReader`]). It knows no database.
 //! - [`Selection`] is what a caller needs of it: profiles, groups or tables; what those require comes with them.
 //! - [`Config`] says where, what, how long, and what the migrator's own things in the database are called: schema, ledger, the
 //!   application's role, the class of its locks.
@@ -35,7 +35,7 @@
 //! The library starts no process and prints nothing. It speaks to the server without TLS: give [`Config::with_dialer`] a stream that
 //! something else encrypts.
 //!
-//! Modules, each may import those after it: `examine`, `template`, `record`, `lint`, `revert`, `loss`, `adopt`, `apply`, `foreign`, `inspect`, `made`, `database`, `steps`, `concurrent`, `message`, `view`, `partitions`, `shape`, `roles`, `lock`, `session`, `config`, `plan`, `units`, `ledger`, `goose`, `catalogue`, `selection`, `error`, `report`, `history`, `migration`, `rows`, `names`, `words`, `sql`
+//! Modules, each may import those after it: `examine`, `template`, `record`, `lint`, `revert`, `loss`, `adopt`, `apply`, `foreign`, `inspect`, `made`, `database`, `steps`, `concurrent`, `message`, `view`, `partitions`, `shape`, `roles`, `lock`, `session`, `config`, `plan`, `units`, `settings`, `ledger`, `goose`, `envsub`, `catalogue`, `selection`, `error`, `report`, `history`, `migration`, `rows`, `names`, `words`, `sql`
 
 mod adopt;
 mod apply;
@@ -43,6 +43,7 @@ mod catalogue;
 mod concurrent;
 mod config;
 mod database;
+mod envsub;
 mod error;
 pub mod examine;
 mod foreign;
@@ -66,6 +67,7 @@ mod roles;
 mod rows;
 mod selection;
 mod session;
+mod settings;
 mod shape;
 mod sql;
 mod steps;
@@ -80,6 +82,7 @@ pub use catalogue::Catalogue;
 pub use config::{ByteStream, Config, DEFAULT_DEADLINE, Dialer};
 pub use database::{create_database, drop_database, probe};
 pub use error::{CatalogueError, Error, MigrationFailure};
+pub use goose::GooseReader;
 pub use history::Difference;
 pub use inspect::{
     Comparison, MigrationState, Status, StatusLine, Verified, drift, plan, status, verify,

@@ -1,5 +1,9 @@
 //! Consecutive migrations as one message, and what its failure means.
+//!
+//! The server reads a message as a whole before it runs the first statement of it. A file with rows for a COPY, or one that changes how
+//! the server reads what follows, is sent statement by statement instead, in the same transaction.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use tokio_postgres::error::{DbError, ErrorPosition};
@@ -12,19 +16,7 @@ use crate::names::Names;
 use crate::report::{Applied, Event, Report};
 use crate::rows::Rows;
 use crate::session::{Run, Session};
-use crate::sql;
-
-/// What every migration of a message counts on, sent once. Statements wait a bounded time for table locks; then the migration
-/// starts over. Each record sets the start of what follows it.
-fn settings(names: &Names) -> String {
-    format!(
-        "SET {}; SET lock_timeout = '3s'; SELECT set_config('migrator.started', clock_timestamp()::text, false);\n",
-        names.search_path()
-    )
-}
-
-/// Words without which no statement changes those settings.
-const CHANGES: [&str; 4] = ["search_path", "lock_timeout", "discard", "reset"];
+use crate::{settings, sql};
 
 /// What decides which shapes a migration must leave.
 pub(crate) struct Scope<'a> {
@@ -93,6 +85,17 @@ pub(crate) struct Message<'a> {
     /// Statements before the first part.
     prologue: usize,
     parts: Vec<Part<'a>>,
+    /// Statements after the last part that are not the caller's.
+    restoring: usize,
+    /// What is sent at a time.
+    pieces: Vec<Piece>,
+}
+
+/// A range of a message that is sent alone.
+struct Piece {
+    range: Range<usize>,
+    /// What the one COPY that it is gets.
+    rows: Option<Range<usize>>,
 }
 
 /// Why one attempt ended.
@@ -132,6 +135,19 @@ struct Part<'a> {
     end: usize,
 }
 
+/// How far a message came, as the server answers.
+#[derive(Default)]
+struct Progress {
+    /// Statements that ended.
+    done: usize,
+    committed: usize,
+    recorded: Option<Applied>,
+    prologue: Vec<Rows>,
+    epilogue: Vec<Rows>,
+    /// Statements after the last part that are still to be passed over.
+    restoring: usize,
+}
+
 impl<'a> Message<'a> {
     pub(crate) fn of(scope: &Scope<'_>, migrations: &[&'a Migration]) -> Self {
         Self::between("", scope, migrations, "")
@@ -148,11 +164,14 @@ impl<'a> Message<'a> {
             text: prologue.to_owned(),
             prologue: sql::statements(prologue).len(),
             parts: Vec::new(),
+            restoring: 0,
+            pieces: Vec::new(),
         };
         for migration in migrations {
             message.push(migration, scope);
         }
         message.text.push_str(epilogue);
+        message.cut();
         message
     }
 
@@ -165,16 +184,16 @@ impl<'a> Message<'a> {
 
     fn push(&mut self, migration: &'a Migration, scope: &Scope<'_>) {
         let begin = self.text.len();
-        let known = self.parts.last().is_some_and(|previous| {
-            let text = previous.migration.up.to_ascii_lowercase();
-            !CHANGES.iter().any(|word| text.contains(word))
-        });
-        if !known {
-            self.text.push_str(&settings(scope.names));
+        if self.parts.is_empty() {
+            self.text.push_str(&settings::of_migrations(scope.names));
         }
         self.text.push_str("BEGIN;\n");
         let start = self.text.len();
-        self.text.push_str(&migration.up);
+        if migration.effects.apart {
+            self.push_apart(migration);
+        } else {
+            self.text.push_str(&migration.up);
+        }
         self.parts.push(Part {
             migration,
             begin,
@@ -182,6 +201,8 @@ impl<'a> Message<'a> {
             end: self.text.len(),
         });
         self.text.push_str("\n;\n");
+        self.text
+            .push_str(settings::before_record(migration.effects));
         if let Some(check) = scope.check(migration) {
             // The server prints names as the search path has them, whatever the migration set; and planning that query again for
             // each migration would cost more than running it.
@@ -194,6 +215,46 @@ impl<'a> Message<'a> {
         }
         self.text.push_str(&scope.row(migration).record());
         self.text.push_str(";\nCOMMIT;\n");
+        let restore = settings::restore(scope.names, migration.effects);
+        self.restoring = sql::statements(&restore).len();
+        self.text.push_str(&restore);
+        if migration.effects.apart {
+            self.cut();
+        }
+    }
+
+    /// The file's text, and a piece for each of its statements.
+    fn push_apart(&mut self, migration: &Migration) {
+        self.cut();
+        let start = self.text.len();
+        self.text.push_str(&migration.up);
+        for statement in sql::statements(&migration.up) {
+            let range = start + statement.start..start + statement.start + statement.text.len();
+            let rows = statement.rows.map(|rows| {
+                let line_end = self.text[range.end..].find('\n').unwrap_or_default();
+                let first = range.end + line_end + 1;
+                first..first + rows.len()
+            });
+            self.pieces.push(Piece { range, rows });
+        }
+    }
+
+    /// Ends a piece here. What lies between pieces of [`Message::push_apart`] is no statement.
+    fn cut(&mut self) {
+        let last = self.pieces.last();
+        let from = last.map_or(0, |piece| {
+            piece.rows.as_ref().map_or(piece.range.end, |rows| {
+                // Behind the line that ends the rows.
+                let end = self.text[rows.end..].find('\n');
+                end.map_or(self.text.len(), |end| rows.end + end)
+            })
+        });
+        if from < self.text.len() {
+            self.pieces.push(Piece {
+                range: from..self.text.len(),
+                rows: None,
+            });
+        }
     }
 
     pub(crate) async fn send(
@@ -204,61 +265,110 @@ impl<'a> Message<'a> {
         report: &mut Report,
     ) -> Result<Sent, Attempt> {
         run.enter(format!("applying {}", self.names()));
-        let (mut done, mut committed) = (0, 0);
-        let mut recorded: Option<Applied> = None;
-        let (mut prologue, mut epilogue) = (Vec::new(), Vec::new());
-        let outcome = session
-            .stream(&self.text, |rows| {
-                done += 1;
-                if let Some(applied) = recorded.take() {
-                    // The statement after the ledger's row is COMMIT.
-                    committed += 1;
-                    run.config.emit(&Event::Applied(applied.clone()));
-                    report.applied.push(applied);
-                } else if done <= self.prologue {
-                    prologue.push(rows);
-                } else if committed == self.parts.len() {
-                    epilogue.push(rows);
-                } else {
-                    recorded = self.recorded(&rows);
+        let mut progress = Progress {
+            restoring: self.restoring,
+            ..Progress::default()
+        };
+        for piece in &self.pieces {
+            let before = progress.done;
+            let text = &self.text[piece.range.clone()];
+            let outcome = match &piece.rows {
+                None => {
+                    session
+                        .stream(text, |rows| self.follow(&mut progress, rows, run, report))
+                        .await
                 }
-            })
-            .await;
-        let Err(error) = outcome else {
-            return Ok(Sent::Whole { prologue, epilogue });
-        };
-        let Some(server) = error.as_db_error() else {
-            return Err(session.explain(&error, &run.stage()).into());
-        };
-        let (failing, failure) = self.locate(server, done);
-        if error::is_disconnect(server.code()) {
-            return Err(session.explain(&error, &run.stage()).into());
-        }
-        session.query("rolling back", "ROLLBACK").await?;
-        if done < self.prologue {
-            return Ok(Sent::PrologueFailed);
-        }
-        if committed == self.parts.len() {
-            return Ok(Sent::EpilogueFailed);
-        }
-        if done == 0 && failing > 0 {
-            // The server parses a message as a whole: a syntax error in a later migration kept the earlier ones from running.
-            let earlier = Self {
-                text: self.text[..self.parts[failing].begin].to_owned(),
-                prologue: 0,
-                parts: self.parts[..failing].to_vec(),
+                Some(rows) => {
+                    let copied = session.copy_in(text, &self.text[rows.clone()]).await;
+                    progress.done += usize::from(copied.is_ok());
+                    copied
+                }
             };
-            Box::pin(earlier.send(run, session, scope, report)).await?;
+            let Err(error) = outcome else {
+                continue;
+            };
+            let Some(server) = error
+                .as_db_error()
+                .filter(|server| !error::is_disconnect(server.code()))
+            else {
+                return Err(session.explain(&error, &run.stage()).into());
+            };
+            session.query("rolling back", "ROLLBACK").await?;
+            if progress.done < self.prologue {
+                return Ok(Sent::PrologueFailed);
+            }
+            if progress.committed == self.parts.len() {
+                return Ok(Sent::EpilogueFailed);
+            }
+            let (failing, failure) = self.locate(server, progress.done, piece);
+            if progress.done == before
+                && let Some(earlier) = self.earlier(piece, failing)
+            {
+                // A syntax error in a later migration kept the earlier ones of its piece from running.
+                Box::pin(earlier.send(run, session, scope, report)).await?;
+            }
+            if let Some(drift) = scope.drift(self.parts[failing].migration, server) {
+                return Err(drift.into());
+            }
+            let contention = error::is_contention(server.code());
+            let failed = Error::MigrationFailed(Box::new(failure));
+            return Err(if contention {
+                Attempt::Contention(failed)
+            } else {
+                Attempt::Failed(failed)
+            });
         }
-        if let Some(drift) = scope.drift(self.parts[failing].migration, server) {
-            return Err(drift.into());
-        }
-        let contention = error::is_contention(server.code());
-        let failed = Error::MigrationFailed(Box::new(failure));
-        Err(if contention {
-            Attempt::Contention(failed)
+        Ok(Sent::Whole {
+            prologue: progress.prologue,
+            epilogue: progress.epilogue,
+        })
+    }
+
+    /// Takes the answer to one statement.
+    fn follow(&self, progress: &mut Progress, rows: Rows, run: &Run, report: &mut Report) {
+        progress.done += 1;
+        if let Some(applied) = progress.recorded.take() {
+            // The statement after the ledger's row is COMMIT.
+            progress.committed += 1;
+            run.config.emit(&Event::Applied(applied.clone()));
+            report.applied.push(applied);
+        } else if progress.done <= self.prologue {
+            progress.prologue.push(rows);
+        } else if progress.committed < self.parts.len() {
+            progress.recorded = self.recorded(&rows);
+        } else if progress.restoring > 0 {
+            progress.restoring -= 1;
         } else {
-            Attempt::Failed(failed)
+            progress.epilogue.push(rows);
+        }
+    }
+
+    /// The migrations before the `failing` one that begin in `piece`, as a message of their own.
+    fn earlier(&self, piece: &Piece, failing: usize) -> Option<Self> {
+        let from = piece.range.start;
+        let first = self.parts.iter().position(|part| part.begin >= from)?;
+        let parts: Vec<Part<'a>> = self
+            .parts
+            .get(first..failing)?
+            .iter()
+            .map(|part| Part {
+                migration: part.migration,
+                begin: part.begin - from,
+                start: part.start - from,
+                end: part.end - from,
+            })
+            .collect();
+        parts.last()?;
+        let text = self.text[from..self.parts[failing].begin].to_owned();
+        Some(Self {
+            prologue: 0,
+            restoring: 0,
+            pieces: vec![Piece {
+                range: 0..text.len(),
+                rows: None,
+            }],
+            parts,
+            text,
         })
     }
 
@@ -289,14 +399,24 @@ impl<'a> Message<'a> {
         Some(applied(part.migration, row.get(1)))
     }
 
-    /// The migration and the line at which the server stopped: by the place it names, else by the statements it finished.
-    fn locate(&self, server: &DbError, done: usize) -> (usize, MigrationFailure) {
-        let offset = match server.position() {
-            Some(ErrorPosition::Original(position)) => self
-                .text
-                .char_indices()
-                .nth(*position as usize - 1)
-                .map_or(self.text.len(), |(at, _)| at),
+    /// The migration and the line at which the server stopped: by the row or the place it names, else by the statements it finished.
+    fn locate(&self, server: &DbError, done: usize, piece: &Piece) -> (usize, MigrationFailure) {
+        let sent = &self.text[piece.range.clone()];
+        let row = piece
+            .rows
+            .as_ref()
+            .zip(server.where_().and_then(copied_line));
+        let offset = match (row, server.position()) {
+            (Some((rows, line)), _) => {
+                let copied = &self.text[rows.clone()];
+                let before = copied.split_inclusive('\n').take(line - 1).map(str::len);
+                rows.start + before.sum::<usize>()
+            }
+            (None, Some(ErrorPosition::Original(position))) => {
+                let mut characters = sent.char_indices();
+                let at = characters.nth(*position as usize - 1);
+                piece.range.start + at.map_or(sent.len(), |(at, _)| at)
+            }
             _ => sql::statements(&self.text)
                 .get(done)
                 .map_or(self.text.len(), |statement| statement.start),
@@ -312,6 +432,14 @@ impl<'a> Message<'a> {
             part.migration.first_line + self.text[part.start..offset].matches('\n').count() + 1;
         (index, failure(part.migration, line, server))
     }
+}
+
+/// The row at which a COPY stopped, counted from 1, as the server's context names it: `COPY t, line 2, column a`.
+fn copied_line(context: &str) -> Option<usize> {
+    let line = context.lines().find(|line| line.starts_with("COPY "))?;
+    let (_, rest) = line.split_once(", line ")?;
+    let digits = rest.split(|c: char| !c.is_ascii_digit()).next()?;
+    digits.parse().ok().filter(|line| *line > 0)
 }
 
 pub(crate) fn failure(migration: &Migration, line: usize, server: &DbError) -> MigrationFailure {

@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::Serialize;
 
+use crate::sql::Effects;
+
 /// What kind of object a migration declares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -68,6 +70,8 @@ pub struct Migration {
     pub checksum: String,
     /// Line of the file on which `up` begins, counted from 0.
     pub(crate) first_line: usize,
+    /// What sending `up` must take care of.
+    pub(crate) effects: Effects,
 }
 
 impl Migration {

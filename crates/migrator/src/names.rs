@@ -7,6 +7,11 @@ use crate::sql::{identifier, literal};
 pub(crate) struct Names {
     /// Where the migrations' objects and the ledger are.
     pub(crate) schema: String,
+    /// Whether a caller chose `schema`.
+    pub(crate) schema_chosen: bool,
+    /// Whether the migrations' unqualified names are those of the database's own search path, unless a schema was chosen; `schema` is
+    /// the ledger's alone then.
+    pub(crate) own_search_path: bool,
     pub(crate) ledger: String,
     /// The role that the application works as.
     pub(crate) role: Option<String>,
@@ -18,6 +23,8 @@ impl Default for Names {
     fn default() -> Self {
         Self {
             schema: "public".to_owned(),
+            schema_chosen: false,
+            own_search_path: false,
             ledger: "schema_ledger".to_owned(),
             role: None,
             lock_class: i32::from_be_bytes(*b"MIGR"),
@@ -36,9 +43,14 @@ impl Names {
         format!("{}.{}", identifier(&self.schema), identifier(name))
     }
 
-    /// The setting that makes unqualified names those of the schema.
+    /// The setting that makes unqualified names what the migrations take them for: those of the schema, or of the search path that the
+    /// database, the role or the URL gives.
     pub(crate) fn search_path(&self) -> String {
-        format!("search_path = {}", identifier(&self.schema))
+        if self.own_search_path && !self.schema_chosen {
+            "search_path = DEFAULT".to_owned()
+        } else {
+            format!("search_path = {}", identifier(&self.schema))
+        }
     }
 
     /// An expression that is true where the application's role exists.

@@ -4,12 +4,13 @@
 //! and a peer's CREATE INDEX CONCURRENTLY waits for that snapshot for ever.
 
 use std::future::Future;
+use std::io::Cursor;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use futures_util::{StreamExt, TryFutureExt};
+use futures_util::{SinkExt, StreamExt, TryFutureExt};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
@@ -326,6 +327,23 @@ impl Session {
             }
         }
         Ok(())
+    }
+
+    /// Runs a COPY FROM STDIN with these rows, in the text format or what the statement says.
+    pub(crate) async fn copy_in(
+        &self,
+        statement: &str,
+        rows: &str,
+    ) -> Result<(), tokio_postgres::Error> {
+        self.busy.store(true, Ordering::Relaxed);
+        let copying = async {
+            let mut sink = pin!(self.client().copy_in(statement).await?);
+            sink.send(Cursor::new(rows.as_bytes().to_vec())).await?;
+            sink.finish().await
+        };
+        let outcome = copying.await;
+        self.busy.store(false, Ordering::Relaxed);
+        outcome.map(drop)
     }
 
     /// A failure of [`Session::try_query`] as this crate reports it.

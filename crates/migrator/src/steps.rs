@@ -12,7 +12,8 @@ use crate::migration::Migration;
 use crate::report::{Event, Report};
 use crate::rows::Rows;
 use crate::session::{Run, Session};
-use crate::sql;
+use crate::settings;
+use crate::sql::{self, Effects, Statement};
 use crate::units::{Kind, Unit, changed, units};
 
 /// SQLSTATEs of a statement that was not what it looked like: it cannot run in a transaction, or ends the one that it is in.
@@ -127,6 +128,15 @@ impl Script<'_> {
 
     /// The whole text and `mark` in one transaction; the rows of each statement.
     pub(crate) async fn at_once(&self, session: &Session, mark: &str) -> Result<Vec<Rows>, Error> {
+        let scan = sql::scan(self.text);
+        let effects = Effects::of(&scan);
+        let mark = format!("{}{mark}", settings::before_record(effects));
+        if effects.apart {
+            let begin = format!("SET lock_timeout = '3s'; {START}; BEGIN");
+            return self
+                .one_by_one(session, [&begin, "COMMIT"], &scan.statements, &mark)
+                .await;
+        }
         let begin = format!("SET lock_timeout = '3s'; {START}; BEGIN;\n");
         let message = format!("{begin}{}\n;\n{mark}; COMMIT", self.text);
         let mut sets = Vec::new();
@@ -204,50 +214,46 @@ impl Script<'_> {
             (Kind::Block, [first, inner @ .., last]) => (first.text, last.text, inner),
             (_, statements) => ("BEGIN", "COMMIT", statements),
         };
-        let begin = format!("{first};\n");
-        let mut message = begin.clone();
-        for statement in inner {
-            message.push_str(statement.text);
-            message.push_str(";\n");
-        }
-        message = format!("{message}{record};\n{last}");
         // One statement goes with its progress in one message; several one by one, as each may change how the next is read.
-        let sent: Result<_, (usize, usize, tokio_postgres::Error)> = match inner {
-            [only] => session
-                .try_query(&message)
-                .await
-                .map(drop)
-                .map_err(|error| (only.start, begin.chars().count(), error)),
-            _ => self.one_by_one(session, unit, record).await,
-        };
-        if let Err((start, before, error)) = sent {
-            let explained = self.explain(session, start, before, &error);
-            if error
-                .as_db_error()
-                .is_some_and(|server| !error::is_disconnect(server.code()))
-            {
-                session.query("rolling back", "ROLLBACK").await?;
+        let sent = match inner {
+            [only] if only.rows.is_none() => {
+                let begin = format!("{first};\n");
+                let message = format!("{begin}{};\n{record};\n{last}", only.text);
+                let sent = session.try_query(&message).await.map(drop);
+                sent.map_err(|error| {
+                    self.explain(session, only.start, begin.chars().count(), &error)
+                })
             }
-            return Err(explained);
+            _ => self
+                .one_by_one(session, [first, last], inner, record)
+                .await
+                .map(drop),
+        };
+        if matches!(sent, Err(Error::MigrationFailed(_))) {
+            session.query("rolling back", "ROLLBACK").await?;
         }
-        Ok(())
+        sent
     }
 
+    /// A transaction of these statements and `record`, whose rows are returned; `ends` are its first and last statement.
     async fn one_by_one(
         &self,
         session: &Session,
-        unit: &Unit<'_>,
+        ends: [&str; 2],
+        statements: &[Statement<'_>],
         record: &str,
-    ) -> Result<(), (usize, usize, tokio_postgres::Error)> {
-        let last = unit.statements.len() - 1;
-        for (number, statement) in unit.statements.iter().enumerate() {
-            let at = |error| (statement.start, 0, error);
-            if number == last {
-                session.try_query(record).await.map_err(at)?;
-            }
-            session.try_query(statement.text).await.map_err(at)?;
+    ) -> Result<Vec<Rows>, Error> {
+        let start = statements.first().map_or(0, |statement| statement.start);
+        let at = |start: usize| move |error| self.explain(session, start, 0, &error);
+        session.try_query(ends[0]).await.map_err(at(start))?;
+        for statement in statements {
+            send(session, statement)
+                .await
+                .map_err(at(statement.start))?;
         }
-        Ok(())
+        let recorded = session.try_query(record).await.map_err(at(start))?;
+        session.try_query(ends[1]).await.map_err(at(start))?;
+        Ok(recorded)
     }
 
     /// The unit as it is, between a record that it was begun and one that it is done.
@@ -280,11 +286,7 @@ impl Script<'_> {
         run.enter(self.stage.as_str());
         if !done {
             for statement in &unit.statements {
-                let sent = if statement.begins(&["DISCARD", "ALL"]) {
-                    session.try_query(&format!("{DISCARD_ALL}; {START}")).await
-                } else {
-                    session.try_query(statement.text).await
-                };
+                let sent = send(session, statement).await;
                 if let Err(error) = sent {
                     let explained = self.explain(session, statement.start, 0, &error);
                     if matches!(explained, Error::MigrationFailed(_)) {
@@ -323,15 +325,15 @@ impl Script<'_> {
             .map(drop)
     }
 
-    /// Gives the next migration the session that this one began with.
+    /// Gives what comes next the session that this one began with.
     pub(crate) async fn restore(&self, session: &Session) -> Result<(), Error> {
-        let settings = ledger::settings(session.names());
-        let sql = format!(
-            "RESET SESSION AUTHORIZATION; RESET ROLE; RESET ALL; {settings}; {}",
-            ledger::NOTICE_GONE_CLIENT
-        );
+        let everything = Effects {
+            session: true,
+            apart: false,
+        };
+        let restore = settings::restore(session.names(), everything);
         session
-            .query("restoring the session's settings", &sql)
+            .query("restoring the session's settings", &restore)
             .await
             .map(drop)
     }
@@ -381,5 +383,17 @@ impl Script<'_> {
             cause,
             next_move: next_move.to_owned(),
         }))
+    }
+}
+
+/// Sends one statement as it is, with its rows where it has some.
+async fn send(session: &Session, statement: &Statement<'_>) -> Result<(), tokio_postgres::Error> {
+    match statement.rows {
+        Some(rows) => session.copy_in(statement.text, rows).await,
+        None if statement.begins(&["DISCARD", "ALL"]) => session
+            .try_query(&format!("{DISCARD_ALL}; {START}"))
+            .await
+            .map(drop),
+        None => session.try_query(statement.text).await.map(drop),
     }
 }

@@ -1,7 +1,7 @@
 //! The steps of a migration outside a transaction: what is sent alone, what stays together, and by what each is known.
 
 use crate::catalogue::checksum;
-use crate::sql::{self, Statement};
+use crate::sql::{self, Control, Statement};
 
 /// What is done or not done as a whole.
 #[derive(Clone, Debug)]
@@ -25,8 +25,14 @@ pub(crate) enum Kind {
 impl Unit<'_> {
     /// What the ledger knows the step by.
     pub(crate) fn checksum(&self) -> String {
-        let texts: Vec<&str> = self.statements.iter().map(|s| s.text).collect();
-        checksum(&texts.join(";\n"))
+        let texts = self
+            .statements
+            .iter()
+            .flat_map(|statement| [statement.text, statement.rows.unwrap_or_default()]);
+        checksum(&texts.collect::<Vec<_>>().join(
+            ";
+",
+        ))
     }
 
     /// Whether it changes only the session, which a later session lacks.
@@ -48,10 +54,10 @@ pub(crate) fn units(text: &str) -> Result<Vec<Unit<'_>>, usize> {
     let mut units = Vec::new();
     let mut open: Option<Vec<Statement<'_>>> = None;
     for statement in sql::statements(text) {
-        let (begins, ends) = (begins(&statement), ends(&statement));
+        let control = statement.control();
         match &mut open {
             Some(block) => block.push(statement),
-            None if begins => open = Some(vec![statement]),
+            None if control == Some(Control::Begin) => open = Some(vec![statement]),
             None => units.push(Unit {
                 kind: if is_ordinary(&statement) {
                     Kind::Ordinary
@@ -61,9 +67,8 @@ pub(crate) fn units(text: &str) -> Result<Vec<Unit<'_>>, usize> {
                 statements: vec![statement],
             }),
         }
-        if let Some(kind) = ends
-            && let Some(statements) = open.take()
-        {
+        if let Some(statements) = open.take_if(|block| ends(block)) {
+            let kind = kind(&statements);
             units.push(Unit { statements, kind });
         }
     }
@@ -84,33 +89,30 @@ pub(crate) fn changed(units: &[Unit<'_>], done: &[String]) -> Option<usize> {
     .map(|(step, _)| step)
 }
 
-fn begins(statement: &Statement<'_>) -> bool {
-    statement.begins(&["BEGIN"]) || statement.begins(&["START", "TRANSACTION"])
+/// Whether the last statement leaves no transaction open.
+fn ends(block: &[Statement<'_>]) -> bool {
+    let last = block.last().filter(|last| !last.chains());
+    let control = last.and_then(Statement::control);
+    control.is_some_and(|control| control != Control::Begin)
 }
 
-/// How the statement ends a transaction, if it does.
-fn ends(statement: &Statement<'_>) -> Option<Kind> {
-    let chained = statement.words.iter().any(|word| word == "CHAIN");
-    let prepared = statement
-        .words
-        .get(1)
-        .is_some_and(|word| word == "PREPARED");
-    match statement.words.first()?.as_str() {
-        "COMMIT" | "END" if chained || prepared => Some(Kind::Undone),
-        "COMMIT" | "END" => Some(Kind::Block),
-        "ROLLBACK" | "ABORT" if !statement.words.iter().any(|word| word == "TO") => {
-            Some(Kind::Undone)
-        }
-        "PREPARE" if statement.begins(&["PREPARE", "TRANSACTION"]) => Some(Kind::Undone),
-        _ => None,
+/// Whether the block is committed as a whole, by its last statement.
+fn kind(block: &[Statement<'_>]) -> Kind {
+    let commits = block.last().and_then(Statement::control) == Some(Control::Commit);
+    let chains = block.iter().any(Statement::chains);
+    if commits && !chains {
+        Kind::Block
+    } else {
+        Kind::Undone
     }
 }
 
 /// Statements that never end a transaction; whatever else there is, now or in a later PostgreSQL, is sent alone.
 fn is_ordinary(statement: &Statement<'_>) -> bool {
-    const ORDINARY: [&str; 18] = [
-        "ALTER", "COMMENT", "CREATE", "DELETE", "DROP", "GRANT", "IMPORT", "INSERT", "LOCK",
-        "MERGE", "REFRESH", "RESET", "REVOKE", "SECURITY", "SELECT", "SET", "TRUNCATE", "UPDATE",
+    const ORDINARY: [&str; 19] = [
+        "ALTER", "COMMENT", "COPY", "CREATE", "DELETE", "DROP", "GRANT", "IMPORT", "INSERT",
+        "LOCK", "MERGE", "REFRESH", "RESET", "REVOKE", "SECURITY", "SELECT", "SET", "TRUNCATE",
+        "UPDATE",
     ];
     let first = statement.words.first().map(String::as_str);
     first.is_some_and(|first| ORDINARY.contains(&first) || first == "WITH")

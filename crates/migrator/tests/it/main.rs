@@ -3,9 +3,13 @@
 //! `E2E_POSTGRES_BIN` chooses the major version.
 
 mod adopt;
+mod copied_rows;
+mod directories;
 mod goose;
 mod names;
+mod refused_files;
 mod revert;
+mod session_settings;
 mod steps;
 mod verify;
 

@@ -208,23 +208,6 @@ async fn a_rollback_of_the_file_undoes_what_it_says() {
 }
 
 #[tokio::test]
-async fn a_transaction_that_the_file_leaves_open_is_refused_before_anything_is_sent() {
-    let (database, config) = fresh().await;
-    let (line, cause, _) = failed(
-        steps(
-            &config,
-            "CREATE TABLE t (a int);\nBEGIN;\nCREATE TABLE u (a int);\n",
-        )
-        .await,
-    );
-    assert_eq!((line, cause.as_str()), (4, "BEGIN is ended by no COMMIT"));
-    assert_eq!(
-        value(&database, "SELECT to_regclass('t') IS NULL").await,
-        "t"
-    );
-}
-
-#[tokio::test]
 async fn a_step_that_failed_can_be_corrected_and_a_done_one_cannot() {
     let (database, config) = fresh().await;
     let text = |column: &str| {
@@ -427,5 +410,20 @@ async fn what_a_done_step_set_holds_for_the_rest_and_not_for_the_next_file() {
         )
         .await,
         "t"
+    );
+}
+
+#[tokio::test]
+async fn rows_of_a_copy_are_a_step_like_any_other() {
+    let (database, config) = fresh().await;
+    let up = "CREATE TABLE t (a int, b text);\nCOPY t FROM STDIN;\n1\tone\n2\ttwo; it's\n\\.\nBEGIN;\nCOPY t (a) FROM STDIN;\n3\n\\.\nCOMMIT;\n";
+    steps(&config, up).await.unwrap();
+    assert_eq!(
+        value(
+            &database,
+            "SELECT string_agg(concat(a, b), ',' ORDER BY a) FROM t"
+        )
+        .await,
+        "1one,2two; it's,3"
     );
 }

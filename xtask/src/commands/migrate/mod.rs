@@ -9,8 +9,9 @@ mod verbs;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Instant;
 
-use migrations::{Catalogue, Config, Error, Selection};
+use migrations::{Catalogue, Config, Error, GooseReader, Selection};
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
@@ -22,11 +23,15 @@ use e2e_runner::paths::Paths;
 use e2e_runner::process::Runner;
 use e2e_runner::run::local::postgres;
 use e2e_runner::run::{abandoned, teardown};
+use e2e_runner::settings;
 use e2e_runner::state::{KEPT_FOR, Run};
 use e2e_runner::tools::migrate::{cancellable, failure, runtime};
 use e2e_runner::tools::postgres::random_password;
 use flags::{Flags, Migrate, Verb};
 use verbs::Output;
+
+/// The stage of a run that reads a team's files.
+const READING: &str = "reading the migration files";
 
 /// Runs the verb.
 pub fn run(runner: &Runner, args: &Migrate) -> anyhow::Result<Exit> {
@@ -119,7 +124,21 @@ fn catalogue(
     match &flags.dir {
         Some(directory) => {
             // Read first: a directory that is not there, or holds no migrations, is not told as one without a name.
-            let read = Catalogue::from_goose_dir("unnamed", directory);
+            let began = Instant::now();
+            let proceed = || match began.elapsed() {
+                _ if runner.cancel().is_raised() => Err(Error::Cancelled {
+                    stage: READING.to_owned(),
+                }),
+                took if took > flags.timeout => Err(Error::DeadlineExceeded {
+                    deadline: flags.timeout,
+                    stage: READING.to_owned(),
+                }),
+                _ => Ok(()),
+            };
+            let reader = GooseReader::new("unnamed")
+                .variables(settings::named_by_a_file)
+                .proceed_if(proceed);
+            let read = reader.directory(directory);
             let catalogue = read.map_err(|error| tell(runner, error, seen))?;
             let source = source::of(runner, directory, flags.source.as_deref())?;
             Ok(Arc::new(catalogue.with_source(source)))
