@@ -22,12 +22,12 @@ mod embedded;
 pub use config::Config;
 pub use embedded::{ROLE, SOURCE, catalogue};
 pub use migrator::{
-    Applied, ByteStream, Catalogue, CatalogueError, Comparison, DEFAULT_DEADLINE, Dialer,
-    Difference, Error, Event, Finding, Holder, MONTHS_AHEAD, Migration, MigrationFailure,
-    MigrationState, Mode, Object, ObjectKind, Plan, Planned, Reason, Report, Revert, Reverted,
-    Selection, Status, StatusLine, Template, Verified, apply, create_database, drift,
-    drop_database, ensure_partitions, lint, plan, probe, record_shapes, revert, status, template,
-    verify,
+    Applied, Blocker, ByteStream, Catalogue, CatalogueError, Comparison, DEFAULT_DEADLINE, Dialer,
+    Difference, Encrypted, Encryptor, Error, Event, Finding, Holder, MONTHS_AHEAD, Migration,
+    MigrationFailure, MigrationState, Mode, Object, ObjectKind, Plan, Planned, Reason, Report,
+    Revert, Reverted, Selection, Status, StatusLine, Template, Verified, apply, create_database,
+    drift, drop_database, ensure_partitions, lint, plan, probe, record_shapes, revert, status,
+    template, verify,
 };
 
 /// Applies the tables of audit events and nothing else; short for [`apply`] with the group `audit`.

@@ -32,15 +32,17 @@
 //! file never changes: its checksum is compared. Where shapes were recorded ([`record_shapes`]), what a migration leaves is compared
 //! with them inside its transaction.
 //!
-//! The library starts no process and prints nothing. It speaks to the server without TLS: give [`Config::with_dialer`] a stream that
-//! something else encrypts.
+//! The library starts no process and prints nothing. It links no TLS of its own: [`Config::tls`] takes what encrypts, and the URL's
+//! `sslmode` says how much of it there must be.
 //!
-//! Modules, each may import those after it: `examine`, `template`, `record`, `lint`, `revert`, `apply`, `inspect`, `database`, `steps`, `message`, `view`, `partitions`, `shape`, `roles`, `lock`, `session`, `config`, `plan`, `ledger`, `goose`, `catalogue`, `selection`, `error`, `report`, `history`, `migration`, `rows`, `names`, `sql`
+//! Modules, each may import those after it: `examine`, `template`, `record`, `lint`, `revert`, `apply`, `inspect`, `database`, `steps`, `message`, `view`, `partitions`, `shape`, `roles`, `lock`, `session`, `blocked`, `dial`, `config`, `target`, `plan`, `ledger`, `goose`, `catalogue`, `selection`, `error`, `report`, `history`, `migration`, `rows`, `names`, `sql`
 
 mod apply;
+mod blocked;
 mod catalogue;
 mod config;
 mod database;
+mod dial;
 mod error;
 pub mod examine;
 mod goose;
@@ -64,12 +66,13 @@ mod session;
 mod shape;
 mod sql;
 mod steps;
+mod target;
 mod template;
 mod view;
 
 pub use apply::apply;
 pub use catalogue::Catalogue;
-pub use config::{ByteStream, Config, DEFAULT_DEADLINE, Dialer};
+pub use config::{Config, DEFAULT_DEADLINE};
 pub use database::{create_database, drop_database, probe};
 pub use error::{CatalogueError, Error, MigrationFailure};
 pub use history::Difference;
@@ -81,9 +84,10 @@ pub use migration::{Migration, Mode, Object, ObjectKind};
 pub use partitions::{MONTHS_AHEAD, ensure_partitions};
 pub use plan::{Plan, Planned, Reason};
 pub use record::record_shapes;
-pub use report::{Applied, Event, Holder, Report};
+pub use report::{Applied, Blocker, Event, Holder, Report};
 pub use revert::{Revert, Reverted, revert};
 pub use selection::Selection;
+pub use target::{ByteStream, Dialer, Encrypted, Encryptor};
 pub use template::{Template, template};
 
 /// The README's example compiles.

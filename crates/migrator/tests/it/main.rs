@@ -2,9 +2,12 @@
 //!
 //! `E2E_POSTGRES_BIN` chooses the major version.
 
+mod blocked;
 mod goose;
 mod names;
 mod steps;
+mod tls;
+mod url;
 
 use std::time::Duration;
 

@@ -8,7 +8,7 @@ mod verbs;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use migrations::{Catalogue, Config, Error, Selection};
+use migrations::{Catalogue, Error, Selection};
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
@@ -77,7 +77,7 @@ fn answer(
         .map_err(|error| tell(runner, error, seen))?;
     let runtime = runtime()?;
     let work = |url: &str, seen: &mut Option<Error>| {
-        let mut config = Config::new(url)
+        let mut config = database::config(url)
             .select(selection.clone())
             .catalogue(catalogue.clone())
             .deadline(flags.timeout)
