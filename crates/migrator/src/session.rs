@@ -172,18 +172,17 @@ impl Session {
         Self::open_on(run, &run.config.target).await
     }
 
-    /// Connects once, without waiting for a server that is not ready; what it said and its SQLSTATE, if it has none.
-    pub async fn open_once(run: &Arc<Run>) -> Result<Self, (Option<SqlState>, String)> {
+    /// Connects once, without waiting for a server that is not ready.
+    pub async fn open_once(run: &Arc<Run>) -> Result<Self, Error> {
+        let target = &run.config.target;
         run.enter("connecting");
-        let failure = match Self::connect(run, &run.config.target, ATTEMPT).await {
-            Ok(session) => return Ok(session),
-            Err(failure) => failure,
-        };
-        let code = match &failure {
-            Failure::Postgres(error) => error.code().cloned(),
-            _ => None,
-        };
-        Err((code, failure.to_string()))
+        let began = Instant::now();
+        Self::connect(run, target, ATTEMPT)
+            .await
+            .map_err(|failure| {
+                let lasting = failure.lasting(target, false);
+                lasting.unwrap_or_else(|| failure.not_ready(target.address(), began.elapsed()))
+            })
     }
 
     pub(crate) async fn open_on(run: &Arc<Run>, target: &Target) -> Result<Self, Error> {

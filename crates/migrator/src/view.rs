@@ -224,6 +224,29 @@ pub(crate) async fn under_lock(
     Ok((waited, Ledger::read(rows, catalogue.source())))
 }
 
+/// Runs one message under the lock of the database's migrations, which is given back after it, or with the session after a failure.
+///
+/// # Errors
+/// [`Error::LockTimeout`], and what the statements of the message fail with.
+pub async fn locked(
+    run: &Run,
+    session: &Session,
+    stage: &str,
+    message: &str,
+) -> Result<Vec<Rows>, Error> {
+    let asked = "SELECT current_setting('deadlock_timeout', true) AS deadlock_timeout";
+    let sets = session.query("looking at the server", asked).await?;
+    let row = named(&sets, "deadlock_timeout").and_then(<[_]>::first);
+    let deadlock_timeout = parse_interval(&row.map(|row| text(row, 0)).unwrap_or_default());
+    lock::acquire(run, session, deadlock_timeout, "", "RESET lock_timeout").await?;
+    let sets = session.query(stage, message).await?;
+    let release = lock::release(session.names());
+    session
+        .query("releasing the migration lock", &release)
+        .await?;
+    Ok(sets)
+}
+
 fn moved(run: &Run) -> Error {
     refused(
         run,

@@ -30,10 +30,8 @@ fn listening(
 /// Another session that holds table t.
 async fn holder(database: &Database) -> tokio_postgres::Client {
     let client = database.connect().await;
-    client
-        .batch_execute("SET application_name = 'reporting'; BEGIN; SELECT * FROM t")
-        .await
-        .unwrap();
+    let sql = "SET application_name = 'reporting'; BEGIN; SELECT * FROM t";
+    client.batch_execute(sql).await.expect("a held table");
     client
 }
 
