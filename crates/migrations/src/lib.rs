@@ -25,9 +25,9 @@ pub use migrator::{
     Applied, Blocker, ByteStream, Catalogue, CatalogueError, Comparison, DEFAULT_DEADLINE, Dialer,
     Difference, Encrypted, Encryptor, Error, Event, Finding, Holder, MONTHS_AHEAD, Migration,
     MigrationFailure, MigrationState, Mode, Object, ObjectKind, Plan, Planned, Reason, Report,
-    Revert, Reverted, Selection, Status, StatusLine, Template, Verified, apply, create_database,
-    drift, drop_database, ensure_partitions, lint, plan, probe, record_shapes, revert, status,
-    template, verify,
+    Revert, Reverted, Selection, Status, StatusLine, Template, Trace, Verified, apply,
+    create_database, drift, drop_database, ensure_partitions, lint, plan, probe, record_shapes,
+    revert, status, template, trace, verify,
 };
 
 /// Applies the tables of audit events and nothing else; short for [`apply`] with the group `audit`.

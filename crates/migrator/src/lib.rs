@@ -20,7 +20,7 @@
 //! - [`Selection`] is what a caller needs of it: profiles, groups or tables; what those require comes with them.
 //! - [`Config`] says where, what, how long, and what the migrator's own things in the database are called: schema, ledger, the
 //!   application's role, the class of its locks.
-//! - [`apply`] does it and returns a [`Report`]. [`plan`], [`status`], [`verify`] and [`drift`] only read; [`revert`] reverts migrations;
+//! - [`apply`] does it and returns a [`Report`]. [`plan`], [`status`], [`verify`] and [`drift`] only read; [`trace`] shows the locks of a plan; [`revert`] reverts migrations;
 //!   [`template`] makes databases with everything in them, cloned in milliseconds.
 //! - [`Error`] has a case for each thing that can go wrong, each with its next move.
 //!
@@ -35,7 +35,7 @@
 //! The library starts no process and prints nothing. It links no TLS of its own: [`Config::tls`] takes what encrypts, and the URL's
 //! `sslmode` says how much of it there must be.
 //!
-//! Modules, each may import those after it: `examine`, `template`, `record`, `lint`, `revert`, `apply`, `inspect`, `database`, `steps`, `message`, `view`, `partitions`, `shape`, `roles`, `lock`, `session`, `blocked`, `dial`, `config`, `target`, `plan`, `ledger`, `goose`, `catalogue`, `selection`, `error`, `report`, `history`, `migration`, `rows`, `names`, `sql`
+//! Modules, each may import those after it: `examine`, `trace`, `template`, `record`, `lint`, `revert`, `apply`, `inspect`, `database`, `steps`, `message`, `view`, `partitions`, `shape`, `roles`, `lock`, `session`, `blocked`, `dial`, `config`, `target`, `plan`, `ledger`, `goose`, `catalogue`, `selection`, `error`, `report`, `history`, `migration`, `rows`, `names`, `sql`
 
 mod apply;
 mod blocked;
@@ -68,6 +68,7 @@ mod sql;
 mod steps;
 mod target;
 mod template;
+mod trace;
 mod view;
 
 pub use apply::apply;
@@ -89,6 +90,7 @@ pub use revert::{Revert, Reverted, revert};
 pub use selection::Selection;
 pub use target::{ByteStream, Dialer, Encrypted, Encryptor};
 pub use template::{Template, template};
+pub use trace::{Outcome, TableLock, Trace, TracedMigration, TracedStatement, trace};
 
 /// The README's example compiles.
 #[cfg(doctest)]

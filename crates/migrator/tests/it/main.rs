@@ -7,6 +7,7 @@ mod goose;
 mod names;
 mod steps;
 mod tls;
+mod trace;
 mod url;
 
 use std::time::Duration;
