@@ -554,3 +554,39 @@ fn drift(migration: Option<&str>, differences: &[Difference]) -> String {
     );
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_next_move_is_one_that_the_file_can_make() {
+        let requires = |file: &str| next_move_in(file, "42P01").contains("requires");
+        assert!(requires("0001_t.up.sql") && requires("0001_t.down.sql"));
+        assert!(!requires("1_t.sql") && !engine_move("42P01").contains("requires"));
+        assert!(next_move_in("1_t.sql", "25001").contains("+goose NO TRANSACTION"));
+        assert!(next_move_in("0001_t.up.sql", "25001").contains("transaction: none"));
+        assert!(!next_move_in("1_t.sql", "42P07").contains("migrate drift"));
+        for file in ["0001_t.up.sql", "1_t.sql"] {
+            assert!(next_move_in(file, "25006").contains("primary"));
+        }
+    }
+
+    #[test]
+    fn a_refused_login_is_told_from_a_rule_that_lets_nobody_in() {
+        let move_after = |message: &str| {
+            Error::AuthFailed {
+                address: "db.test:5432".to_owned(),
+                user: "app".to_owned(),
+                sqlstate: "28000".to_owned(),
+                message: message.to_owned(),
+            }
+            .to_string()
+        };
+        let plain = "no pg_hba.conf entry for host \"10.0.0.1\", user \"app\", database \"d\", no encryption";
+        assert!(move_after(plain).contains("sslmode=require"));
+        let encrypted = plain.replace("no encryption", "SSL encryption");
+        assert!(move_after(&encrypted).contains("have its pg_hba.conf allow"));
+        assert!(move_after("password authentication failed").contains("PGPASSWORD"));
+    }
+}

@@ -6,6 +6,7 @@ mod blocked;
 mod goose;
 mod names;
 mod steps;
+mod templates;
 mod tls;
 mod trace;
 mod url;

@@ -7,8 +7,10 @@ use crate::{fresh, goose, run, value};
 const FILE: &str = "-- +goose Up\nCREATE TABLE made (a int);\nALTER TABLE t ADD COLUMN b int;\nUPDATE t SET b = 1;\nCREATE INDEX i ON u (a);\n\
     -- +goose StatementBegin\nDO $$ BEGIN COMMIT; END $$;\n-- +goose StatementEnd\nINSERT INTO u VALUES (1);\n";
 
-/// Line, outcome and locks of each statement.
-fn seen(trace: &Trace) -> Vec<(usize, &Outcome, Vec<(&str, &str)>)> {
+/// Line, outcome and locks, as table and mode, of one statement.
+type Seen<'a> = (usize, &'a Outcome, Vec<(&'a str, &'a str)>);
+
+fn seen(trace: &Trace) -> Vec<Seen<'_>> {
     let statements = trace.migrations.iter().flat_map(|of| &of.statements);
     statements
         .map(|statement| {
