@@ -46,11 +46,11 @@ async fn a_server_that_accepts_and_is_silent_is_waited_for_as_long_as_connect_ti
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let url = format!("postgres://u@127.0.0.1:{port}/d?connect_timeout=1");
-    let error = status(&Config::new(url, files(&[]))).await.unwrap_err();
-    let Error::PostgresNotReady { last, waited, .. } = &error else {
+    let config = Config::new(url, files(&[])).deadline(Duration::from_hours(1));
+    let error = status(&config).await.unwrap_err();
+    let Error::PostgresNotReady { last, .. } = &error else {
         panic!("{error}")
     };
-    assert!(*waited < Duration::from_secs(20), "{error}");
     assert!(!last.contains("within 0.0 s"), "{error}");
 }
 
