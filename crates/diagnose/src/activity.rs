@@ -118,7 +118,7 @@ fn blocked(summary: String, holders: &[tokio_postgres::SimpleQueryRow]) -> Findi
         finding = finding.evidence(format!(
             "pid {pid} ({name}, {state} for {seconds} s) holds {mode} on {table}"
         ));
-        let end = Repair::Sql(format!("SELECT pg_terminate_backend({pid})"));
+        let end = Repair::Person(format!("SELECT pg_terminate_backend({pid})"));
         if !finding.repair.contains(&end) {
             finding = finding.repair(end);
         }

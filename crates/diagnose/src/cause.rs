@@ -5,7 +5,7 @@ use std::fmt;
 use migrator::examine::identifier;
 use migrator::{Config, Error};
 use serde::Serialize;
-use tokio_postgres::error::{DbError, SqlState};
+use tokio_postgres::error::DbError;
 
 /// Why audit events do not arrive, in the order in which one explains another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -161,10 +161,13 @@ pub enum Repair {
     Partitions,
     /// Run these files of `migrations/` again: each of their statements is idempotent (D18).
     Files(Vec<String>),
-    /// Run this statement.
+    /// Run this statement, which makes or grants something and takes nothing away.
     Sql(String),
     /// Something that only a person can do.
     Manual(String),
+    /// Decide whether to run this statement, which removes or rewrites what somebody else may need: data, columns, constraints,
+    /// sessions (D42).
+    Person(String),
 }
 
 impl Finding {
@@ -189,10 +192,14 @@ impl Finding {
         self
     }
 
-    /// Adds a step that puts it right.
+    /// Adds a step that puts it right. What follows a step that a person decides is that person's as well.
     #[must_use]
     pub fn repair(mut self, step: Repair) -> Self {
-        self.repair.push(step);
+        let decided = |step: &Repair| matches!(step, Repair::Person(_));
+        self.repair.push(match step {
+            Repair::Sql(sql) if self.repair.iter().any(decided) => Repair::Person(sql),
+            step => step,
+        });
         self
     }
 
@@ -203,35 +210,47 @@ impl Finding {
     }
 }
 
-/// Why no session could be had.
-pub(crate) fn unreachable(config: &Config, code: Option<&SqlState>, said: &str) -> Finding {
+/// Why no session could be had, and what was said about it.
+pub(crate) fn unreachable(config: &Config, error: &Error) -> (Finding, String) {
     let (address, user, database) = (config.address(), config.user(), config.database());
-    let with_code = code.map_or_else(
-        || said.to_owned(),
-        |code| format!("{said} (SQLSTATE {})", code.code()),
-    );
-    if is_exhausted(code) {
-        return exhausted(&address).evidence(with_code);
-    }
-    match code.map(SqlState::code) {
-        Some("3D000") => {
+    let (finding, said) = match error {
+        Error::ConnectionsExhausted { message, .. } => (exhausted(&address), message.clone()),
+        Error::NoSuchDatabase { .. } => {
             let summary = format!("database {database} does not exist at {address}");
-            Finding::new(Cause::NoSuchDatabase, "", summary).manual_step(format!(
+            let finding = Finding::new(Cause::NoSuchDatabase, "", &summary).manual_step(format!(
                 "create it with `createdb {database}`, or correct the name"
-            ))
+            ));
+            (finding, summary)
         }
-        Some(code) if code.starts_with("28") => {
+        Error::AuthFailed { message, .. } => {
             let summary = format!("the server at {address} refuses {user}");
-            Finding::new(Cause::Login, "", summary)
-                .manual_step("set PGPASSWORD, or correct the user")
+            let finding = Finding::new(Cause::Login, "", summary)
+                .manual_step("set PGPASSWORD, or correct the user");
+            (finding, message.clone())
         }
-        _ => {
+        Error::TlsRefused { message, .. } => {
+            let summary = format!("there is no TLS to {address} as sslmode asks for");
+            let finding = Finding::new(Cause::Connection, "", summary)
+                .evidence(error.to_string())
+                .manual_step("correct host, sslmode or sslrootcert of the URL");
+            (finding, message.clone())
+        }
+        other => {
             let summary = format!("no PostgreSQL answers at {address}");
-            Finding::new(Cause::Connection, "", summary)
-                .manual_step("start the server, or correct host and port")
+            let finding = Finding::new(Cause::Connection, "", summary)
+                .manual_step("start the server, or correct host and port");
+            let said = match other {
+                Error::PostgresNotReady { last, .. } => last.clone(),
+                other => other.to_string(),
+            };
+            (finding, said)
         }
-    }
-    .evidence(with_code)
+    };
+    let evidence = match error.sqlstate() {
+        Some(code) => format!("{said} (SQLSTATE {code})"),
+        None => said.clone(),
+    };
+    (finding.evidence(evidence), said)
 }
 
 /// The server takes no more connections.
@@ -266,12 +285,12 @@ pub(crate) fn refused(error: &DbError, what: &str, table: &str) -> Finding {
     )
     .evidence(format!("{what}: {message} (SQLSTATE {code})"));
     match (cause, error.constraint(), error.column()) {
-        (Cause::Constraint, Some(constraint), _) => finding.repair(Repair::Sql(format!(
+        (Cause::Constraint, Some(constraint), _) => finding.repair(Repair::Person(format!(
             "ALTER TABLE {} DROP CONSTRAINT {}",
             quoted(table),
             quoted(constraint)
         ))),
-        (Cause::Constraint, None, Some(column)) => finding.repair(Repair::Sql(format!(
+        (Cause::Constraint, None, Some(column)) => finding.repair(Repair::Person(format!(
             "ALTER TABLE {} ALTER COLUMN {} DROP NOT NULL",
             quoted(table),
             quoted(column)
@@ -300,9 +319,4 @@ pub(crate) fn quoted(name: &str) -> String {
     } else {
         identifier(name)
     }
-}
-
-/// Whether the server may take a connection later, by what it said.
-fn is_exhausted(code: Option<&SqlState>) -> bool {
-    code == Some(&SqlState::TOO_MANY_CONNECTIONS)
 }

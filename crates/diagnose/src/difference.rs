@@ -1,4 +1,5 @@
-//! A difference between what is there and what the migrations make, reported as a cause with the statements that remove it.
+//! A difference between what is there and what the migrations make, reported as a cause with the statements that remove it: those that
+//! make something, and those that a person decides.
 
 use migrator::Difference;
 use migrator::examine::Shapes;
@@ -20,7 +21,7 @@ pub(crate) fn finding_of(
     let table = object.strip_prefix("table ").unwrap_or(object);
     let (kind, name) = part.split_once(' ').unwrap_or((part, ""));
     let of = |name: &str| format!("{object}, {kind} {name}");
-    let alter = |what: String| Repair::Sql(format!("ALTER TABLE {} {what}", quoted(table)));
+    let alter = |what: String| format!("ALTER TABLE {} {what}", quoted(table));
     let finding = match (kind, want, have) {
         ("", ..) => {
             let gone = if object.starts_with("table ") {
@@ -42,8 +43,9 @@ pub(crate) fn finding_of(
         }
         ("column", Some(want), None) => {
             let summary = format!("{object} has no column {name}");
-            Finding::new(Cause::MissingColumn, of(name), summary)
-                .repair(alter(format!("ADD COLUMN {} {want}", quoted(name))))
+            Finding::new(Cause::MissingColumn, of(name), summary).repair(Repair::Sql(alter(
+                format!("ADD COLUMN {} {want}", quoted(name)),
+            )))
         }
         ("column", Some(want), Some(have)) => column(object, name, want, have),
         ("column", None, Some(have)) => {
@@ -54,22 +56,28 @@ pub(crate) fn finding_of(
                 Cause::Drift
             };
             let summary = format!("{object} has a column {name} that no migration makes");
-            Finding::new(cause, of(name), summary)
-                .repair(alter(format!("DROP COLUMN {}", quoted(name))))
+            Finding::new(cause, of(name), summary).repair(Repair::Person(alter(format!(
+                "DROP COLUMN {}",
+                quoted(name)
+            ))))
         }
         ("constraint", Some(want), have) => {
-            let replace = have
-                .as_ref()
-                .map(|_| alter(format!("DROP CONSTRAINT {}", quoted(name))));
             let summary = format!("{object} lacks its constraint {name}");
             let mut finding = Finding::new(Cause::Constraint, of(name), summary);
-            finding.repair.extend(replace);
-            finding.repair(alter(format!("ADD CONSTRAINT {} {want}", quoted(name))))
+            if have.is_some() {
+                let drop = alter(format!("DROP CONSTRAINT {}", quoted(name)));
+                finding = finding.repair(Repair::Person(drop));
+            }
+            finding.repair(Repair::Sql(alter(format!(
+                "ADD CONSTRAINT {} {want}",
+                quoted(name)
+            ))))
         }
         ("constraint", None, _) => {
             let summary = format!("{object} has a constraint {name} that no migration makes");
-            Finding::new(Cause::Constraint, of(name), summary)
-                .repair(alter(format!("DROP CONSTRAINT {}", quoted(name))))
+            Finding::new(Cause::Constraint, of(name), summary).repair(Repair::Person(alter(
+                format!("DROP CONSTRAINT {}", quoted(name)),
+            )))
         }
         ("grant", Some(_), _) => {
             let summary = format!("{name} lacks privileges on {object}");
@@ -79,7 +87,7 @@ pub(crate) fn finding_of(
             let summary = format!("an index of {object} differs: {name}");
             let mut finding = Finding::new(Cause::Drift, of(name), summary);
             if have.is_some() {
-                finding = finding.repair(Repair::Sql(format!("DROP INDEX {}", quoted(name))));
+                finding = finding.repair(Repair::Person(format!("DROP INDEX {}", quoted(name))));
             }
             match want {
                 // Recorded as of the parent alone; without ONLY the partitions get theirs.
@@ -89,7 +97,7 @@ pub(crate) fn finding_of(
         }
         ("trigger", None, Some(_)) => {
             let summary = format!("{object} has a trigger {name} that no migration makes");
-            Finding::new(Cause::Drift, of(name), summary).repair(Repair::Sql(format!(
+            Finding::new(Cause::Drift, of(name), summary).repair(Repair::Person(format!(
                 "DROP TRIGGER {} ON {}",
                 quoted(name),
                 quoted(table)
@@ -115,12 +123,8 @@ fn column(object: &str, name: &str, want: &str, have: &str) -> Finding {
     let ((want_type, required, default), (have_type, must, preset)) =
         (column_parts(want), column_parts(have));
     let column = quoted(name);
-    let alter = |what: String| {
-        Repair::Sql(format!(
-            "ALTER TABLE {} ALTER COLUMN {column} {what}",
-            quoted(table)
-        ))
-    };
+    let alter =
+        |what: String| format!("ALTER TABLE {} ALTER COLUMN {column} {what}", quoted(table));
     let mut finding = if want_type == have_type {
         let summary = format!("column {name} of {object} is constrained in another way");
         Finding::new(
@@ -136,19 +140,23 @@ fn column(object: &str, name: &str, want: &str, have: &str) -> Finding {
             format!("{object}, column {name}"),
             summary,
         )
-        .repair(alter(format!(
+        .repair(Repair::Person(alter(format!(
             "TYPE {want_type} USING {column}::text::{want_type}"
-        )))
+        ))))
     };
     if required != must {
-        let verb = if required { "SET" } else { "DROP" };
-        finding = finding.repair(alter(format!("{verb} NOT NULL")));
+        finding = finding.repair(if required {
+            Repair::Sql(alter("SET NOT NULL".to_owned()))
+        } else {
+            Repair::Person(alter("DROP NOT NULL".to_owned()))
+        });
     }
     if default != preset {
-        finding = finding.repair(alter(match default {
-            Some(default) => format!("SET DEFAULT {default}"),
-            None => "DROP DEFAULT".to_owned(),
-        }));
+        finding = finding.repair(match (default, preset) {
+            (Some(default), None) => Repair::Sql(alter(format!("SET DEFAULT {default}"))),
+            (Some(default), Some(_)) => Repair::Person(alter(format!("SET DEFAULT {default}"))),
+            (None, _) => Repair::Person(alter("DROP DEFAULT".to_owned())),
+        });
     }
     finding
 }
@@ -192,6 +200,50 @@ mod tests {
         Repair::Sql(text.to_owned())
     }
 
+    fn person(text: &str) -> Repair {
+        Repair::Person(text.to_owned())
+    }
+
+    #[test]
+    fn what_takes_something_away_is_a_persons_and_so_is_what_follows_it() {
+        assert_eq!(
+            cause_and_repair(
+                "index i",
+                Some("CREATE INDEX i ON t (a)"),
+                Some("CREATE INDEX i ON t (b)")
+            )
+            .1,
+            [person("DROP INDEX i"), person("CREATE INDEX i ON t (a)")]
+        );
+        assert_eq!(
+            cause_and_repair("constraint c", Some("CHECK (a)"), Some("CHECK (b)")).1,
+            [
+                person("ALTER TABLE t DROP CONSTRAINT c"),
+                person("ALTER TABLE t ADD CONSTRAINT c CHECK (a)")
+            ]
+        );
+        assert_eq!(
+            cause_and_repair("trigger g", None, Some("CREATE TRIGGER g")).1,
+            [person("DROP TRIGGER g ON t")]
+        );
+        assert_eq!(
+            cause_and_repair(
+                "column n",
+                Some("integer not null default 1"),
+                Some("integer")
+            )
+            .1,
+            [
+                sql("ALTER TABLE t ALTER COLUMN n SET NOT NULL"),
+                sql("ALTER TABLE t ALTER COLUMN n SET DEFAULT 1")
+            ]
+        );
+        assert_eq!(
+            cause_and_repair("column extra", None, Some("text")).1,
+            [person("ALTER TABLE t DROP COLUMN extra")]
+        );
+    }
+
     #[test]
     fn a_difference_becomes_a_cause_and_the_statement_that_removes_it() {
         let wide = "character varying(20) not null default 'a b'::text";
@@ -207,8 +259,8 @@ mod tests {
             (
                 Cause::TypeMismatch,
                 vec![
-                    sql("ALTER TABLE t ALTER COLUMN n TYPE integer USING n::text::integer"),
-                    sql("ALTER TABLE t ALTER COLUMN n DROP NOT NULL"),
+                    person("ALTER TABLE t ALTER COLUMN n TYPE integer USING n::text::integer"),
+                    person("ALTER TABLE t ALTER COLUMN n DROP NOT NULL"),
                 ]
             )
         );
@@ -216,7 +268,7 @@ mod tests {
             cause_and_repair("constraint c", None, Some("CHECK (false)")),
             (
                 Cause::Constraint,
-                vec![sql("ALTER TABLE t DROP CONSTRAINT c")]
+                vec![person("ALTER TABLE t DROP CONSTRAINT c")]
             )
         );
         assert_eq!(

@@ -29,8 +29,8 @@ pub async fn diagnose(config: &Config, written: &[String]) -> Result<Diagnosis, 
         let began = Instant::now();
         let session = match Session::open_once(&run).await {
             Ok(session) => session,
-            Err((code, said)) => {
-                let finding = cause::unreachable(&run.config, code.as_ref(), &said);
+            Err(error) => {
+                let (finding, said) = cause::unreachable(&run.config, &error);
                 diagnosis.add("connection", began, said, vec![finding]);
                 for name in ["ledger", "schema", "partitions", "locks", "SQL probe"] {
                     diagnosis.skip(name, "no connection");

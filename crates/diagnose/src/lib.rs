@@ -1,7 +1,7 @@
 //! Finds out why audit events do not reach a database: connects, reads what is there, and writes a probe that is rolled back.
 //!
 //! [`diagnose`] gives each cause its name, the evidence that shows it, and the steps that repair it; nothing is changed until
-//! [`repair`].
+//! [`repair`], which makes, grants and migrates. What would drop or rewrite something is a person's to decide ([`Repair::Person`]).
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), migrator::Error> {

@@ -1,11 +1,12 @@
 //! Carries out what an examination proposes.
 
-use migrator::examine::{Run, Session};
+use migrator::examine::{Run, Session, locked};
 use migrator::{Config, Error, apply, ensure_partitions};
 
 use crate::cause::Repair;
 
-/// Carries out the steps of findings, each in a transaction of its own, in their order.
+/// Carries out the steps of findings, each in a transaction of its own and under the migration lock, in their order. What a person
+/// decides is left to that person: nothing here drops or rewrites what is there, and nobody's session is ended.
 ///
 /// # Errors
 /// As [`apply`]; [`Error::Database`] for a step that the server refuses.
@@ -20,7 +21,7 @@ pub async fn repair(config: &Config, steps: &[Repair]) -> Result<(), Error> {
                 ensure_partitions(config).await?;
                 continue;
             }
-            Repair::Manual(_) => continue,
+            Repair::Manual(_) | Repair::Person(_) => continue,
             Repair::Sql(sql) => sql.clone(),
             Repair::Files(files) => {
                 let of_files = config
@@ -35,7 +36,9 @@ pub async fn repair(config: &Config, steps: &[Repair]) -> Result<(), Error> {
         Run::bounded(config, |run| async move {
             let session = Session::open(&run).await?;
             let message = format!("{}; BEGIN; {sql}\n; COMMIT", session.settings());
-            let done = session.query("repairing", &message).await.map(drop);
+            let done = locked(&run, &session, "repairing", &message)
+                .await
+                .map(drop);
             session.close().await;
             done
         })

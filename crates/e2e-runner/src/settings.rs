@@ -113,6 +113,14 @@ pub fn postgres_password() -> Option<String> {
     std::env::var("PGPASSWORD").ok()
 }
 
+/// libpq's variables for TLS, by the names of the options that they stand for (PostgreSQL manual, "Environment Variables").
+pub fn postgres_tls() -> impl Iterator<Item = (&'static str, String)> {
+    let variables = [("sslmode", "PGSSLMODE"), ("sslrootcert", "PGSSLROOTCERT")];
+    variables
+        .into_iter()
+        .filter_map(|(option, variable)| Some((option, text(variable)?)))
+}
+
 /// Whether a node image is prepared; `E2E_PREPARED_NODE=never` says no.
 pub fn prepares_node() -> bool {
     std::env::var(e2e_env::PREPARED_NODE).map_or(true, |wanted| wanted != "never")

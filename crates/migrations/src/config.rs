@@ -2,10 +2,11 @@
 
 use std::io::Write;
 use std::ops::Deref;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use migrator::{Catalogue, Dialer, Event, Selection};
+use migrator::{Catalogue, Dialer, Encryptor, Event, Selection};
 use tokio_util::sync::CancellationToken;
 
 use crate::embedded::{LOCK_CLASS, ROLE, catalogue};
@@ -27,6 +28,12 @@ impl Config {
 
     fn named(config: migrator::Config) -> Self {
         Self(config.role(ROLE).lock_class(LOCK_CLASS))
+    }
+
+    /// As [`migrator::Config::tls`].
+    #[must_use]
+    pub fn tls(self, make: impl FnOnce(&str, Option<&Path>) -> Result<Encryptor, String>) -> Self {
+        Self(self.0.tls(make))
     }
 
     /// As [`migrator::Config::select`].

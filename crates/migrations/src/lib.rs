@@ -22,12 +22,13 @@ mod embedded;
 pub use config::Config;
 pub use embedded::{ROLE, SOURCE, catalogue};
 pub use migrator::{
-    Adopt, Adopted, Applied, ByteStream, Catalogue, CatalogueError, Comparison, DEFAULT_DEADLINE,
-    Dialer, Difference, Error, Event, Finding, GooseReader, Holder, Loss, LossKind, MONTHS_AHEAD,
-    Migration, MigrationFailure, MigrationState, Mode, Object, ObjectKind, Plan, Planned, Reason,
-    Report, Revert, RevertPlan, Reverted, Selection, Status, StatusLine, Template, Verified, adopt,
-    apply, baseline, create_database, drift, drop_database, ensure_partitions, lint, plan,
-    plan_revert, probe, record_shapes, revert, status, template, verify,
+    Adopt, Adopted, Applied, Blocker, ByteStream, Catalogue, CatalogueError, Comparison,
+    DEFAULT_DEADLINE, Dialer, Difference, Encrypted, Encryptor, Error, Event, Finding, GooseReader,
+    Holder, Loss, LossKind, MONTHS_AHEAD, Migration, MigrationFailure, MigrationState, Mode,
+    Object, ObjectKind, Plan, Planned, Reason, Report, Revert, RevertPlan, Reverted, Selection,
+    Status, StatusLine, Template, Trace, Verified, adopt, apply, baseline, create_database, drift,
+    drop_database, ensure_partitions, lint, plan, plan_revert, probe, record_shapes, revert,
+    status, template, trace, verify,
 };
 
 /// Applies the tables of audit events and nothing else; short for [`apply`] with the group `audit`.

@@ -1,13 +1,11 @@
 //! The settings of a run: where the database is, what to apply, how long it may take, who listens.
 
 use std::fmt;
-use std::io::{self, Write};
-use std::str::FromStr;
+use std::io::Write;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use futures_util::future::BoxFuture;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
 
 use crate::catalogue::Catalogue;
@@ -15,17 +13,11 @@ use crate::error::Error;
 use crate::names::Names;
 use crate::report::Event;
 use crate::selection::Selection;
+use crate::target::{Dialer, Encryptor, Target};
 
 /// How long a run may take by default.
 pub const DEFAULT_DEADLINE: Duration = Duration::from_secs(30);
 
-/// A byte stream to a PostgreSQL server.
-pub trait ByteStream: AsyncRead + AsyncWrite + Unpin + Send {}
-impl<T: AsyncRead + AsyncWrite + Unpin + Send> ByteStream for T {}
-
-/// Opens one more stream to the same server; also used to send a cancel request.
-pub type Dialer =
-    Arc<dyn Fn() -> BoxFuture<'static, io::Result<Box<dyn ByteStream>>> + Send + Sync>;
 /// Gets what happens, as it happens.
 pub(crate) type Observer = Arc<dyn Fn(&Event) + Send + Sync>;
 
@@ -44,16 +36,12 @@ pub struct Config {
     pub(crate) new_source: bool,
 }
 
-#[derive(Clone)]
-pub(crate) struct Target {
-    url: Result<tokio_postgres::Config, String>,
-    pub(crate) dialer: Option<Dialer>,
-}
-
 impl Config {
     /// A run of everything in `catalogue` on the database of a `postgres://` URL or a key-value connection string.
     ///
-    /// A password may be part of it; without one, `PGPASSWORD` is used. A malformed URL is reported by the run.
+    /// A password may be part of it; without one, `PGPASSWORD` is used. Options are libpq's, and `search_path`; one that is not
+    /// honoured is refused by its name. With `connect_timeout` a server that is not ready is waited for no longer than that. There
+    /// is TLS where [`Config::tls`] brings it. A malformed URL is reported by the run.
     pub fn new(url: impl AsRef<str>, catalogue: impl Into<Arc<Catalogue>>) -> Self {
         Self::from_target(Target::parse(url.as_ref()), catalogue.into())
     }
@@ -65,11 +53,7 @@ impl Config {
         dialer: Dialer,
         catalogue: impl Into<Arc<Catalogue>>,
     ) -> Self {
-        let target = Target {
-            url: Ok(settings),
-            dialer: Some(dialer),
-        };
-        Self::from_target(target, catalogue.into())
+        Self::from_target(Target::dialled(settings, dialer), catalogue.into())
     }
 
     fn from_target(target: Target, catalogue: Arc<Catalogue>) -> Self {
@@ -88,6 +72,17 @@ impl Config {
             again: Vec::new(),
             new_source: false,
         }
+    }
+
+    /// Speaks TLS to the server as the URL asks for it: `make` gets its `sslmode`, `prefer` where it has none, and its `sslrootcert`,
+    /// and is not asked where the mode is `disable`. What it cannot make is [`Error::InvalidUrl`] of the run.
+    #[must_use]
+    pub fn tls(
+        mut self,
+        make: impl FnOnce(&str, Option<&Path>) -> Result<Encryptor, String>,
+    ) -> Self {
+        self.target.encrypt(make);
+        self
     }
 
     /// What to apply.
@@ -251,9 +246,7 @@ impl Config {
     /// The same run on another database of the same server.
     pub(crate) fn on_database(&self, database: &str) -> Self {
         let mut other = self.clone();
-        if let Ok(settings) = &mut other.target.url {
-            settings.dbname(database);
-        }
+        other.target.on_database(database);
         other
     }
 
@@ -267,89 +260,6 @@ impl Config {
         if let Some(observer) = &self.observer {
             observer(event);
         }
-    }
-}
-
-impl Target {
-    fn parse(url: &str) -> Self {
-        let settings =
-            tokio_postgres::Config::from_str(url).map_err(|error| crate::error::chain(&error));
-        let settings = settings.and_then(|mut settings| {
-            if settings.get_hosts().is_empty() {
-                return Err("it names no host".to_owned());
-            }
-            if settings.get_ssl_mode() == tokio_postgres::config::SslMode::Require {
-                return Err(
-                    "sslmode=require is asked for and this program speaks no TLS".to_owned(),
-                );
-            }
-            if settings.get_application_name().is_none() {
-                settings.application_name(concat!("migrator/", env!("CARGO_PKG_VERSION")));
-            }
-            if settings.get_password().is_none()
-                && let Ok(password) = std::env::var("PGPASSWORD")
-            {
-                settings.password(password);
-            }
-            Ok(settings)
-        });
-        Self {
-            url: settings,
-            dialer: None,
-        }
-    }
-
-    pub(crate) fn settings(&self) -> Result<&tokio_postgres::Config, Error> {
-        self.url.as_ref().map_err(|reason| Error::InvalidUrl {
-            reason: reason.clone(),
-        })
-    }
-
-    /// Host and port, for messages.
-    pub(crate) fn address(&self) -> String {
-        use tokio_postgres::config::Host;
-        let Ok(settings) = &self.url else {
-            return "an unreadable URL".to_owned();
-        };
-        let ports = settings.get_ports();
-        let addresses = settings
-            .get_hosts()
-            .iter()
-            .enumerate()
-            .map(|(index, host)| {
-                let port = ports.get(index).or(ports.first()).copied().unwrap_or(5432);
-                match host {
-                    Host::Tcp(name) => format!("{name}:{port}"),
-                    #[cfg(unix)]
-                    Host::Unix(path) => path.display().to_string(),
-                }
-            });
-        let addresses: Vec<String> = addresses.collect();
-        if addresses.is_empty() {
-            "a tunnel".to_owned()
-        } else {
-            addresses.join(",")
-        }
-    }
-
-    pub(crate) fn database(&self) -> String {
-        let settings = self.url.as_ref().ok();
-        settings
-            .and_then(|settings| settings.get_dbname())
-            .unwrap_or_else(|| self.user_or_default())
-            .to_owned()
-    }
-
-    pub(crate) fn user(&self) -> String {
-        self.user_or_default().to_owned()
-    }
-
-    fn user_or_default(&self) -> &str {
-        self.url
-            .as_ref()
-            .ok()
-            .and_then(|settings| settings.get_user())
-            .unwrap_or("the operating system's user")
     }
 }
 

@@ -9,7 +9,7 @@ use serde::Serialize;
 use tokio_postgres::error::SqlState;
 
 use crate::history::Difference;
-use crate::report::Holder;
+use crate::report::{Blocker, Holder};
 
 /// Every failure of the library.
 #[derive(Debug, thiserror::Error)]
@@ -33,9 +33,29 @@ pub enum Error {
         /// The last attempt's failure.
         last: String,
     },
-    /// The server refuses the user or the password.
+    /// The server had no free connection in time (SQLSTATE 53300).
+    #[error("postgres at {address} had no free connection within {} (SQLSTATE 53300): {message}; close sessions that nobody needs, or raise max_connections", seconds(.waited))]
+    ConnectionsExhausted {
+        /// Host and port.
+        address: String,
+        /// How long was tried.
+        waited: Duration,
+        /// The server's message.
+        message: String,
+    },
+    /// There is no TLS to the server, or it does not prove what `sslmode` asks for.
+    #[error("postgres at {address} is refused by sslmode={ssl_mode}: {message}; {}", tls_move(.ssl_mode, .message))]
+    TlsRefused {
+        /// Host and port.
+        address: String,
+        /// The word of `sslmode`.
+        ssl_mode: String,
+        /// What the TLS library said.
+        message: String,
+    },
+    /// The server refuses the user or the password, or there is none to give.
     #[error(
-        "cannot log in to postgres at {address} as {user} (SQLSTATE {sqlstate}): {message}; set PGPASSWORD, or correct the user"
+        "cannot log in to postgres at {address} as {user} (SQLSTATE {sqlstate}): {message}; {}", login_move(.message)
     )]
     AuthFailed {
         /// Host and port.
@@ -276,12 +296,14 @@ pub enum Error {
         stage: String,
     },
     /// The run's deadline passed; nothing half-done is left.
-    #[error("deadline of {} passed while {stage}; what was committed stays: run it again, or allow more time", seconds(.deadline))]
+    #[error("deadline of {} passed while {stage}{}", seconds(.deadline), late(.blocker.as_deref()))]
     DeadlineExceeded {
         /// The limit.
         deadline: Duration,
         /// What was being done.
         stage: String,
+        /// Who was last seen to hold what it waited for.
+        blocker: Option<Box<Blocker>>,
     },
     /// No profile or group has this name.
     #[error("no profile or group is called {name}; known are {}", .known.join(", "))]
@@ -323,7 +345,7 @@ pub enum Error {
         message: String,
     },
     /// Any other refusal of a statement of the engine itself.
-    #[error("{stage}: {message} (SQLSTATE {sqlstate}); {}", next_move(.sqlstate))]
+    #[error("{stage}: {message} (SQLSTATE {sqlstate}); {}", engine_move(.sqlstate))]
     Database {
         /// What was being done.
         stage: String,
@@ -393,6 +415,8 @@ impl Error {
         match self {
             Self::InvalidUrl { .. } => "invalid_url",
             Self::PostgresNotReady { .. } => "postgres_not_ready",
+            Self::ConnectionsExhausted { .. } => "connections_exhausted",
+            Self::TlsRefused { .. } => "tls_refused",
             Self::AuthFailed { .. } => "auth_failed",
             Self::NoSuchDatabase { .. } => "no_such_database",
             Self::PermissionDenied { .. } => "permission_denied",
@@ -435,12 +459,24 @@ impl Error {
             Self::AuthFailed { sqlstate, .. } | Self::Database { sqlstate, .. } => Some(sqlstate),
             Self::MigrationFailed(failure) => Some(&failure.sqlstate),
             Self::NoSuchDatabase { .. } => Some("3D000"),
+            Self::ConnectionsExhausted { .. } => Some("53300"),
             Self::PermissionDenied { .. } => Some("42501"),
             Self::MissingTable { .. } => Some("42P01"),
             Self::MissingPartition { .. } => Some("23514"),
             Self::LockTimeout { .. } => Some("55P03"),
             _ => None,
         }
+    }
+
+    /// The same, with who was last seen to hold what a migration could not get.
+    pub(crate) fn blocked_by(mut self, blocker: Option<&Blocker>) -> Self {
+        if let (Self::MigrationFailed(failure), Some(blocker)) = (&mut self, blocker)
+            && failure.sqlstate == SqlState::LOCK_NOT_AVAILABLE.code()
+        {
+            failure.cause = format!("{}: it waited for {blocker}", failure.cause);
+            BLOCKED.clone_into(&mut failure.next_move);
+        }
+        self
     }
 
     /// The failure of a statement of the engine's own.
@@ -507,19 +543,24 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// What a person should do about an SQLSTATE (<https://www.postgresql.org/docs/current/errcodes-appendix.html>).
+/// What a person should do about a lock that somebody holds.
+const BLOCKED: &str =
+    "wait until that session ends, or end it with pg_terminate_backend, and run again";
+
+/// What a person should do about an SQLSTATE (<https://www.postgresql.org/docs/current/errcodes-appendix.html>) of a migration.
 pub(crate) fn next_move(sqlstate: &str) -> &'static str {
     match sqlstate {
         "42P07" | "42701" | "42710" | "42723" => {
             "it exists outside the ledger: see `migrate drift`, or write the statement with IF NOT EXISTS"
         }
         "42P01" | "42703" | "42704" | "42883" | "3F000" => {
-            "a `requires` is probably missing: name the migration that provides it"
+            "correct the name, or make what it names in an earlier migration"
         }
         "42601" => "correct the syntax at that place",
         "25001" => {
             "declare that the file runs outside a transaction: `-- transaction: none`, in goose's format `-- +goose NO TRANSACTION`"
         }
+        "25006" => READ_ONLY,
         "55P04" => "use the new enum value in a migration of its own, after the one that adds it",
         "55P03" | "40P01" | "40001" => {
             "another session holds what it needs; find it in pg_stat_activity and run again"
@@ -531,10 +572,70 @@ pub(crate) fn next_move(sqlstate: &str) -> &'static str {
         "42501" => "run as the owner of the schema, or grant the privilege",
         "2BP01" => "other objects depend on it: revert their migrations first",
         "53100" | "53200" => "the server is out of disk or memory: give it more, then run again",
+        "53300" => {
+            "the server has no free connection: close sessions that nobody needs, or raise max_connections"
+        }
         code if code.starts_with("22") || code.starts_with("23") => {
             "rows in the table contradict the change: correct them, then run again"
         }
         _ => "check the server's log for the statement",
+    }
+}
+
+const READ_ONLY: &str = "the server is a standby, or set read-only: give the primary's address";
+
+/// The same for a migration in `file`: only files of pairs declare what they require and whether they are a transaction.
+pub(crate) fn next_move_in(file: &str, sqlstate: &str) -> &'static str {
+    let declares = file.ends_with(".up.sql") || file.ends_with(".down.sql");
+    match sqlstate {
+        "42P01" | "42703" | "42704" | "42883" | "3F000" if declares => {
+            "a `requires` is probably missing: name the migration that provides it"
+        }
+        "25001" if !declares => "put `-- +goose NO TRANSACTION` into the file",
+        "42P07" | "42701" | "42710" | "42723" if !declares => {
+            "it was made by something else: write the statement with IF NOT EXISTS, or remove what is there"
+        }
+        _ => next_move(sqlstate),
+    }
+}
+
+/// The same for a statement of the engine's own.
+fn engine_move(sqlstate: &str) -> &'static str {
+    match sqlstate {
+        "42P01" | "42703" | "42704" | "42883" | "42P07" | "42710" => {
+            "an object of the ledger's name is another tool's: rename it, or keep the ledger under another name"
+        }
+        "3F000" => "create the schema that the migrations go to, or name another",
+        _ => next_move(sqlstate),
+    }
+}
+
+fn login_move(message: &str) -> &'static str {
+    if !message.contains("pg_hba.conf") {
+        "set PGPASSWORD, or correct the user"
+    } else if message.contains("no encryption") {
+        "the server may ask for TLS: give sslmode=require, or have its pg_hba.conf allow this login"
+    } else {
+        "have its pg_hba.conf allow this user, database and address"
+    }
+}
+
+fn tls_move(ssl_mode: &str, message: &str) -> String {
+    if message.contains("does not support TLS") {
+        "set `ssl = on` at the server, or give sslmode=prefer where the connection need not be encrypted".to_owned()
+    } else if message.contains("not valid for") {
+        "give the host by a name that the certificate holds, or sslmode=verify-ca where any name will do".to_owned()
+    } else if ssl_mode.starts_with("verify") {
+        "give the authority of the server's certificate in sslrootcert".to_owned()
+    } else {
+        "correct sslrootcert, or leave it out".to_owned()
+    }
+}
+
+fn late(blocker: Option<&Blocker>) -> String {
+    match blocker {
+        Some(blocker) => format!(", waiting for {blocker}; {BLOCKED}"),
+        None => "; what was committed stays: run it again, or allow more time".to_owned(),
     }
 }
 
@@ -584,17 +685,6 @@ fn still_needed(migration: &str, by: &str, in_files: bool) -> String {
     )
 }
 
-/// As [`next_move`], for a statement of a migration's file.
-pub(crate) fn next_move_in(sqlstate: &str, own_files: bool) -> &'static str {
-    match sqlstate {
-        "42P01" | "42703" | "42704" | "42883" | "3F000" if !own_files => {
-            "nothing before this statement makes it: correct the name, or the order of the files"
-        }
-        "25001" if !own_files => "begin the file with `-- +goose NO TRANSACTION`",
-        _ => next_move(sqlstate),
-    }
-}
-
 fn drift(migration: Option<&str>, differences: &[Difference]) -> String {
     let mut text = match migration {
         Some(id) => format!("migration '{id}' failed: drift"),
@@ -608,4 +698,40 @@ fn drift(migration: Option<&str>, differences: &[Difference]) -> String {
         "\nput the objects back as the migrations make them, or write a migration for the change",
     );
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_next_move_is_one_that_the_file_can_make() {
+        let requires = |file: &str| next_move_in(file, "42P01").contains("requires");
+        assert!(requires("0001_t.up.sql") && requires("0001_t.down.sql"));
+        assert!(!requires("1_t.sql") && !engine_move("42P01").contains("requires"));
+        assert!(next_move_in("1_t.sql", "25001").contains("+goose NO TRANSACTION"));
+        assert!(next_move_in("0001_t.up.sql", "25001").contains("transaction: none"));
+        assert!(!next_move_in("1_t.sql", "42P07").contains("migrate drift"));
+        for file in ["0001_t.up.sql", "1_t.sql"] {
+            assert!(next_move_in(file, "25006").contains("primary"));
+        }
+    }
+
+    #[test]
+    fn a_refused_login_is_told_from_a_rule_that_lets_nobody_in() {
+        let move_after = |message: &str| {
+            Error::AuthFailed {
+                address: "db.test:5432".to_owned(),
+                user: "app".to_owned(),
+                sqlstate: "28000".to_owned(),
+                message: message.to_owned(),
+            }
+            .to_string()
+        };
+        let plain = "no pg_hba.conf entry for host \"10.0.0.1\", user \"app\", database \"d\", no encryption";
+        assert!(move_after(plain).contains("sslmode=require"));
+        let encrypted = plain.replace("no encryption", "SSL encryption");
+        assert!(move_after(&encrypted).contains("have its pg_hba.conf allow"));
+        assert!(move_after("password authentication failed").contains("PGPASSWORD"));
+    }
 }

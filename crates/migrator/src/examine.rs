@@ -8,4 +8,4 @@ pub use crate::rows::{Rows, text};
 pub use crate::session::{Run, Session};
 pub use crate::shape::read as read_shapes;
 pub use crate::sql::{identifier, literal};
-pub use crate::view::View;
+pub use crate::view::{View, locked};

@@ -20,7 +20,7 @@
 //! - [`Selection`] is what a caller needs of it: profiles, groups or tables; what those require comes with them.
 //! - [`Config`] says where, what, how long, and what the migrator's own things in the database are called: schema, ledger, the
 //!   application's role, the class of its locks.
-//! - [`apply`] does it and returns a [`Report`]. [`plan`], [`status`], [`verify`] and [`drift`] only read; [`revert`] reverts migrations;
+//! - [`apply`] does it and returns a [`Report`]. [`plan`], [`status`], [`verify`] and [`drift`] only read; [`trace`] shows the locks of a plan; [`revert`] reverts migrations;
 //!   [`template`] makes databases with everything in them, cloned in milliseconds.
 //! - [`Error`] has a case for each thing that can go wrong, each with its next move.
 //!
@@ -32,17 +32,19 @@
 //! file never changes: its checksum is compared. Where shapes were recorded ([`record_shapes`]), what a migration leaves is compared
 //! with them inside its transaction.
 //!
-//! The library starts no process and prints nothing. It speaks to the server without TLS: give [`Config::with_dialer`] a stream that
-//! something else encrypts.
+//! The library starts no process and prints nothing. It links no TLS of its own: [`Config::tls`] takes what encrypts, and the URL's
+//! `sslmode` says how much of it there must be.
 //!
-//! Modules, each may import those after it: `examine`, `template`, `record`, `lint`, `revert`, `loss`, `adopt`, `apply`, `foreign`, `inspect`, `made`, `database`, `steps`, `concurrent`, `message`, `view`, `partitions`, `shape`, `roles`, `lock`, `session`, `config`, `plan`, `units`, `settings`, `ledger`, `goose`, `envsub`, `catalogue`, `selection`, `error`, `report`, `history`, `migration`, `rows`, `names`, `words`, `sql`
+//! Modules, each may import those after it: `examine`, `trace`, `template`, `record`, `lint`, `revert`, `loss`, `adopt`, `apply`, `foreign`, `inspect`, `made`, `database`, `steps`, `concurrent`, `message`, `view`, `partitions`, `shape`, `roles`, `lock`, `session`, `blocked`, `dial`, `config`, `target`, `plan`, `units`, `settings`, `ledger`, `goose`, `envsub`, `catalogue`, `selection`, `error`, `report`, `history`, `migration`, `rows`, `names`, `words`, `sql`
 
 mod adopt;
 mod apply;
+mod blocked;
 mod catalogue;
 mod concurrent;
 mod config;
 mod database;
+mod dial;
 mod envsub;
 mod error;
 pub mod examine;
@@ -71,7 +73,9 @@ mod settings;
 mod shape;
 mod sql;
 mod steps;
+mod target;
 mod template;
+mod trace;
 mod units;
 mod view;
 mod words;
@@ -79,7 +83,7 @@ mod words;
 pub use adopt::{Adopt, Adopted, adopt, baseline};
 pub use apply::apply;
 pub use catalogue::Catalogue;
-pub use config::{ByteStream, Config, DEFAULT_DEADLINE, Dialer};
+pub use config::{Config, DEFAULT_DEADLINE};
 pub use database::{create_database, drop_database, probe};
 pub use error::{CatalogueError, Error, MigrationFailure};
 pub use goose::GooseReader;
@@ -93,10 +97,12 @@ pub use migration::{Migration, Mode, Object, ObjectKind};
 pub use partitions::{MONTHS_AHEAD, ensure_partitions};
 pub use plan::{Plan, Planned, Reason};
 pub use record::record_shapes;
-pub use report::{Applied, Event, Holder, Report};
+pub use report::{Applied, Blocker, Event, Holder, Report};
 pub use revert::{Revert, RevertPlan, Reverted, plan_revert, revert};
 pub use selection::Selection;
+pub use target::{ByteStream, Dialer, Encrypted, Encryptor};
 pub use template::{Template, template};
+pub use trace::{Outcome, TableLock, Trace, TracedMigration, TracedStatement, trace};
 
 /// The README's example compiles.
 #[cfg(doctest)]

@@ -127,7 +127,14 @@ pub(crate) async fn acquire_key(
         match session.try_query(&sql).await {
             Ok(sets) => return Ok((started.elapsed(), sets)),
             Err(error) if error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) => {}
-            Err(error) => return Err(session.explain(&error, "taking the migration lock")),
+            Err(error) => {
+                let stage = match error.code().map(SqlState::code) {
+                    // Not of the lock's own statement: what is made under it.
+                    Some(code) if code.starts_with("42") || code == "3F000" => "making the ledger",
+                    _ => "taking the migration lock",
+                };
+                return Err(session.explain(&error, stage));
+            }
         }
         if reported.is_none_or(|at| at.elapsed() >= Duration::from_secs(1)) || run.left() <= wait {
             holder = look_at_holder(session, key).await?.or(holder);

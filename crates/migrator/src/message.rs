@@ -453,7 +453,7 @@ pub(crate) fn failure(migration: &Migration, line: usize, server: &DbError) -> M
         line,
         sqlstate: server.code().code().to_owned(),
         cause: format!("{}{detail}", server.message()),
-        next_move: error::next_move(server.code().code()).to_owned(),
+        next_move: error::next_move_in(&migration.file, server.code().code()).to_owned(),
     }
 }
 

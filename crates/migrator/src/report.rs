@@ -58,6 +58,8 @@ pub enum Event {
         /// Who, if it could be seen.
         holder: Option<Holder>,
     },
+    /// Another session holds what a statement waits for.
+    WaitingForTable(Blocker),
     /// A migration is committed.
     Applied(Applied),
     /// A migration is reverted.
@@ -89,6 +91,7 @@ impl fmt::Display for Event {
                 holder: Some(holder),
             } => write!(f, "waiting for the migration lock, held by {holder}"),
             Self::WaitingForLock { holder: None } => f.write_str("waiting for the migration lock"),
+            Self::WaitingForTable(blocker) => write!(f, "waiting for {blocker}"),
             Self::Applied(applied) => write!(f, "applied {applied}"),
             Self::Reverted(reverted) => write!(f, "reverted {reverted}"),
             Self::Repaired { what } => write!(f, "repaired: {what}"),
@@ -145,5 +148,23 @@ impl fmt::Display for Holder {
             seconds,
         } = self;
         write!(f, "pid {pid} ({application}, from {client}, {seconds} s)")
+    }
+}
+
+/// What a statement waits for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Blocker {
+    /// The table whose lock it needs; `None` where it waits for a transaction to end.
+    pub table: Option<String>,
+    /// Who holds it; `seconds` are those of its transaction.
+    pub holder: Holder,
+}
+
+impl fmt::Display for Blocker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.table {
+            Some(table) => write!(f, "a lock on {table}, held by {}", self.holder),
+            None => write!(f, "the end of the transaction of {}", self.holder),
+        }
     }
 }

@@ -319,7 +319,6 @@ impl<'a> Undo<'a> {
             file: &self.file,
             text: self.script,
             first_line: 0,
-            own_files: !catalogue.goose,
         };
         let in_steps = sql::statements(self.script)
             .iter()

@@ -3,6 +3,7 @@
 //! Everything goes through the simple protocol: an extended-protocol statement inside a transaction keeps a snapshot open,
 //! and a peer's CREATE INDEX CONCURRENTLY waits for that snapshot for ever.
 
+use std::convert::Infallible;
 use std::future::Future;
 use std::io::Cursor;
 use std::pin::pin;
@@ -10,22 +11,24 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use futures_util::{SinkExt, StreamExt, TryFutureExt};
-use tokio::io::AsyncReadExt;
-use tokio::net::TcpStream;
+use futures_util::{SinkExt, StreamExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
-use tokio_postgres::config::Host;
+use tokio_postgres::config::{SslMode, TargetSessionAttrs};
 use tokio_postgres::error::SqlState;
-use tokio_postgres::{CancelToken, Client, NoTls, SimpleQueryMessage};
+use tokio_postgres::{CancelToken, Client, SimpleQueryMessage, SimpleQueryRow};
 use tokio_util::task::TaskTracker;
 
-use crate::config::{ByteStream, Config, Target};
+use crate::blocked;
+use crate::config::Config;
+use crate::dial::{self, Connector, HandshakeError, Stream};
 use crate::error::{Error, chain};
 use crate::ledger;
 use crate::names::Names;
-use crate::report::Event;
+use crate::report::{Blocker, Event};
 use crate::rows::Rows;
+use crate::target::{Place, Target};
 
 /// One attempt to connect; more than a handshake over a slow tunnel or on a busy machine needs.
 const ATTEMPT: Duration = Duration::from_secs(10);
@@ -45,6 +48,8 @@ pub struct Run {
     pub config: Config,
     started: Instant,
     stage: Mutex<String>,
+    /// Who was last seen to hold what a statement waits for, and in which stage.
+    blocked: Mutex<Option<(String, Blocker)>>,
     cleanup: TaskTracker,
 }
 
@@ -59,6 +64,7 @@ impl Run {
             config: config.clone(),
             started: Instant::now(),
             stage: Mutex::new("starting".to_owned()),
+            blocked: Mutex::new(None),
             cleanup: TaskTracker::new(),
         });
         let outcome = {
@@ -68,10 +74,11 @@ impl Run {
                 () = run.config.cancel.cancelled() => Err(Error::Cancelled { stage: run.stage() }),
                 outcome = work => outcome,
                 () = tokio::time::sleep_until(run.deadline()) => {
-                    Err(Error::DeadlineExceeded { deadline: config.deadline, stage: run.stage() })
+                    Err(run.late())
                 }
             }
         };
+        let outcome = outcome.map_err(|error| error.blocked_by(run.blocker().as_ref()));
         run.cleanup.close();
         if timeout(CLEANUP, run.cleanup.wait()).await.is_err() {
             tracing::warn!(target: "migrator", "a cancelled session did not end within {CLEANUP:?}; the server ends it when it next looks at its socket");
@@ -103,6 +110,35 @@ impl Run {
             .clone()
     }
 
+    /// The deadline passed.
+    fn late(&self) -> Error {
+        Error::DeadlineExceeded {
+            deadline: self.config.deadline,
+            stage: self.stage(),
+            blocker: self.blocker().map(Box::new),
+        }
+    }
+
+    fn blocker(&self) -> Option<Blocker> {
+        let seen = self.blocked.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.as_ref().map(|(_, blocker)| blocker.clone())
+    }
+
+    fn see_blocker(&self, blocker: Blocker) {
+        self.config.emit(&Event::WaitingForTable(blocker.clone()));
+        let seen = Some((self.stage(), blocker));
+        *self.blocked.lock().unwrap_or_else(PoisonError::into_inner) = seen;
+    }
+
+    /// Forgets who was waited for in this stage.
+    fn unblocked(&self) {
+        let stage = self.stage();
+        let mut seen = self.blocked.lock().unwrap_or_else(PoisonError::into_inner);
+        if seen.as_ref().is_some_and(|(of, _)| *of == stage) {
+            *seen = None;
+        }
+    }
+
     pub(crate) fn deadline(&self) -> Instant {
         self.started + self.config.deadline
     }
@@ -113,16 +149,14 @@ impl Run {
             .saturating_duration_since(Instant::now())
             .saturating_sub(Duration::from_millis(100))
     }
-
-    pub(crate) fn elapsed(&self) -> Duration {
-        self.started.elapsed()
-    }
 }
 
 /// An open connection. Dropping it in the middle of a statement cancels the statement and closes the connection.
 pub struct Session {
     run: Arc<Run>,
     target: Target,
+    /// The host of the target that it is connected to.
+    place: Option<Place>,
     client: Option<Client>,
     driver: Option<JoinHandle<()>>,
     cancel: CancelToken,
@@ -152,65 +186,66 @@ impl Session {
         Self::open_on(run, &run.config.target).await
     }
 
-    /// Connects once, without waiting for a server that is not ready; what it said and its SQLSTATE, if it has none.
-    pub async fn open_once(run: &Arc<Run>) -> Result<Self, (Option<SqlState>, String)> {
+    /// Connects once, without waiting for a server that is not ready.
+    pub async fn open_once(run: &Arc<Run>) -> Result<Self, Error> {
+        let target = &run.config.target;
         run.enter("connecting");
-        let bound = ATTEMPT.min(run.left());
-        match timeout(bound, Self::connect(run, &run.config.target)).await {
-            Ok(Ok(session)) => Ok(session),
-            Ok(Err(failure)) => {
-                let code = match &failure {
-                    Failure::Postgres(error) => error.code().cloned(),
-                    _ => None,
-                };
-                Err((code, failure.to_string()))
-            }
-            Err(_) => Err((
-                None,
-                format!("no answer within {:.1} s", bound.as_secs_f64()),
-            )),
-        }
+        let began = Instant::now();
+        Self::connect(run, target, ATTEMPT)
+            .await
+            .map_err(|failure| {
+                let lasting = failure.lasting(target, false);
+                lasting.unwrap_or_else(|| failure.not_ready(target.address(), began.elapsed()))
+            })
     }
 
     pub(crate) async fn open_on(run: &Arc<Run>, target: &Target) -> Result<Self, Error> {
         let address = target.address();
         target.settings()?;
         let (mut pause, mut waited) = (PAUSES.0, None);
+        let mut last: Option<Failure> = None;
+        let began = Instant::now();
+        let left = || {
+            let patience = target.patience();
+            let patience = patience.map(|all| all.saturating_sub(began.elapsed()));
+            patience.map_or(run.left(), |patience| patience.min(run.left()))
+        };
         loop {
             run.enter(format!("connecting to {address}"));
-            let attempt = timeout(ATTEMPT.min(run.left()), Self::connect(run, target)).await;
-            let last = match attempt {
-                Ok(Ok(session)) if waited.is_none() => return Ok(session),
-                Ok(Ok(session)) => match session.settle(run, target).await {
+            let attempt = Self::connect(run, target, ATTEMPT.min(left())).await;
+            let failure = match attempt {
+                Ok(session) if waited.is_none() => return Ok(session),
+                Ok(session) => match session.settle(run, target).await {
                     Ok(session) => return Ok(session),
-                    Err(error) => error.to_string(),
+                    Err(failure) => failure,
                 },
-                Ok(Err(failure)) => {
+                Err(failure) => {
                     let settling = waited.is_some_and(|since: Instant| since.elapsed() < SETUP);
                     if let Some(error) = failure.lasting(target, settling) {
                         return Err(error);
                     }
-                    failure.to_string()
+                    if matches!(failure, Failure::WrongServer(_)) {
+                        return Err(failure.not_ready(address, began.elapsed()));
+                    }
+                    failure
                 }
-                Err(_) => format!(
-                    "no answer within {:.1} s",
-                    ATTEMPT.min(run.left()).as_secs_f64()
-                ),
+            };
+            // The last of the time is too short for an answer, and says less than what came before.
+            let said = match (last.take(), failure) {
+                (Some(earlier), Failure::Silent(_)) => earlier,
+                (_, failure) => failure,
             };
             if waited.is_none() {
                 run.config.emit(&Event::WaitingForServer {
                     address: address.clone(),
-                    last: last.clone(),
+                    last: said.to_string(),
                 });
                 waited = Some(Instant::now());
             }
-            if run.left() <= pause {
-                return Err(Error::PostgresNotReady {
-                    address,
-                    waited: run.elapsed(),
-                    last,
-                });
+            if left() <= pause {
+                return Err(said.not_ready(address, began.elapsed()));
             }
+            last = Some(said);
             sleep(pause).await;
             pause = (pause * 2).min(PAUSES.1);
         }
@@ -220,40 +255,112 @@ impl Session {
     async fn settle(self, run: &Arc<Run>, target: &Target) -> Result<Self, Failure> {
         let first = self.postmaster().await?;
         sleep(SETTLED).await;
-        let again = Self::connect(run, target).await?;
+        let again = Self::connect(run, target, ATTEMPT).await?;
         let second = again.postmaster().await?;
         again.close().await;
         if first == second && self.postmaster().await? == first {
             Ok(self)
         } else {
-            Err(Failure::Other(
+            Err(Failure::Unfit(
                 "the server restarted while it was being set up".to_owned(),
             ))
         }
     }
 
     async fn postmaster(&self) -> Result<String, Failure> {
-        let rows = self
-            .client()
-            .simple_query("SELECT pg_postmaster_start_time()")
-            .await
-            .map_err(Failure::Postgres)?;
-        Ok(rows
-            .iter()
-            .find_map(|message| match message {
-                SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
-                _ => None,
-            })
+        let row = self.ask("SELECT pg_postmaster_start_time()").await;
+        let row = row.map_err(Failure::Postgres)?;
+        Ok(row
+            .and_then(|row| row.get(0).map(str::to_owned))
             .unwrap_or_default())
     }
 
-    async fn connect(run: &Arc<Run>, target: &Target) -> Result<Self, Failure> {
+    /// The first row of a query about the server itself.
+    async fn ask(&self, sql: &str) -> Result<Option<SimpleQueryRow>, tokio_postgres::Error> {
+        let messages = self.client().simple_query(sql).await?;
+        Ok(messages.into_iter().find_map(|message| match message {
+            SimpleQueryMessage::Row(row) => Some(row),
+            _ => None,
+        }))
+    }
+
+    /// Connects once to the first host that will have it, within `bound`.
+    async fn connect(run: &Arc<Run>, target: &Target, bound: Duration) -> Result<Self, Failure> {
+        let places = target.places();
+        if target.dialer.is_some() || places.is_empty() {
+            return Self::connect_within(run, target, None, bound).await;
+        }
+        let bound = bound / u32::try_from(places.len()).unwrap_or(1);
+        let mut last = Failure::Silent(bound);
+        for place in &places {
+            match Self::connect_within(run, target, Some(place), bound).await {
+                Err(failure) if failure.is_of_this_host() => last = failure,
+                outcome => return outcome,
+            }
+        }
+        Err(last)
+    }
+
+    async fn connect_within(
+        run: &Arc<Run>,
+        target: &Target,
+        place: Option<&Place>,
+        bound: Duration,
+    ) -> Result<Self, Failure> {
+        let bound = bound.min(run.left());
+        let connecting = async {
+            let mode = target.driver_mode(place);
+            let mut outcome = Self::connect_to(run, target, place, mode).await;
+            // As libpq has it: where TLS is only preferred, a server that refuses the login with it may take it without.
+            if mode == SslMode::Prefer
+                && matches!(&outcome, Err(failure) if failure.code() == Some(&SqlState::INVALID_AUTHORIZATION_SPECIFICATION))
+                && let Ok(session) = Self::connect_to(run, target, place, SslMode::Disable).await
+            {
+                outcome = Ok(session);
+            }
+            let session = outcome?;
+            session.suits(target).await?;
+            Ok(session)
+        };
+        timeout(bound, connecting)
+            .await
+            .unwrap_or(Err(Failure::Silent(bound)))
+    }
+
+    /// Whether the server is what `target_session_attrs` asks for.
+    async fn suits(&self, target: &Target) -> Result<(), Failure> {
         let settings = target
             .settings()
-            .map_err(|error| Failure::Other(error.to_string()))?;
-        let stream = dial(target).await.map_err(Failure::Io)?;
+            .map_err(|error| Failure::Unfit(error.to_string()))?;
+        let (asked, read_only) = match settings.get_target_session_attrs() {
+            TargetSessionAttrs::ReadWrite => ("read-write", "off"),
+            TargetSessionAttrs::ReadOnly => ("read-only", "on"),
+            _ => return Ok(()),
+        };
+        let row = self.ask("SHOW transaction_read_only").await;
+        let row = row.map_err(Failure::Postgres)?;
+        match row.as_ref().and_then(|row| row.get(0)) {
+            Some(found) if found == read_only => Ok(()),
+            _ => Err(Failure::WrongServer(format!(
+                "target_session_attrs={asked} is asked for, and the server is not"
+            ))),
+        }
+    }
+
+    async fn connect_to(
+        run: &Arc<Run>,
+        target: &Target,
+        place: Option<&Place>,
+        mode: SslMode,
+    ) -> Result<Self, Failure> {
+        let settings = target
+            .settings()
+            .map_err(|error| Failure::Unfit(error.to_string()))?;
+        let mut settings = settings.clone();
+        settings.ssl_mode(mode);
+        let stream = dial::open(target, place).await.map_err(Failure::Io)?;
         let (client, mut connection) = settings
-            .connect_raw(stream, NoTls)
+            .connect_raw(stream, Connector::to(target, place))
             .await
             .map_err(Failure::Postgres)?;
         let driver = tokio::spawn(async move {
@@ -271,6 +378,7 @@ impl Session {
         Ok(Self {
             run: Arc::clone(run),
             target: target.clone(),
+            place: place.cloned(),
             client: Some(client),
             driver: Some(driver),
             cancel,
@@ -286,10 +394,12 @@ impl Session {
 
     /// Sends one message of one or more statements; returns each statement's rows. `stage` says what it is for.
     pub async fn query(&self, stage: &str, sql: &str) -> Result<Vec<Rows>, Error> {
+        let before = self.run.stage();
         self.run.enter(stage);
-        self.try_query(sql)
-            .await
-            .map_err(|error| self.explain(&error, stage))
+        let outcome = self.try_query(sql).await;
+        let rows = outcome.map_err(|error| self.explain(&error, stage))?;
+        self.run.enter(before);
+        Ok(rows)
     }
 
     /// As [`Session::query`], with the failure as it came.
@@ -307,9 +417,35 @@ impl Session {
         mut each: impl FnMut(Rows),
     ) -> Result<(), tokio_postgres::Error> {
         self.busy.store(true, Ordering::Relaxed);
-        let outcome = self.receive(sql, &mut each).await;
+        let outcome = tokio::select! {
+            biased;
+            outcome = self.receive(sql, &mut each) => outcome,
+            never = self.watch() => match never {},
+        };
         self.busy.store(false, Ordering::Relaxed);
+        if outcome.is_ok() {
+            self.run.unblocked();
+        }
         outcome
+    }
+
+    /// Says, over a second connection, who holds what a statement of this one waits for.
+    async fn watch(&self) -> Infallible {
+        sleep(blocked::SILENCE).await;
+        let mut second = None;
+        loop {
+            if second.is_none() {
+                second = Self::connect(&self.run, &self.target, ATTEMPT).await.ok();
+            }
+            if let Some(session) = &second {
+                match session.ask(&blocked::who(self.backend_pid)).await {
+                    Ok(Some(row)) => self.run.see_blocker(blocked::read(&row)),
+                    Ok(None) => self.run.unblocked(),
+                    Err(_) => second = None,
+                }
+            }
+            sleep(blocked::PAUSE).await;
+        }
     }
 
     async fn receive(
@@ -374,12 +510,14 @@ impl Drop for Session {
         // A pooler may have given the process of an idle session to somebody else, who is not to be cancelled.
         let busy = self.busy.load(Ordering::Relaxed);
         let (cancel, target) = (self.cancel.clone(), self.target.clone());
+        let place = self.place.take();
         self.run.cleanup.spawn(async move {
             let abort = driver.abort_handle();
             let ended = async {
                 if busy
-                    && let Ok(stream) = dial(&target).await
-                    && let Err(error) = cancel.cancel_query_raw(stream, NoTls).await
+                    && let Ok(stream) = dial::open(&target, place.as_ref()).await
+                    && let connector = Connector::to(&target, place.as_ref())
+                    && let Err(error) = cancel.cancel_query_raw(stream, connector).await
                 {
                     tracing::debug!(target: "migrator", "cancel request: {}", chain(&error));
                 }
@@ -398,7 +536,12 @@ impl Drop for Session {
 enum Failure {
     Io(std::io::Error),
     Postgres(tokio_postgres::Error),
-    Other(String),
+    /// Nothing came within this time.
+    Silent(Duration),
+    /// The server is not the kind that `target_session_attrs` asks for.
+    WrongServer(String),
+    /// The server does not stay as it is.
+    Unfit(String),
 }
 
 impl std::fmt::Display for Failure {
@@ -410,28 +553,84 @@ impl std::fmt::Display for Failure {
                     .as_db_error()
                     .map_or_else(|| chain(error), |server| server.message().to_owned()),
             ),
-            Self::Other(text) => f.write_str(text),
+            Self::Silent(bound) => write!(f, "no answer within {:.1} s", bound.as_secs_f64()),
+            Self::WrongServer(text) | Self::Unfit(text) => f.write_str(text),
         }
     }
 }
 
 impl Failure {
+    fn code(&self) -> Option<&SqlState> {
+        match self {
+            Self::Postgres(error) => error.code(),
+            _ => None,
+        }
+    }
+
+    /// Whether the next host may be better: this one does not answer, starts or stops, has no free connection, or is not what is
+    /// meant. A refused login is refused by all.
+    fn is_of_this_host(&self) -> bool {
+        match self.code() {
+            Some(code) => may_pass(code),
+            None => self.handshake().is_none() && !self.is_configuration(),
+        }
+    }
+
+    fn is_configuration(&self) -> bool {
+        matches!(self, Self::Postgres(error) if error.to_string().contains("invalid configuration"))
+    }
+
+    /// Why there is no TLS as it is asked for, where another attempt would end alike.
+    fn handshake(&self) -> Option<String> {
+        let Self::Postgres(error) = self else {
+            return None;
+        };
+        let source = std::error::Error::source(error)?;
+        let refused = match source.downcast_ref::<HandshakeError>() {
+            Some(HandshakeError(error)) => matches!(
+                error.kind(),
+                std::io::ErrorKind::InvalidData | std::io::ErrorKind::InvalidInput
+            ),
+            None => error.to_string().contains("TLS handshake"),
+        };
+        refused.then(|| chain(source))
+    }
+
     /// The error to end with, unless another attempt may succeed. A server that is `settling` may still be making its
     /// roles and databases.
     fn lasting(&self, target: &Target, settling: bool) -> Option<Error> {
         let Self::Postgres(error) = self else {
             return None;
         };
-        let Some(server) = error.as_db_error() else {
-            let configuration = error.to_string().contains("invalid configuration");
-            return configuration.then(|| Error::InvalidUrl {
-                reason: chain(error),
+        let address = target.address();
+        if let Some(message) = self.handshake() {
+            return Some(Error::TlsRefused {
+                address,
+                ssl_mode: target.ssl_mode().to_owned(),
+                message,
             });
+        }
+        let refused = |sqlstate: &str, message: String| Error::AuthFailed {
+            address: target.address(),
+            user: target.user(),
+            sqlstate: sqlstate.to_owned(),
+            message,
         };
-        let (address, message) = (target.address(), server.message().to_owned());
-        let code = server.code();
-        if *code == SqlState::TOO_MANY_CONNECTIONS || crate::error::is_disconnect(code) || settling
-        {
+        let Some(server) = error.as_db_error() else {
+            let text = chain(error);
+            if text.contains("password missing") {
+                let message = "the server asks for a password, and none was given";
+                return Some(refused("28P01", message.to_owned()));
+            }
+            if text.contains("authentication error") {
+                return Some(refused("28000", text));
+            }
+            return self
+                .is_configuration()
+                .then_some(Error::InvalidUrl { reason: text });
+        };
+        let (message, code) = (server.message().to_owned(), server.code());
+        if may_pass(code) || settling {
             return None;
         }
         Some(match code.code() {
@@ -439,58 +638,49 @@ impl Failure {
                 address,
                 database: target.database(),
             },
-            sqlstate if sqlstate.starts_with("28") => Error::AuthFailed {
-                address,
-                user: target.user(),
-                sqlstate: sqlstate.to_owned(),
-                message,
-            },
+            sqlstate if sqlstate.starts_with("28") => refused(sqlstate, message),
             _ => Error::from_server(error, &format!("connecting to {address}"), &address),
         })
     }
+
+    /// The error of a server that did not get ready within `waited`.
+    fn not_ready(&self, address: String, waited: Duration) -> Error {
+        let last = self.to_string();
+        match self.code() {
+            Some(&SqlState::TOO_MANY_CONNECTIONS) => Error::ConnectionsExhausted {
+                address,
+                waited,
+                message: last,
+            },
+            _ => Error::PostgresNotReady {
+                address,
+                waited,
+                last,
+            },
+        }
+    }
 }
 
-/// The process that a cancel request names: its packet is length, code, process id and secret
+/// Whether a server that refuses a connection with this code may take one later.
+fn may_pass(code: &SqlState) -> bool {
+    *code == SqlState::TOO_MANY_CONNECTIONS || crate::error::is_disconnect(code)
+}
+
+/// The process that a cancel request names: its packet is length, code, process id and secret, and a request for TLS may precede it
 /// (<https://www.postgresql.org/docs/current/protocol-message-formats.html>).
 async fn backend_pid_of(cancel: &CancelToken) -> Result<i32, tokio_postgres::Error> {
     let (near, mut far) = tokio::io::duplex(64);
-    cancel.cancel_query_raw(near, NoTls).await?;
-    let mut packet = [0; 12];
+    // What agrees to TLS, where it is asked for; a connector that encrypts nothing goes on in plain text.
+    let agreed = far.write_all(b"S").await.is_ok();
+    let near = Stream::plain(near);
+    cancel.cancel_query_raw(near, Connector::plain()).await?;
+    let mut packet = Vec::new();
     // The packet is there, whole; a shorter one would name nobody.
-    let read = far.read_exact(&mut packet).await;
-    let [.., a, b, c, d] = packet;
-    Ok(read.map_or(0, |_| i32::from_be_bytes([a, b, c, d])))
-}
-
-/// Opens a stream to the first host that answers.
-async fn dial(target: &Target) -> std::io::Result<Box<dyn ByteStream>> {
-    if let Some(dialer) = &target.dialer {
-        return dialer().await;
-    }
-    let settings = target.settings().map_err(std::io::Error::other)?;
-    let ports = settings.get_ports();
-    let mut last = std::io::Error::other("the URL names no host");
-    for (index, host) in settings.get_hosts().iter().enumerate() {
-        let port = ports.get(index).or(ports.first()).copied().unwrap_or(5432);
-        let attempt = match host {
-            Host::Tcp(name) => tcp(name, port).await,
-            #[cfg(unix)]
-            Host::Unix(directory) => {
-                tokio::net::UnixStream::connect(directory.join(format!(".s.PGSQL.{port}")))
-                    .map_ok(|stream| Box::new(stream) as Box<dyn ByteStream>)
-                    .await
-            }
-        };
-        match attempt {
-            Ok(opened) => return Ok(opened),
-            Err(error) => last = error,
+    let read = far.read_to_end(&mut packet).await;
+    Ok(match packet.as_slice() {
+        [.., a, b, c, d, _, _, _, _] if agreed && read.is_ok() && packet.len() >= 16 => {
+            i32::from_be_bytes([*a, *b, *c, *d])
         }
-    }
-    Err(last)
-}
-
-async fn tcp(host: &str, port: u16) -> std::io::Result<Box<dyn ByteStream>> {
-    let stream = TcpStream::connect((host, port)).await?;
-    stream.set_nodelay(true)?;
-    Ok(Box::new(stream))
+        _ => 0,
+    })
 }

@@ -47,7 +47,6 @@ pub(crate) async fn run(
         file: &migration.file,
         text: &migration.up,
         first_line: migration.first_line,
-        own_files: !scope.catalogue.goose,
     };
     script
         .run(run, session, progress, |progress| {
@@ -81,8 +80,6 @@ pub(crate) struct Script<'a> {
     pub(crate) file: &'a str,
     pub(crate) text: &'a str,
     pub(crate) first_line: usize,
-    /// Whether hints may speak of this crate's own headers.
-    pub(crate) own_files: bool,
 }
 
 impl Script<'_> {
@@ -365,7 +362,7 @@ impl Script<'_> {
             .map(|detail| format!(" ({detail})"))
             .unwrap_or_default();
         let sqlstate = server.code().code();
-        let hint = error::next_move_in(sqlstate, self.own_files);
+        let hint = error::next_move_in(self.file, sqlstate);
         self.failure(
             offset,
             sqlstate,

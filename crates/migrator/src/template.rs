@@ -14,11 +14,15 @@ use crate::apply::apply;
 use crate::catalogue::hex;
 use crate::config::Config;
 use crate::error::Error;
+use crate::ledger;
 use crate::lock::{self, Key};
 use crate::partitions::ensure_partitions;
 use crate::rows::text;
 use crate::session::{Run, Session};
 use crate::sql::{identifier, literal};
+
+/// Takes back the limit under which the template's lock was waited for: databases are made on the same connection.
+const NO_LIMIT: &str = "RESET lock_timeout";
 
 /// How often a clone is tried while somebody is connected to the template (SQLSTATE 55006, after the server's own 5 s).
 const ATTEMPTS: u32 = 3;
@@ -73,13 +77,24 @@ fn name(config: &Config) -> Result<String, Error> {
     let mut hasher = Sha256::new();
     let names = &config.names;
     hasher.update(format!(
-        "{} {:?} {:?}\n",
+        "{} {} {:?} {}\n{:?}\n",
+        env!("CARGO_PKG_VERSION"),
         config.catalogue.source(),
-        names.ledger(),
-        names.role
+        names.schema,
+        ledger::make(names, names.role.is_some()),
+        config.catalogue.roles
     ));
     for migration in config.catalogue.resolve(&config.selection)? {
-        hasher.update(format!("{} {}\n", migration.id, migration.checksum));
+        // The checksum leaves out comments, and with them the header's lines.
+        hasher.update(format!(
+            "{} {} {:?} {:?} {:?} {:?}\n",
+            migration.id,
+            migration.checksum,
+            migration.mode,
+            migration.requires,
+            migration.partitions,
+            migration.down
+        ));
     }
     Ok(format!("template_{}", &hex(&hasher.finalize())[..24]))
 }
@@ -105,7 +120,7 @@ async fn build(
     strategy: &str,
 ) -> Result<String, Error> {
     let key = Key::of(session.names(), name);
-    lock::acquire_key(run, session, key, Duration::from_secs(1), "", "").await?;
+    lock::acquire_key(run, session, key, Duration::from_secs(1), "", NO_LIMIT).await?;
     if let Some(month) = find(session, name).await? {
         session
             .query("releasing the template's lock", &key.release())

@@ -68,6 +68,17 @@ impl View {
         let has_ledger = match session.stream(&message, |rows| sets.push(rows)).await {
             Ok(()) => true,
             Err(error) if error.code() == Some(&SqlState::UNDEFINED_TABLE) => false,
+            Err(error) if error.code() == Some(&SqlState::UNDEFINED_COLUMN) => {
+                return Err(Error::Database {
+                    stage: stage.to_owned(),
+                    sqlstate: SqlState::UNDEFINED_COLUMN.code().to_owned(),
+                    message: format!(
+                        "{} was made by another tool: {}",
+                        session.names().ledger(),
+                        crate::error::chain(&error)
+                    ),
+                });
+            }
             Err(error) => return Err(session.explain(&error, stage)),
         };
         let facts = named(&sets, "facts")
@@ -157,15 +168,22 @@ fn is_missing(object: &str) -> String {
     format!("to_regclass({}) IS NULL", literal(object))
 }
 
-/// `deadlock_timeout` as the server prints it: `1s`, `500ms`, `2min`.
+/// `deadlock_timeout` as the server prints it: a number and its unit, the largest that leaves a whole number (PostgreSQL manual,
+/// "Parameter Names and Values"); its default where that cannot be read.
 fn parse_interval(setting: &str) -> Duration {
     let digits = setting.trim_end_matches(|c: char| !c.is_ascii_digit());
-    let number: u64 = digits.parse().unwrap_or(1000);
-    match &setting[digits.len()..] {
-        "s" => Duration::from_secs(number),
-        "min" => Duration::from_secs(number * 60),
-        _ => Duration::from_millis(number),
-    }
+    let milliseconds = match &setting[digits.len()..] {
+        "ms" => Some(1),
+        "s" => Some(1000),
+        "min" => Some(60_000),
+        "h" => Some(3_600_000),
+        "d" => Some(86_400_000),
+        _ => None,
+    };
+    let read = digits.parse().ok().zip(milliseconds);
+    read.map_or(Duration::from_secs(1), |(number, unit): (u64, u64)| {
+        Duration::from_millis(number.saturating_mul(unit))
+    })
 }
 
 /// Takes the lock, makes the ledger if it is missing, checks that the lock is truly this session's, and reads the ledger again,
@@ -249,6 +267,29 @@ impl Held {
     }
 }
 
+/// Runs one message under the lock of the database's migrations, which is given back after it, or with the session after a failure.
+///
+/// # Errors
+/// [`Error::LockTimeout`], and what the statements of the message fail with.
+pub async fn locked(
+    run: &Run,
+    session: &Session,
+    stage: &str,
+    message: &str,
+) -> Result<Vec<Rows>, Error> {
+    let asked = "SELECT current_setting('deadlock_timeout', true) AS deadlock_timeout";
+    let sets = session.query("looking at the server", asked).await?;
+    let row = named(&sets, "deadlock_timeout").and_then(<[_]>::first);
+    let deadlock_timeout = parse_interval(&row.map(|row| text(row, 0)).unwrap_or_default());
+    lock::acquire(run, session, deadlock_timeout, "", "RESET lock_timeout").await?;
+    let sets = session.query(stage, message).await?;
+    let release = lock::release(session.names());
+    session
+        .query("releasing the migration lock", &release)
+        .await?;
+    Ok(sets)
+}
+
 fn moved(run: &Run) -> Error {
     refused(
         run,
@@ -288,4 +329,25 @@ pub(crate) async fn refuse_shared_process(run: &Arc<Run>, view: &View) -> Result
         return Err(shared());
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_unit_of_the_server_is_read() {
+        for (setting, milliseconds) in [
+            ("1s", 1000),
+            ("500ms", 500),
+            ("2min", 120_000),
+            ("1h", 3_600_000),
+            ("7d", 604_800_000),
+            ("", 1000),
+            ("soon", 1000),
+        ] {
+            let expected = Duration::from_millis(milliseconds);
+            assert_eq!(parse_interval(setting), expected, "{setting}");
+        }
+    }
 }

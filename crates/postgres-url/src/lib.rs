@@ -120,6 +120,15 @@ impl PostgresUrl {
         self
     }
 
+    /// The same with an option, unless it has one of that name.
+    #[must_use]
+    pub fn or_option(mut self, name: &str, value: &str) -> Self {
+        if !self.options.iter().any(|(known, _)| known == name) {
+            self.options.push((name.to_owned(), value.to_owned()));
+        }
+        self
+    }
+
     /// The role, if the URL names one.
     pub fn user(&self) -> Option<&str> {
         self.user.as_deref()
@@ -357,6 +366,17 @@ mod tests {
         assert_eq!(parse("postgres://u@h").password(), None);
         let url = parse("postgres://u:old@h/d").with_password("new");
         assert_eq!(url.secret(), "postgres://u:new@h/d");
+    }
+
+    #[test]
+    fn an_option_is_added_where_the_url_does_not_have_it() {
+        let url = parse("postgres://h/d?sslmode=require")
+            .or_option("sslmode", "disable")
+            .or_option("sslrootcert", "/a b");
+        assert_eq!(
+            url.secret(),
+            "postgres://h/d?sslmode=require&sslrootcert=%2Fa%20b"
+        );
     }
 
     #[test]

@@ -11,7 +11,7 @@
 //! # }
 //! ```
 //!
-//! Modules, each may import those after it: `faults`, `load`, `datastorage`, `postgres`, `altering`, `migration_files`, `catalogue`, `events`, `fake_tool`, `proxy`, `wait`
+//! Modules, each may import those after it: `faults`, `load`, `datastorage`, `tls`, `postgres`, `altering`, `migration_files`, `catalogue`, `events`, `fake_tool`, `proxy`, `wait`
 
 #![expect(
     clippy::missing_panics_doc,
@@ -34,4 +34,6 @@ pub mod migration_files;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 pub mod proxy;
+#[cfg(feature = "tls")]
+pub mod tls;
 pub mod wait;

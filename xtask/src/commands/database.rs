@@ -1,9 +1,15 @@
-//! The database that a command means: named by a URL, or a kept run's with its password.
+//! The database that a command means: named by a URL, or a kept run's with its password; and TLS to it.
 
+use std::path::Path;
+use std::sync::Arc;
+
+use migrations::{Config, Encrypted, Encryptor};
+use postgres_tls::{Connector, InvalidTls, Mode, Roots, Tls};
 use postgres_url::PostgresUrl;
 
 use crate::terminal;
 use e2e_runner::exit::{Exit, Failure};
+use e2e_runner::settings;
 
 /// A database that `--database-url` names.
 #[derive(Debug)]
@@ -14,7 +20,37 @@ pub struct Named {
     pub secret: String,
 }
 
-/// Reads `--database-url`, and warns of a password in it. libpq's other form, `host=… user=…`, is left to the driver.
+/// A run on the database of a URL, with TLS as the URL asks for it.
+pub fn config(url: &str) -> Config {
+    Config::new(url).tls(|mode, root_cert| {
+        encryptor(mode, root_cert).map_err(|error: InvalidTls| error.to_string())
+    })
+}
+
+fn encryptor(mode: &str, root_cert: Option<&Path>) -> Result<Encryptor, InvalidTls> {
+    let mode: Mode = mode.parse()?;
+    let roots = match mode {
+        // As libpq has it: what proves nothing needs no authority.
+        Mode::Disable | Mode::Allow | Mode::Prefer => None,
+        Mode::Require | Mode::VerifyCa | Mode::VerifyFull => {
+            root_cert.map(Roots::read).transpose()?
+        }
+    };
+    let connector = Connector::new(&Tls::new(mode, roots)?)?;
+    Ok(Arc::new(move |stream, host| {
+        let connector = connector.clone();
+        Box::pin(async move {
+            let stream = connector.encrypt(stream, &host).await?;
+            Ok(Encrypted {
+                end_point: stream.end_point(),
+                stream: Box::new(stream),
+            })
+        })
+    }))
+}
+
+/// Reads `--database-url`, and warns of a password in it. What it does not say of TLS, `PGSSLMODE` and `PGSSLROOTCERT` do. libpq's
+/// other form, `host=… user=…`, is left to the library.
 pub fn named(text: &str) -> Result<Named, Failure> {
     let (named, holds_password) = if text.contains("://") {
         let url: PostgresUrl = text.parse().map_err(|error| {
@@ -22,15 +58,23 @@ pub fn named(text: &str) -> Result<Named, Failure> {
                 "give it as postgres://user@host:port/database, and the password in PGPASSWORD",
             )
         })?;
+        let url = settings::postgres_tls()
+            .fold(url, |url, (option, value)| url.or_option(option, &value));
         let named = Named {
             shown: url.to_string(),
             secret: url.secret(),
         };
         (named, url.password().is_some())
     } else {
+        let mut secret = text.to_owned();
+        for (option, value) in settings::postgres_tls().filter(|(option, _)| !text.contains(option))
+        {
+            let value = value.replace('\\', "\\\\").replace('\'', "\\'");
+            secret = format!("{secret} {option}='{value}'");
+        }
         let named = Named {
             shown: "as given".to_owned(),
-            secret: text.to_owned(),
+            secret,
         };
         (named, text.contains("password"))
     };

@@ -55,13 +55,14 @@ fn each_crate_links_only_what_it_may_know() {
         Vec::<&String>::new(),
         "the engine depends on no workspace crate"
     );
+    assert_eq!(of_workspace("postgres-tls"), Vec::<&String>::new());
     assert_eq!(of_workspace("postgres-url"), Vec::<&String>::new());
     assert_eq!(of_workspace("migrations"), ["migrator"]);
     assert_eq!(of_workspace("diagnose"), ["migrations", "migrator"]);
     assert_eq!(of_workspace("datastorage-api"), Vec::<&String>::new());
     assert_eq!(
         of_workspace("datastorage"),
-        ["datastorage-api"],
+        ["datastorage-api", "postgres-tls"],
         "the server knows the contract and neither client nor migrations"
     );
     for forbidden in ["axum", "hyper", "reqwest", "tokio-postgres"] {
@@ -103,6 +104,7 @@ fn each_crate_links_only_what_it_may_know() {
                 "e2e-runner",
                 "embedded-postgres",
                 "migrations",
+                "postgres-tls",
                 "postgres-url",
             ],
         ),

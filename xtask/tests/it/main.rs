@@ -18,6 +18,7 @@ mod red;
 mod reports;
 mod shell;
 mod team;
+mod tls;
 mod usage;
 
 use std::process::{Command, Output};
@@ -43,11 +44,16 @@ fn xtask(args: &[&str]) -> Command {
 
 /// Runs the tool and returns its exit code and both streams.
 fn run(args: &[&str]) -> (i32, String, String) {
+    output(&mut xtask(args))
+}
+
+/// The same of a command that is put together already.
+fn output(command: &mut Command) -> (i32, String, String) {
     let Output {
         status,
         stdout,
         stderr,
-    } = xtask(args).output().expect("the tool starts");
+    } = command.output().expect("the tool starts");
     let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
     (status.code().unwrap_or(-1), text(stdout), text(stderr))
 }

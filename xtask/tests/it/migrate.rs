@@ -338,7 +338,7 @@ fn git(directory: &std::path::Path, args: &[&str]) {
         .args(args)
         .current_dir(directory)
         .output()
-        .unwrap();
+        .expect("git runs");
     assert!(ended.status.success(), "{args:?}");
 }
 
@@ -456,4 +456,36 @@ fn a_warning_is_printed() {
         stderr.contains("warning: 001_a.sql and 1_b.sql share the number 1"),
         "{stderr}"
     );
+}
+
+#[test]
+fn a_traced_plan_prints_the_locks_of_each_statement_and_leaves_nothing() {
+    let database = wait(empty_database());
+    let files = tempfile::tempdir().expect("a directory");
+    let file = "-- +goose Up\nALTER TABLE t ADD COLUMN b int;\nUPDATE t SET b = 1;\n-- +goose Down\nALTER TABLE t DROP COLUMN b;\n";
+    std::fs::write(files.path().join("1_b.sql"), file).expect("written");
+    wait(testkit::postgres::run(&database, "CREATE TABLE t (a int)"));
+    let directory = files.path().display().to_string();
+    let trace = ["plan", "--trace", "--source", "team", "--dir", &directory];
+    for _ in 0..2 {
+        let (code, stdout, stderr) = migrate(&database, &trace);
+        assert_eq!(code, 0, "{stderr}");
+        assert_data_eq!(
+            stdout,
+            str![[r"
+plan [..], run and rolled back; the locks below were held, and others waited for them, within [..] ms
+  1_b
+    1_b.sql:2 ALTER TABLE t ADD COLUMN b int ([..] ms)
+      AccessExclusiveLock on t for [..] ms
+    1_b.sql:3 UPDATE t SET b = 1 ([..] ms)
+
+"]]
+        );
+    }
+    let (code, stdout, _) = migrate(&database, &[&trace[..], &["--format", "json"]].concat());
+    assert_eq!(code, 0);
+    let document: serde_json::Value = serde_json::from_str(&stdout).expect("a document");
+    let statement = &document["result"]["migrations"][0]["statements"][0];
+    assert_eq!(statement["outcome"], "ran");
+    assert_eq!(statement["locks"][0]["mode"], "AccessExclusiveLock");
 }

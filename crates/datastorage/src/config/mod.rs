@@ -30,8 +30,8 @@ use secrecy::SecretString;
 use serde_json::Value;
 
 use self::source::Source;
-pub use self::tls::Tls;
 use crate::profile::Requirements;
+pub use postgres_tls::Tls;
 
 /// Threads that serve unless a setting says otherwise.
 const MOST_WORKERS: usize = 4;

@@ -6,11 +6,10 @@ use std::time::Duration;
 
 use datastorage_api::DatabaseErrorKind;
 use deadpool_postgres::{BuildError, Object};
-use tokio_postgres_rustls::MakeRustlsConnect;
+use postgres_tls::{Connector, InvalidTls};
 
 use super::error::StoreError;
 use super::pools::{PoolConnections, Pools, Use};
-use super::tls::{self, TlsError};
 use super::transaction::Failure;
 use crate::config::DatabaseConfig;
 
@@ -18,7 +17,7 @@ use crate::config::DatabaseConfig;
 #[derive(Clone)]
 pub(crate) struct Store {
     pools: Pools,
-    tls: MakeRustlsConnect,
+    tls: Connector,
     statement_timeout: Duration,
     /// Groups of events for which a repeat is likely; shared by clones.
     pub(super) repeats_expected: Arc<AtomicU32>,
@@ -28,8 +27,8 @@ pub(crate) struct Store {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SetUpError {
     /// No TLS.
-    #[error(transparent)]
-    Tls(#[from] TlsError),
+    #[error("TLS to the database cannot be set up: {0}")]
+    Tls(#[from] InvalidTls),
     /// No pool.
     #[error("the connections to the database cannot be set up: {0}")]
     Pool(#[from] BuildError),
@@ -39,7 +38,7 @@ impl Store {
     /// Access to the database for the drain and the lanes of so many workers. Connects when first used, so it starts whether or
     /// not the database is there.
     pub(crate) fn new(config: &DatabaseConfig, workers: usize) -> Result<Self, SetUpError> {
-        let tls = tls::connector(&config.tls)?;
+        let tls = Connector::new(&config.tls)?;
         Ok(Self {
             pools: Pools::new(config, workers, &tls)?,
             tls,
@@ -149,7 +148,7 @@ const CANCEL_TIMEOUT: Duration = Duration::from_secs(2);
 /// went away, it is closed and the statement cancelled, or PostgreSQL would work on for nobody.
 struct Lent<'a> {
     client: Option<Object>,
-    tls: &'a MakeRustlsConnect,
+    tls: &'a Connector,
 }
 
 impl Lent<'_> {

@@ -3,7 +3,7 @@
 //! Every call waits a bounded time and answers with a [`StoreError`] that says whether the database is away, lacks a part of
 //! the schema, or refuses the data.
 //!
-//! Modules, each may import those after it: `workflows`, `notifications`, `query`, `events`, `schema`, `partitions`, `access`, `pools`, `session`, `tls`, `copy`, `error`, `transaction`
+//! Modules, each may import those after it: `workflows`, `notifications`, `query`, `events`, `schema`, `partitions`, `access`, `pools`, `session`, `copy`, `error`, `transaction`
 
 mod access;
 mod copy;
@@ -15,7 +15,6 @@ mod pools;
 mod query;
 mod schema;
 mod session;
-mod tls;
 mod transaction;
 mod workflows;
 

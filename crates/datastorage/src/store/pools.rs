@@ -7,9 +7,10 @@ use deadpool_postgres::{
     BuildError, Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime, Timeouts,
 };
 use secrecy::ExposeSecret;
-use tokio_postgres_rustls::MakeRustlsConnect;
 
-use super::{session, tls};
+use postgres_tls::Connector;
+
+use super::session;
 use crate::config::DatabaseConfig;
 
 /// What a connection is wanted for.
@@ -61,7 +62,7 @@ impl Pools {
     pub(super) fn new(
         config: &DatabaseConfig,
         workers: usize,
-        tls: &MakeRustlsConnect,
+        tls: &Connector,
     ) -> Result<Self, BuildError> {
         let others = workers + DRAIN + BRIEF;
         let long = config.max_connections.saturating_sub(others).max(1);
@@ -130,7 +131,7 @@ fn count<'a>(name: &'static str, pools: impl IntoIterator<Item = &'a Pool>) -> P
     connections
 }
 
-fn pool(config: &DatabaseConfig, tls: &MakeRustlsConnect, size: usize) -> Result<Pool, BuildError> {
+fn pool(config: &DatabaseConfig, tls: &Connector, size: usize) -> Result<Pool, BuildError> {
     let mut postgres = tokio_postgres::Config::new();
     postgres
         .host(&config.host)
@@ -139,7 +140,7 @@ fn pool(config: &DatabaseConfig, tls: &MakeRustlsConnect, size: usize) -> Result
         .user(&config.user)
         .password(config.password.expose_secret())
         .application_name("datastorage")
-        .ssl_mode(tls::mode(&config.tls))
+        .ssl_mode(config.tls.ssl_mode())
         .connect_timeout(config.connect_timeout)
         .keepalives_idle(std::time::Duration::from_secs(15))
         .tcp_user_timeout(config.statement_timeout);

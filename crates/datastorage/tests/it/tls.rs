@@ -1,81 +1,28 @@
 //! TLS to PostgreSQL, by every sslmode of its manual, against a server with a certificate of the tests' own authority.
 
 use datastorage::clock::Clock;
-use embedded_postgres::{Options, Server};
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
-use tempfile::TempDir;
-use testkit::postgres::{Database, database_on, own_server};
-use testkit::wait::until;
+use testkit::postgres::{Database, database_on};
 
-use crate::support::{SOON, Service, event};
+use crate::support::{Service, event};
 
 const EVENTS: &str = "/api/v1/audit/events";
 
-/// A server that speaks TLS as 127.0.0.1, a database on it, and PEM files of its authority and of a stranger.
+/// A server that speaks TLS as 127.0.0.1, and a database on it.
 struct Secured {
-    _server: Server,
+    server: testkit::tls::Secured,
     database: Database,
-    files: TempDir,
 }
 
 impl Secured {
     async fn start() -> Self {
-        let server = own_server(Options::default()).await;
-        let files = tempfile::tempdir().expect("a directory");
-        let (authority, authority_pem) = authority();
-        let (_, stranger_pem) = authority_named("stranger");
-        for (name, pem) in [("authority", authority_pem), ("stranger", stranger_pem)] {
-            std::fs::write(files.path().join(name), pem).expect("written");
-        }
-        let key = KeyPair::generate().expect("a key");
-        let certificate = CertificateParams::new(vec!["127.0.0.1".to_owned()])
-            .and_then(|params| params.signed_by(&key, &authority))
-            .expect("a certificate");
-        let database = database_on(&server, "audit").await;
-        let client = database.connect().await;
-        // Written by PostgreSQL itself, so that the key belongs to the account that it runs as.
-        for (name, pem) in [
-            ("server.crt", certificate.pem()),
-            ("server.key", key.serialize_pem()),
-        ] {
-            let lines = pem.trim().replace('\n', "'), ('");
-            client
-                .batch_execute(&format!(
-                    "COPY (VALUES ('{lines}')) TO PROGRAM 'umask 077 && cat > {name}'"
-                ))
-                .await
-                .expect("written");
-        }
-        client
-            .batch_execute("ALTER SYSTEM SET ssl = on")
-            .await
-            .expect("set");
-        client
-            .batch_execute("SELECT pg_reload_conf()")
-            .await
-            .expect("reloaded");
-        until("the server to speak TLS", SOON, async || {
-            let row = testkit::postgres::connect(database.url())
-                .await
-                .query_one("SHOW ssl", &[])
-                .await
-                .expect("a setting");
-            match row.get::<_, &str>(0) {
-                "on" => Ok(()),
-                other => Err(other.to_owned()),
-            }
-        })
-        .await;
-        Self {
-            _server: server,
-            database,
-            files,
-        }
+        let server = testkit::tls::Secured::start().await;
+        let database = database_on(server.server(), "audit").await;
+        Self { server, database }
     }
 
     /// An instance that asks `host` in that mode, trusting the authority of that file.
     async fn service(&self, mode: &str, trusted: Option<&str>, host: &str) -> Service {
-        let file = trusted.map(|name| self.files.path().join(name).display().to_string());
+        let file = trusted.map(|name| self.server.file(name).display().to_string());
         let mut settings = vec![
             ("DATASTORAGE_DATABASE_SSL_MODE", mode),
             ("DATASTORAGE_DATABASE_HOST", host),
@@ -94,21 +41,6 @@ impl Secured {
         let rows = client.query(sql, &[]).await.expect("rows");
         rows.iter().map(|row| row.get(0)).collect()
     }
-}
-
-fn authority() -> (Issuer<'static, KeyPair>, String) {
-    authority_named("authority")
-}
-
-fn authority_named(name: &str) -> (Issuer<'static, KeyPair>, String) {
-    let key = KeyPair::generate().expect("a key");
-    let mut params = CertificateParams::default();
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    params
-        .distinguished_name
-        .push(rcgen::DnType::CommonName, name);
-    let pem = params.self_signed(&key).expect("a certificate").pem();
-    (Issuer::new(params, key), pem)
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,4 +1,4 @@
-//! Each cause is made on a real database and found by its name; its repair leaves a healthy one.
+//! Each cause is made on a real database and found by its name; its repair, or what a person decides, leaves a healthy one.
 
 use diagnose::{Cause, Diagnosis, Repair, Verdict, diagnose, repair};
 use migrations::Config;
@@ -45,6 +45,84 @@ async fn is_found_and_repaired(database: &Database, cause: Cause, evidence: &str
     repair(&config(database), &steps).await.unwrap();
     let after = examine(database).await;
     assert!(after.is_healthy(), "after {steps:#?}: {after:#?}");
+}
+
+/// The first finding is this one, and is left as it is until a person runs the statements that it names.
+async fn is_found_and_left_to_a_person(database: &Database, cause: Cause, evidence: &str) {
+    let diagnosis = examine(database).await;
+    assert_eq!(causes(&diagnosis).first(), Some(&cause), "{diagnosis:#?}");
+    let first = &diagnosis.findings[0];
+    assert!(
+        first.evidence.iter().any(|line| line.contains(evidence)),
+        "{first:#?}"
+    );
+    let all = diagnosis
+        .findings
+        .iter()
+        .flat_map(|finding| &finding.repair);
+    let steps: Vec<Repair> = all.cloned().collect();
+    repair(&config(database), &steps).await.unwrap();
+    let still = examine(database).await;
+    assert_eq!(causes(&still), causes(&diagnosis), "{still:#?}");
+    let mut run_by_hand = Vec::new();
+    for step in steps {
+        let Repair::Person(sql) = step else {
+            panic!("{diagnosis:#?}")
+        };
+        if !run_by_hand.contains(&sql) {
+            run(database, &sql).await;
+            run_by_hand.push(sql);
+        }
+    }
+    let after = examine(database).await;
+    assert!(after.is_healthy(), "after {run_by_hand:#?}: {after:#?}");
+}
+
+#[tokio::test]
+async fn a_column_that_no_migration_makes_keeps_its_data() {
+    let database = database("audit").await;
+    run(
+        &database,
+        "ALTER TABLE audit_events ADD COLUMN tenant text; INSERT INTO audit_events (event_id, event_timestamp, event_date, event_type, \
+         event_category, event_action, event_outcome, actor_type, actor_id, resource_type, resource_id, correlation_id, event_data, tenant) \
+         VALUES (gen_random_uuid(), now(), (now() AT TIME ZONE 'UTC')::date, 'gateway.received', 'gateway', 'received', 'success', 'service', \
+         'gateway', 'signal', 's', 'c', '{}', 'precious')",
+    )
+    .await;
+    let diagnosis = examine(&database).await;
+    let all = diagnosis
+        .findings
+        .iter()
+        .flat_map(|finding| &finding.repair);
+    let steps: Vec<Repair> = all.cloned().collect();
+    let drop = "ALTER TABLE audit_events DROP COLUMN tenant".to_owned();
+    assert_eq!(steps, [Repair::Person(drop)]);
+    repair(&config(&database), &steps).await.unwrap();
+    assert_eq!(
+        value(&database, "SELECT tenant FROM audit_events").await,
+        "precious"
+    );
+    assert_eq!(causes(&examine(&database).await), [Cause::Drift]);
+}
+
+#[tokio::test]
+async fn a_repair_waits_for_a_run_of_migrations() {
+    let database = database("audit").await;
+    run(&database, "ALTER TABLE audit_events DROP COLUMN severity").await;
+    let migrating = database.connect().await;
+    migrating
+        .batch_execute("SELECT pg_advisory_lock(1263878725, 1296648018)")
+        .await
+        .unwrap();
+    let diagnosis = examine(&database).await;
+    let steps = diagnosis.findings[0].repair.clone();
+    let config = config(&database).deadline(std::time::Duration::from_secs(2));
+    let error = repair(&config, &steps).await.unwrap_err();
+    assert!(
+        matches!(error, migrator::Error::LockTimeout { .. }),
+        "{error}"
+    );
+    drop(migrating);
 }
 
 #[tokio::test]
@@ -114,7 +192,7 @@ async fn a_column_of_another_type_is_a_type_mismatch() {
         "ALTER TABLE audit_events ALTER COLUMN duration_ms TYPE uuid USING NULL",
     )
     .await;
-    is_found_and_repaired(
+    is_found_and_left_to_a_person(
         &database,
         Cause::TypeMismatch,
         "column duration_ms: expected `integer`, found `uuid`",
@@ -130,7 +208,7 @@ async fn a_constraint_that_refuses_events_is_named_on_the_table_and_on_a_single_
         "ALTER TABLE audit_events ADD CONSTRAINT only_failures CHECK (event_outcome = 'failure')",
     )
     .await;
-    is_found_and_repaired(&database, Cause::Constraint, "only_failures").await;
+    is_found_and_left_to_a_person(&database, Cause::Constraint, "only_failures").await;
 
     // On the partition alone no comparison of the parent shows it: the refused probe does.
     run(
@@ -139,14 +217,14 @@ async fn a_constraint_that_refuses_events_is_named_on_the_table_and_on_a_single_
          to_char(now() AT TIME ZONE 'UTC', 'YYYY'), to_char(now() AT TIME ZONE 'UTC', 'MM')); END $$",
     )
     .await;
-    is_found_and_repaired(&database, Cause::Constraint, "here").await;
+    is_found_and_left_to_a_person(&database, Cause::Constraint, "here").await;
 
     run(
         &database,
         "ALTER TABLE audit_events ADD COLUMN tenant text NOT NULL",
     )
     .await;
-    is_found_and_repaired(&database, Cause::Constraint, "tenant").await;
+    is_found_and_left_to_a_person(&database, Cause::Constraint, "tenant").await;
 }
 
 #[tokio::test]
@@ -182,7 +260,7 @@ async fn a_held_lock_is_found_with_its_holder() {
         )
         .await
         .unwrap();
-    is_found_and_repaired(
+    is_found_and_left_to_a_person(
         &database,
         Cause::Blocked,
         "(forgotten, idle in transaction for",

@@ -104,6 +104,8 @@ pub fn summary(report: &Report) -> String {
 pub fn failure(error: &Error, cancel: &Cancel) -> Failure {
     let exit = match error {
         Error::PostgresNotReady { .. }
+        | Error::ConnectionsExhausted { .. }
+        | Error::TlsRefused { .. }
         | Error::AuthFailed { .. }
         | Error::NoSuchDatabase { .. } => Exit::Setup,
         Error::LockTimeout { .. } | Error::DeadlineExceeded { .. } => Exit::Deadline,

@@ -3,6 +3,7 @@
 //! `E2E_POSTGRES_BIN` chooses the major version.
 
 mod adopt;
+mod blocked;
 mod copied_rows;
 mod directories;
 mod goose;
@@ -11,6 +12,10 @@ mod refused_files;
 mod revert;
 mod session_settings;
 mod steps;
+mod templates;
+mod tls;
+mod trace;
+mod url;
 mod verify;
 
 use std::time::Duration;

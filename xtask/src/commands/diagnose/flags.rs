@@ -26,7 +26,7 @@ pub struct Diagnose {
     /// Data Storage's log, where neither a run nor a cluster shows it
     #[arg(long, value_name = "FILE")]
     pub log: Option<PathBuf>,
-    /// Run the repairs that need no decision, then diagnose again, then look again
+    /// Make, grant and migrate what is missing, then diagnose again; nothing is dropped or rewritten
     #[arg(long)]
     pub repair: bool,
     /// Output format

@@ -104,7 +104,7 @@ fn steps(diagnosis: &Diagnosis) -> Vec<Repair> {
         .iter()
         .flat_map(|finding| &finding.repair)
     {
-        if !steps.contains(step) && !matches!(step, Repair::Manual(_)) {
+        if !steps.contains(step) && !matches!(step, Repair::Manual(_) | Repair::Person(_)) {
             steps.push(step.clone());
         }
     }

@@ -81,7 +81,7 @@ impl Place {
                 "give --database-url, --kubeconfig, or the service of an environment that is up",
             ));
         }
-        Ok(Config::new(&self.secret).profile(&self.profile))
+        Ok(database::config(&self.secret).profile(&self.profile))
     }
 
     /// The end of Data Storage's log.

@@ -49,10 +49,27 @@ pub fn human(diagnosis: &Diagnosis, place: &Place, took: Duration) -> String {
         for evidence in &finding.evidence {
             writeln!(text, "     {evidence}").unwrap_or_default();
         }
-        for (at, command) in commands(finding, place).iter().enumerate() {
-            let label = if at == 0 { "repair:" } else { "then:" };
+        let steps = finding.repair.iter().zip(commands(finding, place));
+        for (at, (step, command)) in steps.enumerate() {
+            let label = match step {
+                Repair::Person(_) => "decide:",
+                _ if at == 0 => "repair:",
+                _ => "then:",
+            };
             writeln!(text, "   {label:<7} {command}").unwrap_or_default();
         }
+    }
+    let decided = diagnosis
+        .findings
+        .iter()
+        .flat_map(|finding| &finding.repair);
+    if decided
+        .into_iter()
+        .any(|step| matches!(step, Repair::Person(_)))
+    {
+        text.push_str(
+            "\nWhat is to be decided removes or rewrites something that is there; --repair leaves it as it is.\n",
+        );
     }
     text
 }
@@ -72,7 +89,7 @@ fn commands(finding: &Finding, place: &Place) -> Vec<String> {
                     .collect();
                 format!("cat {} | {}", files.join(" "), place.psql("").trim_end())
             }
-            Repair::Sql(sql) => place.psql(&format!("-c {}", shell(sql))),
+            Repair::Sql(sql) | Repair::Person(sql) => place.psql(&format!("-c {}", shell(sql))),
             Repair::Manual(what) => what.clone(),
         })
         .collect()

@@ -24,7 +24,11 @@ pub enum Verb {
     /// Applies what is missing (the default)
     Apply,
     /// Prints what `apply` would do and changes nothing
-    Plan,
+    Plan {
+        /// Run it in a transaction that is rolled back, and print the locks of each statement; others wait for them meanwhile
+        #[arg(long)]
+        trace: bool,
+    },
     /// Lists the migrations and their state; exit 10 if one is pending
     Status,
     /// Checks that tables, partitions and shapes are there; exit 10 if something is missing, 11 if it differs
@@ -53,7 +57,7 @@ impl Verb {
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Apply => "apply",
-            Self::Plan => "plan",
+            Self::Plan { .. } => "plan",
             Self::Status => "status",
             Self::Verify => "verify",
             Self::Down(_) => "down",

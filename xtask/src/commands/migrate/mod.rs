@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use migrations::{Catalogue, Config, Error, GooseReader, Selection};
+use migrations::{Catalogue, Error, GooseReader, Selection};
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
@@ -83,7 +83,7 @@ fn answer(
         .map_err(|error| tell(runner, error, seen))?;
     let runtime = runtime()?;
     let work = |url: &str, seen: &mut Option<Error>| {
-        let mut config = Config::new(url)
+        let mut config = database::config(url)
             .select(selection.clone())
             .catalogue(catalogue.clone())
             .deadline(flags.timeout)
@@ -132,6 +132,7 @@ fn catalogue(
                 took if took > flags.timeout => Err(Error::DeadlineExceeded {
                     deadline: flags.timeout,
                     stage: READING.to_owned(),
+                    blocker: None,
                 }),
                 _ => Ok(()),
             };

@@ -36,7 +36,16 @@ pub async fn ask(verb: &Verb, config: &Config) -> Result<Output, Error> {
         Verb::Apply => applied(&migrations::apply(config).await?),
         // Answered from the files alone, before there is a database.
         Verb::New { .. } | Verb::Lint => Output::new(Exit::Usage, "no database is needed", &()),
-        Verb::Plan => {
+        Verb::Plan { trace: true } => {
+            let trace = migrations::trace(config).await?;
+            let exit = if trace.has_failed() {
+                Exit::Migration
+            } else {
+                Exit::Passed
+            };
+            Output::new(exit, trace.to_string(), &trace)
+        }
+        Verb::Plan { trace: false } => {
             let plan = migrations::plan(config).await?;
             Output::new(Exit::Passed, plan.to_string(), &plan)
         }
