@@ -24,10 +24,10 @@ pub use embedded::{ROLE, SOURCE, catalogue};
 pub use migrator::{
     Applied, ByteStream, Catalogue, CatalogueError, Comparison, DEFAULT_DEADLINE, Dialer,
     Difference, Error, Event, Finding, Holder, MONTHS_AHEAD, Migration, MigrationFailure,
-    MigrationState, Mode, Object, ObjectKind, Plan, Planned, Reason, Report, Revert, Reverted,
-    Selection, Status, StatusLine, Template, Verified, apply, create_database, drift,
-    drop_database, ensure_partitions, lint, plan, probe, record_shapes, revert, status, template,
-    verify,
+    MigrationState, Mode, Month, MonthState, Object, ObjectKind, Plan, Planned, Reason, Report,
+    Retirement, Revert, Reverted, Selection, Status, StatusLine, Template, Verified, apply,
+    create_database, drift, drop_database, ensure_partitions, lint, plan, probe, record_shapes,
+    retire, retire_plan, revert, status, template, verify,
 };
 
 /// Applies the tables of audit events and nothing else; short for [`apply`] with the group `audit`.

@@ -35,7 +35,7 @@
 //! The library starts no process and prints nothing. It speaks to the server without TLS: give [`Config::with_dialer`] a stream that
 //! something else encrypts.
 //!
-//! Modules, each may import those after it: `examine`, `template`, `record`, `lint`, `revert`, `apply`, `inspect`, `database`, `steps`, `message`, `view`, `partitions`, `shape`, `roles`, `lock`, `session`, `config`, `plan`, `ledger`, `goose`, `catalogue`, `selection`, `error`, `report`, `history`, `migration`, `rows`, `names`, `sql`
+//! Modules, each may import those after it: `examine`, `template`, `record`, `lint`, `revert`, `apply`, `inspect`, `database`, `steps`, `message`, `view`, `retire`, `partitions`, `grants`, `shape`, `roles`, `lock`, `session`, `config`, `plan`, `ledger`, `goose`, `catalogue`, `selection`, `error`, `report`, `history`, `migration`, `rows`, `names`, `sql`
 
 mod apply;
 mod catalogue;
@@ -44,6 +44,7 @@ mod database;
 mod error;
 pub mod examine;
 mod goose;
+mod grants;
 mod history;
 mod inspect;
 mod ledger;
@@ -56,6 +57,7 @@ mod partitions;
 mod plan;
 mod record;
 mod report;
+mod retire;
 mod revert;
 mod roles;
 mod rows;
@@ -82,6 +84,7 @@ pub use partitions::{MONTHS_AHEAD, ensure_partitions};
 pub use plan::{Plan, Planned, Reason};
 pub use record::record_shapes;
 pub use report::{Applied, Event, Holder, Report};
+pub use retire::{Month, MonthState, Retirement, retire, retire_plan};
 pub use revert::{Revert, Reverted, revert};
 pub use selection::Selection;
 pub use template::{Template, template};
