@@ -1,9 +1,8 @@
 //! Reads audit events: equalities, a range of time, newest first, by offset or by cursor.
 
 use datastorage_api::AuditEvent;
+use datastorage_api::time::utc_date;
 use jiff::Timestamp;
-use jiff::civil::Date;
-use jiff::tz::TimeZone;
 use serde_json::value::RawValue;
 use tokio_postgres::Row;
 use tokio_postgres::types::{Json, ToSql};
@@ -151,11 +150,11 @@ impl Conditions {
         // The dates say nothing more, but they are what partitions are found by.
         if let Some(since) = filter.since {
             conditions.add("event_timestamp >=", Box::new(since));
-            conditions.add("event_date >=", Box::new(date(since)));
+            conditions.add("event_date >=", Box::new(utc_date(since)));
         }
         if let Some(until) = filter.until {
             conditions.add("event_timestamp <=", Box::new(until));
-            conditions.add("event_date <=", Box::new(date(until)));
+            conditions.add("event_date <=", Box::new(utc_date(until)));
         }
         conditions
     }
@@ -166,7 +165,7 @@ impl Conditions {
         self.clauses.push(format!(
             "(event_timestamp, event_id) < ({time_parameter}, {id})"
         ));
-        self.add("event_date <=", Box::new(date(time)));
+        self.add("event_date <=", Box::new(utc_date(time)));
     }
 
     fn add(&mut self, comparison: &str, value: Box<dyn ToSql + Sync + Send>) {
@@ -186,11 +185,6 @@ impl Conditions {
             format!("WHERE {}", self.clauses.join(" AND "))
         }
     }
-}
-
-/// The UTC date of a time, as `event_date` has it.
-fn date(time: Timestamp) -> Date {
-    time.to_zoned(TimeZone::UTC).date()
 }
 
 /// The event in a row.
@@ -305,7 +299,7 @@ mod tests {
         assert!(months(&all).len() >= 9, "{all}");
         let now = Timestamp::now();
         let hours = |count| now - jiff::SignedDuration::from_hours(count);
-        let month = |time: Timestamp| date(time).strftime("audit_events_y%Ym%m").to_string();
+        let month = |time: Timestamp| utc_date(time).strftime("audit_events_y%Ym%m").to_string();
 
         let since = EventFilter {
             since: Some(hours(1)),

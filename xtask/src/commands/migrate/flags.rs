@@ -40,8 +40,8 @@ pub enum Verb {
         /// The table, or the table and what is done to it, in lower case with underscores
         name: String,
     },
-    /// Creates the monthly partitions around today
-    Partitions,
+    /// Creates the monthly partitions around today, or with --retire detaches months past their retention
+    Partitions(Partitions),
 }
 
 impl Verb {
@@ -56,9 +56,20 @@ impl Verb {
             Self::Drift => "drift",
             Self::Lint => "lint",
             Self::New { .. } => "new",
-            Self::Partitions => "partitions",
+            Self::Partitions(_) => "partitions",
         }
     }
+}
+
+/// What `partitions` does instead of creating them.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct Partitions {
+    /// Detaches whole months past their retention, unless something in them is held; no row is deleted. Exit 10 if one was in use
+    #[arg(long)]
+    pub retire: bool,
+    /// Prints what --retire would do and changes nothing
+    #[arg(long, requires = "retire")]
+    pub plan: bool,
 }
 
 /// What `down` reverts.

@@ -1,10 +1,10 @@
 //! What each verb asks of the library, and how its answer looks.
 
-use migrations::{Config, Error, Report, Revert};
+use migrations::{Config, Error, MonthState, Report, Revert};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::flags::{Down, Verb};
+use super::flags::{Down, Partitions, Verb};
 use e2e_runner::exit::Exit;
 use e2e_runner::tools::migrate::summary;
 
@@ -82,7 +82,17 @@ pub async fn ask(verb: &Verb, config: &Config) -> Result<Output, Error> {
             };
             Output::new(exit, text, &comparison)
         }
-        Verb::Partitions => {
+        Verb::Partitions(Partitions { retire: true, plan }) => {
+            let retirement = if *plan {
+                migrations::retire_plan(config).await?
+            } else {
+                migrations::retire(config).await?
+            };
+            let busy = retirement.in_state(MonthState::Busy).next().is_some();
+            let exit = if busy { Exit::Pending } else { Exit::Passed };
+            Output::new(exit, retirement.to_string(), &retirement)
+        }
+        Verb::Partitions(_) => {
             let made = migrations::ensure_partitions(config).await?;
             let text = format!("created {} partitions", made.len());
             Output::new(Exit::Passed, text, &json!({ "partitions": made }))
