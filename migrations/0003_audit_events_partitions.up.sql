@@ -18,6 +18,8 @@ AS $function$
 $function$;
 
 REVOKE ALL ON FUNCTION ensure_audit_events_partitions(timestamptz, integer) FROM PUBLIC;
+COMMENT ON FUNCTION ensure_audit_events_partitions IS
+    'Makes the missing monthly partitions of audit_events around a moment; other logins than the owner''s may name one within a year of now';
 
 DO $grants$
 BEGIN

@@ -10,3 +10,5 @@ BEGIN
     RETURN NEW;
 END;
 $function$;
+
+COMMENT ON FUNCTION touch_updated_at IS 'Trigger function: an updated row''s updated_at is the time of its transaction';

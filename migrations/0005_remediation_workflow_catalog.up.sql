@@ -49,11 +49,16 @@ CREATE TABLE IF NOT EXISTS remediation_workflow_catalog (
     CONSTRAINT remediation_workflow_catalog_successes_check CHECK (successful_executions BETWEEN 0 AND total_executions)
 );
 
-CREATE INDEX IF NOT EXISTS idx_workflow_catalog_latest ON remediation_workflow_catalog (workflow_name) WHERE is_latest_version;
+CREATE UNIQUE INDEX IF NOT EXISTS idx_workflow_catalog_latest ON remediation_workflow_catalog (workflow_name) WHERE is_latest_version;
 CREATE INDEX IF NOT EXISTS idx_workflow_catalog_status ON remediation_workflow_catalog (status, created_at DESC);
 CREATE INDEX IF NOT EXISTS idx_workflow_catalog_labels ON remediation_workflow_catalog USING gin (labels);
-CREATE INDEX IF NOT EXISTS idx_workflow_catalog_custom_labels ON remediation_workflow_catalog USING gin (custom_labels);
-CREATE INDEX IF NOT EXISTS idx_workflow_catalog_detected_labels ON remediation_workflow_catalog USING gin (detected_labels);
+
+COMMENT ON TABLE remediation_workflow_catalog IS 'Workflows that remediations can choose, a row for each version';
+COMMENT ON COLUMN remediation_workflow_catalog.is_latest_version IS 'True for one version of each name at most';
+COMMENT ON COLUMN remediation_workflow_catalog.labels IS 'What a search must match: signal_type, severity, environment, component, priority';
+COMMENT ON INDEX idx_workflow_catalog_latest IS 'One latest version of each name';
+COMMENT ON INDEX idx_workflow_catalog_status IS 'The list of versions in one status, newest first';
+COMMENT ON INDEX idx_workflow_catalog_labels IS 'The containment that a search asks for';
 
 CREATE OR REPLACE TRIGGER trg_remediation_workflow_catalog_updated_at
     BEFORE UPDATE ON remediation_workflow_catalog

@@ -3,7 +3,7 @@
 -- provides: table resource_action_traces
 
 CREATE TABLE IF NOT EXISTS resource_action_traces (
-    id bigserial,
+    id bigint GENERATED ALWAYS AS IDENTITY,
     action_history_id bigint NOT NULL,
     action_id varchar(64) NOT NULL,
     correlation_id varchar(64),
@@ -35,8 +35,8 @@ CREATE TABLE IF NOT EXISTS resource_action_traces (
     effectiveness_notes text,
     effectiveness_assessment_due timestamptz,
     follow_up_actions jsonb,
-    created_at timestamptz DEFAULT now(),
-    updated_at timestamptz DEFAULT now(),
+    created_at timestamptz NOT NULL DEFAULT now(),
+    updated_at timestamptz NOT NULL DEFAULT now(),
     incident_type varchar(100),
     alert_name varchar(255),
     incident_severity varchar(20),
@@ -54,11 +54,9 @@ CREATE TABLE IF NOT EXISTS resource_action_traces (
         FOREIGN KEY (action_history_id) REFERENCES action_histories (id) ON DELETE CASCADE
 ) PARTITION BY RANGE (action_timestamp);
 
-CREATE INDEX IF NOT EXISTS idx_rat_action_history ON resource_action_traces (action_history_id);
-CREATE INDEX IF NOT EXISTS idx_rat_timestamp ON resource_action_traces (action_timestamp);
-CREATE INDEX IF NOT EXISTS idx_rat_action_type ON resource_action_traces (action_type);
-CREATE INDEX IF NOT EXISTS idx_rat_signal_name ON resource_action_traces (signal_name);
-CREATE INDEX IF NOT EXISTS idx_rat_status ON resource_action_traces (execution_status);
+CREATE INDEX IF NOT EXISTS idx_rat_action_history ON resource_action_traces (action_history_id, action_timestamp DESC);
+CREATE INDEX IF NOT EXISTS idx_rat_timestamp ON resource_action_traces (action_timestamp DESC);
+CREATE INDEX IF NOT EXISTS idx_rat_signal_name ON resource_action_traces (signal_name, action_timestamp DESC);
 CREATE INDEX IF NOT EXISTS idx_rat_correlation_id ON resource_action_traces (correlation_id);
 CREATE INDEX IF NOT EXISTS idx_rat_effectiveness_due ON resource_action_traces (effectiveness_assessment_due)
     WHERE effectiveness_assessment_due IS NOT NULL AND effectiveness_score IS NULL;
@@ -68,6 +66,19 @@ CREATE INDEX IF NOT EXISTS idx_rat_workflow ON resource_action_traces (workflow_
     WHERE workflow_id IS NOT NULL;
 CREATE INDEX IF NOT EXISTS idx_rat_workflow_execution ON resource_action_traces (workflow_execution_id, workflow_step_number)
     WHERE workflow_execution_id IS NOT NULL;
+
+COMMENT ON TABLE resource_action_traces IS 'Every action taken on a resource, from what asked for it to how well it worked; a partition holds one UTC month';
+COMMENT ON COLUMN resource_action_traces.signal_name IS 'The signal that the action answered';
+COMMENT ON COLUMN resource_action_traces.alert_name IS 'Name of the incident''s alert, beside the signal that the action answered';
+COMMENT ON COLUMN resource_action_traces.effectiveness_score IS 'How well the action worked, from 0 to 1; null until it is assessed';
+COMMENT ON INDEX idx_rat_action_history IS 'The actions on one resource, newest first';
+COMMENT ON INDEX idx_rat_timestamp IS 'All actions, newest first';
+COMMENT ON INDEX idx_rat_signal_name IS 'The actions that answered one signal, newest first';
+COMMENT ON INDEX idx_rat_correlation_id IS 'The actions of one remediation';
+COMMENT ON INDEX idx_rat_effectiveness_due IS 'Actions that wait for their assessment';
+COMMENT ON INDEX idx_rat_incident_type IS 'Success rates by type of incident';
+COMMENT ON INDEX idx_rat_workflow IS 'Success rates by workflow and version';
+COMMENT ON INDEX idx_rat_workflow_execution IS 'The steps of one execution';
 
 CREATE OR REPLACE TRIGGER trg_resource_action_traces_updated_at
     BEFORE UPDATE ON resource_action_traces

@@ -17,3 +17,5 @@ AS $function$
 $function$;
 
 REVOKE ALL ON FUNCTION ensure_resource_action_traces_partitions(timestamptz, integer) FROM PUBLIC;
+COMMENT ON FUNCTION ensure_resource_action_traces_partitions IS
+    'Makes the missing monthly partitions of resource_action_traces around a moment';

@@ -3,7 +3,7 @@
 -- provides: table oscillation_patterns
 
 CREATE TABLE IF NOT EXISTS oscillation_patterns (
-    id bigserial PRIMARY KEY,
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     pattern_type varchar(50) NOT NULL,
     pattern_name varchar(100) NOT NULL,
     description text,
@@ -19,12 +19,15 @@ CREATE TABLE IF NOT EXISTS oscillation_patterns (
     prevention_success_rate numeric(4, 3),
     false_positive_rate numeric(4, 3),
     active boolean DEFAULT true,
-    created_at timestamptz DEFAULT now(),
-    updated_at timestamptz DEFAULT now(),
+    created_at timestamptz NOT NULL DEFAULT now(),
+    updated_at timestamptz NOT NULL DEFAULT now(),
     CONSTRAINT oscillation_patterns_pattern_name_key UNIQUE (pattern_name)
 );
 
 CREATE INDEX IF NOT EXISTS idx_oscillation_patterns_type ON oscillation_patterns (pattern_type) WHERE active;
+
+COMMENT ON TABLE oscillation_patterns IS 'What counts as an oscillation of actions on a resource, and how to prevent it';
+COMMENT ON INDEX idx_oscillation_patterns_type IS 'The active patterns of one type';
 
 CREATE OR REPLACE TRIGGER trg_oscillation_patterns_updated_at
     BEFORE UPDATE ON oscillation_patterns

@@ -2,7 +2,7 @@
 -- provides: table action_effectiveness_metrics
 
 CREATE TABLE IF NOT EXISTS action_effectiveness_metrics (
-    id bigserial PRIMARY KEY,
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     scope_type varchar(50) NOT NULL,
     scope_value varchar(200),
     metric_period varchar(20) NOT NULL,
@@ -18,8 +18,13 @@ CREATE TABLE IF NOT EXISTS action_effectiveness_metrics (
     trend_direction varchar(20),
     trend_confidence numeric(4, 3),
     statistical_significance numeric(4, 3),
-    created_at timestamptz DEFAULT now(),
-    CONSTRAINT action_effectiveness_metrics_scope_key UNIQUE (scope_type, scope_value, metric_period, period_start, action_type)
+    created_at timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT action_effectiveness_metrics_scope_key
+        UNIQUE NULLS NOT DISTINCT (scope_type, scope_value, metric_period, period_start, action_type)
 );
 
 CREATE INDEX IF NOT EXISTS idx_action_effectiveness_metrics_action ON action_effectiveness_metrics (action_type, period_start DESC);
+
+COMMENT ON TABLE action_effectiveness_metrics IS 'Effectiveness of an action type in a scope over a period';
+COMMENT ON COLUMN action_effectiveness_metrics.scope_value IS 'Null for the scope that holds everything';
+COMMENT ON INDEX idx_action_effectiveness_metrics_action IS 'The periods of one action type, newest first';

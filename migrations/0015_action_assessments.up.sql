@@ -21,3 +21,7 @@ CREATE TABLE IF NOT EXISTS action_assessments (
 
 CREATE INDEX IF NOT EXISTS idx_action_assessments_due ON action_assessments (scheduled_for) WHERE status = 'pending';
 CREATE INDEX IF NOT EXISTS idx_action_assessments_context ON action_assessments (action_type, context_hash);
+
+COMMENT ON TABLE action_assessments IS 'Assessments of actions that are due, under way or done';
+COMMENT ON INDEX idx_action_assessments_due IS 'What is due next';
+COMMENT ON INDEX idx_action_assessments_context IS 'The assessments of an action type in a context';

@@ -19,3 +19,6 @@ CREATE TABLE IF NOT EXISTS effectiveness_results (
 );
 
 CREATE INDEX IF NOT EXISTS idx_effectiveness_results_action ON effectiveness_results (action_type, assessed_at DESC);
+
+COMMENT ON TABLE effectiveness_results IS 'Outcome of one assessment, with its scores from 0 to 1';
+COMMENT ON INDEX idx_effectiveness_results_action IS 'The outcomes of one action type, newest first';

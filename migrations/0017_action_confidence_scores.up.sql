@@ -17,6 +17,8 @@ CREATE TABLE IF NOT EXISTS action_confidence_scores (
     CONSTRAINT action_confidence_scores_adjusted_check CHECK (adjusted_confidence BETWEEN 0 AND 1)
 );
 
+COMMENT ON TABLE action_confidence_scores IS 'How far an action type is trusted in a context';
+
 CREATE OR REPLACE TRIGGER trg_action_confidence_scores_updated_at
     BEFORE UPDATE ON action_confidence_scores
     FOR EACH ROW EXECUTE FUNCTION touch_updated_at();

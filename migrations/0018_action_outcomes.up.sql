@@ -17,3 +17,7 @@ CREATE TABLE IF NOT EXISTS action_outcomes (
 
 CREATE INDEX IF NOT EXISTS idx_action_outcomes_context ON action_outcomes (action_type, context_hash, executed_at DESC);
 CREATE INDEX IF NOT EXISTS idx_action_outcomes_trace ON action_outcomes (trace_id);
+
+COMMENT ON TABLE action_outcomes IS 'Every outcome of an action in a context, for learning';
+COMMENT ON INDEX idx_action_outcomes_context IS 'The outcomes of an action type in a context, newest first';
+COMMENT ON INDEX idx_action_outcomes_trace IS 'The outcome of one action';

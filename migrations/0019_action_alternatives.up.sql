@@ -15,6 +15,8 @@ CREATE TABLE IF NOT EXISTS action_alternatives (
     CONSTRAINT action_alternatives_success_rate_check CHECK (success_rate BETWEEN 0 AND 1)
 );
 
+COMMENT ON TABLE action_alternatives IS 'What worked instead, where an action failed in a context';
+
 CREATE OR REPLACE TRIGGER trg_action_alternatives_updated_at
     BEFORE UPDATE ON action_alternatives
     FOR EACH ROW EXECUTE FUNCTION touch_updated_at();

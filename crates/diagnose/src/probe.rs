@@ -41,7 +41,8 @@ pub(crate) async fn insert(
     }
     // As the role that Data Storage assumes where it can (D31).
     let role = format!(
-        "SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = '{ROLE}' AND pg_has_role(current_user, oid, 'MEMBER')) \
+        "SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = '{ROLE}' AND pg_has_role(current_user, oid, \
+         CASE WHEN current_setting('server_version_num')::integer < 160000 THEN 'MEMBER' ELSE 'SET' END)) \
          AND coalesce(has_table_privilege('{ROLE}', to_regclass('{TABLE}'), 'INSERT'), false)"
     );
     let sets = session.query("looking for the role", &role).await?;

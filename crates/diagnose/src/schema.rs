@@ -114,7 +114,7 @@ pub(crate) async fn objects(
     let mut expected = catalogue.expected(made.iter().copied(), is_applied, absent_role);
     let by_hand = catalogue.expected(unmade.iter().copied(), |_| true, absent_role);
     let names: Vec<String> = expected.keys().chain(by_hand.keys()).cloned().collect();
-    let found = read_shapes(&examination.session, &names).await?;
+    let found = read_shapes(&examination.session, &examination.catalogue, &names).await?;
     let missing: Vec<String> = by_hand
         .keys()
         .filter(|name| !found.contains_key(*name))

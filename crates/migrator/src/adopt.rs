@@ -86,7 +86,10 @@ pub async fn baseline(config: &Config, last: Option<&str>) -> Result<Adopted, Er
         let absent = held.session.names().absent_role(held.view.has_role);
         let expected = catalogue.expected(objects, ran, absent);
         let names: Vec<String> = expected.keys().cloned().collect();
-        let differences = history::compare(&expected, &shape::read(&held.session, &names).await?);
+        let differences = history::compare(
+            &expected,
+            &shape::read(&held.session, catalogue, &names).await?,
+        );
         if !differences.is_empty() {
             return Err(Error::Drift {
                 migration: None,

@@ -9,6 +9,7 @@ use crate::catalogue::Catalogue;
 use crate::config::Config;
 use crate::error::Error;
 use crate::foreign;
+use crate::grants;
 use crate::ledger::{self, Ledger, State};
 use crate::lock;
 use crate::message::{Attempt, Message, Scope, Sent};
@@ -90,8 +91,8 @@ async fn attempt(
     }
     report.up_to_date = plan.up_to_date.saturating_sub(report.applied.len());
     if plan.steps.is_empty() {
-        if view.partitions_missing {
-            finish(run, &session, &partitioned, false, report).await?;
+        if view.upkeep_missing {
+            finish(run, &session, catalogue, &partitioned, false, report).await?;
         }
         session.close().await;
         return Ok(());
@@ -174,7 +175,7 @@ impl Work<'_> {
             ));
         }
         if Message::checks_shapes(&scope, &pending) {
-            prologue.push(sql::as_do_block(&shape::prepare(names)));
+            prologue.push(sql::as_do_block(&shape::prepare(names, self.catalogue)));
         }
         let known = &self.view.ledger.entries;
         let fresh = !pending.iter().any(|step| known.contains_key(&step.id));
@@ -183,7 +184,7 @@ impl Work<'_> {
             &format!("{};\n", prologue.join(";\n")),
             &scope,
             &pending,
-            &finishing(names, self.partitioned, true),
+            &finishing(names, self.catalogue, self.partitioned, true),
         );
         let began = Instant::now();
         match message.send(self.run, self.session, &scope, report).await? {
@@ -192,7 +193,15 @@ impl Work<'_> {
                 finished(self.run, &epilogue, report)?;
             }
             Sent::EpilogueFailed => {
-                finish(self.run, self.session, self.partitioned, false, report).await?;
+                finish(
+                    self.run,
+                    self.session,
+                    self.catalogue,
+                    self.partitioned,
+                    false,
+                    report,
+                )
+                .await?;
             }
             Sent::PrologueFailed => {
                 report.waited += began.elapsed();
@@ -226,7 +235,7 @@ impl Work<'_> {
         report.up_to_date = plan.up_to_date.saturating_sub(report.applied.len());
         let pending = self.pending(&plan);
         run_all(run, session, &self.scope(&ledger), &pending, report).await?;
-        finish(run, session, self.partitioned, true, report).await
+        finish(run, session, catalogue, self.partitioned, true, report).await
     }
 }
 
@@ -298,28 +307,30 @@ async fn run_all(
     Ok(())
 }
 
-/// Gives the lock back and brings the partitions up to date.
+/// Gives the lock back and brings partitions and privileges up to date.
 async fn finish(
     run: &Run,
     session: &Session,
+    catalogue: &Catalogue,
     partitioned: &[&str],
     locked: bool,
     report: &mut Report,
 ) -> Result<(), Attempt> {
-    let sql = finishing(session.names(), partitioned, locked);
+    let sql = finishing(session.names(), catalogue, partitioned, locked);
     let sets = session.query("creating partitions", &sql).await?;
     Ok(finished(run, &sets, report)?)
 }
 
-fn finishing(names: &Names, partitioned: &[&str], locked: bool) -> String {
+fn finishing(names: &Names, catalogue: &Catalogue, partitioned: &[&str], locked: bool) -> String {
     let release = if locked {
         lock::release(names)
     } else {
         "SELECT true".to_owned()
     };
     format!(
-        "SET {}; {release}; {}",
+        "SET {}; {release}; {} {}",
         names.search_path(),
+        grants::give(names, catalogue),
         crate::partitions::ensure(partitioned)
     )
 }
@@ -329,7 +340,9 @@ fn finished(run: &Run, sets: &[Rows], report: &mut Report) -> Result<(), Error> 
     if released.is_none_or(|row| row.get(0) != Some("t")) {
         return Err(refused(run, "the lock was gone at the end of the run"));
     }
-    for row in sets.iter().skip(2).flatten() {
+    grants::tell(run, sets, report);
+    // Partitions are rows of a name alone.
+    for row in sets.iter().skip(2).flatten().filter(|row| row.len() == 1) {
         let name = text(row, 0);
         run.config.emit(&Event::Partition { name: name.clone() });
         report.partitions.push(name);

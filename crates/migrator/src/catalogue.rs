@@ -85,7 +85,7 @@ impl Catalogue {
             goose: false,
         };
         catalogue.check_order()?;
-        catalogue.profiles.check(&catalogue.tables())?;
+        catalogue.profiles.check(&catalogue.names(|_| true))?;
         Ok(catalogue)
     }
 
@@ -228,15 +228,25 @@ impl Catalogue {
 
     /// Every table that some migration declares.
     pub fn tables(&self) -> BTreeSet<&str> {
+        self.names(|kind| kind == ObjectKind::Table)
+    }
+
+    /// Indexes that are objects of their own, and so no part of their tables' shapes.
+    pub(crate) fn own_indexes(&self) -> BTreeSet<&str> {
+        self.names(|kind| kind == ObjectKind::Index)
+    }
+
+    /// Every object of those kinds that some migration declares.
+    fn names(&self, wanted: impl Fn(ObjectKind) -> bool) -> BTreeSet<&str> {
         self.migrations
             .iter()
             .flat_map(|migration| &migration.provides)
-            .filter(|object| object.kind == ObjectKind::Table)
+            .filter(|object| wanted(object.kind))
             .map(|object| object.name.as_str())
             .collect()
     }
 
-    /// The migrations that `selection` needs: its tables' own and, before each, what it requires; in catalogue order.
+    /// The migrations that `selection` needs: its objects' own and, before each, what it requires; in catalogue order.
     ///
     /// # Errors
     /// [`Error::UnknownProfile`] and [`Error::UnknownTable`], each listing the names that exist.
@@ -262,18 +272,19 @@ impl Catalogue {
                 None => return Ok(None),
             }
         }
-        let tables = self.tables();
+        let objects = self.names(|_| true);
         for name in &selection.tables {
             let real = self.profiles.real_name(name);
-            let real = self.history.table_of_index(real).unwrap_or(real);
-            if !tables.contains(real) {
-                let known = tables.iter().map(|&table| table.to_owned()).collect();
+            // An index that is no object of its own stands for its table.
+            let root = objects.get(real).copied();
+            let Some(root) = root.or_else(|| self.history.table_of_index(real)) else {
+                let known = self.names(|kind| kind != ObjectKind::Function);
                 return Err(Error::UnknownTable {
                     name: name.clone(),
-                    known,
+                    known: known.into_iter().map(str::to_owned).collect(),
                 });
-            }
-            roots.insert(real);
+            };
+            roots.insert(root);
         }
         Ok(Some(roots))
     }
@@ -302,9 +313,8 @@ impl Catalogue {
 
     fn closure(&self, roots: &BTreeSet<&str>) -> Vec<&Migration> {
         let provides_a_root = |migration: &Migration| {
-            migration.provides.iter().any(|object| {
-                object.kind == ObjectKind::Table && roots.contains(object.name.as_str())
-            })
+            let mut provided = migration.provides.iter();
+            provided.any(|object| roots.contains(object.name.as_str()))
         };
         // Backwards: everything that requires a migration comes after it.
         let mut needed: BTreeSet<&str> = BTreeSet::new();
@@ -318,6 +328,23 @@ impl Catalogue {
             .iter()
             .filter(|migration| needed.contains(migration.id.as_str()))
             .collect()
+    }
+
+    /// Each object whose latest recorded shape has this part, and what it has there.
+    pub(crate) fn parts(&self, part: &str) -> impl Iterator<Item = (String, String)> {
+        let objects: BTreeSet<&Object> = self
+            .migrations()
+            .iter()
+            .flat_map(|migration| &migration.provides)
+            .collect();
+        let shapes = self.expected(objects, |_| true, None);
+        let found = shapes
+            .into_iter()
+            .map(|(object, mut shape)| (object, shape.remove(part)));
+        found
+            .filter_map(|(object, text)| Some((object, text?)))
+            .collect::<Vec<_>>()
+            .into_iter()
     }
 
     /// Whether any migration must leave a recorded shape.
@@ -551,19 +578,19 @@ fn list(value: &str) -> impl Iterator<Item = &str> {
 }
 
 fn object(text: &str) -> Result<Object, String> {
-    match text.split_once(' ') {
-        Some(("table", name)) => Ok(Object {
-            kind: ObjectKind::Table,
+    let named = text.split_once(' ').and_then(|(word, name)| {
+        let (_, kind) = ObjectKind::ALL
+            .into_iter()
+            .find(|(known, _)| *known == word)?;
+        Some(Object {
+            kind,
             name: name.trim().to_owned(),
-        }),
-        Some(("function", name)) => Ok(Object {
-            kind: ObjectKind::Function,
-            name: name.trim().to_owned(),
-        }),
-        _ => Err(format!(
-            "its header provides `{text}`; write `table <name>` or `function <name>`"
-        )),
-    }
+        })
+    });
+    named.ok_or_else(|| {
+        let words = ObjectKind::ALL.map(|(word, _)| format!("`{word} <name>`"));
+        format!("its header provides `{text}`; write {}", words.join(", "))
+    })
 }
 
 /// SHA-256 over the tokens: what the server sees, and nothing that an editor may change.

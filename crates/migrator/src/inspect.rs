@@ -202,7 +202,7 @@ impl Inspection {
             self.session.names().absent_role(self.view.has_role),
         );
         let names: Vec<String> = expected.keys().cloned().collect();
-        let found = shape::read(&self.session, &names).await?;
+        let found = shape::read(&self.session, &self.catalogue, &names).await?;
         Ok(Comparison {
             compared: names.len(),
             differences: crate::history::compare(&expected, &found),

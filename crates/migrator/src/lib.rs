@@ -35,7 +35,7 @@
 //! The library starts no process and prints nothing. It links no TLS of its own: [`Config::tls`] takes what encrypts, and the URL's
 //! `sslmode` says how much of it there must be.
 //!
-//! Modules, each may import those after it: `examine`, `trace`, `template`, `record`, `lint`, `revert`, `loss`, `adopt`, `apply`, `foreign`, `inspect`, `made`, `database`, `steps`, `concurrent`, `message`, `view`, `partitions`, `shape`, `roles`, `lock`, `session`, `blocked`, `dial`, `config`, `target`, `plan`, `units`, `settings`, `ledger`, `goose`, `envsub`, `catalogue`, `selection`, `error`, `report`, `history`, `migration`, `rows`, `names`, `words`, `sql`
+//! Modules, each may import those after it: `examine`, `trace`, `template`, `record`, `lint`, `revert`, `loss`, `adopt`, `apply`, `foreign`, `inspect`, `made`, `database`, `steps`, `concurrent`, `message`, `view`, `retire`, `partitions`, `grants`, `shape`, `roles`, `lock`, `session`, `blocked`, `dial`, `config`, `target`, `plan`, `units`, `settings`, `ledger`, `goose`, `envsub`, `catalogue`, `selection`, `error`, `report`, `history`, `migration`, `rows`, `names`, `words`, `sql`
 
 mod adopt;
 mod apply;
@@ -50,6 +50,7 @@ mod error;
 pub mod examine;
 mod foreign;
 mod goose;
+mod grants;
 mod history;
 mod inspect;
 mod ledger;
@@ -64,6 +65,7 @@ mod partitions;
 mod plan;
 mod record;
 mod report;
+mod retire;
 mod revert;
 mod roles;
 mod rows;
@@ -98,6 +100,7 @@ pub use partitions::{MONTHS_AHEAD, ensure_partitions};
 pub use plan::{Plan, Planned, Reason};
 pub use record::record_shapes;
 pub use report::{Applied, Blocker, Event, Holder, Report};
+pub use retire::{Month, MonthState, Retirement, retire, retire_plan};
 pub use revert::{Revert, RevertPlan, Reverted, plan_revert, revert};
 pub use selection::Selection;
 pub use target::{ByteStream, Dialer, Encrypted, Encryptor};

@@ -14,12 +14,26 @@ pub enum ObjectKind {
     Table,
     /// A function; its name is unique, as the schema overloads none.
     Function,
+    /// An index that not everybody who has its table needs: no part of the table's shape, and selected by its own name.
+    Index,
+    /// A view.
+    View,
+}
+
+impl ObjectKind {
+    /// Every kind, with the word that a header has for it.
+    pub(crate) const ALL: [(&'static str, Self); 4] = [
+        ("table", Self::Table),
+        ("function", Self::Function),
+        ("index", Self::Index),
+        ("view", Self::View),
+    ];
 }
 
 /// A declared object of the schema, without its schema name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct Object {
-    /// Table or function.
+    /// What it is.
     pub kind: ObjectKind,
     /// Unquoted name.
     pub name: String,
@@ -27,11 +41,8 @@ pub struct Object {
 
 impl fmt::Display for Object {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kind = match self.kind {
-            ObjectKind::Table => "table",
-            ObjectKind::Function => "function",
-        };
-        write!(f, "{kind} {}", self.name)
+        let word = ObjectKind::ALL.iter().find(|(_, kind)| *kind == self.kind);
+        write!(f, "{} {}", word.map_or("", |(word, _)| word), self.name)
     }
 }
 

@@ -29,7 +29,7 @@ pub async fn record_shapes(config: &Config) -> Result<String, Error> {
             session
                 .query("setting up the session", &ledger::settings(session.names()))
                 .await?;
-            let shapes = shape::read(&session, &objects).await;
+            let shapes = shape::read(&session, &run.config.catalogue, &objects).await;
             session.close().await;
             shapes
         })

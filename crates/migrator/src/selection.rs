@@ -1,4 +1,4 @@
-//! What a caller asks for: profiles, groups, tables or everything.
+//! What a caller asks for: profiles, groups, tables and other objects, or everything.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,12 +21,12 @@ impl Selection {
         Self::default()
     }
 
-    /// A profile, or a group of tables; `all` is a group too.
+    /// A profile, or a group; `all` is a group too.
     pub fn profile(name: impl Into<String>) -> Self {
         Self::default().and_profile(name)
     }
 
-    /// Tables by their names or aliases; an empty list means everything.
+    /// Tables by their names or aliases, or other objects of the schema; an empty list means everything.
     pub fn tables<I: IntoIterator<Item: Into<String>>>(names: I) -> Self {
         Self {
             profiles: Vec::new(),
@@ -41,7 +41,7 @@ impl Selection {
         self
     }
 
-    /// Adds tables.
+    /// Adds tables, or other objects by their names.
     #[must_use]
     pub fn and_tables<I: IntoIterator<Item: Into<String>>>(mut self, names: I) -> Self {
         self.tables.extend(names.into_iter().map(Into::into));
@@ -74,7 +74,7 @@ pub(crate) struct Profiles {
     aliases: BTreeMap<String, String>,
 }
 
-/// The group of every table; it needs no line in the file.
+/// The group of every object; it needs no line in the file.
 const ALL: &str = "all";
 
 impl Profiles {
@@ -83,16 +83,13 @@ impl Profiles {
             .map_err(|error| CatalogueError::new("profiles.toml", error.to_string()).into())
     }
 
-    /// Every table and group that the file names exists.
-    pub(crate) fn check(&self, tables: &BTreeSet<&str>) -> Result<(), Error> {
+    /// Every object and group that the file names exists.
+    pub(crate) fn check(&self, objects: &BTreeSet<&str>) -> Result<(), Error> {
         let invalid = |reason: String| Error::from(CatalogueError::new("profiles.toml", reason));
         for (group, members) in &self.groups {
-            if let Some(unknown) = members
-                .iter()
-                .find(|table| !tables.contains(table.as_str()))
-            {
+            if let Some(unknown) = members.iter().find(|name| !objects.contains(name.as_str())) {
                 return Err(invalid(format!(
-                    "group `{group}` names table `{unknown}`, which no migration provides"
+                    "group `{group}` names `{unknown}`, which no migration provides"
                 )));
             }
         }
@@ -127,16 +124,16 @@ impl Profiles {
         self.aliases.get(name).map_or(name, String::as_str)
     }
 
-    /// Tables of a profile or group; `None` means every table.
+    /// Objects of a profile or group; `None` means every one.
     pub(crate) fn roots(&self, name: &str) -> Result<Option<Vec<&str>>, Error> {
         let groups: Vec<&str> = match self.services.get(name) {
             Some(groups) => groups.iter().map(String::as_str).collect(),
             None => vec![name],
         };
-        let mut tables = Vec::new();
+        let mut objects = Vec::new();
         for group in groups {
             match self.groups.get(group) {
-                Some(members) => tables.extend(members.iter().map(String::as_str)),
+                Some(members) => objects.extend(members.iter().map(String::as_str)),
                 None if group == ALL => return Ok(None),
                 None => {
                     let known = self.names().map(str::to_owned).collect();
@@ -147,6 +144,6 @@ impl Profiles {
                 }
             }
         }
-        Ok(Some(tables))
+        Ok(Some(objects))
     }
 }

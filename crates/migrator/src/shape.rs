@@ -2,6 +2,7 @@
 
 use tokio_postgres::SimpleQueryRow;
 
+use crate::catalogue::Catalogue;
 use crate::error::Error;
 use crate::history::Shapes;
 use crate::names::Names;
@@ -13,17 +14,25 @@ const QUERY: &str = include_str!("shape.sql");
 /// Begins the text of the error by which the server reports that a shape differs.
 const MARK: &str = "schema drift: ";
 
-/// Shapes of `objects` as they are in the database.
-pub async fn read(session: &Session, objects: &[String]) -> Result<Shapes, Error> {
+/// Shapes of `objects` as they are in the database; `catalogue` says which indexes are objects of their own.
+pub async fn read(
+    session: &Session,
+    catalogue: &Catalogue,
+    objects: &[String],
+) -> Result<Shapes, Error> {
     let names: Vec<String> = objects.iter().map(|object| literal(object)).collect();
-    let query = query(session.names()).replace("$1", &format!("ARRAY[{}]", names.join(", ")));
+    let query =
+        query(session.names(), catalogue).replace("$1", &format!("ARRAY[{}]", names.join(", ")));
     let sets = session.query("reading the catalogues", &query).await?;
     Ok(from_rows(sets.iter().flatten()))
 }
 
-fn query(names: &Names) -> String {
+fn query(names: &Names, catalogue: &Catalogue) -> String {
     let role = names.role.as_deref();
+    let own = catalogue.own_indexes().into_iter().map(literal);
+    let indexes = format!("ARRAY[{}]::text[]", own.collect::<Vec<_>>().join(", "));
     QUERY
+        .replace("{indexes}", &indexes)
         .replace("{schema}", &literal(&identifier(&names.schema)))
         .replace("{role}", &role.map_or_else(|| "NULL".to_owned(), literal))
 }
@@ -40,8 +49,8 @@ fn from_rows<'a>(rows: impl Iterator<Item = &'a SimpleQueryRow>) -> Shapes {
 }
 
 /// Prepares [`check`] for a session: planning the query of the catalogues once is most of its cost.
-pub(crate) fn prepare(names: &Names) -> String {
-    let query = query(names);
+pub(crate) fn prepare(names: &Names, catalogue: &Catalogue) -> String {
+    let query = query(names, catalogue);
     // A cast that cannot succeed is the one way to fail inside a plain SELECT; the text carries what was found.
     format!(
         "PREPARE schema_shape(text[], jsonb) AS WITH part AS ({query}), \

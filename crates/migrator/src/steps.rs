@@ -64,7 +64,10 @@ pub(crate) async fn run(
         ledger::prepare(session.names(), false)
     );
     if scope.catalogue.has_shapes() {
-        prepare = format!("{prepare}; {}", crate::shape::prepare(session.names()));
+        prepare = format!(
+            "{prepare}; {}",
+            crate::shape::prepare(session.names(), scope.catalogue)
+        );
     }
     session.query("preparing to record", &prepare).await?;
     run.config.emit(&Event::Applied(recorded.clone()));

@@ -23,7 +23,8 @@ use crate::sql::literal;
 pub struct View {
     /// What was applied, by the catalogue's source.
     pub ledger: Ledger,
-    pub(crate) partitions_missing: bool,
+    /// Whether partitions are missing, or privileges of the application's role.
+    pub(crate) upkeep_missing: bool,
     /// The server process that answers.
     pid: String,
     /// Whether the login named another process: what answers there is not the server but a proxy before it.
@@ -50,7 +51,7 @@ pub(crate) fn refused(run: &Run, evidence: &str) -> Error {
 
 impl View {
     /// One message. Where the ledger is missing the message ends with that; the settings and the facts, a transaction of their own,
-    /// stay, and nobody asks for partitions.
+    /// stay, and nobody asks for partitions and privileges.
     pub async fn first(
         session: &Session,
         catalogue: &Catalogue,
@@ -59,10 +60,11 @@ impl View {
         let stage = "reading the ledger";
         let months = crate::partitions::missing_by_name(tables);
         let message = format!(
-            "BEGIN; {}; {}; COMMIT; {}; {months}",
+            "BEGIN; {}; {}; COMMIT; {}; {months} OR {}",
             ledger::settings(session.names()),
             ledger::facts(session.names()),
-            ledger::read(session.names())
+            ledger::read(session.names()),
+            crate::grants::missing(session.names(), catalogue)
         );
         let mut sets = Vec::new();
         let has_ledger = match session.stream(&message, |rows| sets.push(rows)).await {
@@ -94,7 +96,7 @@ impl View {
         };
         Ok(Self {
             ledger: Ledger::read(rows, catalogue.source()),
-            partitions_missing: unmade.is_some_and(|row| row.get(0) == Some("t")),
+            upkeep_missing: unmade.is_some_and(|row| row.get(0) == Some("t")),
             pid: text(facts, 0),
             behind_pooler: facts.get(0) != Some(&session.backend_pid.to_string()),
             backend_reused: facts.get(3).is_some_and(|mark| !mark.is_empty()),
@@ -207,7 +209,10 @@ pub(crate) async fn under_lock(
     };
     if catalogue.has_shapes() {
         // Before its turn, not in it: reading that query takes the server longer than all the rest here.
-        let ahead = format!("{ours}; {}", crate::shape::prepare(session.names()));
+        let ahead = format!(
+            "{ours}; {}",
+            crate::shape::prepare(session.names(), catalogue)
+        );
         let prepared = session.query("preparing to check shapes", &ahead).await;
         prepared.map_err(elsewhere)?;
     }

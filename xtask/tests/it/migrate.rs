@@ -153,6 +153,40 @@ fn drift_is_shown_and_has_its_own_code_from_any_verb() {
 }
 
 #[test]
+fn months_past_their_retention_are_shown_and_then_detached() {
+    let database = wait(database("datastorage"));
+    wait(testkit::postgres::run(
+        &database,
+        "SELECT ensure_audit_events_partitions('2020-02-15', 0);
+         INSERT INTO audit_events (event_timestamp, event_date, event_type, event_category, event_action, event_outcome, actor_type,
+             actor_id, resource_type, resource_id, correlation_id, event_data, retention_days)
+         VALUES ('2020-01-05', '2020-01-05', 't', 'c', 'a', 'success', 'x', 'x', 'r', 'r', 'c', '{}', 90)",
+    ));
+    let retire = |more: &[&str]| {
+        let args = ["partitions", "--retire", "--profile", "datastorage"];
+        migrate(&database, &[&args[..], more].concat())
+    };
+    let (code, stdout, _) = retire(&["--plan"]);
+    assert_eq!(code, 0);
+    assert_data_eq!(
+        stdout,
+        str![[r"
+audit_events_y2020m01  due: retention passed on 2020-04-30
+audit_events_y2020m02  kept until 2027-02-27
+...
+[..] months are over: [..] kept, 0 held, 1 due, 0 detached, 0 in use
+
+"]]
+    );
+    let (code, stdout, _) = retire(&["--format", "json"]);
+    assert_eq!(code, 0);
+    let document: serde_json::Value = serde_json::from_str(&stdout).expect("a document");
+    assert_eq!(document["result"]["months"][0]["state"], "retired");
+    let (code, _, stderr) = migrate(&database, &["partitions", "--plan", "--profile", "gateway"]);
+    assert_eq!(code, 2, "{stderr}");
+}
+
+#[test]
 fn each_way_to_fail_has_its_exit_code() {
     let audit = wait(database("audit"));
     assert_eq!(migrate(&audit, &[]).0, 2, "neither profile nor tables");

@@ -205,6 +205,18 @@ pub struct QueryAuditEvents {
     /// Equality.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub correlation_id: Option<String>,
+    /// Equality.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resource_type: Option<String>,
+    /// Equality.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resource_id: Option<String>,
+    /// Equality.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub actor_type: Option<String>,
+    /// Equality.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub actor_id: Option<String>,
     /// Earliest event_timestamp (inclusive). A span before now (`24h`, `90m`, `7d`, `1.5d`), an RFC 3339 time, or `2025-12-18T10:00:00` or `2025-12-18` in UTC.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub since: Option<String>,

@@ -98,7 +98,7 @@ async fn check_parent(app: &App, parent: Uuid) -> Result<(), Problem> {
     if app.queue.holds_event(parent).await.unwrap_or(false) || app.availability.is_away() {
         return Ok(());
     }
-    match app.store.event_exists(parent).await {
+    match app.store.event_exists(parent, app.clock.now()).await {
         Ok(true) => Ok(()),
         // It may have left the queue for the table between the two checks, or be in it since.
         Ok(false) if app.queue.holds_event(parent).await.unwrap_or(false) => Ok(()),

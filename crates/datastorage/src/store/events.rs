@@ -14,6 +14,7 @@ use bytes::Bytes;
 use datastorage_api::NewEvent;
 use deadpool_postgres::Object;
 use futures_util::SinkExt;
+use jiff::Timestamp;
 use tokio_postgres::CopyInSink;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
@@ -51,6 +52,15 @@ const CONFLICTS: &str = "
     JOIN audit_events AS stored
       ON stored.event_id = event.event_id AND stored.event_date = (event.event_timestamp AT TIME ZONE 'UTC')::date
     WHERE stored.event_timestamp <> event.event_timestamp";
+
+const EXISTS: &str = "SELECT EXISTS (SELECT FROM audit_events WHERE event_id = $1)";
+
+/// As [`EXISTS`], in one or two partitions: new events are at most seven days old (D29).
+const EXISTS_RECENTLY: &str = "
+    SELECT EXISTS (
+        SELECT FROM audit_events
+        WHERE event_id = $1
+          AND event_date BETWEEN ($2::timestamptz AT TIME ZONE 'UTC')::date - 8 AND ($2::timestamptz AT TIME ZONE 'UTC')::date + 1)";
 
 /// How often a group is tried again after a deadlock or a serialisation failure.
 const SERIALIZATION_TRIES: usize = 4;
@@ -131,13 +141,16 @@ impl Store {
         .await
     }
 
-    /// Whether an event with that id is stored, on any date.
-    pub(crate) async fn event_exists(&self, id: Uuid) -> Result<bool, StoreError> {
+    /// Whether an event with that id is stored, on any date. It is looked for in the days before `now` first: only an event that
+    /// is older, or not there, costs a look into every partition.
+    pub(crate) async fn event_exists(&self, id: Uuid, now: Timestamp) -> Result<bool, StoreError> {
         self.run(Use::Brief, RELATION, async |client| {
-            let statement = client
-                .prepare_cached("SELECT EXISTS (SELECT FROM audit_events WHERE event_id = $1)")
-                .await?;
-            client.query_one(&statement, &[&id]).await?.try_get(0)
+            let recent = client.prepare_cached(EXISTS_RECENTLY).await?;
+            if client.query_one(&recent, &[&id, &now]).await?.try_get(0)? {
+                return Ok(true);
+            }
+            let ever = client.prepare_cached(EXISTS).await?;
+            client.query_one(&ever, &[&id]).await?.try_get(0)
         })
         .await
     }

@@ -1,6 +1,7 @@
 //! Reads audit events: equalities, a range of time, newest first, by offset or by cursor.
 
 use datastorage_api::AuditEvent;
+use datastorage_api::time::utc_date;
 use jiff::Timestamp;
 use serde_json::value::RawValue;
 use tokio_postgres::Row;
@@ -20,6 +21,10 @@ pub(crate) struct EventFilter {
     pub(crate) event_category: Option<String>,
     pub(crate) event_outcome: Option<String>,
     pub(crate) severity: Option<String>,
+    pub(crate) resource_type: Option<String>,
+    pub(crate) resource_id: Option<String>,
+    pub(crate) actor_type: Option<String>,
+    pub(crate) actor_id: Option<String>,
     /// Inclusive.
     pub(crate) since: Option<Timestamp>,
     /// Inclusive.
@@ -54,35 +59,10 @@ impl Store {
         position: Position,
         limit: i32,
     ) -> Result<Page, StoreError> {
-        let mut conditions = Conditions::of(filter);
-        let (offset, total) = match position {
-            Position::Offset(offset) => (
-                offset,
-                format!("(SELECT count(*) FROM audit_events {})", conditions.sql()),
-            ),
-            Position::After(time, id) => {
-                conditions.after(time, id);
-                (0, "NULL::bigint".to_owned())
-            }
-        };
-        // One more than asked for shows whether there is more.
-        let wanted = i64::from(limit) + 1;
-        let sql = format!(
-            "WITH page AS (SELECT {} FROM audit_events {} ORDER BY event_timestamp DESC, event_id DESC LIMIT {} OFFSET {})
-             SELECT {total}, page.* FROM (VALUES (1)) AS one LEFT JOIN page ON true ORDER BY page.event_timestamp DESC, page.event_id DESC",
-            names(),
-            conditions.sql(),
-            conditions.parameter(Box::new(wanted)),
-            conditions.parameter(Box::new(offset)),
-        );
+        let (sql, values) = page(filter, position, limit);
         self.run(Use::Long, "audit_events", async |client| {
             let statement = client.prepare_cached(&sql).await?;
-            let parameters: Vec<_> = conditions
-                .values
-                .iter()
-                .map(|value| &**value as &(dyn ToSql + Sync))
-                .collect();
-            let rows = client.query(&statement, &parameters).await?;
+            let rows = client.query(&statement, &borrowed(&values)).await?;
             let total = rows
                 .first()
                 .map(|row| row.try_get(0))
@@ -95,8 +75,9 @@ impl Store {
                     events.push(event(row)?);
                 }
             }
-            let has_more = events.len() as u64 >= wanted.unsigned_abs();
-            events.truncate(usize::try_from(limit).unwrap_or_default());
+            let limit = usize::try_from(limit).unwrap_or_default();
+            let has_more = events.len() > limit;
+            events.truncate(limit);
             Ok(Page {
                 events,
                 total,
@@ -107,11 +88,45 @@ impl Store {
     }
 }
 
+type Values = Vec<Box<dyn ToSql + Sync + Send>>;
+
+fn borrowed(values: &Values) -> Vec<&(dyn ToSql + Sync)> {
+    values
+        .iter()
+        .map(|value| &**value as &(dyn ToSql + Sync))
+        .collect()
+}
+
+/// The statement that reads a page, with its parameters. The count of all matches comes first in each row, and one row more than
+/// the limit shows whether more follow.
+fn page(filter: &EventFilter, position: Position, limit: i32) -> (String, Values) {
+    let mut conditions = Conditions::of(filter);
+    let (offset, total) = match position {
+        Position::Offset(offset) => (
+            offset,
+            format!("(SELECT count(*) FROM audit_events {})", conditions.sql()),
+        ),
+        Position::After(time, id) => {
+            conditions.after(time, id);
+            (0, "NULL::bigint".to_owned())
+        }
+    };
+    let sql = format!(
+        "WITH page AS (SELECT {} FROM audit_events {} ORDER BY event_timestamp DESC, event_id DESC LIMIT {} OFFSET {})
+         SELECT {total}, page.* FROM (VALUES (1)) AS one LEFT JOIN page ON true ORDER BY page.event_timestamp DESC, page.event_id DESC",
+        names(),
+        conditions.sql(),
+        conditions.parameter(Box::new(i64::from(limit) + 1)),
+        conditions.parameter(Box::new(offset)),
+    );
+    (sql, conditions.values)
+}
+
 /// A WHERE clause that grows, with its parameters.
 #[derive(Default)]
 struct Conditions {
     clauses: Vec<String>,
-    values: Vec<Box<dyn ToSql + Sync + Send>>,
+    values: Values,
 }
 
 impl Conditions {
@@ -123,24 +138,34 @@ impl Conditions {
             ("event_category", &filter.event_category),
             ("event_outcome", &filter.event_outcome),
             ("severity", &filter.severity),
+            ("resource_type", &filter.resource_type),
+            ("resource_id", &filter.resource_id),
+            ("actor_type", &filter.actor_type),
+            ("actor_id", &filter.actor_id),
         ] {
             if let Some(value) = value {
                 conditions.add(&format!("{column} ="), Box::new(value.clone()));
             }
         }
+        // The dates say nothing more, but they are what partitions are found by.
         if let Some(since) = filter.since {
             conditions.add("event_timestamp >=", Box::new(since));
+            conditions.add("event_date >=", Box::new(utc_date(since)));
         }
         if let Some(until) = filter.until {
             conditions.add("event_timestamp <=", Box::new(until));
+            conditions.add("event_date <=", Box::new(utc_date(until)));
         }
         conditions
     }
 
     fn after(&mut self, time: Timestamp, id: Uuid) {
-        let (time, id) = (self.parameter(Box::new(time)), self.parameter(Box::new(id)));
-        self.clauses
-            .push(format!("(event_timestamp, event_id) < ({time}, {id})"));
+        let time_parameter = self.parameter(Box::new(time));
+        let id = self.parameter(Box::new(id));
+        self.clauses.push(format!(
+            "(event_timestamp, event_id) < ({time_parameter}, {id})"
+        ));
+        self.add("event_date <=", Box::new(utc_date(time)));
     }
 
     fn add(&mut self, comparison: &str, value: Box<dyn ToSql + Sync + Send>) {
@@ -185,4 +210,127 @@ fn event(row: &Row) -> Result<AuditEvent, tokio_postgres::Error> {
         duration_ms: row.try_get("duration_ms")?,
         event_data: row.try_get::<_, Json<Box<RawValue>>>("event_data")?.0,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use testkit::postgres::Database;
+
+    use super::*;
+
+    /// A database with 200 events a day for 150 days up to tomorrow, and a month's partition for each.
+    async fn filled() -> Database {
+        let database = testkit::postgres::database("audit").await;
+        let sql = "
+            SELECT ensure_audit_events_partitions(now() - make_interval(months => back), 0) FROM generate_series(1, 6) AS back;
+            INSERT INTO audit_events (event_timestamp, event_date, event_type, event_category, event_action, event_outcome,
+                actor_type, actor_id, resource_type, resource_id, correlation_id, event_data)
+            SELECT at, (at AT TIME ZONE 'UTC')::date, 'e', 'gateway', 'a', 'success',
+                'service', 'actor-' || n % 500, 'Pod', 'pod-' || n % 500, 'c-' || n, '{}'
+            FROM generate_series(1, 30000) AS n, LATERAL (SELECT now() - n * interval '432 seconds') AS moment (at);
+            ANALYZE audit_events";
+        let client = database.connect().await;
+        client.batch_execute(sql).await.expect("filled");
+        database
+    }
+
+    /// The plan of the statement that reads a page, with these very values.
+    async fn plan(database: &Database, filter: &EventFilter, position: Position) -> String {
+        let (sql, values) = page(filter, position, 50);
+        let explain = format!("EXPLAIN (COSTS OFF) {sql}");
+        let client = database.connect().await;
+        let rows = client.query(&explain, &borrowed(&values)).await;
+        let rows = rows.expect("a plan");
+        let lines: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
+        lines.join("\n")
+    }
+
+    /// The months that a plan reads.
+    fn months(plan: &str) -> BTreeSet<&str> {
+        let words = plan.split([' ', '\n']);
+        words
+            .filter(|word| {
+                word.starts_with("audit_events_y") && word.len() == "audit_events_y2026m01".len()
+            })
+            .collect()
+    }
+
+    #[tokio::test]
+    async fn reads_by_resource_and_by_actor_take_their_indexes() {
+        let database = filled().await;
+        let client = database.connect().await;
+        let full =
+            "SELECT tableoid::regclass::text FROM audit_events GROUP BY 1 HAVING count(*) > 1000";
+        let rows = client.query(full, &[]).await.expect("months");
+        let full: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
+        assert!(full.len() >= 4, "{full:?}");
+        let resource = EventFilter {
+            resource_type: Some("Pod".to_owned()),
+            resource_id: Some("pod-7".to_owned()),
+            ..EventFilter::default()
+        };
+        let actor = EventFilter {
+            actor_type: Some("service".to_owned()),
+            actor_id: Some("actor-7".to_owned()),
+            ..EventFilter::default()
+        };
+        for (filter, index) in [
+            (resource, "resource_type_resource_id"),
+            (actor, "actor_type_actor_id"),
+        ] {
+            let found = plan(&database, &filter, Position::Offset(0)).await;
+            for month in &full {
+                // Once for the page and once for the count.
+                let scans = found.matches(&format!("{month}_{index}")).count();
+                assert!(
+                    scans >= 2 && !found.contains(&format!("Seq Scan on {month}")),
+                    "{found}"
+                );
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_range_of_time_and_a_cursor_read_the_months_that_they_reach_and_no_other() {
+        let database = filled().await;
+        let all = plan(&database, &EventFilter::default(), Position::Offset(0)).await;
+        assert!(months(&all).len() >= 9, "{all}");
+        let now = Timestamp::now();
+        let hours = |count| now - jiff::SignedDuration::from_hours(count);
+        let month = |time: Timestamp| utc_date(time).strftime("audit_events_y%Ym%m").to_string();
+
+        let since = EventFilter {
+            since: Some(hours(1)),
+            ..EventFilter::default()
+        };
+        let found = plan(&database, &since, Position::Offset(0)).await;
+        let earlier: Vec<_> = months(&found)
+            .into_iter()
+            .filter(|name| *name < month(hours(1)).as_str())
+            .collect();
+        assert_eq!(earlier, Vec::<&str>::new(), "{found}");
+
+        let span = EventFilter {
+            since: Some(hours(24 * 100)),
+            until: Some(hours(24 * 99)),
+            ..EventFilter::default()
+        };
+        let found = plan(&database, &span, Position::Offset(0)).await;
+        let expected = BTreeSet::from([month(hours(24 * 100)), month(hours(24 * 99))]);
+        assert_eq!(
+            months(&found),
+            expected.iter().map(String::as_str).collect(),
+            "{found}"
+        );
+
+        let after = Position::After(hours(24 * 60), Uuid::nil());
+        let found = plan(&database, &EventFilter::default(), after).await;
+        let later: Vec<_> = months(&found)
+            .into_iter()
+            .filter(|name| *name > month(hours(24 * 60)).as_str())
+            .collect();
+        assert_eq!(later, Vec::<&str>::new(), "{found}");
+    }
 }

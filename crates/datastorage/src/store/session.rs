@@ -4,7 +4,8 @@ use deadpool_postgres::Hook;
 use tokio_postgres::error::SqlState;
 
 /// Commits are durable whatever the server's default (D9); times are written and read in UTC (D25); the application's role is
-/// taken on where this login may and where the role can do the work (D31), so that the audit trail is append-only here too.
+/// taken on where this login may and where the role can do the work (D31), so that the audit trail is append-only here too. From
+/// PostgreSQL 16 on a member need not be one that may take the role.
 const SETTINGS: &str = "
     SET synchronous_commit = on;
     SET TimeZone = 'UTC';
@@ -12,9 +13,12 @@ const SETTINGS: &str = "
     SET lock_timeout = '5s';
     DO $role$
     BEGIN
-        IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'datastorage_app' AND pg_has_role(current_user, oid, 'MEMBER'))
+        IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'datastorage_app' AND pg_has_role(current_user, oid,
+                CASE WHEN current_setting('server_version_num')::integer < 160000 THEN 'MEMBER' ELSE 'SET' END))
            AND to_regclass('audit_events') IS NOT NULL
-           AND has_table_privilege('datastorage_app', to_regclass('audit_events'), 'INSERT') THEN
+           AND NOT EXISTS (
+               SELECT FROM unnest(ARRAY['audit_events', 'remediation_workflow_catalog', 'notification_audit']) AS name
+               WHERE NOT has_table_privilege('datastorage_app', to_regclass(name), 'INSERT')) THEN
             SET ROLE datastorage_app;
         END IF;
     EXCEPTION WHEN insufficient_privilege THEN

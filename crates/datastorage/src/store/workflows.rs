@@ -40,7 +40,7 @@ static INSERT: LazyLock<String> = LazyLock::new(|| {
 
 const UNFLAG_FORMER: &str = "
     UPDATE remediation_workflow_catalog SET is_latest_version = false
-    WHERE workflow_name = $1 AND is_latest_version AND workflow_id <> $2";
+    WHERE workflow_name = $1 AND is_latest_version";
 
 /// A version that stops being disabled forgets who disabled it, when, and why.
 const UPDATE: &str = "
@@ -78,7 +78,8 @@ const LOCK_ROW: &str = "SELECT FROM remediation_workflow_catalog WHERE workflow_
 /// The version as it is, if the audit event of a change to it is stored.
 const CHANGED: &str = "
     SELECT to_json(stored) FROM remediation_workflow_catalog AS stored
-    WHERE workflow_id = $1 AND EXISTS (SELECT FROM audit_events WHERE event_id = $2)";
+    WHERE workflow_id = $1 AND EXISTS (
+        SELECT FROM audit_events WHERE event_id = $2 AND event_date = ($3::timestamptz AT TIME ZONE 'UTC')::date)";
 
 const VERSIONS: &str = "
     SELECT to_json(stored) FROM remediation_workflow_catalog AS stored
@@ -191,13 +192,12 @@ impl Store {
             );
             client.batch_execute(BEGIN).await?;
             client.query_one(&lock, &[&workflow.workflow_name]).await?;
+            // First, for at no time may two versions be the latest; where the version is taken, this is rolled back as well.
+            client.execute(&unflag, &[&workflow.workflow_name]).await?;
             let Some(row) = client.query_opt(&insert, &[&id, &Json(workflow)]).await? else {
                 roll_back(client).await?;
                 return Ok(None);
             };
-            client
-                .execute(&unflag, &[&workflow.workflow_name, &id])
-                .await?;
             commit_with(client, audit).await?;
             Ok(Some(json(&row, 0)?))
         })
@@ -222,7 +222,7 @@ impl Store {
         };
         let asked = Question {
             wait: (LOCK_ROW, &id),
-            find: (CHANGED, &[&id, &event.event_id]),
+            find: (CHANGED, &[&id, &event.event_id, &event.event_timestamp]),
         };
         self.settle(error, asked).await
     }

@@ -29,7 +29,8 @@ async fn filled() -> (testkit::postgres::Database, Service) {
         .map(|n: i64| {
             let time = start + SignedDuration::from_secs(n - i64::from(n % 5 == 4));
             let (category, outcome) = if n % 2 == 0 { ("gateway", "success") } else { ("workflow", "failure") };
-            with(event_at(&format!("q-{n:02}"), time), json!({"event_category": category, "event_outcome": outcome, "severity": format!("s{}", n % 3)}))
+            with(event_at(&format!("q-{n:02}"), time), json!({"event_category": category, "event_outcome": outcome, "severity": format!("s{}", n % 3),
+                "resource_type": "Pod", "resource_id": format!("pod-{}", n % 4), "actor_type": "service", "actor_id": format!("a-{}", n % 2)}))
         })
         .collect();
     service
@@ -116,6 +117,10 @@ async fn filters_are_combined_with_and() {
         ("event_outcome=failure&severity=s0", 4),
         ("event_type=workflow.started", 25),
         ("event_type=nosuch", 0),
+        ("resource_type=Pod&resource_id=pod-1", 6),
+        ("resource_type=Node&resource_id=pod-1", 0),
+        ("actor_type=service&actor_id=a-0", 13),
+        ("actor_type=service&actor_id=a-0&resource_id=pod-1", 0),
         ("since=24h", 25),
         ("since=30m", 0),
         ("until=30m", 25),

@@ -199,6 +199,69 @@ async fn the_audit_trail_is_append_only_for_the_service() {
     );
 }
 
+/// An owner that made the role with the tables, as `migrate` leaves it, and a member that may not take it, which PostgreSQL 16
+/// and later know.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_that_is_no_superuser_works_as_the_applications_role_where_it_may() {
+    let server = testkit::postgres::own_server(embedded_postgres::Options::default()).await;
+    let database = testkit::postgres::empty_database_on(&server).await;
+    let admin = database.connect().await;
+    let sql = format!(
+        "CREATE ROLE owner1 LOGIN CREATEROLE PASSWORD 'p'; ALTER DATABASE \"{}\" OWNER TO owner1",
+        database.name()
+    );
+    admin.batch_execute(&sql).await.expect("made");
+    let url = |login: &str| {
+        let (_, rest) = database.url().split_once('@').expect("a URL with a login");
+        format!("postgres://{login}:p@{rest}")
+    };
+    migrate(&url("owner1"), "audit").await;
+    let writers = "
+        CREATE TABLE writer (name text); GRANT INSERT ON writer TO PUBLIC;
+        CREATE FUNCTION note_writer() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN INSERT INTO writer VALUES (current_user); RETURN NEW; END';
+        CREATE TRIGGER note_writer AFTER INSERT ON audit_events FOR EACH ROW EXECUTE FUNCTION note_writer();
+        CREATE ROLE member LOGIN PASSWORD 'p'";
+    admin.batch_execute(writers).await.expect("made");
+    let version = "SELECT current_setting('server_version_num')::integer >= 160000";
+    let knows_set: bool = admin
+        .query_one(version, &[])
+        .await
+        .expect("a version")
+        .get(0);
+    let options = if knows_set {
+        " WITH INHERIT TRUE, SET FALSE"
+    } else {
+        ""
+    };
+    admin
+        .batch_execute(&format!("GRANT datastorage_app TO member{options}"))
+        .await
+        .expect("granted");
+    for (login, expected) in [
+        ("owner1", "datastorage_app"),
+        (
+            "member",
+            if knows_set {
+                "member"
+            } else {
+                "datastorage_app"
+            },
+        ),
+    ] {
+        admin
+            .batch_execute("TRUNCATE writer")
+            .await
+            .expect("emptied");
+        let service = Service::start(&url(login)).await;
+        service.post(EVENTS, &event(login)).await.expect(201);
+        let row = admin
+            .query_one("SELECT string_agg(DISTINCT name, ' ') FROM writer", &[])
+            .await
+            .expect("a row");
+        assert_eq!(row.get::<_, String>(0), expected, "{login}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_password_and_a_missing_database_are_not_an_outage() {
     let database = audit_database().await;

@@ -364,6 +364,56 @@ async fn a_role_without_privileges_and_a_database_set_read_only_are_reported() {
     assert_eq!(causes(&examine(&database).await), [Cause::ReadOnly]);
 }
 
+/// From PostgreSQL 16 on there are such members; Data Storage works as the login then.
+#[tokio::test]
+async fn a_login_that_may_not_take_the_applications_role_is_probed_as_itself() {
+    let database = database("audit").await;
+    let login = format!("member_{}", database.name());
+    let create = format!(
+        "CREATE ROLE {login} LOGIN PASSWORD 'p'; GRANT SELECT ON schema_ledger TO {login};"
+    );
+    let old = value(
+        &database,
+        "SELECT current_setting('server_version_num')::integer < 160000",
+    )
+    .await
+        == "t";
+    let options = if old {
+        ""
+    } else {
+        " WITH INHERIT TRUE, SET FALSE"
+    };
+    run(
+        &database,
+        &format!("{create} GRANT datastorage_app TO {login}{options}"),
+    )
+    .await;
+    let port = testkit::postgres::server().await.port().unwrap();
+    let url = format!("postgres://{login}:p@127.0.0.1:{port}/{}", database.name());
+    let diagnosis = diagnose(&Config::new(url).profile("audit"), &[])
+        .await
+        .unwrap();
+    let who = if old {
+        "datastorage_app"
+    } else {
+        "the login itself"
+    };
+    let probe = diagnosis
+        .checks
+        .iter()
+        .find(|check| check.name == "SQL probe")
+        .unwrap();
+    assert!(
+        probe.detail.contains(&format!("was written as {who}")),
+        "{diagnosis:#?}"
+    );
+    run(
+        &database,
+        &format!("DROP OWNED BY {login}; DROP ROLE {login}"),
+    )
+    .await;
+}
+
 #[tokio::test]
 async fn a_probe_that_is_not_here_was_written_elsewhere() {
     let database = database("audit").await;

@@ -27,7 +27,13 @@ async fn the_audit_profile_makes_the_table_its_partitions_and_its_indexes() {
             "{name}"
         );
     }
-    for name in ["correlation", "event_type", "timestamp"] {
+    for name in [
+        "correlation",
+        "event_type",
+        "timestamp",
+        "resource",
+        "actor",
+    ] {
         assert_eq!(
             value(
                 &database,

@@ -11,12 +11,13 @@ use testkit::wait::until;
 use crate::fingerprint::{assert_same, fingerprint};
 use crate::{fresh, goose, run, value};
 
-/// Ends the session after its n-th DDL statement, once: sequences do not roll back.
+/// Ends the session after its n-th DDL statement, once: sequences do not roll back. A COMMENT does not count: it stands behind what
+/// it is about, in one transaction with it.
 fn killer(statement: u32) -> String {
     format!(
         "CREATE SCHEMA chaos; CREATE SEQUENCE chaos.statements;
          CREATE FUNCTION chaos.kill() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN
-             IF nextval('chaos.statements') = {statement} THEN PERFORM pg_terminate_backend(pg_backend_pid()); END IF;
+             IF tg_tag <> 'COMMENT' AND nextval('chaos.statements') = {statement} THEN PERFORM pg_terminate_backend(pg_backend_pid()); END IF;
          END $$;
          CREATE EVENT TRIGGER chaos ON ddl_command_end EXECUTE FUNCTION chaos.kill();"
     )

@@ -14,14 +14,17 @@ WITH relation AS (
 )
 SELECT 'relation ' || relname || ' ' || relkind::text || coalesce(' ' || pg_get_expr(relpartbound, oid), '') FROM relation
 UNION ALL SELECT 'column ' || r.relname || '.' || a.attname || ' ' || format_type(a.atttypid, a.atttypmod) || ' ' || a.attnotnull::text
-    || coalesce(' ' || pg_get_expr(d.adbin, d.adrelid), '')
+    || coalesce(' ' || pg_get_expr(d.adbin, d.adrelid), '') || a.attidentity::text
     FROM relation r JOIN pg_attribute a ON a.attrelid = r.oid AND a.attnum > 0 AND NOT a.attisdropped
     LEFT JOIN pg_attrdef d ON d.adrelid = r.oid AND d.adnum = a.attnum WHERE r.relkind IN ('r', 'p')
 UNION ALL SELECT 'constraint ' || r.relname || '.' || c.conname || ' ' || pg_get_constraintdef(c.oid)
     FROM relation r JOIN pg_constraint c ON c.conrelid = r.oid WHERE c.contype <> 'n'
 UNION ALL SELECT 'index ' || pg_get_indexdef(x.indexrelid) || ' ' || x.indisvalid::text FROM relation r JOIN pg_index x ON x.indrelid = r.oid
 UNION ALL SELECT 'trigger ' || pg_get_triggerdef(t.oid) || ' ' || t.tgenabled::text FROM relation r JOIN pg_trigger t ON t.tgrelid = r.oid AND NOT t.tgisinternal
+UNION ALL SELECT 'view ' || r.relname || pg_get_viewdef(r.oid) FROM relation r WHERE r.relkind = 'v'
 UNION ALL SELECT 'function ' || pg_get_functiondef(p.oid) || coalesce(' ' || p.proacl::text, '') FROM pg_proc p WHERE p.pronamespace = 'public'::regnamespace
+UNION ALL SELECT 'comment ' || r.relname || ' ' || d.objsubid || ' ' || d.description FROM relation r
+    JOIN pg_description d ON d.objoid = r.oid AND d.classoid = 'pg_class'::regclass
 UNION ALL SELECT 'grant ' || r.relname || ' ' || r.relacl::text FROM relation r WHERE r.relacl IS NOT NULL
 ";
 
@@ -65,6 +68,8 @@ async fn two_schemas_that_differ_have_different_fingerprints() {
         "GRANT DELETE ON audit_events TO datastorage_app",
         "ALTER FUNCTION ensure_audit_events_partitions(timestamptz, integer) SECURITY INVOKER",
         "DROP TABLE audit_events_y2025m12",
+        "CREATE OR REPLACE VIEW incident_summary_view AS SELECT 'x'::varchar(20) AS severity, 1::bigint AS incident_count",
+        "COMMENT ON COLUMN audit_events.event_date IS NULL",
     ];
     for change in changes {
         client

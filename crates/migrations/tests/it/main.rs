@@ -13,13 +13,16 @@ mod crash;
 mod documents;
 mod errors;
 mod fingerprint;
+mod objects;
 mod partitions;
 #[cfg(feature = "pgbouncer")]
 mod pgbouncer;
 mod pooler;
 mod profiles;
 mod proofs;
+mod retention;
 mod revert;
+mod roles;
 mod schema;
 mod team;
 mod template;

@@ -90,3 +90,83 @@ async fn making_partitions_does_not_wait_for_writers() {
     );
     writer.commit().await.unwrap();
 }
+
+#[tokio::test]
+async fn a_month_that_was_detached_stays_so() {
+    let database = database("audit").await;
+    let config = Config::new(database.url()).profile("audit");
+    let month = value(&database, "SELECT 'audit_events_y' || to_char(now() AT TIME ZONE 'UTC' + interval '2 months', 'YYYY\"m\"MM')").await;
+    run(
+        &database,
+        &format!("ALTER TABLE audit_events DETACH PARTITION {month}"),
+    )
+    .await;
+    assert_eq!(
+        ensure_partitions(&config).await.unwrap(),
+        Vec::<String>::new()
+    );
+    let attached = format!("SELECT relispartition FROM pg_class WHERE relname = '{month}'");
+    assert_eq!(value(&database, &attached).await, "f");
+}
+
+#[tokio::test]
+async fn a_partition_of_another_width_covers_the_months_that_it_reaches_into() {
+    let database = database("audit").await;
+    run(&database, "CREATE TABLE a_quarter PARTITION OF audit_events FOR VALUES FROM ('2040-01-01') TO ('2040-04-01')").await;
+    run(&database, "CREATE TABLE ten_days PARTITION OF audit_events FOR VALUES FROM ('2040-05-10') TO ('2040-05-20')").await;
+    let made = value(
+        &database,
+        "SELECT string_agg(name, ' ') FROM ensure_audit_events_partitions('2040-02-10', 4) AS name",
+    )
+    .await;
+    assert_eq!(made, "audit_events_y2040m04 audit_events_y2040m06");
+}
+
+#[tokio::test]
+async fn under_repeatable_read_what_another_made_meanwhile_is_no_error() {
+    let database = database("audit").await;
+    let client = database.connect().await;
+    client
+        .batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM audit_events")
+        .await
+        .unwrap();
+    run(
+        &database,
+        "SELECT ensure_audit_events_partitions('2070-06-01', 0)",
+    )
+    .await;
+    let rows = client
+        .query(
+            "SELECT ensure_audit_events_partitions('2070-06-01', 1)",
+            &[],
+        )
+        .await
+        .unwrap();
+    let made: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
+    assert_eq!(made, ["audit_events_y2070m07"]);
+    client.batch_execute("COMMIT").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_login_that_is_not_the_owner_makes_no_month_far_from_now() {
+    let database = database("audit").await;
+    let login = format!("far_{}", database.name());
+    let sql = format!("CREATE ROLE {login} LOGIN PASSWORD 'secret' IN ROLE datastorage_app");
+    run(&database, &sql).await;
+    let (_, rest) = database.url().split_once('@').unwrap();
+    let client = testkit::postgres::connect(&format!("postgres://{login}:secret@{rest}")).await;
+    let error = client
+        .batch_execute("SELECT ensure_audit_events_partitions('2090-01-01', 0)")
+        .await
+        .unwrap_err();
+    assert_eq!(
+        error.code().map(tokio_postgres::error::SqlState::code),
+        Some("22023")
+    );
+    client
+        .batch_execute("SELECT ensure_audit_events_partitions(now() + interval '6 months', 0)")
+        .await
+        .unwrap();
+    drop(client);
+    run(&database, &format!("DROP ROLE {login}")).await;
+}

@@ -23,6 +23,11 @@ async fn what_requires_a_migration_is_reverted_before_it() {
     assert_eq!(
         order,
         [
+            "oscillation_detection_summary",
+            "action_history_summary",
+            "store_oscillation_detection",
+            "detect_scale_oscillation",
+            "get_resource_id",
             "retention_operations",
             "oscillation_detections",
             "resource_action_traces_partitions",

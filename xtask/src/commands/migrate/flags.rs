@@ -48,8 +48,8 @@ pub enum Verb {
         /// The table, or the table and what is done to it, in lower case with underscores
         name: String,
     },
-    /// Creates the monthly partitions around today
-    Partitions,
+    /// Creates the monthly partitions around today, or with --retire detaches months past their retention
+    Partitions(Partitions),
 }
 
 impl Verb {
@@ -66,7 +66,7 @@ impl Verb {
             Self::Drift => "drift",
             Self::Lint => "lint",
             Self::New { .. } => "new",
-            Self::Partitions => "partitions",
+            Self::Partitions(_) => "partitions",
         }
     }
 }
@@ -95,6 +95,17 @@ pub struct Adopt {
     /// goose's table
     #[arg(long, value_name = "TABLE", num_args = 0..=1, default_missing_value = "goose_db_version")]
     pub from_goose: Option<String>,
+}
+
+/// What `partitions` does instead of creating them.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct Partitions {
+    /// Detaches whole months past their retention, unless something in them is held; no row is deleted. Exit 10 if one was in use
+    #[arg(long)]
+    pub retire: bool,
+    /// Prints what --retire would do and changes nothing
+    #[arg(long, requires = "retire")]
+    pub plan: bool,
 }
 
 /// What a database has already.

@@ -1,11 +1,11 @@
 //! What each verb asks of the library, and how its answer looks.
 
-use migrations::{Adopt, Config, Error, Report, Revert};
+use migrations::{Adopt, Config, Error, MonthState, Report, Revert};
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::confirm;
-use super::flags::{self, Down, Verb, What};
+use super::flags::{self, Down, Partitions, Verb, What};
 use e2e_runner::exit::Exit;
 use e2e_runner::tools::migrate::summary;
 
@@ -89,7 +89,17 @@ pub async fn ask(verb: &Verb, config: &Config) -> Result<Output, Error> {
             };
             Output::new(exit, text, &comparison)
         }
-        Verb::Partitions => {
+        Verb::Partitions(Partitions { retire: true, plan }) => {
+            let retirement = if *plan {
+                migrations::retire_plan(config).await?
+            } else {
+                migrations::retire(config).await?
+            };
+            let busy = retirement.in_state(MonthState::Busy).next().is_some();
+            let exit = if busy { Exit::Pending } else { Exit::Passed };
+            Output::new(exit, retirement.to_string(), &retirement)
+        }
+        Verb::Partitions(_) => {
             let made = migrations::ensure_partitions(config).await?;
             let text = format!("created {} partitions", made.len());
             Output::new(Exit::Passed, text, &json!({ "partitions": made }))

@@ -1,0 +1,1 @@
+DROP INDEX IF EXISTS idx_audit_events_event_data_gin;

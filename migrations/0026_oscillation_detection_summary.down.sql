@@ -1,0 +1,1 @@
+DROP VIEW IF EXISTS oscillation_detection_summary;
