@@ -178,6 +178,7 @@ fn an_undone_migration_a_lost_table_a_column_a_type_a_constraint_and_a_month_are
     let (code, _, stderr) = run(&[
         "migrate",
         "down",
+        "--yes",
         "--all",
         "--profile",
         "audit",
