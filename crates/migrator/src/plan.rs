@@ -1,5 +1,6 @@
 //! What a run would do, worked out from files and ledger alone: a value that can be printed, hashed and approved.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::Serialize;
@@ -111,13 +112,18 @@ impl Plan {
                 None => plan.up_to_date += 1,
             }
         }
+        let known: BTreeSet<&str> = catalogue
+            .migrations()
+            .iter()
+            .map(|migration| migration.id.as_str())
+            .collect();
         let in_force = ledger
             .entries
             .iter()
             .filter(|(_, entry)| !matches!(entry.state, State::Reverted(_)));
         plan.unknown = in_force
             .map(|(id, _)| id)
-            .filter(|id| catalogue.get(id).is_none())
+            .filter(|id| !known.contains(id.as_str()))
             .cloned()
             .collect();
         plan.hash = plan.digest(catalogue);
