@@ -84,6 +84,12 @@ impl Config {
         Self(self.0.log_to(writer))
     }
 
+    /// As [`migrator::Config::schema`], for a team's own files.
+    #[must_use]
+    pub fn schema(self, name: impl Into<String>) -> Self {
+        Self(self.0.schema(name))
+    }
+
     /// As [`migrator::Config::again`].
     #[must_use]
     pub fn again<I: IntoIterator<Item: Into<String>>>(self, ids: I) -> Self {

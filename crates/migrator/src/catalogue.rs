@@ -85,6 +85,7 @@ impl Catalogue {
             goose: false,
         };
         catalogue.check_order()?;
+        catalogue.check_partitions()?;
         catalogue.profiles.check(&catalogue.names(|_| true))?;
         Ok(catalogue)
     }
@@ -101,6 +102,11 @@ impl Catalogue {
         self.history = History::parse(json).map_err(|error| {
             CatalogueError::new("schema.json", format!("{error}; record the shapes again"))
         })?;
+        // An alias may stand for an index, which only the shapes know.
+        let objects = self.names(|_| true);
+        let is_known =
+            |name: &str| objects.contains(name) || self.history.table_of_index(name).is_some();
+        self.profiles.check_aliases(is_known)?;
         Ok(self)
     }
 
@@ -165,6 +171,24 @@ impl Catalogue {
                     earlier.file, earlier.id
                 );
                 return Err(CatalogueError::new(&later.file, reason).into());
+            }
+        }
+        Ok(())
+    }
+
+    /// A table whose partitions are kept needs the function that every run ends with.
+    fn check_partitions(&self) -> Result<(), Error> {
+        let functions = self.names(|kind| kind == ObjectKind::Function);
+        for migration in &self.migrations {
+            let Some(table) = &migration.partitions else {
+                continue;
+            };
+            let function = format!("ensure_{table}_partitions");
+            if !functions.contains(function.as_str()) {
+                let reason = format!(
+                    "it declares `partitions: {table}`, and no file provides function {function}"
+                );
+                return Err(CatalogueError::new(&migration.file, reason).into());
             }
         }
         Ok(())
@@ -657,4 +681,31 @@ fn ordered(mut waiting: Vec<Migration>) -> Result<Vec<Migration>, Error> {
         placed.push(waiting.remove(ready));
     }
     Ok(placed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Catalogue;
+
+    #[test]
+    fn what_a_header_or_an_alias_names_must_be_there() {
+        let file = "-- provides: table t\n-- partitions: t\nCREATE TABLE IF NOT EXISTS t (a int);";
+        let files = [
+            ("0001_t.up.sql", file),
+            ("0001_t.down.sql", "DROP TABLE t;"),
+        ];
+        let error = Catalogue::from_files("test", files, "").unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "migrations: 0001_t.up.sql: it declares `partitions: t`, and no file provides function ensure_t_partitions"
+        );
+        let plain = file.replace("-- partitions: t\n", "");
+        let files = [("0001_t.up.sql", plain.as_str()), files[1]];
+        let aliased = Catalogue::from_files("test", files, "[aliases]\nold = \"u\"\n").unwrap();
+        let error = aliased.with_shapes("{}").unwrap_err();
+        assert!(
+            error.to_string().contains("alias `old` stands for `u`"),
+            "{error}"
+        );
+    }
 }

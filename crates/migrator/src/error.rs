@@ -605,7 +605,7 @@ fn engine_move(sqlstate: &str) -> &'static str {
         "42P01" | "42703" | "42704" | "42883" | "42P07" | "42710" => {
             "an object of the ledger's name is another tool's: rename it, or keep the ledger under another name"
         }
-        "3F000" => "create the schema that the migrations go to, or name another",
+        "3F000" => "create the schema that the ledger goes to, or name another with `--schema`",
         _ => next_move(sqlstate),
     }
 }

@@ -111,6 +111,18 @@ impl Profiles {
         Ok(())
     }
 
+    /// Every alias stands for something that `is_known`.
+    pub(crate) fn check_aliases(&self, is_known: impl Fn(&str) -> bool) -> Result<(), Error> {
+        match self.aliases.iter().find(|(_, real)| !is_known(real)) {
+            None => Ok(()),
+            Some((alias, real)) => Err(CatalogueError::new(
+                "profiles.toml",
+                format!("alias `{alias}` stands for `{real}`, which no migration makes"),
+            )
+            .into()),
+        }
+    }
+
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         self.services
             .keys()

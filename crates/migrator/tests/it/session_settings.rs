@@ -154,3 +154,38 @@ async fn files_of_the_own_format_are_in_their_schema_whatever_the_search_path() 
         "t"
     );
 }
+
+#[tokio::test]
+async fn a_database_without_schema_public_takes_a_team_s_files_in_another() {
+    let (database, config) = fresh().await;
+    run(&database, "DROP SCHEMA public; CREATE SCHEMA app").await;
+    let name = value(&database, "SELECT current_database()").await;
+    run(
+        &database,
+        &format!("ALTER DATABASE \"{name}\" SET search_path = app"),
+    )
+    .await;
+    let config = config.catalogue(goose(&[(
+        "1_t.sql",
+        "-- +goose Up\nCREATE TABLE t (a int);\n-- +goose Down\nDROP TABLE t;\n",
+    )]));
+    let error = apply(&config).await.unwrap_err();
+    assert!(
+        error.to_string().contains("name another with `--schema`"),
+        "{error}"
+    );
+    let config = config.schema("app");
+    apply(&config).await.unwrap();
+    assert_eq!(
+        value(&database, "SELECT to_regclass('app.t') IS NOT NULL AND to_regclass('app.schema_ledger') IS NOT NULL").await,
+        "t"
+    );
+    assert_eq!(
+        migrator::revert(&config, &migrator::Revert::All)
+            .await
+            .unwrap()
+            .reverted
+            .len(),
+        1
+    );
+}

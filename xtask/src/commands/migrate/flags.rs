@@ -149,6 +149,9 @@ pub struct Flags {
     /// Whose rows the files of --dir are in the ledger [default: as its migrations.toml says, else repository and path]
     #[arg(long, global = true, value_name = "NAME", requires = "dir")]
     pub source: Option<String>,
+    /// Schema of the ledger, and of the names of --dir's files that say none [default: public, and the search path]
+    #[arg(long, global = true, value_name = "NAME", requires = "dir")]
+    pub schema: Option<String>,
     /// The files of --dir are new to this database, although goose or another source seems to have them
     #[arg(long, global = true, requires = "dir")]
     pub new_source: bool,

@@ -89,6 +89,9 @@ fn answer(
             .deadline(flags.timeout)
             .observe(|event| terminal::message(&format!("  {event}")));
         config = config.again(flags.again.clone());
+        if let Some(schema) = &flags.schema {
+            config = config.schema(schema);
+        }
         if flags.new_source {
             config = config.new_source();
         }
