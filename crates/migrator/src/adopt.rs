@@ -11,6 +11,7 @@ use crate::config::Config;
 use crate::error::Error;
 use crate::foreign::{self, GOOSE_TABLE};
 use crate::history;
+use crate::made;
 use crate::message::Scope;
 use crate::migration::{Migration, Object};
 use crate::session::{Run, Session};
@@ -97,7 +98,8 @@ pub async fn baseline(config: &Config, last: Option<&str>) -> Result<Adopted, Er
             });
         }
         let compared = if names.is_empty() {
-            "nothing was compared: these files have no recorded shapes".to_owned()
+            let there = tables_are_there(held, &selected).await?;
+            format!("{there} tables that these files create are there; no shapes are recorded to compare")
         } else {
             format!("{} objects are as the migrations make them", names.len())
         };
@@ -130,13 +132,13 @@ async fn renamed(held: &Held, catalogue: &Catalogue) -> Result<Adopted, Error> {
     let gone = ledger
         .applied_last_first()
         .into_iter()
-        .filter(|id| catalogue.get(id).is_none());
+        .filter(|id| catalogue.get(id).is_none())
+        .rev();
     let (mut sql, mut new) = (String::new(), Vec::new());
     for id in gone {
         let checksum = &ledger.entries[id].checksum;
-        let file = the_file(catalogue, id, checksum, |file| {
-            !ledger.entries.contains_key(&file.id)
-        })?;
+        let free = |file: &Migration| !ledger.entries.contains_key(&file.id);
+        let file = the_file(catalogue, id, checksum, &new, free)?;
         sql.push_str(&rename(held, catalogue, id, file));
         new.push(file);
     }
@@ -145,7 +147,6 @@ async fn renamed(held: &Held, catalogue: &Catalogue) -> Result<Adopted, Error> {
         return Err(Error::NothingToAdopt { reason });
     }
     commit(&held.session, &sql).await?;
-    new.reverse();
     Ok(adopted(
         &new,
         format!("{} files have the content that was applied", new.len()),
@@ -181,7 +182,9 @@ async fn other_source(held: &Held, catalogue: &Catalogue, other: &str) -> Result
     );
     let mut new = Vec::new();
     for (id, checksum) in rows {
-        let file = the_file(catalogue, id, checksum, |_| true)?;
+        let file = the_file(catalogue, id, checksum, &new, |file| {
+            !rows.contains_key(&file.id)
+        })?;
         if file.id != *id {
             sql.push_str(&rename(held, catalogue, id, file));
         }
@@ -225,12 +228,27 @@ async fn goose(held: &Held, catalogue: &Catalogue, table: &str) -> Result<Adopte
             since.push(version.since.clone());
         }
     }
+    let there = tables_are_there(held, &new).await?;
     record(held, catalogue, &new, &since).await?;
     let compared = format!(
-        "{} versions of `{table}` have one file each; goose keeps no content to compare",
-        versions.len()
+        "each version of `{table}` has its file, and {there} of their tables are there; goose keeps no content to compare"
     );
     Ok(adopted(&new, compared))
+}
+
+/// How many tables the files create, each of which is there.
+async fn tables_are_there(held: &Held, files: &[&Migration]) -> Result<usize, Error> {
+    let tables = made::tables(files.iter().copied());
+    match made::missing(&held.session, &tables).await? {
+        None => Ok(tables.len()),
+        Some(missing) => Err(Error::CannotAdopt {
+            reason: format!(
+                "{} creates table {}, which is not there",
+                missing.by.first().copied().unwrap_or_default(),
+                missing.name
+            ),
+        }),
+    }
 }
 
 /// The file that a row belongs to: of the same name and content, else of the same content.
@@ -238,11 +256,16 @@ fn the_file<'a>(
     catalogue: &'a Catalogue,
     id: &str,
     checksum: &str,
+    taken: &[&Migration],
     free: impl Fn(&Migration) -> bool,
 ) -> Result<&'a Migration, Error> {
-    let same = |file: &&Migration| file.checksum == checksum && free(file);
+    let same = |file: &&Migration| file.checksum == checksum;
+    // Several files may have one content: each row gets a file of its own, in the order of both.
+    let left = |file: &&Migration| {
+        same(file) && free(file) && taken.iter().all(|taken| taken.id != file.id)
+    };
     let by_name = catalogue.get(id).filter(same);
-    let found = by_name.or_else(|| catalogue.migrations().iter().find(same));
+    let found = by_name.or_else(|| catalogue.migrations().iter().find(left));
     found.ok_or_else(|| Error::CannotAdopt {
         reason: format!(
             "'{id}' is applied, and none of these files has the content that was applied"

@@ -20,7 +20,7 @@ use crate::report::{Event, Report};
 use crate::roles;
 use crate::rows::{Rows, text};
 use crate::session::{Run, Session};
-use crate::view::{View, refuse_shared_process, refused, under_lock};
+use crate::view::{View, refuse_shared_process, under_lock};
 use crate::{shape, sql};
 
 /// How often a run that lost its connection begins again; the ledger says where to go on.
@@ -338,7 +338,7 @@ fn finishing(names: &Names, catalogue: &Catalogue, partitioned: &[&str], locked:
 fn finished(run: &Run, sets: &[Rows], report: &mut Report) -> Result<(), Error> {
     let released = sets.get(1).and_then(|rows| rows.first());
     if released.is_none_or(|row| row.get(0) != Some("t")) {
-        return Err(refused(run, "the lock was gone at the end of the run"));
+        return Err(Error::LockLost);
     }
     grants::tell(run, sets, report);
     // Partitions are rows of a name alone.

@@ -115,12 +115,7 @@ impl Concurrent {
                 Ok(!is_true(session, &there).await?)
             }
             Self::Reindex { indexes } if begun => {
-                for name in invalid(
-                    session,
-                    &format!("{indexes} AND c.relname ~ '_cc(new|old)[0-9]*$'"),
-                )
-                .await?
-                {
+                for name in invalid(session, &left_by_rebuild(indexes)).await? {
                     drop_invalid(run, session, &name).await?;
                 }
                 Ok(false)
@@ -186,7 +181,7 @@ impl Concurrent {
                 Ok(None)
             }
             Self::Reindex { indexes } => {
-                let left = invalid(session, indexes).await?;
+                let left = invalid(session, &left_by_rebuild(indexes)).await?;
                 Ok(left.first().map(|name| format!("index {name} is invalid")))
             }
             Self::DropIndex { .. } | Self::Detach { .. } => Ok(None),
@@ -214,6 +209,11 @@ impl Concurrent {
         run_free_of_builders(run, session, &format!("to_regclass({})", literal(table))).await?;
         read(session, &query).await
     }
+}
+
+/// Of these indexes, those that a rebuild makes beside the old ones, or leaves of them.
+fn left_by_rebuild(indexes: &str) -> String {
+    format!("{indexes} AND c.relname ~ '_cc(new|old)[0-9]*$'")
 }
 
 /// The text of an index's definition without its name.

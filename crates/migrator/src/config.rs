@@ -205,6 +205,11 @@ impl Config {
         self
     }
 
+    /// The token that ends the run.
+    pub fn cancellation(&self) -> &CancellationToken {
+        &self.cancel
+    }
+
     /// Whether a plan's hash was given.
     pub fn is_approved(&self) -> bool {
         self.plan_hash.is_some()

@@ -97,6 +97,11 @@ pub enum Error {
         /// How it was found out.
         evidence: String,
     },
+    /// The session no longer held the lock when the run ended.
+    #[error(
+        "the migration lock was gone at the end of the run, so another run may have worked beside it: a file calls pg_advisory_unlock_all(), or a connection pooler in transaction mode is between; what was applied is recorded: look with `migrate status`, then take the call out, or give the server's own address"
+    )]
+    LockLost,
     /// Another run held the lock until the deadline.
     #[error("could not acquire the migration lock within {}: {}; wait for that run, or end it with pg_terminate_backend", seconds(.waited), Held(.holder.as_ref()))]
     LockTimeout {
@@ -137,6 +142,18 @@ pub enum Error {
         /// How many steps are done.
         done: usize,
     },
+    /// A statement that commits by itself was cut, and what it did is not known.
+    #[error(
+        "the statement at {file}:{line} of migration '{migration}' was begun by an earlier run and nobody saw its end: it may have committed a part of its work; look at what it did, then correct the statement, or run it once more as it is with `--again {migration}`"
+    )]
+    StepInDoubt {
+        /// Migration.
+        migration: String,
+        /// Its file.
+        file: String,
+        /// Line of the statement, counted from 1.
+        line: usize,
+    },
     /// An earlier `down` was interrupted between two steps of the migration's Down.
     #[error(
         "migration '{migration}' is half reverted ({done} steps of its Down are done); finish that with `migrate down {migration}`, then apply again"
@@ -148,14 +165,14 @@ pub enum Error {
         done: usize,
     },
     /// The ledger holds migrations that this program does not know.
-    #[error("the ledger holds migrations unknown to this program: {}; use a build, or files, at least as new as those that applied them", .ids.join(", "))]
+    #[error("the ledger holds migrations unknown to this program: {}; use a build, or files, at least as new as those that applied them, or the `--source` that these files belong to", .ids.join(", "))]
     UnknownMigration {
         /// Their identities.
         ids: Vec<String>,
     },
     /// The files are in the ledger already, as another source.
     #[error(
-        "these files are in the ledger already as source `{other}` ({rows} applied, each with the same content) and not as `{source_name}`: if the directory was moved or renamed, take the rows over with `migrate adopt --from {other}`, or go on with `--source {other}`; if it is another team's, say so with `--new-source`"
+        "these files are in the ledger already as source `{other}` ({rows} applied, {same} with the content of these files) and not as `{source_name}`: if the directory was moved or renamed, take the rows over with `migrate adopt --from {other}`, or go on with `--source {other}`; if it is another team's, say so with `--new-source`"
     )]
     OtherSource {
         /// Source of this run.
@@ -164,10 +181,12 @@ pub enum Error {
         other: String,
         /// How many of its migrations are applied.
         rows: usize,
+        /// How many of those have the content of one of these files.
+        same: usize,
     },
     /// goose applied the files to this database.
     #[error(
-        "goose has applied {count} of these files to this database (table {table}) and the ledger none: take them over with `migrate adopt --from-goose`; if goose applied other files than these, say so with `--new-source`"
+        "goose has applied {count} of these files to this database (table {table}) and the ledger none: take them over with `migrate adopt --from-goose={table}`; if goose applied other files than these, say so with `--new-source`"
     )]
     GooseDatabase {
         /// goose's table.
@@ -325,7 +344,9 @@ pub enum Error {
     #[error(transparent)]
     Catalogue(#[from] CatalogueError),
     /// The plan that was approved is not the plan that would run now.
-    #[error("the plan is now {found}, not {expected}; read `migrate plan` again")]
+    #[error(
+        "the plan is now {found}, not {expected}: the files, or what is applied, changed since it was shown; look at it again"
+    )]
     PlanChanged {
         /// Hash given by the caller.
         expected: String,
@@ -421,6 +442,7 @@ impl Error {
             Self::NoSuchDatabase { .. } => "no_such_database",
             Self::PermissionDenied { .. } => "permission_denied",
             Self::PoolerRefused { .. } => "pooler_refused",
+            Self::LockLost => "lock_lost",
             Self::LockTimeout { .. } => "lock_timeout",
             Self::MigrationFailed(_) => "migration_failed",
             Self::ChecksumMismatch { .. } => "checksum_mismatch",
@@ -431,6 +453,7 @@ impl Error {
             Self::CannotAdopt { .. } => "cannot_adopt",
             Self::RenamedFile { .. } => "renamed_file",
             Self::StepChanged { .. } => "step_changed",
+            Self::StepInDoubt { .. } => "step_in_doubt",
             Self::HalfReverted { .. } => "half_reverted",
             Self::NotSelected { .. } => "not_selected",
             Self::StillNeeded { .. } => "still_needed",
@@ -591,7 +614,7 @@ pub(crate) fn next_move_in(file: &str, sqlstate: &str) -> &'static str {
         "42P01" | "42703" | "42704" | "42883" | "3F000" if declares => {
             "a `requires` is probably missing: name the migration that provides it"
         }
-        "25001" if !declares => "put `-- +goose NO TRANSACTION` into the file",
+        "25001" | "2D000" if !declares => "put `-- +goose NO TRANSACTION` into the file",
         "42P07" | "42701" | "42710" | "42723" if !declares => {
             "it was made by something else: write the statement with IF NOT EXISTS, or remove what is there"
         }
@@ -664,7 +687,7 @@ fn make_it(again: &[String]) -> String {
         "run `migrate` with a profile that has it".to_owned()
     } else {
         format!(
-            "make it again, empty, with `migrate --again {}` and the same selection",
+            "run the whole files that make it once more with `migrate --again {}` and the same selection",
             again.join(",")
         )
     }

@@ -6,6 +6,7 @@ use tokio_postgres::SimpleQueryRow;
 
 use crate::catalogue::Catalogue;
 use crate::error::Error;
+use crate::ledger::GOOSE_TABLES;
 use crate::migration::Migration;
 use crate::rows::text;
 use crate::session::Session;
@@ -34,33 +35,43 @@ pub(crate) async fn refuse(
         return Ok(());
     }
     for (other, rows) in &view.ledger.others {
-        let is_ours = |(id, checksum): (&String, &String)| {
-            let file = catalogue.get(id);
-            file.is_some_and(|file| file.checksum == *checksum)
+        let is_ours = |checksum: &&String| {
+            let mut files = catalogue.migrations().iter();
+            files.any(|file| file.checksum == **checksum)
         };
-        if rows.iter().all(is_ours) {
+        let same = rows.values().filter(is_ours).count();
+        if same > 0 {
             return Err(Error::OtherSource {
                 source_name: catalogue.source().to_owned(),
                 other: other.clone(),
                 rows: rows.len(),
+                same,
             });
         }
     }
-    if !view.has_goose {
+    if !view.has_ledger && !view.has_goose {
         return Ok(());
     }
-    let versions = versions(session, GOOSE_TABLE).await?;
-    let applied = |migration: &&Migration| {
-        let version = number(migration).and_then(|number| versions.get(&number));
-        version.is_some_and(|version| version.applied)
-    };
-    match catalogue.migrations().iter().filter(applied).count() {
-        0 => Ok(()),
-        count => Err(Error::GooseDatabase {
-            table: GOOSE_TABLE.to_owned(),
-            count,
-        }),
+    for table in tables(session).await? {
+        let versions = versions(session, &table).await?;
+        let applied = |migration: &&Migration| {
+            let version = number(migration).and_then(|number| versions.get(&number));
+            version.is_some_and(|version| version.applied)
+        };
+        let count = catalogue.migrations().iter().filter(applied).count();
+        if count > 0 {
+            return Err(Error::GooseDatabase { table, count });
+        }
     }
+    Ok(())
+}
+
+/// Tables as goose makes them.
+async fn tables(session: &Session) -> Result<Vec<String>, Error> {
+    let found = session
+        .query("looking for goose's table", GOOSE_TABLES)
+        .await?;
+    Ok(found.iter().flatten().map(|row| text(row, 0)).collect())
 }
 
 /// The version that goose gives the file.

@@ -630,6 +630,16 @@ fn ended_transactions(name: &str, statements: &[Statement<'_>]) -> Result<(), Er
     for statement in statements {
         match statement.control() {
             Some(Control::Begin) => open = open.or(Some(statement)),
+            Some(Control::Rollback) if open.is_none() => {
+                return Err(invalid(
+                    name,
+                    statement.line,
+                    format!(
+                        "`{}` has no BEGIN before it and would undo nothing; remove it, or begin a transaction",
+                        statement.text
+                    ),
+                ));
+            }
             Some(Control::Commit | Control::Rollback) => {
                 open = statement.chains().then_some(statement);
             }

@@ -137,6 +137,18 @@ pub async fn verify(config: &Config) -> Result<Verified, Error> {
         // Tables may be there without their migration: created by hand with equal shape.
         let is_pending = |migration: &&&Migration| !inspection.view.ledger.is_applied(&migration.id);
         if let Some(migration) = selected.iter().find(is_pending) {
+            if let Some(State::Reverting(progress)) = inspection
+                .view
+                .ledger
+                .entries
+                .get(&migration.id)
+                .map(|entry| &entry.state)
+            {
+                return Err(Error::HalfReverted {
+                    migration: migration.id.clone(),
+                    done: progress.done.len(),
+                });
+            }
             return Err(Error::Pending {
                 migration: migration.id.clone(),
                 reason: inspection.reason(&migration.id),
@@ -234,15 +246,7 @@ impl Inspection {
     }
 
     async fn check_tables(&self, tables: &[Made<'_>]) -> Result<(), Error> {
-        let names: Vec<String> = tables.iter().map(|table| literal(&table.name)).collect();
-        let sql = format!(
-            "SELECT n FROM unnest(ARRAY[{}]::text[]) WITH ORDINALITY AS u(t, n) WHERE to_regclass(t) IS NULL ORDER BY n",
-            names.join(", ")
-        );
-        let sets = self.session.query("looking for the tables", &sql).await?;
-        let row = sets.iter().flatten().next();
-        let Some(missing) = row.and_then(|row| tables.get(text(row, 0).parse::<usize>().ok()? - 1))
-        else {
+        let Some(missing) = made::missing(&self.session, tables).await? else {
             return Ok(());
         };
         let applied = |id: &&&str| self.view.ledger.is_applied(id);

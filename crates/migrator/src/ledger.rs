@@ -11,6 +11,10 @@ use crate::sql::{identifier, literal};
 
 const DDL: &str = include_str!("ledger.sql");
 
+/// What a ledger of the first builds lacks.
+pub(crate) const NEWER_COLUMNS: &str = "ADD COLUMN IF NOT EXISTS step_checksums text[] NOT NULL DEFAULT '{}', \
+ADD COLUMN IF NOT EXISTS step_session text[] NOT NULL DEFAULT '{}'";
+
 /// The session settings that every statement here counts on. Plain SETs: a function's first call in a session costs the server more
 /// than all of them.
 pub(crate) fn settings(names: &Names) -> String {
@@ -44,16 +48,21 @@ pub(crate) fn facts(names: &Names) -> String {
     format!(
         "SELECT pg_backend_pid() AS facts, current_setting('deadlock_timeout', true), {}, \
          current_setting('migrator.run', true), set_config('migrator.run', gen_random_uuid()::text, false), \
-         to_regclass('goose_db_version') IS NOT NULL",
-        names.has_role()
+         to_regclass({}) IS NULL AND EXISTS ({GOOSE_TABLES})",
+        names.has_role(),
+        literal(&names.ledger())
     )
 }
+
+/// A query for tables as goose makes them, whatever they are called and wherever they are.
+pub(crate) const GOOSE_TABLES: &str = "SELECT a.attrelid::regclass FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid \
+WHERE c.relkind = 'r' AND a.attname IN ('id', 'version_id', 'is_applied', 'tstamp') AND a.attnum > 0 GROUP BY 1 HAVING count(*) = 4";
 
 /// Every row.
 pub(crate) fn read(names: &Names) -> String {
     format!(
         "SELECT source, id, checksum, applied_at, reverted_at, steps_done, down_sql, array_to_string(requires, ','), sequence, \
-         array_to_string(step_checksums, ',') FROM {}",
+         array_to_string(step_checksums, ','), to_json(step_session) FROM {}",
         names.ledger()
     )
 }
@@ -81,31 +90,67 @@ pub struct Progress {
     pub done: Vec<String>,
     /// The step that was begun after them and whose end nobody saw.
     pub begun: Option<String>,
+    /// Settings of the session that they ran in, as name and value in turn.
+    pub session: Vec<String>,
 }
 
 impl Progress {
-    fn read(steps_done: &str, checksums: &str) -> Self {
+    fn read(steps_done: &str, checksums: &str, session: &str) -> Self {
         let mut all = list(checksums);
-        let mut rest = all.split_off(all.len().min(steps_done.parse().unwrap_or(0)));
+        let done: usize = steps_done.parse().unwrap_or(0);
+        // A row of a build that kept no checksums: steps that match nothing, so that nobody goes on.
+        all.resize(all.len().max(done), String::new());
+        let mut rest = all.split_off(done);
         Self {
             done: all,
             begun: (!rest.is_empty()).then(|| rest.swap_remove(0)),
+            session: serde_json::from_str(session).unwrap_or_default(),
         }
     }
 
-    /// The values of `steps_done` and `step_checksums`.
-    fn columns(&self) -> (usize, String) {
+    /// Whether nothing is under way.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.done.is_empty() && self.begun.is_none()
+    }
+
+    /// The values of `steps_done`, `step_checksums` and `step_session`; the last as the session is when the statement runs.
+    fn columns(&self) -> (usize, String, &'static str) {
         let checksums: Vec<String> = self
             .done
             .iter()
             .chain(&self.begun)
             .map(|c| literal(c))
             .collect();
+        let session = if self.is_empty() { "'{}'" } else { SESSION };
         (
             self.done.len(),
             format!("ARRAY[{}]::text[]", checksums.join(", ")),
+            session,
         )
     }
+}
+
+/// What the session was told to be, by its own statements; [`KEEP_ROLE`] has kept its role before.
+const SESSION: &str = "(SELECT array_agg(v) FROM (SELECT unnest(ARRAY[name, setting]) AS v FROM pg_settings \
+WHERE source = 'session' AND name NOT LIKE 'migrator.%') AS set) \
+|| ARRAY['session_authorization', current_setting('migrator.user'), 'role', current_setting('migrator.role')]";
+
+/// Puts the session's own role aside for the rest of a transaction, so that a step's record is written by the run's.
+pub(crate) const KEEP_ROLE: &str = "SELECT set_config('migrator.user', session_user, true), \
+set_config('migrator.role', current_setting('role'), true); SET LOCAL SESSION AUTHORIZATION DEFAULT; SET LOCAL ROLE NONE";
+
+/// The statement that makes a session what the steps before left, unless there were none.
+pub(crate) fn take_on(progress: &Progress) -> Option<String> {
+    let pairs = progress.session.chunks_exact(2);
+    let set = pairs.map(|pair| {
+        format!(
+            "set_config({}, {}, false)",
+            literal(&pair[0]),
+            literal(&pair[1])
+        )
+    });
+    let set: Vec<String> = set.collect();
+    (!set.is_empty()).then(|| format!("SELECT {}", set.join(", ")))
 }
 
 /// One row.
@@ -115,7 +160,6 @@ pub struct Entry {
     pub checksum: String,
     /// How far it is.
     pub state: State,
-    pub(crate) down_sql: Option<String>,
     pub(crate) requires: Vec<String>,
     pub(crate) applied_at: Option<String>,
     /// Position in the order of application.
@@ -199,17 +243,16 @@ impl Ledger {
 
 impl Entry {
     fn read(row: &SimpleQueryRow) -> Self {
-        let progress = Progress::read(&text(row, 5), &text(row, 9));
+        let progress = Progress::read(&text(row, 5), &text(row, 9), &text(row, 10));
         let state = match (row.get(3), row.get(4)) {
             (_, Some(reverted_at)) => State::Reverted(reverted_at.to_owned()),
             (None, None) => State::InProgress(progress),
-            (Some(_), None) if progress == Progress::default() => State::Applied,
+            (Some(_), None) if progress.is_empty() => State::Applied,
             (Some(_), None) => State::Reverting(progress),
         };
         Self {
             checksum: text(row, 2),
             state,
-            down_sql: row.get(6).map(str::to_owned),
             requires: list(&text(row, 7)),
             applied_at: row.get(3).map(str::to_owned),
             sequence: text(row, 8).parse().unwrap_or(0),
@@ -316,9 +359,9 @@ pub(crate) fn record_revert_steps(
     id: &str,
     progress: &Progress,
 ) -> String {
-    let (steps, checksums) = progress.columns();
+    let (steps, checksums, session) = progress.columns();
     format!(
-        "UPDATE {} SET steps_done = {steps}, step_checksums = {checksums} WHERE source = {} AND id = {}",
+        "UPDATE {} SET steps_done = {steps}, step_checksums = {checksums}, step_session = {session} WHERE source = {} AND id = {}",
         names.ledger(),
         literal(source),
         literal(id)
@@ -333,10 +376,10 @@ fn insert(
     duration: &str,
     progress: &Progress,
 ) -> String {
-    let (steps, checksums) = progress.columns();
+    let (steps, checksums, session) = progress.columns();
     format!(
-        "INSERT INTO {ledger} (source, id, checksum, sequence, requires, down_sql, applied_at, duration, steps_done, step_checksums, tool_version) \
-         VALUES ({values}, {applied_at}, {duration}, {steps}, {checksums}, {version})",
+        "INSERT INTO {ledger} (source, id, checksum, sequence, requires, down_sql, applied_at, duration, steps_done, step_checksums, step_session, tool_version) \
+         VALUES ({values}, {applied_at}, {duration}, {steps}, {checksums}, {session}, {version})",
         ledger = names.ledger(),
         version = literal(env!("CARGO_PKG_VERSION")),
     )
@@ -344,5 +387,5 @@ fn insert(
 
 /// What [`insert`] does where the migration has a row: reverted, or under way in steps.
 const OR_UPDATE: &str = " ON CONFLICT (source, id) DO UPDATE SET checksum = excluded.checksum, applied_at = excluded.applied_at, \
-duration = excluded.duration, steps_done = excluded.steps_done, step_checksums = excluded.step_checksums, tool_version = excluded.tool_version, \
+duration = excluded.duration, steps_done = excluded.steps_done, step_checksums = excluded.step_checksums, step_session = excluded.step_session, tool_version = excluded.tool_version, \
 requires = excluded.requires, down_sql = excluded.down_sql, sequence = excluded.sequence, reverted_at = NULL";

@@ -1,7 +1,10 @@
 //! Which tables a set of files leaves, read from their statements: what can be looked for where no shapes are recorded.
 
+use crate::error::Error;
 use crate::migration::Migration;
-use crate::sql;
+use crate::rows::text;
+use crate::session::Session;
+use crate::sql::{self, literal};
 use crate::words::Words;
 
 /// A table that a file creates and no later one drops.
@@ -50,6 +53,21 @@ pub(crate) fn tables<'a>(migrations: impl IntoIterator<Item = &'a Migration>) ->
         }
     }
     made
+}
+
+/// The first of the tables that is not in the database.
+pub(crate) async fn missing<'t, 'a>(
+    session: &Session,
+    tables: &'t [Made<'a>],
+) -> Result<Option<&'t Made<'a>>, Error> {
+    let names: Vec<String> = tables.iter().map(|table| literal(&table.name)).collect();
+    let sql = format!(
+        "SELECT n FROM unnest(ARRAY[{}]::text[]) WITH ORDINALITY AS u(t, n) WHERE to_regclass(t) IS NULL ORDER BY n",
+        names.join(", ")
+    );
+    let sets = session.query("looking for the tables", &sql).await?;
+    let row = sets.iter().flatten().next();
+    Ok(row.and_then(|row| tables.get(text(row, 0).parse::<usize>().ok()? - 1)))
 }
 
 /// Whether the statement gives a table another name or schema.

@@ -1,7 +1,6 @@
 //! Reverting migrations: the selected ones and what needs them, last applied first.
 //!
-//! A migration's Down is its file's, so that a broken one can be corrected; the ledger's copy serves where the file has none or was
-//! changed since it was applied. What the files do not hold is never reverted, and what lies outside the selection only stops it.
+//! A migration's Down is its file's, so that a broken one can be corrected. What the files do not hold is never reverted, and what lies outside the selection only stops it.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -22,7 +21,7 @@ use crate::selection::Selection;
 use crate::session::{Run, Session};
 use crate::sql::{self, literal};
 use crate::steps::Script;
-use crate::view::{Held, View};
+use crate::view::{Held, View, refuse_shared_process};
 
 /// What of the selection to revert.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,6 +43,8 @@ pub struct RevertPlan {
     pub reverts: Vec<String>,
     /// Tables that lose rows or columns, or go.
     pub losses: Vec<Loss>,
+    /// Why `losses` may not be all, if so.
+    pub note: Option<String>,
     /// Selected migrations that stay, because others that are not selected need them.
     pub kept: Vec<String>,
 }
@@ -67,17 +68,14 @@ pub async fn plan_revert(config: &Config, what: &Revert) -> Result<RevertPlan, E
         let session = Session::open(&run).await?;
         let view = View::first(&session, &catalogue, &[]).await?;
         let order = Order::of(&catalogue, &run.config.selection, &view.ledger, what)?;
-        let scripts: Vec<_> = order
-            .reverts
-            .iter()
-            .map(|undo| (undo.migration, undo.script))
-            .collect();
-        let losses = losses(&session, &scripts).await?;
+        let scripts: Vec<&str> = order.reverts.iter().map(|undo| undo.script).collect();
+        let (losses, note) = losses(&session, &scripts).await?;
         session.close().await;
         Ok(RevertPlan {
             hash: order.hash(),
             reverts: order.ids(),
             losses,
+            note,
             kept: order.kept,
         })
     })
@@ -97,6 +95,7 @@ pub async fn revert(config: &Config, what: &Revert) -> Result<Reverted, Error> {
         let catalogue = Arc::clone(&run.config.catalogue);
         let session = Session::open(&run).await?;
         let view = View::first(&session, &catalogue, &[]).await?;
+        refuse_shared_process(&run, &view).await?;
         // What is refused or empty is so without the lock, and without a ledger being made.
         if Order::of(&catalogue, &run.config.selection, &view.ledger, what)?
             .reverts
@@ -176,7 +175,7 @@ impl<'a> Order<'a> {
                 all
             }
             Revert::Last(count) => in_reach.iter().take(*count).copied().collect(),
-            Revert::Ids(ids) => named(ids, &applied, &selected)?,
+            Revert::Ids(ids) => named(catalogue, ids, &applied, &selected)?,
         };
         // First applied first: what requires a marked one comes after it.
         for id in applied.iter().rev().copied() {
@@ -224,6 +223,7 @@ impl<'a> Order<'a> {
 
 /// The named migrations, each applied and selected.
 fn named<'a>(
+    catalogue: &Catalogue,
     ids: &[String],
     applied: &[&'a str],
     selected: &BTreeSet<&str>,
@@ -233,6 +233,11 @@ fn named<'a>(
     if !missing.is_empty() {
         return Err(Error::NotApplied {
             ids: missing.into_iter().cloned().collect(),
+        });
+    }
+    if let Some(unknown) = there.iter().find(|id| catalogue.get(id).is_none()) {
+        return Err(Error::UnknownMigration {
+            ids: vec![(*unknown).clone()],
         });
     }
     if let Some(outside) = there.iter().find(|id| !selected.contains(id.as_str())) {
@@ -271,19 +276,23 @@ fn keep_shared(
 
 impl<'a> Undo<'a> {
     fn of(migration: &'a Migration, entry: &'a Entry) -> Result<Self, Error> {
-        let unchanged = entry.checksum == migration.checksum;
-        let (script, file) = match (&migration.down, &entry.down_sql) {
-            (Some(down), _) if unchanged => (down, migration.down_file()),
-            (_, Some(down)) => (down, "the ledger's down_sql".to_owned()),
-            (Some(down), None) => (down, migration.down_file()),
-            (None, None) => {
-                let declared = migration.irreversible.clone();
-                let reason = declared.unwrap_or_else(|| "it has no SQL that reverts it".to_owned());
-                return Err(Error::Irreversible {
-                    migration: migration.id.clone(),
-                    reason,
-                });
-            }
+        // An interrupted migration may have been corrected since; an applied one with another text is not this file.
+        let is_partly_applied = matches!(entry.state, State::InProgress(_));
+        if entry.checksum != migration.checksum && !is_partly_applied {
+            return Err(Error::ChecksumMismatch {
+                migration: migration.id.clone(),
+                file: migration.file.clone(),
+                applied: entry.checksum.clone(),
+                found: migration.checksum.clone(),
+            });
+        }
+        let Some(script) = &migration.down else {
+            let declared = migration.irreversible.clone();
+            let reason = declared.unwrap_or_else(|| "it has no SQL that reverts it".to_owned());
+            return Err(Error::Irreversible {
+                migration: migration.id.clone(),
+                reason,
+            });
         };
         let progress = match &entry.state {
             State::Reverting(progress) => progress.clone(),
@@ -293,7 +302,7 @@ impl<'a> Undo<'a> {
             id: &migration.id,
             migration,
             script,
-            file,
+            file: migration.down_file(),
             progress,
         })
     }
@@ -306,7 +315,7 @@ impl<'a> Undo<'a> {
     ) -> Result<Applied, Error> {
         let source = literal(catalogue.source());
         let mark = format!(
-            "UPDATE {} SET reverted_at = clock_timestamp(), steps_done = 0, step_checksums = '{{}}', down_sql = {} \
+            "UPDATE {} SET reverted_at = clock_timestamp(), steps_done = 0, step_checksums = '{{}}', step_session = '{{}}', down_sql = {} \
              WHERE source = {source} AND id = {} \
              RETURNING extract(epoch FROM clock_timestamp() - current_setting('migrator.started')::timestamptz) * 1000",
             session.names().ledger(),
@@ -319,11 +328,12 @@ impl<'a> Undo<'a> {
             file: &self.file,
             text: self.script,
             first_line: 0,
+            again: run.config.again.iter().any(|id| id == self.id),
         };
         let in_steps = sql::statements(self.script)
             .iter()
             .any(sql::Statement::refuses_transaction);
-        let sets = if in_steps || self.progress != Progress::default() {
+        let sets = if in_steps || !self.progress.is_empty() {
             let record = |progress: &Progress| {
                 ledger::record_revert_steps(session.names(), catalogue.source(), self.id, progress)
             };
@@ -357,17 +367,24 @@ impl fmt::Display for RevertPlan {
         if self.reverts.is_empty() {
             return f.write_str("nothing to revert");
         }
-        writeln!(
-            f,
-            "plan {}: reverts {} migrations, in this order",
-            &self.hash[..12],
-            self.reverts.len()
-        )?;
+        let count = self.reverts.len();
+        let migrations = if count == 1 {
+            "migration"
+        } else {
+            "migrations, in this order"
+        };
+        writeln!(f, "plan {}: reverts {count} {migrations}", &self.hash[..12])?;
         for id in &self.reverts {
             writeln!(f, "  {id}")?;
         }
         for loss in &self.losses {
             writeln!(f, "  {loss}")?;
+        }
+        if self.losses.is_empty() && self.note.is_none() {
+            writeln!(f, "  no table loses anything")?;
+        }
+        if let Some(note) = &self.note {
+            writeln!(f, "  {note}")?;
         }
         for id in &self.kept {
             writeln!(f, "  {id} stays: migrations that are not selected need it")?;

@@ -89,7 +89,8 @@ impl Run {
     /// Whether a plan with this hash is what the caller approved, if it approved one.
     pub(crate) fn approve(&self, hash: &str) -> Result<(), Error> {
         match &self.config.plan_hash {
-            Some(expected) if expected.is_empty() || !hash.starts_with(expected.as_str()) => {
+            // As many characters as a plan prints of it, at least.
+            Some(expected) if expected.len() < 12 || !hash.starts_with(expected.as_str()) => {
                 Err(Error::PlanChanged {
                     expected: expected.clone(),
                     found: hash.to_owned(),

@@ -47,6 +47,7 @@ pub(crate) async fn run(
         file: &migration.file,
         text: &migration.up,
         first_line: migration.first_line,
+        again: run.config.again.contains(&migration.id),
     };
     script
         .run(run, session, progress, |progress| {
@@ -83,6 +84,8 @@ pub(crate) struct Script<'a> {
     pub(crate) file: &'a str,
     pub(crate) text: &'a str,
     pub(crate) first_line: usize,
+    /// Whether a step that may be half done was asked for once more.
+    pub(crate) again: bool,
 }
 
 impl Script<'_> {
@@ -107,13 +110,12 @@ impl Script<'_> {
         // CREATE INDEX CONCURRENTLY waits for older transactions under the same limit: it must not be cut by it.
         let begin = format!("SET lock_timeout = 0; {START}");
         session.query("beginning work in steps", &begin).await?;
-        let (done, left) = units.split_at(progress.done.len());
-        // A later session begins without what the done steps set.
-        for unit in done.iter().filter(|unit| unit.sets_session()) {
-            let statement = &unit.statements[0];
-            let sent = session.try_query(statement.text).await;
-            sent.map_err(|error| self.explain(session, statement.start, 0, &error))?;
+        if let Some(take_on) = ledger::take_on(&progress) {
+            session
+                .query("taking on what the steps before set", &take_on)
+                .await?;
         }
+        let left = &units[progress.done.len()..];
         for unit in left {
             run.enter(self.stage.as_str());
             let was_begun = progress
@@ -183,7 +185,10 @@ impl Script<'_> {
         let mut next = progress.clone();
         next.done.push(unit.checksum());
         let outcome = match unit.kind {
-            Kind::Ordinary => match self.with_progress(session, unit, &record(&next)).await {
+            Kind::Ordinary => match self
+                .with_progress(session, unit, &recording(&record(&next)))
+                .await
+            {
                 Err(Error::MigrationFailed(failure))
                     if REFUSED_IN_TRANSACTION.contains(&failure.sqlstate.as_str()) =>
                 {
@@ -192,7 +197,10 @@ impl Script<'_> {
                 }
                 outcome => outcome,
             },
-            Kind::Block => self.with_progress(session, unit, &record(&next)).await,
+            Kind::Block => {
+                self.with_progress(session, unit, &recording(&record(&next)))
+                    .await
+            }
             Kind::Alone | Kind::Undone => {
                 self.alone(run, session, unit, begun, progress, record)
                     .await
@@ -270,12 +278,19 @@ impl Script<'_> {
             return Ok(());
         };
         let refused = |error: &tokio_postgres::Error| self.explain(session, first.start, 0, error);
+        let concurrent = Concurrent::of(first);
+        if begun && concurrent.is_none() && unit.may_commit() && !self.again {
+            return Err(Error::StepInDoubt {
+                migration: self.id.to_owned(),
+                file: self.file.to_owned(),
+                line: self.first_line + first.line + 1,
+            });
+        }
         let mut after = progress.clone();
         after.begun = Some(unit.checksum());
         session
-            .query("recording a step as begun", &record(&after))
+            .query("recording a step as begun", &alone(&record(&after)))
             .await?;
-        let concurrent = Concurrent::of(first);
         let done = match &concurrent {
             Some(concurrent) => concurrent
                 .before(run, session, begun)
@@ -294,7 +309,7 @@ impl Script<'_> {
                         session
                             .query(
                                 "recording a step as failed",
-                                &format!("ROLLBACK; {}", record(progress)),
+                                &format!("ROLLBACK; {}", alone(&record(progress))),
                             )
                             .await?;
                     }
@@ -309,7 +324,7 @@ impl Script<'_> {
                 .map_err(|error| refused(&error))?
         {
             session
-                .query("recording a step as failed", &record(progress))
+                .query("recording a step as failed", &alone(&record(progress)))
                 .await?;
             return Err(self.failure(
                 first.start,
@@ -320,7 +335,7 @@ impl Script<'_> {
         }
         after.done.extend(after.begun.take());
         session
-            .query("recording a step as done", &record(&after))
+            .query("recording a step as done", &alone(&record(&after)))
             .await
             .map(drop)
     }
@@ -396,4 +411,14 @@ async fn send(session: &Session, statement: &Statement<'_>) -> Result<(), tokio_
             .map(drop),
         None => session.try_query(statement.text).await.map(drop),
     }
+}
+
+/// A step's record in the step's own transaction.
+fn recording(record: &str) -> String {
+    format!("{}; {record}", ledger::KEEP_ROLE)
+}
+
+/// A step's record in a transaction of its own.
+fn alone(record: &str) -> String {
+    format!("BEGIN; {}; COMMIT", recording(record))
 }

@@ -35,14 +35,11 @@ impl Unit<'_> {
         ))
     }
 
-    /// Whether it changes only the session, which a later session lacks.
-    pub(crate) fn sets_session(&self) -> bool {
-        let [statement] = self.statements.as_slice() else {
-            return false;
-        };
-        let function =
-            statement.begins(&["SELECT"]) && statement.words.iter().any(|w| w == "SET_CONFIG");
-        function || statement.begins(&["RESET"]) || statement.begins(&["SET"])
+    /// Whether a part of it may be committed when it is cut.
+    pub(crate) fn may_commit(&self) -> bool {
+        let first = self.statements.first();
+        self.kind == Kind::Undone
+            || first.is_some_and(|first| first.begins(&["CALL"]) || first.begins(&["DO"]))
     }
 }
 
@@ -115,8 +112,16 @@ fn is_ordinary(statement: &Statement<'_>) -> bool {
         "UPDATE",
     ];
     let first = statement.words.first().map(String::as_str);
-    first.is_some_and(|first| ORDINARY.contains(&first) || first == "WITH")
-        && !statement.refuses_transaction()
+    let is_known = |first: &str| {
+        ORDINARY.contains(&first) || first == "WITH" || first == "DO" && is_one_piece(statement)
+    };
+    first.is_some_and(is_known) && !statement.refuses_transaction()
+}
+
+/// Whether a DO block holds none of the words by which it could end a transaction, in itself or in what it calls.
+fn is_one_piece(block: &Statement<'_>) -> bool {
+    let enders = ["commit", "rollback", "call", "execute"];
+    enders.iter().all(|word| !sql::contains(block.text, word))
 }
 
 #[cfg(test)]
@@ -129,13 +134,14 @@ mod tests {
 
     #[test]
     fn what_may_end_a_transaction_is_sent_alone() {
-        let text = "CREATE TABLE t (a int); CALL p(); DO $$ BEGIN COMMIT; END $$; REINDEX SCHEMA public; DISCARD ALL; CREATE INDEX CONCURRENTLY i ON t (a)";
+        let text = "CREATE TABLE t (a int); CALL p(); DO $$ BEGIN COMMIT; END $$; DO $$ BEGIN NULL; END $$; REINDEX SCHEMA public; DISCARD ALL; CREATE INDEX CONCURRENTLY i ON t (a)";
         assert_eq!(
             kinds(text),
             [
                 Kind::Ordinary,
                 Kind::Alone,
                 Kind::Alone,
+                Kind::Ordinary,
                 Kind::Alone,
                 Kind::Alone,
                 Kind::Alone

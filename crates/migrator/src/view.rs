@@ -71,14 +71,20 @@ impl View {
             Ok(()) => true,
             Err(error) if error.code() == Some(&SqlState::UNDEFINED_TABLE) => false,
             Err(error) if error.code() == Some(&SqlState::UNDEFINED_COLUMN) => {
+                let cause = crate::error::chain(&error);
+                let ledger = session.names().ledger();
+                let message = if cause.contains("step_") {
+                    format!(
+                        "{ledger} is of an older build: {cause}; complete it with `ALTER TABLE {ledger} {}`",
+                        ledger::NEWER_COLUMNS
+                    )
+                } else {
+                    format!("{ledger} was made by another tool: {cause}")
+                };
                 return Err(Error::Database {
                     stage: stage.to_owned(),
                     sqlstate: SqlState::UNDEFINED_COLUMN.code().to_owned(),
-                    message: format!(
-                        "{} was made by another tool: {}",
-                        session.names().ledger(),
-                        crate::error::chain(&error)
-                    ),
+                    message,
                 });
             }
             Err(error) => return Err(session.explain(&error, stage)),

@@ -403,7 +403,7 @@ fn a_team_s_files_are_known_by_their_repository_and_path_whatever_the_directory_
         &database,
         "SELECT source FROM schema_ledger",
     ));
-    assert_eq!(source, "billing/db/migrations");
+    assert_eq!(source, "team/billing/db/migrations");
 
     // The directory is renamed: told, and taken over by the command that the message names.
     std::fs::rename(checkout.join("db/migrations"), checkout.join("db/sql")).unwrap();
@@ -412,7 +412,7 @@ fn a_team_s_files_are_known_by_their_repository_and_path_whatever_the_directory_
     let (code, _, stderr) = migrate(&database, &["--dir", directory]);
     assert_eq!(code, 5);
     assert!(
-        stderr.contains("`migrate adopt --from billing/db/migrations`"),
+        stderr.contains("`migrate adopt --from team/billing/db/migrations`"),
         "{stderr}"
     );
     let (code, stdout, stderr) = migrate(
@@ -420,7 +420,7 @@ fn a_team_s_files_are_known_by_their_repository_and_path_whatever_the_directory_
         &[
             "adopt",
             "--from",
-            "billing/db/migrations",
+            "team/billing/db/migrations",
             "--dir",
             directory,
         ],
@@ -428,7 +428,7 @@ fn a_team_s_files_are_known_by_their_repository_and_path_whatever_the_directory_
     assert_eq!(code, 0, "{stderr}");
     assert_eq!(
         stdout,
-        "recorded 1 migrations as applied; 1 files have the content that was applied as `billing/db/migrations`\n  001_invoices\n"
+        "recorded 1 migrations as applied; 1 files have the content that was applied as `team/billing/db/migrations`\n  001_invoices\n"
     );
     let (code, stdout, _) = migrate(&database, &["verify", "--dir", directory]);
     assert_eq!(code, 0);

@@ -185,13 +185,158 @@ async fn a_schema_without_a_ledger_is_recorded_up_to_where_it_is() {
     );
     let error = baseline(&team, Some("3_v")).await.unwrap_err();
     assert!(matches!(error, Error::CannotAdopt { .. }), "{error}");
+    let error = baseline(&team, None).await.unwrap_err();
+    assert!(
+        matches!(&error, Error::CannotAdopt { reason } if reason == "2_u creates table u, which is not there"),
+        "{error}"
+    );
     let recorded = baseline(&team, Some("1_t")).await.unwrap();
     assert_eq!(recorded.recorded, ["1_t"]);
     assert!(
-        recorded.compared.starts_with("nothing was compared"),
+        recorded
+            .compared
+            .starts_with("1 tables that these files create are there"),
         "{}",
         recorded.compared
     );
     assert_eq!(apply(&team).await.unwrap().applied.len(), 1);
     assert_eq!(value(&database, "SELECT count(*) FROM t").await, "0");
+}
+
+#[tokio::test]
+async fn a_copy_of_a_directory_with_one_file_changed_is_told_all_the_same() {
+    let (database, config) = fresh().await;
+    let second = (
+        "002_u.sql",
+        "-- +goose Up\nCREATE TABLE IF NOT EXISTS u (a int);\n",
+    );
+    apply(&named(&config, "old", &[("001_t.sql", ROWS), second]))
+        .await
+        .unwrap();
+    let changed = (
+        "002_u.sql",
+        "-- +goose Up\nCREATE TABLE IF NOT EXISTS u (a int, b int);\n",
+    );
+    for files in [
+        vec![("001_t.sql", ROWS), changed],
+        vec![("001_t.sql", ROWS)],
+        vec![("001_renamed.sql", ROWS)],
+    ] {
+        let error = apply(&named(&config, "new", &files)).await.unwrap_err();
+        assert!(
+            matches!(
+                &error,
+                Error::OtherSource {
+                    same: 1,
+                    rows: 2,
+                    ..
+                }
+            ),
+            "{error}"
+        );
+    }
+    assert_eq!(value(&database, "SELECT count(*) FROM t").await, "1");
+}
+
+#[tokio::test]
+async fn a_goose_table_of_another_name_in_another_schema_is_found() {
+    let (database, config) = fresh().await;
+    let elsewhere = GOOSE.replace("goose_db_version", "g.my_versions");
+    run(
+        &database,
+        &format!("CREATE SCHEMA g; {elsewhere} CREATE TABLE t (a int); INSERT INTO t VALUES (1);"),
+    )
+    .await;
+    let team = named(&config, "team", &[("1_t.sql", ROWS)]);
+    let error = apply(&team).await.unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("`migrate adopt --from-goose=g.my_versions`"),
+        "{error}"
+    );
+    // The same when there is a ledger already.
+    apply(
+        &named(
+            &config,
+            "others",
+            &[("1_o.sql", "-- +goose Up\nSELECT 1;\n")],
+        )
+        .new_source(),
+    )
+    .await
+    .unwrap();
+    assert!(matches!(
+        apply(&team).await,
+        Err(Error::GooseDatabase { .. })
+    ));
+    adopt(&team, &Adopt::Goose(Some("g.my_versions".to_owned())))
+        .await
+        .unwrap();
+    assert_eq!(apply(&team).await.unwrap().up_to_date, 1);
+}
+
+#[tokio::test]
+async fn files_whose_tables_are_not_there_are_not_taken_over_from_goose() {
+    let (database, config) = fresh().await;
+    run(&database, GOOSE).await;
+    let wrong = named(
+        &config,
+        "team",
+        &[(
+            "00001_other.sql",
+            "-- +goose Up\nCREATE TABLE something_else (a int);\n",
+        )],
+    );
+    let error = adopt(&wrong, &Adopt::Goose(None)).await.unwrap_err();
+    assert!(
+        matches!(&error, Error::CannotAdopt { reason } if reason.contains("something_else, which is not there")),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn renamed_files_of_one_content_get_a_row_each() {
+    let (_database, config) = fresh().await;
+    let one = "-- +goose Up\nSELECT 1;\n-- +goose Down\n";
+    apply(&named(
+        &config,
+        "team",
+        &[("001_a.sql", one), ("002_b.sql", one)],
+    ))
+    .await
+    .unwrap();
+    let renamed = named(&config, "team", &[("001_x.sql", one), ("002_y.sql", one)]);
+    assert_eq!(
+        adopt(&renamed, &Adopt::Renamed).await.unwrap().recorded,
+        ["001_x", "002_y"]
+    );
+    assert_eq!(apply(&renamed).await.unwrap().up_to_date, 2);
+    let again = named(&config, "other", &[("001_x.sql", one), ("002_z.sql", one)]);
+    assert_eq!(
+        adopt(&again, &Adopt::Source("team".to_owned()))
+            .await
+            .unwrap()
+            .recorded
+            .len(),
+        2
+    );
+    assert_eq!(apply(&again).await.unwrap().up_to_date, 2);
+}
+
+#[tokio::test]
+async fn a_ledger_of_an_older_build_is_completed_by_the_statement_that_the_message_names() {
+    let (database, config) = fresh().await;
+    let team = named(&config, "team", &[("1_t.sql", ROWS)]);
+    apply(&team).await.unwrap();
+    run(
+        &database,
+        "ALTER TABLE schema_ledger DROP step_checksums, DROP step_session",
+    )
+    .await;
+    let error = apply(&team).await.unwrap_err().to_string();
+    assert!(error.contains("is of an older build"), "{error}");
+    let statement = error.split('`').nth(1).unwrap();
+    run(&database, statement).await;
+    assert_eq!(apply(&team).await.unwrap().up_to_date, 1);
 }

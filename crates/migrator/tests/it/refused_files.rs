@@ -65,6 +65,10 @@ fn a_file_without_transaction_ends_those_that_it_begins() {
         "-- +goose NO TRANSACTION\n-- +goose Up\nBEGIN;\nPREPARE TRANSACTION 'a';\n",
         "line 4: `PREPARE TRANSACTION 'a'` leaves",
     );
+    refused(
+        "-- +goose NO TRANSACTION\n-- +goose Up\nSELECT 1;\nCOMMIT;\nROLLBACK;\n",
+        "line 5: `ROLLBACK` has no BEGIN",
+    );
     let ended = "-- +goose NO TRANSACTION\n-- +goose Up\nBEGIN;\nSELECT 1;\nROLLBACK;\n";
     assert!(goose(&[("001_t.sql", ended)]).warnings().is_empty());
 }

@@ -1,6 +1,6 @@
 //! Reverting: exactly the selection and what needs it, shown before, in steps that go on, by the Down that the file has now.
 
-use migrator::{Config, Error, LossKind, Revert, apply, plan_revert, revert};
+use migrator::{Config, Error, LossKind, Revert, RevertPlan, apply, plan_revert, revert};
 
 use crate::{files, fresh, goose, run, value};
 
@@ -235,4 +235,102 @@ async fn a_down_that_the_server_refuses_without_a_place_is_still_told_by_its_lin
         panic!("a key's column is never null")
     };
     assert_eq!((failure.line, failure.sqlstate.as_str()), (6, "42P16"));
+}
+
+/// What reverting a file with this Down would take, in a database with some tables.
+async fn plan_of(down: &str) -> RevertPlan {
+    let (database, config) = fresh().await;
+    run(
+        &database,
+        "CREATE SCHEMA app; CREATE TYPE mood AS ENUM ('a');
+         CREATE TABLE app.t (a int); INSERT INTO app.t SELECT generate_series(1, 50);
+         CREATE TABLE p (a int) PARTITION BY LIST (a); CREATE TABLE p_1 PARTITION OF p FOR VALUES IN (1); INSERT INTO p VALUES (1), (1);
+         CREATE TABLE m (a int, b mood); INSERT INTO m VALUES (1, 'a');
+         CREATE TABLE parent (a int PRIMARY KEY); CREATE TABLE child (a int REFERENCES parent); INSERT INTO parent VALUES (1); INSERT INTO child VALUES (1), (1)",
+    )
+    .await;
+    let file = format!("-- +goose Up\nSELECT 1;\n-- +goose Down\n{down}\n");
+    let config = config.catalogue(goose(&[("1_s.sql", &file)]));
+    apply(&config).await.expect("applied");
+    let plan = plan_revert(&config, &Revert::All).await.expect("planned");
+    assert_eq!(value(&database, "SELECT (SELECT count(*) FROM app.t) + (SELECT count(*) FROM p) + (SELECT count(b) FROM m)").await, "53");
+    plan
+}
+
+#[tokio::test]
+async fn whatever_a_down_takes_is_found_however_it_is_written() {
+    for (down, expected) in [
+        (
+            "DROP SCHEMA app CASCADE;",
+            vec!["drops table app.t (50 rows)"],
+        ),
+        ("DROP TABLE p_1;", vec!["drops table p_1 (2 rows)"]),
+        ("DROP TABLE p;", vec!["drops table p (2 rows)"]),
+        (
+            "DO $$ BEGIN EXECUTE 'DROP TABLE m'; END $$;",
+            vec!["drops table m (1 rows)"],
+        ),
+        (
+            "DROP TYPE mood CASCADE;",
+            vec!["drops columns of table m (1 rows)"],
+        ),
+        (
+            "SET search_path = app; DROP TABLE t;",
+            vec!["drops table app.t (50 rows)"],
+        ),
+        (
+            "WITH gone AS (DELETE FROM app.t WHERE a < 4 RETURNING 1) SELECT count(*) FROM gone;",
+            vec!["deletes or changes rows of table app.t (3 rows)"],
+        ),
+        (
+            "UPDATE m SET b = NULL;",
+            vec!["deletes or changes rows of table m (1 rows)"],
+        ),
+        (
+            "TRUNCATE parent CASCADE;",
+            vec![
+                "empties or rewrites table parent (1 rows)",
+                "empties or rewrites table child (2 rows)",
+            ],
+        ),
+        ("SELECT 2;", vec![]),
+    ] {
+        let plan = plan_of(down).await;
+        let losses: Vec<String> = plan.losses.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            (losses, plan.note),
+            (expected.into_iter().map(str::to_owned).collect(), None),
+            "{down}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_down_that_cannot_be_tried_says_that_more_may_be_lost() {
+    let plan = plan_of("DROP INDEX CONCURRENTLY IF EXISTS i;\nDROP TABLE app.t;").await;
+    assert_eq!(plan.losses.len(), 1);
+    let note = plan.note.unwrap();
+    assert!(
+        note.contains("may hide more: `DROP INDEX CONCURRENTLY IF` cannot be tried"),
+        "{note}"
+    );
+    let plan = plan_of("DROP TABLE nothing;").await;
+    assert!(plan.note.unwrap().contains("does not exist"));
+}
+
+#[tokio::test]
+async fn a_file_that_is_not_the_one_that_was_applied_reverts_nothing() {
+    let (database, config) = fresh().await;
+    apply(&config.clone().catalogue(goose(&[("1_t.sql", TABLE)])))
+        .await
+        .unwrap();
+    let other = config.catalogue(goose(&[(
+        "1_t.sql",
+        "-- +goose Up\nCREATE TABLE o (a int);\n-- +goose Down\nDROP TABLE o;\n",
+    )]));
+    for what in [Revert::All, Revert::Ids(vec!["1_t".to_owned()])] {
+        let error = fails(&other, &what).await;
+        assert!(matches!(error, Error::ChecksumMismatch { .. }), "{error}");
+    }
+    assert_eq!(value(&database, "SELECT count(*) FROM t").await, "2");
 }

@@ -189,3 +189,14 @@ async fn a_database_without_schema_public_takes_a_team_s_files_in_another() {
         1
     );
 }
+
+#[tokio::test]
+async fn a_file_that_gives_up_the_lock_is_told_from_a_pooler() {
+    let (_database, config) = fresh().await;
+    let config = config.catalogue(goose(&[(
+        "1_t.sql",
+        "-- +goose Up\nSELECT pg_advisory_unlock_all();\n",
+    )]));
+    let error = apply(&config).await.unwrap_err();
+    assert!(matches!(error, migrator::Error::LockLost), "{error}");
+}

@@ -427,3 +427,84 @@ async fn rows_of_a_copy_are_a_step_like_any_other() {
         "1one,2two; it's,3"
     );
 }
+
+#[tokio::test]
+async fn what_may_have_committed_a_part_is_not_run_again_without_a_word() {
+    let (database, config) = fresh().await;
+    run(&database, "CREATE TABLE t (a int); CREATE TABLE gate (a int); CREATE PROCEDURE p() LANGUAGE plpgsql AS $$ BEGIN INSERT INTO t VALUES (1); COMMIT; LOCK TABLE gate; END $$").await;
+    let up = "CALL p();\n";
+    let waits =
+        "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND relation = 'gate'::regclass)";
+    cut(&database, &config, up, "BEGIN; LOCK TABLE gate", waits).await;
+    let error = steps(&config, up).await.unwrap_err();
+    assert!(
+        matches!(error, Error::StepInDoubt { line: 3, .. }),
+        "{error}"
+    );
+    assert_eq!(value(&database, "SELECT count(*) FROM t").await, "1");
+    steps(&config.again(["1_steps"]), up).await.unwrap();
+    assert_eq!(value(&database, "SELECT count(*) FROM t").await, "2");
+}
+
+#[tokio::test]
+async fn a_later_session_goes_on_with_what_the_done_steps_left_in_theirs() {
+    for before in [
+        "BEGIN; SET search_path = app; CREATE TABLE z (a int); COMMIT;",
+        "DO $$ BEGIN PERFORM set_config('search_path', 'app', false); END $$;",
+        "SET search_path = public; DISCARD ALL; SELECT set_config('search_path', 'app', false);",
+    ] {
+        let (database, config) = fresh().await;
+        run(&database, "CREATE SCHEMA app; CREATE TABLE app.t (a int); CREATE TABLE public.t (a int); INSERT INTO app.t VALUES (1), (1)").await;
+        let up = format!("{before}\nCREATE UNIQUE INDEX CONCURRENTLY i ON t (a);\n");
+        assert_eq!(failed(steps(&config, &up).await).2, "23505", "{before}");
+        run(
+            &database,
+            "DELETE FROM app.t WHERE ctid = (SELECT min(ctid) FROM app.t)",
+        )
+        .await;
+        steps(&config, &up)
+            .await
+            .unwrap_or_else(|error| panic!("{before}: {error}"));
+        assert_eq!(
+            value(&database, "SELECT string_agg(indexrelid::regclass || ' ' || indisvalid, ',') FROM pg_index JOIN pg_class c ON c.oid = indexrelid WHERE relname = 'i'").await,
+            "app.i true",
+            "{before}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn what_set_something_by_writing_is_not_repeated() {
+    let (database, config) = fresh().await;
+    run(&database, "CREATE TABLE log (a int); CREATE FUNCTION f() RETURNS text LANGUAGE sql AS $$ INSERT INTO log VALUES (1); SELECT 'x' $$").await;
+    let up = |column: &str| {
+        format!(
+            "SELECT set_config('my.x', f(), false);\nALTER TABLE log ALTER {column} SET NOT NULL;\n"
+        )
+    };
+    failed(steps(&config, &up("b")).await);
+    steps(&config, &up("a")).await.unwrap();
+    assert_eq!(value(&database, "SELECT count(*) FROM log").await, "1");
+}
+
+#[tokio::test]
+async fn a_role_that_the_file_takes_does_not_write_the_ledger() {
+    let (database, config) = fresh().await;
+    let role = format!("r{}", database.name());
+    run(
+        &database,
+        &format!("CREATE ROLE \"{role}\"; GRANT CREATE ON SCHEMA public TO \"{role}\""),
+    )
+    .await;
+    let up = format!(
+        "SET ROLE \"{role}\";\nCREATE TABLE mine (a int);\nVACUUM mine;\nRESET ROLE;\nCREATE TABLE z (a int);\n"
+    );
+    steps(&config, &up).await.unwrap();
+    let owners = "SELECT string_agg((tableowner = current_user)::text, ',' ORDER BY tablename) FROM pg_tables WHERE tablename IN ('mine', 'z')";
+    assert_eq!(value(&database, owners).await, "false,true");
+    run(
+        &database,
+        &format!("DROP OWNED BY \"{role}\"; DROP ROLE \"{role}\""),
+    )
+    .await;
+}

@@ -2,6 +2,8 @@
 
 use std::io::{BufRead as _, IsTerminal as _};
 
+use tokio_util::sync::CancellationToken;
+
 use crate::terminal;
 
 /// Whether somebody can be asked.
@@ -9,8 +11,8 @@ pub fn can_ask() -> bool {
     std::io::stdin().is_terminal() && std::io::stderr().is_terminal()
 }
 
-/// Shows `what` and waits for an answer; anything but yes is no. Cancelling the future stops waiting.
-pub async fn is_confirmed(what: &str) -> bool {
+/// Shows `what` and waits for an answer; anything but yes is no. `None` when the run was cancelled meanwhile.
+pub async fn is_confirmed(what: &str, cancelled: &CancellationToken) -> Option<bool> {
     terminal::message(&format!("{what}\nrevert them? type yes to go on"));
     let (answer, answered) = tokio::sync::oneshot::channel();
     // A thread of its own: nothing ends a read from a terminal, and the runtime would wait for it.
@@ -22,5 +24,8 @@ pub async fn is_confirmed(what: &str) -> bool {
             .send(read.is_ok() && line.trim().eq_ignore_ascii_case("yes"))
             .ok();
     });
-    answered.await.unwrap_or(false)
+    tokio::select! {
+        () = cancelled.cancelled() => None,
+        answer = answered => Some(answer.unwrap_or(false)),
+    }
 }

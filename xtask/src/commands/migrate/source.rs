@@ -19,7 +19,7 @@ struct Settings {
     source: String,
 }
 
-/// The source of the files in `directory`: as given, else as its `migrations.toml` says, else its repository's name and the path in
+/// The source of the files in `directory`: as given, else as its `migrations.toml` says, else its repository's owner and name and the path in
 /// it.
 pub fn of(runner: &Runner, directory: &Path, given: Option<&str>) -> Result<String, Failure> {
     let source = match given {
@@ -75,12 +75,10 @@ fn in_repository(runner: &Runner, directory: &Path) -> Result<String, Failure> {
         let top = Path::new(&top);
         let path = inside(top, directory)?;
         let remote = git(&["config", "--get", "remote.origin.url"]);
-        let name = remote
-            .as_deref()
-            .and_then(last_name)
-            .or_else(|| top.file_name()?.to_str())?;
+        let name = remote.as_deref().and_then(last_names);
+        let name = name.or_else(|| Some(top.file_name()?.to_str()?.to_owned()))?;
         Some(
-            [name, path.as_str()]
+            [name.as_str(), path.as_str()]
                 .join("/")
                 .trim_end_matches('/')
                 .to_owned(),
@@ -96,10 +94,15 @@ fn in_repository(runner: &Runner, directory: &Path) -> Result<String, Failure> {
 
 /// The directory's path in the repository; a link keeps the name that it was given by.
 fn inside(top: &Path, directory: &Path) -> Option<String> {
-    let as_given = std::path::absolute(directory).ok()?;
-    let path = match as_given.strip_prefix(top) {
-        Ok(path) => path.to_owned(),
-        Err(_) => directory
+    // `..` is no name, and what it leads to depends on the links before it.
+    let named = directory
+        .components()
+        .all(|part| part != std::path::Component::ParentDir);
+    let as_given = std::path::absolute(directory).ok().filter(|_| named);
+    let as_given = as_given.and_then(|path| Some(path.strip_prefix(top).ok()?.to_owned()));
+    let path = match as_given {
+        Some(path) => path,
+        None => directory
             .canonicalize()
             .ok()?
             .strip_prefix(top)
@@ -110,25 +113,30 @@ fn inside(top: &Path, directory: &Path) -> Option<String> {
     Some(parts.collect::<Option<Vec<_>>>()?.join("/"))
 }
 
-/// The repository's name at the end of its address.
-fn last_name(address: &str) -> Option<&str> {
-    let name = address.trim_end_matches('/').rsplit(['/', ':']).next()?;
-    Some(name.strip_suffix(".git").unwrap_or(name)).filter(|name| !name.is_empty())
+/// The repository's owner and name at the end of its address.
+fn last_names(address: &str) -> Option<String> {
+    let path = address.trim_end_matches('/');
+    let path = path.strip_suffix(".git").unwrap_or(path);
+    let mut names: Vec<&str> = path
+        .rsplit(['/', ':'])
+        .filter(|name| !name.is_empty())
+        .take(2)
+        .collect();
+    names.reverse();
+    (!names.is_empty()).then(|| names.join("/"))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::last_name;
+    use super::last_names;
 
     #[test]
     fn a_repository_is_called_as_its_address_ends() {
-        assert_eq!(
-            last_name("git@example.org:team/billing.git"),
-            Some("billing")
-        );
-        assert_eq!(
-            last_name("https://example.org/team/billing/"),
-            Some("billing")
-        );
+        for address in [
+            "git@example.org:team/billing.git",
+            "https://example.org/group/team/billing/",
+        ] {
+            assert_eq!(last_names(address).as_deref(), Some("team/billing"));
+        }
     }
 }

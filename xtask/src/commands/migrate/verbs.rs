@@ -154,8 +154,14 @@ async fn down(down: &Down, config: &Config) -> Result<Output, Error> {
             );
             return Ok(Output::new(Exit::Usage, text, &plan));
         }
-        if !confirm::is_confirmed(&plan.to_string()).await {
-            return Ok(Output::new(Exit::Usage, "nothing was reverted", &plan));
+        match confirm::is_confirmed(&plan.to_string(), config.cancellation()).await {
+            Some(true) => {}
+            Some(false) => return Ok(Output::new(Exit::Usage, "nothing was reverted", &plan)),
+            None => {
+                return Err(Error::Cancelled {
+                    stage: "asking whether to revert".to_owned(),
+                });
+            }
         }
     }
     let config = if config.is_approved() {
