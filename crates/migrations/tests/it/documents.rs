@@ -15,7 +15,7 @@ fn the_readme_lists_every_error() {
         .next()
         .unwrap();
     let names = cases.lines().filter_map(|line| {
-        let name = line.strip_prefix("    ")?.split([' ', '(']).next()?;
+        let name = line.strip_prefix("    ")?.split([' ', '(', ',']).next()?;
         name.starts_with(|c: char| c.is_ascii_uppercase())
             .then_some(name)
     });
