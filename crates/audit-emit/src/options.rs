@@ -5,9 +5,8 @@ use std::{path::PathBuf, time::Duration};
 use anyhow::Context as _;
 use audit_store::Event;
 use clap::Parser;
-use datastorage_api::{EventCategory, EventOutcome};
+use datastorage_api::{EventCategory, EventData, EventOutcome};
 use jiff::Timestamp;
-use serde_json::{Map, Value};
 use uuid::Uuid;
 
 /// Emit audit events
@@ -131,7 +130,8 @@ impl EventOptions {
     fn add_to(&self, event: Event) -> anyhow::Result<Event> {
         let mut event = event;
         if let Some(data) = &self.data {
-            let data: Map<String, Value> =
+            // Its text is kept: numbers beyond 64 bits stay exact.
+            let data: EventData =
                 serde_json::from_str(data).context("--data must be a JSON object")?;
             event = event.data(&data);
         }
