@@ -36,6 +36,8 @@
 //! | tables or partitions are missing | nothing | `incident::missing_and_reverted_migrations_and_a_missing_partition_are_three_named_errors_and_lose_nothing` |
 //! | the disk is full | nothing: further events are refused | `audit-emit: emit::on_a_full_disk_events_are_refused_and_what_was_accepted_is_stored_later` |
 //! | Data Storage refuses an event | nothing: it is parked | `sending::one_bad_event_is_parked_with_its_reason_and_the_rest_is_stored` |
+//! | a clock was ahead, here or there | nothing: what is refused for a time ahead is sent again until its time comes; beyond a day it is parked | `sending::an_event_whose_time_is_ahead_is_sent_again_until_its_time_comes_and_keeps_its_place` |
+//! | Data Storage stays away into the second month after an event | nothing: it is too old by then, parked, and counted in [`Report::too_old`] | `sending::events_that_grew_too_old_while_they_waited_are_parked_and_counted_as_such` |
 //! | the disk damages a part of the journal | the events in it; the file is kept | `journal::a_damaged_event_costs_itself_and_its_file_is_kept_as_evidence` |
 //! | the machine crashes | the last 10 ms, unless [`Store::durable`] returned | by construction of `fsync` |
 //! | the journal's directory is deleted, with its pod for example | what waits in it | |

@@ -7,8 +7,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+use datastorage_api::time;
 use datastorage_client::{Client, Error, Written};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use rand::RngExt as _;
 use serde_json::value::RawValue;
 use tokio::{
@@ -18,7 +19,7 @@ use tokio::{
 
 use crate::{
     Config,
-    batch::{Batch, BatchBuilder},
+    batch::{Batch, BatchBuilder, event_timestamp},
     config::Backoff,
     journal::{
         self, Position,
@@ -49,6 +50,9 @@ pub(crate) struct Sender {
     /// When the oldest waiting event was accepted, as far as the sender knows.
     pub(crate) oldest_us: Option<u64>,
 }
+
+/// Longest time that an event whose time is ahead, and all behind it, wait for that time to come.
+const WORTH_WAITING: SignedDuration = SignedDuration::from_hours(24);
 
 /// What became of one request.
 enum Outcome {
@@ -196,13 +200,22 @@ impl Sender {
         let events = part.len();
         let answer = self
             .client
-            .create_audit_events_batch_json(batch.body(part.clone()), &batch.event_ids(part))
+            .create_audit_events_batch_json(
+                batch.body(part.clone()),
+                &batch.event_ids(part.clone()),
+            )
             .await;
         self.metrics.request(started.elapsed());
         match answer {
             Ok(Written::Committed(_)) => Outcome::Stored,
             Ok(Written::Queued(_)) => Outcome::Queued,
-            Err(error) if is_verdict(&error, events) => Outcome::Rejected(error),
+            Err(error) if is_verdict(&error, events) => {
+                if events == 1 && passes_with_time(&error, batch.event(part.start)) {
+                    Outcome::Failed(error)
+                } else {
+                    Outcome::Rejected(error)
+                }
+            }
             Err(error) => Outcome::Failed(error),
         }
     }
@@ -261,7 +274,13 @@ impl Sender {
                 tracing::error!(error = %cause, "cannot put a refused audit event aside; the events behind it wait");
                 return Err(Some(error));
             }
-            self.settle(batch, part, |report| report.parked += 1);
+            let too_old = error
+                .problem()
+                .is_some_and(|problem| problem.details.is_only_of_time(time::TOO_OLD));
+            self.settle(batch, part, |report| {
+                report.parked += 1;
+                report.too_old += u64::from(too_old);
+            });
         } else {
             self.settle(batch, part, |report| report.lost += 1);
         }
@@ -320,6 +339,15 @@ fn is_verdict(error: &Error, events: usize) -> bool {
         Some(problem) => matches!(problem.status, 400 | 409 | 413 | 422),
         None => error.status() == Some(413) && events > 1,
     }
+}
+
+/// Whether the event is refused for nothing but a time ahead of the server's clock, and that time comes soon enough to be waited for, as its
+/// place in the order wants. Otherwise one event of a clock that was a year ahead would hold up all that come after it.
+fn passes_with_time(error: &Error, event: &[u8]) -> bool {
+    let ahead = error
+        .problem()
+        .is_some_and(|problem| problem.details.is_only_of_time(time::AHEAD));
+    ahead && event_timestamp(event).is_some_and(|at| at <= Timestamp::now() + WORTH_WAITING)
 }
 
 /// Returns the time before attempt `attempt + 1`, at least what the server asked for.

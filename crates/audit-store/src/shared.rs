@@ -125,18 +125,21 @@ impl Backlog {
         self.accepted - self.settled
     }
 
-    /// Appends the event that `write` serialises.
-    pub(crate) fn append(
+    /// Appends events, all or none, each with the time of its acceptance and what serialises it.
+    pub(crate) fn append<W>(
         &mut self,
-        accepted_us: u64,
-        write: impl FnOnce(&mut Vec<u8>) -> Result<(), StoreError>,
-    ) -> Result<(), StoreError> {
+        events: impl ExactSizeIterator<Item = (u64, W)>,
+    ) -> Result<(), StoreError>
+    where
+        W: FnOnce(&mut Vec<u8>) -> Result<(), StoreError>,
+    {
+        let count = events.len() as u64;
         match &mut self.queue {
-            Queue::Journal(journal) => journal.append(accepted_us, write)?,
-            Queue::Memory(memory) => memory.append(accepted_us, write)?,
+            Queue::Journal(journal) => journal.append(events)?,
+            Queue::Memory(memory) => memory.append(events)?,
             Queue::Gone => return Err(StoreError::Closed),
         }
-        self.accepted += 1;
+        self.accepted += count;
         Ok(())
     }
 

@@ -3,6 +3,7 @@
 use std::{
     io,
     path::PathBuf,
+    slice,
     sync::{Arc, Mutex, PoisonError, atomic::Ordering},
     thread::{self, JoinHandle},
     time::Duration,
@@ -27,6 +28,7 @@ use crate::{
     parked::{self, Parking},
     sender::{JournalSide, Sender, ended},
     shared::{Queue, Shared, Synced},
+    stamp::now_micros,
     sync,
 };
 
@@ -151,11 +153,9 @@ impl Store {
     /// # Errors
     /// The event was not accepted, and is as if never emitted.
     pub fn store(&self, event: impl Into<Event>) -> Result<Uuid, StoreError> {
-        self.accept(event.into())
-            .map(|(event_id, _)| event_id)
-            .inspect_err(|_| {
-                self.shared.refused.fetch_add(1, Ordering::Relaxed);
-            })
+        let mut event = event.into();
+        self.accept(slice::from_mut(&mut event))?;
+        Ok(event.event_id())
     }
 
     /// Accepts an event and waits until it also survives a crash of the machine, at most until `deadline` has passed.
@@ -167,12 +167,34 @@ impl Store {
         event: impl Into<Event>,
         deadline: Duration,
     ) -> Result<Uuid, StoreError> {
+        let mut event = event.into();
+        self.accept_durably(slice::from_mut(&mut event), deadline)
+            .await?;
+        Ok(event.event_id())
+    }
+
+    /// As [`Store::durable`], for several events, all or none; returns their ids in order.
+    ///
+    /// # Errors
+    /// As for [`Store::durable`]; none is accepted if one is refused.
+    pub async fn durable_batch(
+        &self,
+        mut events: Vec<Event>,
+        deadline: Duration,
+    ) -> Result<Vec<Uuid>, StoreError> {
+        self.accept_durably(&mut events, deadline).await?;
+        Ok(events.iter().map(Event::event_id).collect())
+    }
+
+    async fn accept_durably(
+        &self,
+        events: &mut [Event],
+        deadline: Duration,
+    ) -> Result<(), StoreError> {
         if self.directory.is_none() {
             return Err(StoreError::NoJournal);
         }
-        let (event_id, number) = self.accept(event.into()).inspect_err(|_| {
-            self.shared.refused.fetch_add(1, Ordering::Relaxed);
-        })?;
+        let number = self.accept(events)?;
         let failure = |synced: &Synced| {
             synced
                 .failed
@@ -192,12 +214,15 @@ impl Store {
             .await;
         let reason = match synced {
             Some(synced) if synced.through >= number && failure(&synced).is_none() => {
-                return Ok(event_id);
+                return Ok(());
             }
             Some(synced) => failure(&synced).unwrap_or_else(|| "the store ended".to_owned()),
             None => format!("no fsync ended within {deadline:?}"),
         };
-        Err(StoreError::NotSynced { event_id, reason })
+        Err(StoreError::NotSynced {
+            event_id: events.first().map(Event::event_id).unwrap_or_default(),
+            reason,
+        })
     }
 
     /// Sends all that is accepted by now, at once and in order, and returns when it is settled or `deadline` has passed.
@@ -253,52 +278,46 @@ impl Store {
             .map_or_else(|| Ok(Vec::new()), parked::read)
     }
 
-    /// Returns the event's id and its number among the accepted ones.
-    fn accept(&self, event: Event) -> Result<(Uuid, u64), StoreError> {
-        let Event {
-            mut request,
-            timestamp,
-            data_error,
-        } = event;
-        let now = Timestamp::now();
-        request.event_timestamp = timestamp.unwrap_or(now);
-        // What gets an id at acceptance is judged with one: the bounds of its time are wider (D29).
-        let own_id = request.event_id;
-        request.event_id = own_id.or(Some(Uuid::nil()));
-        let checked = request.validate(now);
-        if let Some(error) = data_error {
-            let mut errors = checked.err().unwrap_or_default();
-            errors.add("event_data", error);
-            return Err(StoreError::Invalid(errors));
-        }
-        checked.map_err(StoreError::Invalid)?;
+    /// Accepts all of `events`, or none, and returns the number of the last among the accepted ones.
+    fn accept(&self, events: &mut [Event]) -> Result<u64, StoreError> {
+        self.append(events).inspect_err(|_| {
+            self.shared
+                .refused
+                .fetch_add(events.len() as u64, Ordering::Relaxed);
+        })
+    }
 
+    fn append(&self, events: &mut [Event]) -> Result<u64, StoreError> {
         let mut backlog = self.shared.lock();
         if backlog.closed {
             return Err(StoreError::Closed);
         }
-        let stamp = backlog.stamper.now();
-        let event_id = own_id.unwrap_or(stamp.id);
-        request.event_id = Some(event_id);
-        if timestamp.is_none() {
-            request.event_timestamp = from_micros(stamp.micros);
+        let now = now_micros();
+        for event in &mut *events {
+            let stamp = backlog.stamper.at(now);
+            event
+                .complete(stamp.id, from_micros(stamp.micros), from_micros(now))
+                .map_err(StoreError::Invalid)?;
         }
         let was_synced = backlog
             .journal()
             .is_some_and(|journal| !journal.is_unsynced());
-        backlog.append(stamp.micros, |out| {
-            serde_json::to_writer(out, &request)
-                .map_err(|_| StoreError::Invalid(FieldErrors::default()))
-        })?;
+        let before = backlog.waiting();
+        backlog.append(events.iter().map(|event| {
+            (now, |out: &mut Vec<u8>| {
+                serde_json::to_writer(out, &event.request)
+                    .map_err(|_| StoreError::Invalid(FieldErrors::default()))
+            })
+        }))?;
         let (number, waiting) = (backlog.accepted, backlog.waiting());
         drop(backlog);
         if was_synced {
             self.shared.unsynced.notify_one();
         }
-        if waiting.is_multiple_of(self.batch_size) {
+        if waiting / self.batch_size > before / self.batch_size {
             self.shared.full.notify_one();
         }
-        Ok((event_id, number))
+        Ok(number)
     }
 
     /// Waits for a value on the store's own timer, so that any executor will do; returns none when `deadline` has passed.

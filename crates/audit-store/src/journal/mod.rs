@@ -125,23 +125,29 @@ impl Journal {
         })
     }
 
-    /// Appends the event that `write` serialises and hands it to the system.
+    /// Appends events, each with the time of its acceptance and what serialises it, and hands them to the system by one write.
     ///
     /// # Errors
-    /// Nothing is accepted then: a write cut short by a full disk is taken back.
-    pub(crate) fn append(
+    /// None is accepted then: a write cut short by a full disk is taken back.
+    pub(crate) fn append<W>(
         &mut self,
-        accepted_us: u64,
-        write: impl FnOnce(&mut Vec<u8>) -> Result<(), StoreError>,
-    ) -> Result<(), StoreError> {
-        frame::encode(&mut self.buffer, accepted_us, write)?;
-        let length = self.buffer.len() as u64;
-        if self.buffer.len() > frame::MAX_FRAME {
-            return Err(StoreError::TooLarge {
-                bytes: self.buffer.len(),
-                limit: MAX_PAYLOAD,
-            });
+        events: impl Iterator<Item = (u64, W)>,
+    ) -> Result<(), StoreError>
+    where
+        W: FnOnce(&mut Vec<u8>) -> Result<(), StoreError>,
+    {
+        self.buffer.clear();
+        self.buffer.shrink_to(frame::MAX_FRAME);
+        for (accepted_us, write) in events {
+            let bytes = frame::encode(&mut self.buffer, accepted_us, write)?;
+            if bytes > MAX_PAYLOAD {
+                return Err(StoreError::TooLarge {
+                    bytes,
+                    limit: MAX_PAYLOAD,
+                });
+            }
         }
+        let length = self.buffer.len() as u64;
         if self.bytes + length > self.max_bytes {
             return Err(StoreError::JournalFull {
                 directory: self.directory.clone(),

@@ -60,7 +60,7 @@ impl Run {
         };
         self.opened
             .journal
-            .append(self.serial, write)
+            .append(std::iter::once((self.serial, write)))
             .expect("appended");
         self.model.push_back(payload);
     }
