@@ -15,7 +15,8 @@ pub struct Report {
     pub parked: u64,
     /// Of the parked ones, those that grew too old for Data Storage while they waited.
     pub too_old: u64,
-    /// Lost: by a memory-only store that ended or whose event was refused, or by damage to a journal in use.
+    /// Lost: by a memory-only store that ended or whose event was refused, by damage to a journal in use, or, at least as many, by what a start
+    /// found damaged or missing.
     pub lost: u64,
     /// What the last attempt failed with, while events wait.
     pub blocked_by: Option<Arc<datastorage_client::Error>>,

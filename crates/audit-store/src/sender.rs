@@ -22,12 +22,13 @@ use crate::{
     batch::{Batch, BatchBuilder, event_timestamp},
     config::Backoff,
     journal::{
-        self, Position,
+        self, Left, Position,
         cursor::Cursor,
         reader::{Reader, Step},
     },
     metrics::{Metrics, Snapshot},
     parked::{ParkedEvent, Parking},
+    recovery,
     shared::{Queue, Shared},
 };
 
@@ -37,6 +38,8 @@ pub(crate) struct JournalSide {
     pub(crate) reader: Reader,
     pub(crate) cursor: Cursor,
     pub(crate) parking: Parking,
+    /// What is to be counted before anything is sent.
+    pub(crate) left: Option<Left>,
 }
 
 /// Sends what is accepted.
@@ -81,6 +84,14 @@ impl Sender {
         let mut tick = interval(self.config.flush_interval);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let shared = Arc::clone(&self.shared);
+        if let Some(left) = self.journal.as_mut().and_then(|side| side.left.take()) {
+            tokio::select! {
+                biased;
+                _ = stopping.wait_for(|stop| *stop) => {}
+                oldest_us = recovery::count(&shared, left) => self.oldest_us = oldest_us,
+            }
+            self.publish();
+        }
         loop {
             let extent = tokio::select! {
                 biased;
@@ -137,7 +148,7 @@ impl Sender {
         drop(backlog);
         tracing::error!(
             events = lost,
-            "AUDIT DATA LOSS: accepted events cannot be read back from the journal; its damaged files are kept"
+            "AUDIT DATA LOSS: accepted events cannot be read back from the journal; what is left of its damaged files is kept"
         );
         self.shared
             .progress
@@ -391,13 +402,9 @@ fn read_journal(shared: &Shared, reader: &mut Reader, batch: &mut BatchBuilder) 
                     Some(reader.position()),
                 );
             }
-            Step::Damage {
-                segment,
-                offset,
-                bytes,
-            } => {
+            Step::Damage(damage) => {
                 if let Some(journal) = shared.lock().journal() {
-                    journal.note_damage(segment, offset, bytes);
+                    journal.note_damage(damage);
                 }
             }
             Step::End => return Ok(()),
