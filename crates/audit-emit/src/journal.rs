@@ -3,7 +3,8 @@
 use std::{fs, path::Path, time::Duration};
 
 use anyhow::{Context as _, bail};
-use audit_store::{Config, OpenError, Report, Store, unsettled_bytes};
+use audit_store::{CloseError, Config, OpenError, Report, Store, unsettled_bytes};
+use tokio::runtime::Runtime;
 
 use crate::message::report_error;
 use crate::options::Options;
@@ -44,6 +45,7 @@ pub(crate) fn send_leftovers(
                 report.stored += other.stored;
                 report.journalled += other.journalled;
                 report.parked += other.parked;
+                report.lost += other.lost;
             }
             Err(error) => report_error(&format!(
                 "an earlier run's events in {} are not sent: {error:#}",
@@ -70,7 +72,18 @@ fn send_leftover(
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()
         .context("make a runtime")?;
-    Ok(runtime.block_on(store.close(deadline))?)
+    Ok(close(&runtime, &store, deadline))
+}
+
+/// Closes a store; what is lost, by damage to its journal, is reported and in the counts.
+pub(crate) fn close(runtime: &Runtime, store: &Store, deadline: Duration) -> Report {
+    runtime
+        .block_on(store.close(deadline))
+        .unwrap_or_else(|error| {
+            report_error(&error.to_string());
+            let CloseError::Lost { report } = error;
+            report
+        })
 }
 
 fn open(options: &Options, directory: &Path) -> Result<Store, OpenError> {

@@ -1,18 +1,23 @@
 //! Emits audit events from shell scripts and jobs, through the store: what is accepted survives this process.
 //!
 //! Standard output has the id of each accepted event, standard error the rest. Exit code 0: all accepted, and stored or safe in the journal; 1: an
-//! event was refused or parked; 2: usage; 3: with `--require-stored`, an event is not stored yet.
+//! event was refused or parked, or the journal was damaged; 2: usage; 3: with `--require-stored`, an event is not stored yet.
 //!
-//! Modules, each may import those after it: `journal`, `message`, `options`
+//! `audit-emit serve` is the relay (D40); its settings and guarantees are in this crate's README.
+//!
+//! Modules, each may import those after it: `relay`, `journal`, `message`, `options`, `address`
 //!
 //! As one static file: `cargo rustc --release -p audit-emit --target x86_64-unknown-linux-gnu -- -Ctarget-feature=+crt-static`.
 
+mod address;
 mod journal;
 mod message;
 mod options;
+mod relay;
 
 use std::{
     io::{self, BufRead, IsTerminal as _, Read as _, Write as _},
+    net::SocketAddr,
     process::ExitCode,
     time::Instant,
 };
@@ -20,11 +25,12 @@ use std::{
 use anyhow::Context as _;
 use audit_store::{Event, Report, Store, StoreError};
 use clap::Parser as _;
-use datastorage_api::parse_event;
+use datastorage_api::{parse_event, paths};
+use datastorage_client::Client;
 use jiff::Timestamp;
 
 use crate::message::report_error;
-use crate::options::Options;
+use crate::options::{Command, Options, ServeOptions};
 
 /// Longest line read from standard input; the store accepts less.
 const MAX_LINE: u64 = 2 << 20;
@@ -37,13 +43,49 @@ fn main() -> ExitCode {
         .with_ansi(io::stderr().is_terminal())
         .without_time()
         .init();
-    match run(&Options::parse()) {
+    match dispatch() {
         Ok(code) => code,
         Err(error) => {
             report_error(&format!("{error:#}"));
             ExitCode::FAILURE
         }
     }
+}
+
+fn dispatch() -> anyhow::Result<ExitCode> {
+    match Command::given() {
+        Some(Command::Serve(options)) => relay(&options),
+        Some(Command::Ready { listen }) => ready(listen),
+        None => run(&Options::parse()),
+    }
+}
+
+/// What is left in the journal is no failure: the next start sends it.
+fn relay(options: &ServeOptions) -> anyhow::Result<ExitCode> {
+    let report = relay::serve(options)?;
+    summarise(&report, 0);
+    Ok(if report.lost > 0 {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    })
+}
+
+fn ready(listen: SocketAddr) -> anyhow::Result<ExitCode> {
+    let client = Client::new(&format!("http://{listen}"))?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("make a runtime")?;
+    let answer = runtime
+        .block_on(client.get_raw(paths::HEALTH_READY))
+        .context("ask the relay")?;
+    if answer.status == 200 {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let said = String::from_utf8_lossy(&answer.body);
+    report_error(&format!("the relay is not ready: {said}"));
+    Ok(ExitCode::FAILURE)
 }
 
 fn run(options: &Options) -> anyhow::Result<ExitCode> {
@@ -64,7 +106,7 @@ fn run(options: &Options) -> anyhow::Result<ExitCode> {
     // Reading may take as long as the events' source does.
     let started = Instant::now();
     let left = || options.deadline.saturating_sub(started.elapsed());
-    let mut report = runtime.block_on(emitter.store.close(left()))?;
+    let mut report = journal::close(&runtime, &emitter.store, left());
     let refused = emitter.refused;
     drop(emitter);
     journal::send_leftovers(options, &left, &mut report)?;
@@ -77,7 +119,7 @@ fn run(options: &Options) -> anyhow::Result<ExitCode> {
         ));
     }
     Ok(match report {
-        _ if refused > 0 || report.parked > 0 => ExitCode::FAILURE,
+        _ if refused > 0 || report.parked > 0 || report.lost > 0 => ExitCode::FAILURE,
         _ if options.require_stored && report.journalled > 0 => ExitCode::from(3),
         _ => ExitCode::SUCCESS,
     })

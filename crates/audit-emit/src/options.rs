@@ -1,14 +1,15 @@
 //! Command line of `audit-emit`.
 
-use std::{path::PathBuf, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use anyhow::Context as _;
 use audit_store::Event;
 use clap::Parser;
-use datastorage_api::{EventCategory, EventOutcome};
+use datastorage_api::{EventCategory, EventData, EventOutcome};
 use jiff::Timestamp;
-use serde_json::{Map, Value};
 use uuid::Uuid;
+
+use crate::address::loopback;
 
 /// Emit audit events
 ///
@@ -21,7 +22,8 @@ use uuid::Uuid;
     audit-emit --category workflow --type workflow.started --outcome success --correlation-id wfe-1\n  \
     jq -c '.[]' events.json | audit-emit --stdin\n  \
     audit-emit --stdin </dev/null    # send what an earlier run left\n  \
-    jq -c .event DIRECTORY/0/parked.ndjson | audit-emit --stdin    # parked events, once mended"
+    jq -c .event DIRECTORY/0/parked.ndjson | audit-emit --stdin    # parked events, once mended\n  \
+    audit-emit serve --listen 127.0.0.1:8080    # for a service in any language"
 )]
 pub(crate) struct Options {
     /// Base URL of Data Storage
@@ -51,6 +53,63 @@ pub(crate) struct Options {
     pub(crate) stdin: bool,
     #[command(flatten)]
     event: EventOptions,
+}
+
+/// What is not emitting: it has a word of its own in front.
+#[derive(Debug, Parser)]
+#[command(version)]
+pub(crate) enum Command {
+    /// Relay the audit events of a service in any language, which takes this for Data Storage
+    ///
+    /// It answers POST /api/v1/audit/events and /batch with 202 once the events are on disk, and sends them on until Data Storage has committed
+    /// them. GET is passed on. It listens on this machine only, and ends on SIGTERM.
+    Serve(ServeOptions),
+    /// Ask a relay whether it is ready, for probes: exit code 0 if it is
+    Ready {
+        /// Where the relay listens
+        #[arg(long, value_name = "ADDRESS", value_parser = loopback)]
+        listen: SocketAddr,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct ServeOptions {
+    /// Where it listens: `127.0.0.1:PORT` or `[::1]:PORT`
+    #[arg(long, env = "AUDIT_RELAY_LISTEN", value_name = "ADDRESS", value_parser = loopback)]
+    pub(crate) listen: SocketAddr,
+    /// Base URL of Data Storage
+    #[arg(
+        long,
+        env = "DATASTORAGE_URL",
+        hide_env_values = true,
+        value_name = "URL"
+    )]
+    pub(crate) url: String,
+    /// Directory of this relay's own that keeps accepted events until they are stored; it must outlive the process
+    #[arg(
+        long,
+        env = "AUDIT_JOURNAL_DIR",
+        hide_env_values = true,
+        value_name = "DIRECTORY"
+    )]
+    pub(crate) journal: PathBuf,
+    /// Label of its metrics: the service that it stands beside
+    #[arg(
+        long,
+        env = "AUDIT_RELAY_SERVICE",
+        default_value = "audit-relay",
+        value_name = "NAME"
+    )]
+    pub(crate) service: String,
+    /// How long it goes on serving after SIGTERM, unready, for the last events of the service beside it
+    #[arg(long, env = "AUDIT_RELAY_LINGER", default_value = "5s", value_name = "TIME", value_parser = parse_duration)]
+    pub(crate) linger: Duration,
+    /// How long it may take to end after SIGTERM, sending what it can; the next start sends the rest
+    #[arg(long, env = "AUDIT_RELAY_DEADLINE", default_value = "20s", value_name = "TIME", value_parser = parse_duration)]
+    pub(crate) deadline: Duration,
+    /// File that gets the bound host:port once it listens; for port 0
+    #[arg(long, env = "AUDIT_RELAY_ADDRESS_FILE", value_name = "FILE")]
+    pub(crate) address_file: Option<PathBuf>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -107,6 +166,16 @@ struct EventOptions {
     at: Option<Timestamp>,
 }
 
+impl Command {
+    /// Reads the command line, if its first word is one of these.
+    pub(crate) fn given() -> Option<Self> {
+        let first = std::env::args_os().nth(1)?;
+        let named = <Self as clap::CommandFactory>::command();
+        named.find_subcommand(first)?;
+        Some(Self::parse())
+    }
+}
+
 impl Options {
     /// The event of the flags.
     pub(crate) fn event(&self) -> anyhow::Result<Event> {
@@ -131,7 +200,8 @@ impl EventOptions {
     fn add_to(&self, event: Event) -> anyhow::Result<Event> {
         let mut event = event;
         if let Some(data) = &self.data {
-            let data: Map<String, Value> =
+            // Its text is kept: numbers beyond 64 bits stay exact.
+            let data: EventData =
                 serde_json::from_str(data).context("--data must be a JSON object")?;
             event = event.data(&data);
         }

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use bytes::Bytes;
+use jiff::Timestamp;
 use serde::Deserialize;
 use uuid::Uuid;
 
@@ -122,6 +123,15 @@ pub(crate) fn event_id(event: &[u8]) -> Option<Uuid> {
         event_id: Option<Uuid>,
     }
     serde_json::from_slice::<Key>(event).ok()?.event_id
+}
+
+/// Returns the time that an event's JSON holds.
+pub(crate) fn event_timestamp(event: &[u8]) -> Option<Timestamp> {
+    #[derive(Deserialize)]
+    struct Time {
+        event_timestamp: Timestamp,
+    }
+    Some(serde_json::from_slice::<Time>(event).ok()?.event_timestamp)
 }
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
 //! An event on its way into the store.
 
-use datastorage_api::{AuditEventRequest, EventCategory, EventData, EventDataError, EventOutcome};
+use datastorage_api::{
+    AuditEventRequest, EventCategory, EventData, EventDataError, EventOutcome, FieldErrors,
+};
 use jiff::Timestamp;
 use serde::Serialize;
 use uuid::Uuid;
@@ -142,6 +144,29 @@ impl Event {
     pub fn at(mut self, timestamp: Timestamp) -> Self {
         self.timestamp = Some(timestamp);
         self
+    }
+
+    /// Gives it `id` and `at` where it has none of its own, and checks at time `now` what it is then.
+    pub(crate) fn complete(
+        &mut self,
+        id: Uuid,
+        at: Timestamp,
+        now: Timestamp,
+    ) -> Result<(), FieldErrors> {
+        self.request.event_id.get_or_insert(id);
+        self.request.event_timestamp = self.timestamp.unwrap_or(at);
+        let checked = self.request.validate(now);
+        let Some(error) = self.data_error else {
+            return checked;
+        };
+        let mut errors = checked.err().unwrap_or_default();
+        errors.add("event_data", error);
+        Err(errors)
+    }
+
+    /// Returns its id, once it is complete.
+    pub(crate) fn event_id(&self) -> Uuid {
+        self.request.event_id.unwrap_or_default()
     }
 }
 

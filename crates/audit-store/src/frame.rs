@@ -21,21 +21,23 @@ pub(crate) enum Decoded<'a> {
     Damaged,
 }
 
-/// Makes `buffer` one frame around the payload that `write` appends.
+/// Appends to `buffer` one frame around the payload that `write` appends, and returns the payload's length.
 pub(crate) fn encode<E>(
     buffer: &mut Vec<u8>,
     accepted_us: u64,
     write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
-) -> Result<(), E> {
-    buffer.clear();
+) -> Result<usize, E> {
+    let start = buffer.len();
     buffer.extend_from_slice(&[0; 8]);
     buffer.extend_from_slice(&accepted_us.to_le_bytes());
     write(buffer)?;
-    let length = u32::try_from(buffer.len() - HEADER).unwrap_or(u32::MAX);
-    let checksum = crc32fast::hash(&buffer[8..]);
-    buffer[..4].copy_from_slice(&length.to_le_bytes());
-    buffer[4..8].copy_from_slice(&checksum.to_le_bytes());
-    Ok(())
+    let frame = &mut buffer[start..];
+    let payload = frame.len() - HEADER;
+    let length = u32::try_from(payload).unwrap_or(u32::MAX);
+    let checksum = crc32fast::hash(&frame[8..]);
+    frame[..4].copy_from_slice(&length.to_le_bytes());
+    frame[4..8].copy_from_slice(&checksum.to_le_bytes());
+    Ok(payload)
 }
 
 /// Reads the frame at the start of `bytes`.
@@ -84,7 +86,7 @@ mod tests {
             out.extend_from_slice(payload);
             Ok::<_, Infallible>(())
         })
-        .unwrap_or_else(|never| match never {});
+        .unwrap_or_else(|never: Infallible| match never {});
         buffer
     }
 

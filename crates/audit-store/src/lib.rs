@@ -36,7 +36,10 @@
 //! | tables or partitions are missing | nothing | `incident::missing_and_reverted_migrations_and_a_missing_partition_are_three_named_errors_and_lose_nothing` |
 //! | the disk is full | nothing: further events are refused | `audit-emit: emit::on_a_full_disk_events_are_refused_and_what_was_accepted_is_stored_later` |
 //! | Data Storage refuses an event | nothing: it is parked | `sending::one_bad_event_is_parked_with_its_reason_and_the_rest_is_stored` |
-//! | the disk damages a part of the journal | the events in it; the file is kept | `journal::a_damaged_event_costs_itself_and_its_file_is_kept_as_evidence` |
+//! | a clock was ahead, here or there | nothing: what is refused for a time ahead is sent again until its time comes; beyond a day it is parked | `sending::an_event_whose_time_is_ahead_is_sent_again_until_its_time_comes_and_keeps_its_place` |
+//! | Data Storage stays away into the second month after an event | nothing: it is too old by then, parked, and counted in [`Report::too_old`] | `sending::events_that_grew_too_old_while_they_waited_are_parked_and_counted_as_such` |
+//! | the disk damages a part of the journal | the events in it, counted as lost; the file is kept while there is space | `journal::a_damaged_event_costs_itself_and_its_file_is_kept_as_evidence` |
+//! | somebody removes a file of the journal | the events in it; told and counted, unless it was the last file of a store that is not running | `journal::a_file_of_events_that_was_removed_between_two_starts_is_told_and_counted` |
 //! | the machine crashes | the last 10 ms, unless [`Store::durable`] returned | by construction of `fsync` |
 //! | the journal's directory is deleted, with its pod for example | what waits in it | |
 //! | a memory-only store ends | what waits in it, counted | `memory::a_full_buffer_refuses_events_and_a_close_counts_the_lost` |
@@ -44,7 +47,7 @@
 //! **Invariants:** accepting never waits for the network; memory does not grow with the backlog; one batch is on its way at a time, which keeps
 //! the order; the cursor moves only over events that are committed, or parked with their reason.
 //!
-//! Modules, each may import those after it: `store`, `sender`, `sync`, `shared`, `memory`, `metrics`, `parked`, `batch`, `journal`, `frame`, `stamp`, `error`, `report`, `config`, `events`, `event`
+//! Modules, each may import those after it: `store`, `sender`, `recovery`, `sync`, `shared`, `memory`, `metrics`, `parked`, `batch`, `journal`, `frame`, `stamp`, `error`, `report`, `config`, `events`, `event`
 
 mod batch;
 mod config;
@@ -56,6 +59,7 @@ mod journal;
 mod memory;
 mod metrics;
 mod parked;
+mod recovery;
 mod report;
 mod sender;
 mod shared;

@@ -26,29 +26,46 @@ impl Memory {
         }
     }
 
-    pub(crate) fn append(
+    /// Appends events, all or none.
+    pub(crate) fn append<W>(
         &mut self,
-        accepted_us: u64,
+        events: impl Iterator<Item = (u64, W)>,
+    ) -> Result<(), StoreError>
+    where
+        W: FnOnce(&mut Vec<u8>) -> Result<(), StoreError>,
+    {
+        let (held, mut bytes) = (self.events.len(), self.bytes);
+        for (accepted_us, write) in events {
+            let added = self.payload(write).and_then(|payload| {
+                bytes += payload.len();
+                if self.events.len() >= self.capacity || bytes > MAX_BYTES {
+                    return Err(StoreError::BufferFull {
+                        capacity: self.capacity,
+                    });
+                }
+                self.events.push_back((accepted_us, payload));
+                Ok(())
+            });
+            added.inspect_err(|_| self.events.truncate(held))?;
+        }
+        self.bytes = bytes;
+        Ok(())
+    }
+
+    fn payload(
+        &mut self,
         write: impl FnOnce(&mut Vec<u8>) -> Result<(), StoreError>,
-    ) -> Result<(), StoreError> {
+    ) -> Result<Box<[u8]>, StoreError> {
         self.buffer.clear();
         write(&mut self.buffer)?;
-        let length = self.buffer.len();
-        if length > MAX_PAYLOAD {
+        let bytes = self.buffer.len();
+        if bytes > MAX_PAYLOAD {
             return Err(StoreError::TooLarge {
-                bytes: length,
+                bytes,
                 limit: MAX_PAYLOAD,
             });
         }
-        if self.events.len() >= self.capacity || self.bytes + length > MAX_BYTES {
-            return Err(StoreError::BufferFull {
-                capacity: self.capacity,
-            });
-        }
-        self.bytes += length;
-        self.events
-            .push_back((accepted_us, self.buffer.as_slice().into()));
-        Ok(())
+        Ok(self.buffer.as_slice().into())
     }
 
     /// Copies the oldest events into `batch`; they stay until [`Memory::settle`].

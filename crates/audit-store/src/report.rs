@@ -13,7 +13,10 @@ pub struct Report {
     pub queued: u64,
     /// Refused by Data Storage for good and put aside with the reason; see [`crate::Store::parked`].
     pub parked: u64,
-    /// Lost: by a memory-only store that ended or whose event was refused, or by damage to a journal in use.
+    /// Of the parked ones, those that grew too old for Data Storage while they waited.
+    pub too_old: u64,
+    /// Lost: by a memory-only store that ended or whose event was refused, by damage to a journal in use, or, at least as many, by what a start
+    /// found damaged or missing.
     pub lost: u64,
     /// What the last attempt failed with, while events wait.
     pub blocked_by: Option<Arc<datastorage_client::Error>>,

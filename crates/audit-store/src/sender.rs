@@ -7,8 +7,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+use datastorage_api::time;
 use datastorage_client::{Client, Error, Written};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use rand::RngExt as _;
 use serde_json::value::RawValue;
 use tokio::{
@@ -18,15 +19,16 @@ use tokio::{
 
 use crate::{
     Config,
-    batch::{Batch, BatchBuilder},
+    batch::{Batch, BatchBuilder, event_timestamp},
     config::Backoff,
     journal::{
-        self, Position,
+        self, Left, Position,
         cursor::Cursor,
         reader::{Reader, Step},
     },
     metrics::{Metrics, Snapshot},
     parked::{ParkedEvent, Parking},
+    recovery,
     shared::{Queue, Shared},
 };
 
@@ -36,6 +38,8 @@ pub(crate) struct JournalSide {
     pub(crate) reader: Reader,
     pub(crate) cursor: Cursor,
     pub(crate) parking: Parking,
+    /// What is to be counted before anything is sent.
+    pub(crate) left: Option<Left>,
 }
 
 /// Sends what is accepted.
@@ -49,6 +53,9 @@ pub(crate) struct Sender {
     /// When the oldest waiting event was accepted, as far as the sender knows.
     pub(crate) oldest_us: Option<u64>,
 }
+
+/// Longest time that an event whose time is ahead, and all behind it, wait for that time to come.
+const WORTH_WAITING: SignedDuration = SignedDuration::from_hours(24);
 
 /// What became of one request.
 enum Outcome {
@@ -77,6 +84,14 @@ impl Sender {
         let mut tick = interval(self.config.flush_interval);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let shared = Arc::clone(&self.shared);
+        if let Some(left) = self.journal.as_mut().and_then(|side| side.left.take()) {
+            tokio::select! {
+                biased;
+                _ = stopping.wait_for(|stop| *stop) => {}
+                oldest_us = recovery::count(&shared, left) => self.oldest_us = oldest_us,
+            }
+            self.publish();
+        }
         loop {
             let extent = tokio::select! {
                 biased;
@@ -133,7 +148,7 @@ impl Sender {
         drop(backlog);
         tracing::error!(
             events = lost,
-            "AUDIT DATA LOSS: accepted events cannot be read back from the journal; its damaged files are kept"
+            "AUDIT DATA LOSS: accepted events cannot be read back from the journal; what is left of its damaged files is kept"
         );
         self.shared
             .progress
@@ -196,13 +211,22 @@ impl Sender {
         let events = part.len();
         let answer = self
             .client
-            .create_audit_events_batch_json(batch.body(part.clone()), &batch.event_ids(part))
+            .create_audit_events_batch_json(
+                batch.body(part.clone()),
+                &batch.event_ids(part.clone()),
+            )
             .await;
         self.metrics.request(started.elapsed());
         match answer {
             Ok(Written::Committed(_)) => Outcome::Stored,
             Ok(Written::Queued(_)) => Outcome::Queued,
-            Err(error) if is_verdict(&error, events) => Outcome::Rejected(error),
+            Err(error) if is_verdict(&error, events) => {
+                if events == 1 && passes_with_time(&error, batch.event(part.start)) {
+                    Outcome::Failed(error)
+                } else {
+                    Outcome::Rejected(error)
+                }
+            }
             Err(error) => Outcome::Failed(error),
         }
     }
@@ -261,7 +285,13 @@ impl Sender {
                 tracing::error!(error = %cause, "cannot put a refused audit event aside; the events behind it wait");
                 return Err(Some(error));
             }
-            self.settle(batch, part, |report| report.parked += 1);
+            let too_old = error
+                .problem()
+                .is_some_and(|problem| problem.details.is_only_of_time(time::TOO_OLD));
+            self.settle(batch, part, |report| {
+                report.parked += 1;
+                report.too_old += u64::from(too_old);
+            });
         } else {
             self.settle(batch, part, |report| report.lost += 1);
         }
@@ -322,6 +352,15 @@ fn is_verdict(error: &Error, events: usize) -> bool {
     }
 }
 
+/// Whether the event is refused for nothing but a time ahead of the server's clock, and that time comes soon enough to be waited for, as its
+/// place in the order wants. Otherwise one event of a clock that was a year ahead would hold up all that come after it.
+fn passes_with_time(error: &Error, event: &[u8]) -> bool {
+    let ahead = error
+        .problem()
+        .is_some_and(|problem| problem.details.is_only_of_time(time::AHEAD));
+    ahead && event_timestamp(event).is_some_and(|at| at <= Timestamp::now() + WORTH_WAITING)
+}
+
 /// Returns the time before attempt `attempt + 1`, at least what the server asked for.
 fn pause(backoff: Backoff, attempt: u32, asked: Option<Duration>) -> Duration {
     let doubled = backoff
@@ -363,13 +402,9 @@ fn read_journal(shared: &Shared, reader: &mut Reader, batch: &mut BatchBuilder) 
                     Some(reader.position()),
                 );
             }
-            Step::Damage {
-                segment,
-                offset,
-                bytes,
-            } => {
+            Step::Damage(damage) => {
                 if let Some(journal) = shared.lock().journal() {
-                    journal.note_damage(segment, offset, bytes);
+                    journal.note_damage(damage);
                 }
             }
             Step::End => return Ok(()),

@@ -10,7 +10,7 @@ use std::{
 
 use tokio::sync::{Notify, watch};
 
-use crate::{Report, StoreError, journal::Journal, memory::Memory, stamp::Stamper};
+use crate::{Recovered, Report, StoreError, journal::Journal, memory::Memory, stamp::Stamper};
 
 /// Where accepted events wait.
 #[derive(Debug)]
@@ -54,6 +54,10 @@ pub(crate) struct Shared {
     /// `wanted` grew.
     pub(crate) urgent: Notify,
     pub(crate) progress: watch::Sender<Report>,
+    /// What an earlier process left, as far as it is counted.
+    pub(crate) recovered: watch::Sender<Recovered>,
+    /// Whether all of that is counted.
+    pub(crate) counted: watch::Sender<bool>,
     pub(crate) synced: watch::Sender<Synced>,
     pub(crate) stopping: watch::Sender<bool>,
     /// Somebody waits for this many events to be settled.
@@ -64,12 +68,13 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(queue: Queue, recovered: u64) -> Self {
+    pub(crate) fn new(queue: Queue) -> Self {
+        let counted = matches!(queue, Queue::Memory(_));
         let backlog = Backlog {
             queue,
             stamper: Stamper::new(),
             closed: false,
-            accepted: recovered,
+            accepted: 0,
             settled: 0,
         };
         Self {
@@ -77,10 +82,9 @@ impl Shared {
             unsynced: Condvar::new(),
             full: Notify::new(),
             urgent: Notify::new(),
-            progress: watch::Sender::new(Report {
-                journalled: recovered,
-                ..Report::default()
-            }),
+            progress: watch::Sender::new(Report::default()),
+            recovered: watch::Sender::new(Recovered::default()),
+            counted: watch::Sender::new(counted),
             synced: watch::Sender::new(Synced::default()),
             stopping: watch::Sender::new(false),
             wanted: AtomicU64::new(0),
@@ -122,21 +126,24 @@ impl Shared {
 impl Backlog {
     /// Returns how many events wait.
     pub(crate) fn waiting(&self) -> u64 {
-        self.accepted - self.settled
+        self.accepted.saturating_sub(self.settled)
     }
 
-    /// Appends the event that `write` serialises.
-    pub(crate) fn append(
+    /// Appends events, all or none, each with the time of its acceptance and what serialises it.
+    pub(crate) fn append<W>(
         &mut self,
-        accepted_us: u64,
-        write: impl FnOnce(&mut Vec<u8>) -> Result<(), StoreError>,
-    ) -> Result<(), StoreError> {
+        events: impl ExactSizeIterator<Item = (u64, W)>,
+    ) -> Result<(), StoreError>
+    where
+        W: FnOnce(&mut Vec<u8>) -> Result<(), StoreError>,
+    {
+        let count = events.len() as u64;
         match &mut self.queue {
-            Queue::Journal(journal) => journal.append(accepted_us, write)?,
-            Queue::Memory(memory) => memory.append(accepted_us, write)?,
+            Queue::Journal(journal) => journal.append(events)?,
+            Queue::Memory(memory) => memory.append(events)?,
             Queue::Gone => return Err(StoreError::Closed),
         }
-        self.accepted += 1;
+        self.accepted += count;
         Ok(())
     }
 

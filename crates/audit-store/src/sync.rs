@@ -13,8 +13,11 @@ use crate::{
     shared::{Backlog, Queue, Shared, Synced},
 };
 
-/// Syncs what is appended within `interval`, until the end, and then frees the journal.
-pub(crate) fn run(shared: &Shared, interval: Duration) {
+/// Syncs files to the disk.
+pub(crate) type SyncFiles = fn(&[Arc<File>]) -> io::Result<()>;
+
+/// Syncs by `sync` what is appended within `interval`, until the end, and then frees the journal.
+pub(crate) fn run(shared: &Shared, interval: Duration, sync: SyncFiles) {
     let mut backlog = shared.lock();
     loop {
         backlog = shared
@@ -61,7 +64,8 @@ fn is_unsynced(backlog: &mut Backlog) -> bool {
         .is_some_and(|journal| journal.is_unsynced())
 }
 
-fn sync(files: &[Arc<File>]) -> io::Result<()> {
+/// Asks the disk.
+pub(crate) fn to_disk(files: &[Arc<File>]) -> io::Result<()> {
     files.iter().try_for_each(|file| file.sync_data())
 }
 

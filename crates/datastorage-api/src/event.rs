@@ -223,10 +223,19 @@ pub(crate) fn check_timestamp(
     if timestamp > now + limits::FUTURE {
         errors.add(
             "event_timestamp",
-            format_args!("is an invalid timestamp: timestamp is in the future ({timestamp}, the server's clock says {now})"),
+            format_args!(
+                "is an invalid timestamp: {} ({timestamp}, the server's clock says {now})",
+                time::AHEAD
+            ),
         );
     } else if timestamp < oldest {
-        errors.add("event_timestamp", format_args!("is an invalid timestamp: timestamp is too old ({timestamp}, accepted from {oldest})"));
+        errors.add(
+            "event_timestamp",
+            format_args!(
+                "is an invalid timestamp: {} ({timestamp}, accepted from {oldest})",
+                time::TOO_OLD
+            ),
+        );
     }
 }
 

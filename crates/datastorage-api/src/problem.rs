@@ -175,6 +175,17 @@ impl ProblemDetails {
         }
     }
 
+    /// Whether the one thing that is wrong is what `what` says of the time of one event, [`crate::time::AHEAD`] for example.
+    pub fn is_only_of_time(&self, what: &str) -> bool {
+        let mut errors = self.field_errors.iter();
+        let first = errors.next().is_some_and(|(field, text)| {
+            field.rsplit('.').next() == Some("event_timestamp")
+                && text.contains(what)
+                && !text.contains("; ")
+        });
+        first && errors.next().is_none()
+    }
+
     /// The last segment of the type's URI, by which a client distinguishes problems whatever the base is.
     pub fn name(&self) -> &str {
         self.type_uri.rsplit('/').next().unwrap_or_default()

@@ -6,6 +6,11 @@ use jiff::{SignedDuration, Timestamp, ToSpan};
 
 use crate::limits;
 
+/// What the problem of an event says whose time is ahead of the server's clock by more than [`limits::FUTURE`]: waiting heals it.
+pub const AHEAD: &str = "timestamp is in the future";
+/// What the problem of an event says that is older than [`oldest_accepted`].
+pub const TOO_OLD: &str = "timestamp is too old";
+
 /// The UTC date of a time: the partition key of the audit trail (D25).
 pub fn utc_date(time: Timestamp) -> Date {
     Offset::UTC.to_datetime(time).date()

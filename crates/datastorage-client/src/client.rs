@@ -54,6 +54,19 @@ pub struct Checked<T> {
     pub body: T,
 }
 
+/// An answer as it came, whole.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RawAnswer {
+    /// HTTP status.
+    pub status: u16,
+    /// Its media type, if it has one.
+    pub content_type: Option<String>,
+    /// When the server says that another try makes sense.
+    pub retry_after: Option<Duration>,
+    /// The body.
+    pub body: Bytes,
+}
+
 impl<T> Written<T> {
     /// The answer of a committed write.
     pub fn committed(self) -> Option<T> {
@@ -124,6 +137,17 @@ impl Client {
             .body(body)
             .written(event_ids)
             .await
+    }
+
+    /// Asks for any path, with its query, and returns the answer as it came, whatever it is, for a program that passes it on.
+    pub async fn get_raw(&self, path_and_query: &str) -> Result<RawAnswer, Error> {
+        let answer = self.call(Method::GET, path_and_query).receive().await?;
+        Ok(RawAnswer {
+            status: answer.status.as_u16(),
+            content_type: answer.content_type,
+            retry_after: answer.retry_after,
+            body: answer.body,
+        })
     }
 
     /// Sends any JSON to any path, for requests that the typed methods rule out, and returns the JSON of a 2xx answer, whichever
@@ -253,9 +277,13 @@ impl Call {
                 let seconds = headers
                     .get(header::RETRY_AFTER)
                     .and_then(|value| value.to_str().ok()?.parse().ok());
+                let content_type = headers
+                    .get(header::CONTENT_TYPE)
+                    .and_then(|value| Some(value.to_str().ok()?.to_owned()));
                 let answer = Answer {
                     call,
                     status,
+                    content_type,
                     retry_after: seconds.map(Duration::from_secs),
                     body,
                 };
@@ -299,6 +327,7 @@ fn is_timeout(error: &reqwest::Error) -> bool {
 struct Answer {
     call: String,
     status: StatusCode,
+    content_type: Option<String>,
     retry_after: Option<Duration>,
     body: Bytes,
 }

@@ -40,6 +40,6 @@ mod receipt;
 #[rustfmt::skip]
 pub mod types;
 
-pub use client::{Checked, Client, DEFAULT_DEADLINE, Written};
+pub use client::{Checked, Client, DEFAULT_DEADLINE, RawAnswer, Written};
 pub use error::{Error, Problem};
 pub use operations::*;

@@ -88,7 +88,7 @@ async fn one_event_from_flags_is_stored_and_its_id_printed() {
     ]);
     command.args([
         "--data",
-        r#"{"number": 7}"#,
+        r#"{"number": 7, "large": 123456789012345678901234567890}"#,
         "--actor",
         "external/prometheus",
         "--resource",
@@ -109,6 +109,8 @@ async fn one_event_from_flags_is_stored_and_its_id_printed() {
     assert_eq!(events[0].event_action, "received");
     assert_eq!(events[0].resource_id.as_deref(), Some("a/b"));
     assert_eq!(numbers(&events), [7]);
+    let data = events[0].event_data.as_str();
+    assert!(data.contains("123456789012345678901234567890"), "{data}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,6 +2,7 @@
 
 mod emit;
 mod outage;
+mod relay;
 
 // What the store's own tests use as well; each takes a part of it.
 #[expect(dead_code, reason = "the store's tests use the rest")]

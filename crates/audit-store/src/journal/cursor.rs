@@ -23,10 +23,10 @@ pub(crate) struct Cursor {
 }
 
 impl Cursor {
-    /// Opens or makes the cursor and returns its place, the very start if there is none that can be trusted.
+    /// Opens or makes the cursor and returns its place, if there is one that can be trusted.
     ///
     /// The file gets its full length here, so that moving it later needs no space on a full disk.
-    pub(crate) fn open(directory: &Path) -> io::Result<(Self, Position)> {
+    pub(crate) fn open(directory: &Path) -> io::Result<(Self, Option<Position>)> {
         let mut options = OpenOptions::new();
         let mut file = options
             .read(true)
@@ -37,16 +37,16 @@ impl Cursor {
             .open(directory.join(FILE))?;
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes)?;
-        let position = decode(&bytes).unwrap_or_default();
+        let position = decode(&bytes);
         let cursor = Self { file };
-        cursor.store(position)?;
+        cursor.store(position.unwrap_or_default())?;
         Ok((cursor, position))
     }
 
     /// Reads the place without touching the file.
-    pub(crate) fn read(directory: &Path) -> Position {
+    pub(crate) fn read(directory: &Path) -> Option<Position> {
         let bytes = fs::read(directory.join(FILE)).unwrap_or_default();
-        decode(&bytes).unwrap_or_default()
+        decode(&bytes)
     }
 
     /// Moves the cursor.
@@ -81,18 +81,18 @@ mod tests {
     fn a_cursor_is_read_back_and_a_torn_one_starts_over() {
         let directory = tempfile::tempdir().expect("temporary directory");
         let (cursor, start) = Cursor::open(directory.path()).expect("new cursor");
-        assert_eq!(start, Position::default());
+        assert_eq!(start, None);
         let place = Position {
             segment: 3,
             offset: 4096,
         };
         cursor.store(place).expect("store");
-        assert_eq!(Cursor::open(directory.path()).expect("reopen").1, place);
-
-        cursor.file.write_all_at(&[0xff], 9).expect("tear it");
         assert_eq!(
             Cursor::open(directory.path()).expect("reopen").1,
-            Position::default()
+            Some(place)
         );
+
+        cursor.file.write_all_at(&[0xff], 9).expect("tear it");
+        assert_eq!(Cursor::open(directory.path()).expect("reopen").1, None);
     }
 }

@@ -26,7 +26,7 @@ use crate::{
     frame::{self, MAX_PAYLOAD},
     journal::{
         cursor::Cursor,
-        reader::{Extent, Reader, Step},
+        reader::{Damage, Extent, Reader, Step},
     },
 };
 
@@ -38,7 +38,7 @@ pub(crate) struct Journal {
     max_bytes: u64,
     /// Ends of all live segments, by number.
     segments: BTreeMap<u64, u64>,
-    /// Sum of the ends.
+    /// Sum of the ends, and of what is kept as evidence.
     bytes: u64,
     /// Number of the next segment.
     next: u64,
@@ -46,6 +46,8 @@ pub(crate) struct Journal {
     file: Option<Arc<File>>,
     /// Segments kept as evidence when they are settled, because not all of them could be read.
     damaged: BTreeSet<u64>,
+    /// Lengths of those that are kept, by number; part of `bytes`.
+    aside: BTreeMap<u64, u64>,
     buffer: Vec<u8>,
     unsynced: Vec<Arc<File>>,
     _lock: File,
@@ -58,6 +60,10 @@ pub struct Recovered {
     pub events: u64,
     /// Bytes that no checksum vouches for: torn tails, which were never accepted, or damage by the disk.
     pub damaged_bytes: u64,
+    /// Files of events that somebody removed.
+    pub missing_files: u64,
+    /// Accepted events that are gone with these, at least: one for each damaged place that is no torn tail, one for each missing file.
+    pub lost: u64,
 }
 
 /// An opened journal and its reading side.
@@ -66,13 +72,34 @@ pub(crate) struct Opened {
     pub(crate) journal: Journal,
     pub(crate) reader: Reader,
     pub(crate) cursor: Cursor,
-    pub(crate) recovered: Recovered,
-    /// When the oldest unsettled event was accepted.
-    pub(crate) oldest_us: Option<u64>,
+    /// What is to be counted of an earlier process.
+    pub(crate) left: Left,
+}
+
+/// What an earlier process left: the journal as it was when it was opened.
+#[derive(Debug)]
+pub(crate) struct Left {
+    reader: Reader,
+    segments: BTreeMap<u64, u64>,
+    pub(crate) missing_files: u64,
+}
+
+impl Left {
+    /// Takes one step through it.
+    pub(crate) fn step(&mut self) -> io::Result<Step> {
+        self.reader.step(|segment| extent(&self.segments, segment))
+    }
+}
+
+fn extent(segments: &BTreeMap<u64, u64>, segment: u64) -> Extent {
+    Extent {
+        end: segments.get(&segment).copied().unwrap_or_default(),
+        next: segments.range(segment + 1..).next().map(|(&next, _)| next),
+    }
 }
 
 impl Journal {
-    /// Opens the journal in `config.directory`, making it if needed, and counts what is left to send.
+    /// Opens the journal in `config.directory`, making it if needed; nothing of its events is read yet.
     pub(crate) fn open(config: &JournalConfig) -> Result<Opened, OpenError> {
         let directory = &config.directory;
         let failed = |cause| OpenError::Directory {
@@ -85,63 +112,86 @@ impl Journal {
             .create(directory)
             .map_err(failed)?;
         let lock = segment::lock(directory)?;
-        let (cursor, position) = Cursor::open(directory).map_err(failed)?;
+        let (cursor, known) = Cursor::open(directory).map_err(failed)?;
         let mut segments = segment::list(directory)?;
-        let next = segments
-            .last_key_value()
-            .map_or(0, |(&last, _)| last)
-            .max(position.segment)
-            + 1;
+        let mut position = known.unwrap_or_default();
+        let settled = segments.clone();
         segments.retain(|&sequence, &mut length| {
-            let live = Position {
+            let end = Position {
                 segment: sequence,
                 offset: length.max(START),
-            } > position;
-            if !live {
-                segment::remove_quietly(&segment::path(directory, sequence));
-            }
-            live
+            };
+            end > position
         });
-        let mut journal = Self {
+        let missing_files = known.map_or(0, |position| missing(&segments, &settled, position));
+        let next = settled
+            .last_key_value()
+            .map_or(0, |(&last, _)| last + 1)
+            .max(position.segment + u64::from(position.offset > START))
+            .max(1);
+        if !segments.contains_key(&position.segment) {
+            // What it points into is gone, or goes now: from here on, a segment that is missing is one too few.
+            let first = segments.first_key_value();
+            position = Position {
+                segment: first.map_or(next, |(&first, _)| first),
+                offset: START,
+            };
+            cursor.store(position).map_err(failed)?;
+        }
+        for sequence in settled.keys().filter(|key| !segments.contains_key(key)) {
+            segment::remove_quietly(&segment::path(directory, *sequence));
+        }
+        let aside = segment::list_damaged(directory).map_err(failed)?;
+        let journal = Self {
             directory: directory.clone(),
             segment_bytes: config.segment_bytes,
             max_bytes: config.max_bytes,
-            bytes: segments.values().sum(),
+            bytes: segments.values().chain(aside.values()).sum(),
             segments,
             next,
             file: None,
             damaged: BTreeSet::new(),
+            aside,
             buffer: Vec::new(),
             unsynced: Vec::new(),
             _lock: lock,
         };
-        let (recovered, oldest_us) = journal.scan(position).map_err(failed)?;
         Ok(Opened {
-            reader: journal.reader(position),
+            reader: Reader::new(directory, position),
+            left: Left {
+                reader: Reader::new(directory, position),
+                segments: journal.segments.clone(),
+                missing_files,
+            },
             journal,
             cursor,
-            recovered,
-            oldest_us,
         })
     }
 
-    /// Appends the event that `write` serialises and hands it to the system.
+    /// Appends events, each with the time of its acceptance and what serialises it, and hands them to the system by one write.
     ///
     /// # Errors
-    /// Nothing is accepted then: a write cut short by a full disk is taken back.
-    pub(crate) fn append(
+    /// None is accepted then: a write cut short by a full disk is taken back.
+    pub(crate) fn append<W>(
         &mut self,
-        accepted_us: u64,
-        write: impl FnOnce(&mut Vec<u8>) -> Result<(), StoreError>,
-    ) -> Result<(), StoreError> {
-        frame::encode(&mut self.buffer, accepted_us, write)?;
-        let length = self.buffer.len() as u64;
-        if self.buffer.len() > frame::MAX_FRAME {
-            return Err(StoreError::TooLarge {
-                bytes: self.buffer.len(),
-                limit: MAX_PAYLOAD,
-            });
+        events: impl Iterator<Item = (u64, W)>,
+    ) -> Result<(), StoreError>
+    where
+        W: FnOnce(&mut Vec<u8>) -> Result<(), StoreError>,
+    {
+        self.buffer.clear();
+        self.buffer.shrink_to(frame::MAX_FRAME);
+        for (accepted_us, write) in events {
+            let bytes = frame::encode(&mut self.buffer, accepted_us, write)?;
+            if bytes > MAX_PAYLOAD {
+                return Err(StoreError::TooLarge {
+                    bytes,
+                    limit: MAX_PAYLOAD,
+                });
+            }
         }
+        let length = self.buffer.len() as u64;
+        self.make_room(length);
         if self.bytes + length > self.max_bytes {
             return Err(StoreError::JournalFull {
                 directory: self.directory.clone(),
@@ -181,12 +231,32 @@ impl Journal {
         Ok(())
     }
 
-    /// Begins a segment. A number is never used twice, so one attempt that failed half-way is not in the way of the next.
+    /// Removes evidence, oldest first, that is in the way of `length` bytes of events.
+    fn make_room(&mut self, length: u64) {
+        while self.bytes + length > self.max_bytes
+            && let Some((sequence, bytes)) = self.aside.pop_first()
+        {
+            let path = segment::damaged_path(&self.directory, sequence);
+            tracing::warn!(path = %path.display(), bytes, "removes the oldest damaged journal segment: the audit journal needs its space");
+            segment::remove_quietly(&path);
+            self.bytes -= bytes;
+        }
+    }
+
+    /// Begins a segment. A number is never used twice, so one attempt that failed half-way is not in the way of the next; and none is left out,
+    /// so that a start sees which is missing.
     fn begin_segment(&mut self) -> io::Result<Arc<File>> {
         let sequence = self.next;
-        self.next += 1;
         let directory = File::open(&self.directory)?;
-        let file = Arc::new(segment::create(&self.directory, sequence)?);
+        let created = segment::create(&self.directory, sequence);
+        if created
+            .as_ref()
+            .err()
+            .is_none_or(|error| error.kind() == io::ErrorKind::AlreadyExists)
+        {
+            self.next += 1;
+        }
+        let file = Arc::new(created?);
         self.unsynced.push(Arc::new(directory));
         self.file = Some(Arc::clone(&file));
         self.segments.insert(sequence, START);
@@ -196,29 +266,36 @@ impl Journal {
 
     /// Returns how far `segment` goes now.
     pub(crate) fn extent(&self, segment: u64) -> Extent {
-        Extent {
-            end: self.segments.get(&segment).copied().unwrap_or_default(),
-            next: self
-                .segments
-                .range(segment + 1..)
-                .next()
-                .map(|(&next, _)| next),
-        }
+        extent(&self.segments, segment)
     }
 
-    /// Forgets the segments wholly before `position` and returns their files, which the caller removes with [`remove`] once the cursor is there.
-    pub(crate) fn settle(&mut self, position: Position) -> Vec<Settled> {
+    /// Forgets the segments wholly before `position` and returns their files, which the caller removes with [`remove`]. The cursor is there
+    /// already. Those of which a part could not be read are put aside.
+    pub(crate) fn settle(&mut self, position: Position) -> Vec<PathBuf> {
         let live = self.segments.split_off(&position.segment);
         let settled = std::mem::replace(&mut self.segments, live);
-        self.bytes -= settled.values().sum::<u64>();
-        let keep = |sequence| self.damaged.contains(&sequence);
-        settled
-            .into_keys()
-            .map(|sequence| Settled {
-                path: segment::path(&self.directory, sequence),
-                keep: keep(sequence),
-            })
-            .collect()
+        let mut paths = Vec::new();
+        for (sequence, length) in settled {
+            if self.damaged.remove(&sequence) && self.put_aside(sequence) {
+                self.aside.insert(sequence, length);
+            } else {
+                self.bytes -= length;
+                paths.push(segment::path(&self.directory, sequence));
+            }
+        }
+        paths
+    }
+
+    /// Keeps a segment as evidence, if there is one.
+    fn put_aside(&self, sequence: u64) -> bool {
+        let path = segment::path(&self.directory, sequence);
+        let aside = fs::rename(&path, segment::damaged_path(&self.directory, sequence));
+        if let Err(error) = &aside
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            tracing::warn!(path = %path.display(), %error, "cannot put a damaged journal segment aside");
+        }
+        aside.is_ok()
     }
 
     /// Takes the files written since the last call, to be synced.
@@ -241,11 +318,22 @@ impl Journal {
         self.bytes
     }
 
-    /// Notes that a part of `segment` cannot be read.
-    pub(crate) fn note_damage(&mut self, segment: u64, offset: u64, bytes: u64) {
+    /// Notes that a part of a segment cannot be read.
+    pub(crate) fn note_damage(&mut self, damage: Damage) {
+        let Damage {
+            segment,
+            offset,
+            bytes,
+            torn,
+        } = damage;
         let path = segment::path(&self.directory, segment);
-        tracing::error!(path = %path.display(), offset, bytes, "journal bytes without a valid checksum; a torn tail was never accepted, anything else is damage by the disk");
-        self.damaged.insert(segment);
+        let path = path.display();
+        if torn {
+            tracing::warn!(%path, offset, bytes, "the audit journal ends in the start of an event, which was never accepted");
+        } else {
+            tracing::error!(%path, offset, bytes, "AUDIT DATA LOSS: a part of the audit journal is missing or has no valid checksum; what is left of its file is kept as .damaged");
+            self.damaged.insert(segment);
+        }
     }
 
     /// Returns number and end of the last segment.
@@ -254,43 +342,17 @@ impl Journal {
             .last_key_value()
             .map_or((0, START), |(&sequence, &end)| (sequence, end))
     }
+}
 
-    fn reader(&self, position: Position) -> Reader {
-        let first = self
-            .segments
-            .first_key_value()
-            .map_or(position.segment, |(&first, _)| first);
-        let position = if first == position.segment {
-            position
-        } else {
-            Position {
-                segment: first,
-                offset: START,
-            }
-        };
-        Reader::new(&self.directory, position)
-    }
-
-    fn scan(&mut self, position: Position) -> io::Result<(Recovered, Option<u64>)> {
-        let mut reader = self.reader(position);
-        let (mut recovered, mut oldest_us) = (Recovered::default(), None);
-        loop {
-            match reader.step(|segment| self.extent(segment))? {
-                Step::Frame { accepted_us, .. } => {
-                    recovered.events += 1;
-                    oldest_us.get_or_insert(accepted_us);
-                }
-                Step::Damage {
-                    segment,
-                    offset,
-                    bytes,
-                } => {
-                    recovered.damaged_bytes += bytes;
-                    self.note_damage(segment, offset, bytes);
-                }
-                Step::End => return Ok((recovered, oldest_us)),
-            }
+/// Counts the files of events between `position` and the last that are not there.
+fn missing(live: &BTreeMap<u64, u64>, all: &BTreeMap<u64, u64>, position: Position) -> u64 {
+    let first = position.segment.max(1);
+    match live.last_key_value() {
+        Some((&last, _)) => {
+            let expected = last.saturating_sub(first) + 1;
+            expected.saturating_sub(all.range(first..).count() as u64)
         }
+        None => u64::from(position.offset > START && !all.contains_key(&position.segment)),
     }
 }
 
@@ -300,7 +362,7 @@ impl Journal {
 /// # Errors
 /// The directory cannot be read, or holds another format.
 pub fn unsettled_bytes(directory: &Path) -> Result<u64, OpenError> {
-    let position = Cursor::read(directory);
+    let position = Cursor::read(directory).unwrap_or_default();
     let segments = segment::list(directory)?;
     let unsettled = segments
         .range(position.segment..)
@@ -315,28 +377,10 @@ pub fn unsettled_bytes(directory: &Path) -> Result<u64, OpenError> {
     Ok(unsettled.sum())
 }
 
-/// A segment that holds nothing to send.
-#[derive(Debug)]
-pub(crate) struct Settled {
-    path: PathBuf,
-    keep: bool,
-}
-
-/// Removes settled segments, or puts them aside where a part of them could not be read.
-pub(crate) fn remove(settled: &[Settled]) {
-    for Settled { path, keep } in settled {
-        if *keep {
-            put_aside(path);
-        } else {
-            segment::remove_quietly(path);
-        }
-    }
-}
-
-fn put_aside(path: &Path) {
-    let aside = path.with_extension("damaged");
-    if let Err(error) = fs::rename(path, &aside) {
-        tracing::warn!(path = %path.display(), %error, "cannot put a damaged journal segment aside");
+/// Removes settled segments.
+pub(crate) fn remove(settled: &[PathBuf]) {
+    for path in settled {
+        segment::remove_quietly(path);
     }
 }
 

@@ -16,6 +16,9 @@ use crate::{
 /// Bytes asked of the system at once.
 const CHUNK: usize = 512 << 10;
 
+/// Bytes in which the frame behind a damaged one is whole.
+const WINDOW: usize = 2 * MAX_FRAME;
+
 /// How far a segment goes.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Extent {
@@ -33,14 +36,20 @@ pub(crate) enum Step {
         accepted_us: u64,
         payload: Range<usize>,
     },
-    /// Bytes of `segment` that no checksum vouches for.
-    Damage {
-        segment: u64,
-        offset: u64,
-        bytes: u64,
-    },
+    /// Bytes of `segment` that are not there, or that no checksum vouches for.
+    Damage(Damage),
     /// Nothing yet.
     End,
+}
+
+/// A part of a segment that cannot be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Damage {
+    pub(crate) segment: u64,
+    pub(crate) offset: u64,
+    pub(crate) bytes: u64,
+    /// The start of an event at the segment's end, as a killed process leaves it: it was never accepted.
+    pub(crate) torn: bool,
 }
 
 /// A place in the journal and the bytes around it: memory is bounded by one chunk and one frame.
@@ -110,10 +119,12 @@ impl Reader {
             let Extent { end, next } = extent(self.position.segment);
             let held = self.buffer.len() - self.consumed;
             let unread = end.saturating_sub(self.position.offset + held as u64);
-            if unread > 0 && held < MAX_FRAME {
-                self.fill(unread)?;
+            if unread > 0 && held < WINDOW {
+                if !self.fill(unread)? {
+                    return Ok(self.skip_rest(unread));
+                }
             } else if held > 0 {
-                return Ok(self.skip_damage());
+                return Ok(self.skip_damage(unread));
             } else if let Some(next) = next {
                 self.enter(next);
             } else {
@@ -127,16 +138,38 @@ impl Reader {
         self.position.offset += bytes as u64;
     }
 
-    fn skip_damage(&mut self) -> Step {
+    fn skip_damage(&mut self, unread: u64) -> Step {
         let Position { segment, offset } = self.position;
         let held = &self.buffer[self.consumed..];
-        let bytes = frame::resync(held).unwrap_or(held.len());
+        let next = frame::resync(held);
+        // A frame may begin in what is held and end in what is not.
+        let rest = if unread > 0 {
+            held.len().saturating_sub(MAX_FRAME).max(1)
+        } else {
+            held.len()
+        };
+        let torn = next.is_none() && unread == 0 && frame::decode(held) == Decoded::Incomplete;
+        let bytes = next.unwrap_or(rest);
         self.skip(bytes);
-        Step::Damage {
+        Step::Damage(Damage {
             segment,
             offset,
             bytes: bytes as u64,
-        }
+            torn,
+        })
+    }
+
+    /// Passes what should be there and is not: the file was removed or cut short.
+    fn skip_rest(&mut self, unread: u64) -> Step {
+        let Position { segment, offset } = self.position;
+        self.skip(self.buffer.len() - self.consumed);
+        self.position.offset += unread;
+        Step::Damage(Damage {
+            segment,
+            offset,
+            bytes: self.position.offset - offset,
+            torn: false,
+        })
     }
 
     fn enter(&mut self, segment: u64) {
@@ -150,17 +183,23 @@ impl Reader {
         );
     }
 
-    fn fill(&mut self, unread: u64) -> io::Result<()> {
+    /// Reads on; false when the file has nothing more.
+    fn fill(&mut self, unread: u64) -> io::Result<bool> {
         self.buffer.drain(..self.consumed);
         self.consumed = 0;
         let held = self.buffer.len();
         let wanted = usize::try_from(unread).unwrap_or(CHUNK).min(CHUNK);
         let file = match &mut self.file {
             Some(file) => file,
-            none => none.insert(segment::open(&self.directory, self.position.segment)?),
+            none => match segment::open(&self.directory, self.position.segment) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+                file => none.insert(file?),
+            },
         };
         self.buffer.resize(held + wanted, 0);
-        let read = file.read_exact_at(&mut self.buffer[held..], self.position.offset + held as u64);
-        read.inspect_err(|_| self.buffer.truncate(held))
+        let read = file.read_at(&mut self.buffer[held..], self.position.offset + held as u64);
+        self.buffer
+            .truncate(held + read.as_ref().copied().unwrap_or_default());
+        Ok(read? > 0)
     }
 }

@@ -16,6 +16,7 @@ pub(crate) const MAGIC: &[u8; 8] = b"AUDITJ01";
 pub(crate) const START: u64 = MAGIC.len() as u64;
 
 const SUFFIX: &str = "journal";
+const DAMAGED: &str = "damaged";
 
 /// A place between two frames.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -27,6 +28,11 @@ pub(crate) struct Position {
 /// Returns the file of segment `sequence`.
 pub(crate) fn path(directory: &Path, sequence: u64) -> PathBuf {
     directory.join(format!("{sequence:016x}.{SUFFIX}"))
+}
+
+/// Returns the file that keeps segment `sequence` as evidence.
+pub(crate) fn damaged_path(directory: &Path, sequence: u64) -> PathBuf {
+    directory.join(format!("{sequence:016x}.{DAMAGED}"))
 }
 
 /// Creates segment `sequence`, which must not exist: audit events may hold names of people, so only the owner reads it.
@@ -60,7 +66,7 @@ pub(crate) fn list(directory: &Path) -> Result<BTreeMap<u64, u64>, OpenError> {
     let mut segments = BTreeMap::new();
     for entry in fs::read_dir(directory).map_err(unreadable)? {
         let path = entry.map_err(unreadable)?.path();
-        let Some(sequence) = sequence(&path) else {
+        let Some(sequence) = sequence(&path, SUFFIX) else {
             continue;
         };
         let mut magic = Vec::new();
@@ -79,6 +85,18 @@ pub(crate) fn list(directory: &Path) -> Result<BTreeMap<u64, u64>, OpenError> {
         segments.insert(sequence, file.metadata().map_err(unreadable)?.len());
     }
     Ok(segments)
+}
+
+/// Lists the segments that are kept as evidence with their lengths, oldest first.
+pub(crate) fn list_damaged(directory: &Path) -> io::Result<BTreeMap<u64, u64>> {
+    let mut damaged = BTreeMap::new();
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        if let Some(sequence) = sequence(&entry.path(), DAMAGED) {
+            damaged.insert(sequence, entry.metadata()?.len());
+        }
+    }
+    Ok(damaged)
 }
 
 /// Takes the directory's lock for this process; the system frees it when the process ends, however it ends.
@@ -119,16 +137,18 @@ pub(crate) fn lock(directory: &Path) -> Result<File, OpenError> {
 
 /// Removes a file that holds nothing of worth any more; one that cannot be removed is looked at again by the next start.
 pub(crate) fn remove_quietly(path: &Path) {
-    if let Err(error) = fs::remove_file(path) {
+    if let Err(error) = fs::remove_file(path)
+        && error.kind() != io::ErrorKind::NotFound
+    {
         tracing::warn!(path = %path.display(), %error, "cannot remove a settled journal segment; the next start tries again");
     }
 }
 
-fn sequence(path: &Path) -> Option<u64> {
+fn sequence(path: &Path, suffix: &str) -> Option<u64> {
     let stem = path
         .file_name()?
         .to_str()?
-        .strip_suffix(SUFFIX)?
+        .strip_suffix(suffix)?
         .strip_suffix('.')?;
     u64::from_str_radix(stem, 16).ok()
 }

@@ -60,7 +60,7 @@ impl Run {
         };
         self.opened
             .journal
-            .append(self.serial, write)
+            .append(std::iter::once((self.serial, write)))
             .expect("appended");
         self.model.push_back(payload);
     }
@@ -95,6 +95,10 @@ impl Run {
             Ok::<_, StoreError>(())
         })
         .expect("encoded");
+        // A start tears only what it began itself.
+        if self.opened.journal.file.is_none() {
+            self.opened.journal.begin_segment().expect("begun");
+        }
         if let Some(&last) = self.opened.journal.segments.keys().next_back() {
             let path = segment::path(&self.config.directory, last);
             let mut file = File::options().append(true).open(path).expect("our own");
@@ -102,7 +106,16 @@ impl Run {
         }
         drop(self.opened);
         self.opened = Journal::open(&self.config).expect("opened again");
-        assert_eq!(self.opened.recovered.events, self.model.len() as u64);
+        let (mut events, left) = (0, &mut self.opened.left);
+        assert_eq!(left.missing_files, 0);
+        loop {
+            match left.step().expect("readable") {
+                Step::Frame { .. } => events += 1,
+                Step::Damage(damage) => assert!(damage.torn, "{damage:?}"),
+                Step::End => break,
+            }
+        }
+        assert_eq!(events, self.model.len());
         self
     }
 }

@@ -6,7 +6,11 @@ use audit_store::{
     CloseError, Config, JournalConfig, Mode, OpenError, Recovered, Store, StoreError,
 };
 
-use crate::server::{DEADLINE, Reply, Server, directory, event, flush_until, numbers, open, quick};
+use jiff::Timestamp;
+
+use crate::server::{
+    DEADLINE, Reply, Server, directory, event, flush_until, leave, numbers, open, quick,
+};
 
 /// Nobody listens there: port 9 (discard) is not served.
 const NOBODY: &str = "http://127.0.0.1:9";
@@ -41,6 +45,10 @@ fn with_journal(directory: &tempfile::TempDir, change: impl FnOnce(&mut JournalC
     config
 }
 
+async fn recovered(store: &Store) -> Recovered {
+    store.recovered(DEADLINE).await.expect("counted")
+}
+
 #[tokio::test]
 async fn what_one_process_leaves_the_next_sends_first_and_in_order() {
     let directory = directory();
@@ -50,7 +58,7 @@ async fn what_one_process_leaves_the_next_sends_first_and_in_order() {
             NOBODY,
             with_journal(&directory, |journal| journal.segment_bytes = 4096),
         );
-        assert_eq!(store.recovered().events, run * 100);
+        assert_eq!(recovered(&store).await.events, run * 100);
         for number in 0..100 {
             store
                 .store(event(usize::try_from(run * 100 + number).expect("small")))
@@ -82,7 +90,7 @@ async fn what_one_process_leaves_the_next_sends_first_and_in_order() {
         "settled segments are removed"
     );
     assert_eq!(
-        open(NOBODY, quick(&directory)).recovered(),
+        recovered(&open(NOBODY, quick(&directory))).await,
         Recovered::default()
     );
 }
@@ -120,7 +128,7 @@ async fn the_cursor_keeps_a_restart_from_sending_all_again() {
     assert_eq!((report.stored, report.journalled), (60, 40));
     server.now(|_| Reply::Commit);
     let store = open(&server.url(), quick(&directory));
-    assert_eq!(store.recovered().events, 40);
+    assert_eq!(recovered(&store).await.events, 40);
     assert!(
         store
             .close(DEADLINE)
@@ -147,12 +155,13 @@ async fn a_torn_tail_costs_only_the_event_that_was_never_accepted() {
         let mut torn = whole.clone();
         torn.extend_from_slice(&whole[8..8 + cut]);
         fs::write(&segment, &torn).expect("writable");
-        let recovered = open(NOBODY, quick(&directory)).recovered();
+        let recovered = recovered(&open(NOBODY, quick(&directory))).await;
         assert_eq!(
             recovered,
             Recovered {
                 events: 3,
-                damaged_bytes: cut as u64
+                damaged_bytes: cut as u64,
+                ..Recovered::default()
             },
             "cut after {cut}"
         );
@@ -186,22 +195,173 @@ async fn a_damaged_event_costs_itself_and_its_file_is_kept_as_evidence() {
     let server = Server::start(|_| Reply::Commit).await;
     let store = open(&server.url(), quick(&directory));
     assert_eq!(
-        store.recovered(),
+        recovered(&store).await,
         Recovered {
             events: 4,
-            damaged_bytes: frame.len() as u64
+            damaged_bytes: frame.len() as u64,
+            lost: 1,
+            ..Recovered::default()
         }
     );
     store.store(event(5)).expect("accepted");
-    assert!(
-        store
-            .close(DEADLINE)
-            .await
-            .expect("nothing else lost")
-            .is_complete()
-    );
+    let CloseError::Lost { report } = store.close(DEADLINE).await.expect_err("one is lost");
+    assert_eq!((report.stored, report.lost), (5, 1));
+    assert!(!report.is_complete());
     assert_eq!(numbers(&server.events()), [0, 1, 3, 4, 5]);
     assert_eq!(files(&journal, "damaged").len(), 1);
+}
+
+#[tokio::test]
+async fn a_file_of_events_that_was_removed_between_two_starts_is_told_and_counted() {
+    for removed in [0, 1, 2] {
+        let directory = directory();
+        let journal = directory.path().join("journal");
+        // A start of its own begins each file.
+        for number in 0..3 {
+            open(NOBODY, quick(&directory))
+                .store(event(number))
+                .expect("accepted");
+        }
+        fs::remove_file(&files(&journal, "journal")[removed]).expect("removable");
+        let server = Server::start(|_| Reply::Commit).await;
+        let store = open(&server.url(), quick(&directory));
+        let found = recovered(&store).await;
+        if removed == 2 {
+            // Nothing points behind the last file, and nothing tells that there was one.
+            assert_eq!((found.missing_files, found.events), (0, 2));
+            continue;
+        }
+        assert_eq!((found.missing_files, found.lost, found.events), (1, 1, 2));
+        let CloseError::Lost { report } = store.close(DEADLINE).await.expect_err("told");
+        assert_eq!((report.stored, report.lost), (2, 1), "{report:?}");
+        drop(store);
+        let again = open(&server.url(), quick(&directory));
+        assert_eq!(recovered(&again).await, Recovered::default(), "told once");
+    }
+}
+
+#[tokio::test]
+async fn the_file_of_events_that_the_sender_was_in_is_missed_when_it_was_removed() {
+    let (directory, mut requests) = (directory(), 0);
+    let server = Server::start(move |_| {
+        requests += 1;
+        if requests == 1 {
+            Reply::Commit
+        } else {
+            Reply::Refuse(503)
+        }
+    })
+    .await;
+    let config = || Config {
+        batch_size: 10,
+        ..quick(&directory)
+    };
+    let store = open(&server.url(), config());
+    for number in 0..20 {
+        store.store(event(number)).expect("accepted");
+    }
+    flush_until(&store, "the first batch to be stored", |report| {
+        report.stored > 0
+    })
+    .await;
+    drop(store);
+    let journal = directory.path().join("journal");
+    fs::remove_file(&files(&journal, "journal")[0]).expect("removable");
+    let found = recovered(&open(NOBODY, config())).await;
+    assert_eq!((found.missing_files, found.lost), (1, 1));
+}
+
+#[tokio::test]
+async fn a_file_that_is_removed_or_cut_short_while_in_use_costs_its_events_and_stops_nothing() {
+    let cut = |path: &Path| {
+        let length = path.metadata().expect("a file").len();
+        fs::File::options()
+            .write(true)
+            .open(path)
+            .and_then(|file| file.set_len(length / 2))
+    };
+    let remove = |path: &Path| fs::remove_file(path);
+    for (what, damage) in [
+        ("cut", &cut as &dyn Fn(&Path) -> std::io::Result<()>),
+        ("removed", &remove),
+    ] {
+        let (server, directory) = (Server::start(|_| Reply::Refuse(503)).await, directory());
+        let config = Config {
+            batch_size: 10,
+            ..with_journal(&directory, |journal| journal.segment_bytes = 16 << 10)
+        };
+        let store = open(&server.url(), config);
+        for number in 0..500 {
+            store.store(event(number)).expect("accepted");
+        }
+        let segments = files(&directory.path().join("journal"), "journal");
+        damage(&segments[2]).expect("damaged");
+
+        server.now(|_| Reply::Commit);
+        let CloseError::Lost { report } = store.close(DEADLINE).await.expect_err("some are lost");
+        assert!(report.lost > 0 && report.stored > 300, "{what}: {report:?}");
+        assert_eq!(report.stored + report.lost, 500, "{what}: {report:?}");
+        let stored = numbers(&server.events());
+        assert_eq!(stored.last(), Some(&499), "{what}");
+        assert!(stored.is_sorted_by(|a, b| a < b), "{what}");
+    }
+}
+
+#[tokio::test]
+async fn evidence_of_damage_stays_within_the_bound_and_gives_way_to_events_oldest_first() {
+    let directory = directory();
+    let journal = directory.path().join("journal");
+    let config = || {
+        with_journal(&directory, |journal| {
+            journal.segment_bytes = 16 << 10;
+            journal.max_bytes = 64 << 10;
+        })
+    };
+    let server = Server::start(|_| Reply::Commit).await;
+    for _ in 0..6 {
+        let store = open(NOBODY, config());
+        for number in 0..40 {
+            store.store(event(number)).expect("accepted");
+        }
+        drop(store);
+        let segment = files(&journal, "journal").remove(0);
+        let mut bytes = fs::read(&segment).expect("readable");
+        let frame = frames(&bytes)[1].clone();
+        bytes[frame.start + 40] ^= 1;
+        fs::write(&segment, &bytes).expect("writable");
+        let store = open(&server.url(), config());
+        store.store(event(40)).expect("accepted");
+        let CloseError::Lost { report } = store.close(DEADLINE).await.expect_err("one is lost");
+        assert_eq!((report.lost, report.journalled), (1, 0), "{report:?}");
+        let size: u64 = files(&journal, "journal")
+            .iter()
+            .chain(&files(&journal, "damaged"))
+            .map(|path| path.metadata().expect("a file").len())
+            .sum();
+        assert!(size <= 64 << 10, "{size}");
+    }
+    let kept = files(&journal, "damaged");
+    assert!((1..6).contains(&kept.len()), "{kept:?}");
+    let store = open(NOBODY, config());
+    while store.store(event(0)).is_ok() {}
+    assert_eq!(files(&journal, "damaged").len(), 0, "events come first");
+}
+
+#[tokio::test]
+async fn opening_a_long_journal_does_not_read_it_and_its_events_keep_their_order() {
+    let (server, directory) = (Server::start(|_| Reply::Commit).await, directory());
+    let journal = directory.path().join("journal");
+    let events: Vec<_> = (0..20_000)
+        .map(|number| (number, Timestamp::now()))
+        .collect();
+    leave(&journal, &events);
+    let store = open(&server.url(), quick(&directory));
+    // Accepted while the others are counted.
+    store.store(event(20_000)).expect("accepted");
+    let report = store.flush(DEADLINE).await;
+    assert_eq!((report.stored, report.journalled), (20_001, 0));
+    assert_eq!(recovered(&store).await.events, 20_000);
+    assert!(numbers(&server.events()).is_sorted_by(|a, b| a < b));
 }
 
 #[tokio::test]

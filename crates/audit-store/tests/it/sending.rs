@@ -3,9 +3,13 @@
 use std::{sync::Arc, time::Duration};
 
 use audit_store::{Config, StoreError};
+use datastorage_api::time;
+use jiff::{SignedDuration, Timestamp};
 use tokio::net::TcpListener;
 
-use crate::server::{DEADLINE, Reply, Server, directory, event, flush_until, numbers, open, quick};
+use crate::server::{
+    DEADLINE, Reply, Server, directory, event, flush_until, leave, numbers, open, quick,
+};
 
 #[tokio::test]
 async fn events_arrive_once_in_order_and_in_batches() {
@@ -161,6 +165,117 @@ async fn one_bad_event_is_parked_with_its_reason_and_the_rest_is_stored() {
             assert!(parked.reason.contains("as scripted"), "{}", parked.reason);
         }
     }
+}
+
+#[tokio::test]
+async fn an_event_whose_time_is_ahead_is_sent_again_until_its_time_comes_and_keeps_its_place() {
+    let ahead = |events: &[datastorage_api::AuditEventRequest]| {
+        if numbers(events).contains(&3) {
+            Reply::WrongTime(time::AHEAD)
+        } else {
+            Reply::Commit
+        }
+    };
+    let (server, directory) = (Server::start(ahead).await, directory());
+    let store = open(&server.url(), quick(&directory));
+    for number in 0..10 {
+        store.store(event(number)).expect("accepted");
+    }
+    let report = flush_until(&store, "the event to be tried alone", |report| {
+        report.stored == 3 && report.blocked_by.is_some()
+    })
+    .await;
+    assert_eq!((report.journalled, report.parked), (7, 0));
+    server.now(|_| Reply::Commit);
+    let report = store.close(DEADLINE).await.expect("nothing lost");
+    assert!(report.is_complete(), "{report:?}");
+    assert_eq!(numbers(&server.events()), (0..10).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn an_event_of_a_clock_that_was_days_ahead_is_parked_and_holds_up_nobody() {
+    let ahead = |events: &[datastorage_api::AuditEventRequest]| {
+        let limit = Timestamp::now() + SignedDuration::from_mins(5);
+        if events.iter().any(|event| event.event_timestamp > limit) {
+            Reply::WrongTime(time::AHEAD)
+        } else {
+            Reply::Commit
+        }
+    };
+    let directory = directory();
+    let days = Timestamp::now() + SignedDuration::from_hours(48);
+    leave(
+        &directory.path().join("journal"),
+        &[(1, days), (2, Timestamp::now())],
+    );
+    let server = Server::start(ahead).await;
+    let store = open(&server.url(), quick(&directory));
+    let report = store.close(DEADLINE).await.expect("nothing lost");
+    assert_eq!((report.stored, report.parked), (1, 1), "{report:?}");
+    assert_eq!(numbers(&server.events()), [2]);
+}
+
+#[tokio::test]
+async fn events_that_grew_too_old_while_they_waited_are_parked_and_counted_as_such() {
+    let (mut replies, directory) = ([Reply::WrongTime(time::TOO_OLD)].into_iter(), directory());
+    let server = Server::start(move |_| replies.next().unwrap_or(Reply::Commit)).await;
+    let store = open(
+        &server.url(),
+        Config {
+            batch_size: 1,
+            ..quick(&directory)
+        },
+    );
+    store.store(event(0)).expect("accepted");
+    store.store(event(1)).expect("accepted");
+    let report = store.close(DEADLINE).await.expect("nothing lost");
+    assert_eq!(
+        (report.stored, report.parked, report.too_old),
+        (1, 1, 1),
+        "{report:?}"
+    );
+    assert!(!report.is_complete());
+    assert!(
+        store.parked().expect("readable")[0]
+            .reason
+            .contains(time::TOO_OLD)
+    );
+}
+
+#[tokio::test]
+async fn a_batch_is_accepted_whole_or_not_at_all() {
+    let (server, directory) = (Server::start(|_| Reply::Commit).await, directory());
+    let store = open(&server.url(), quick(&directory));
+    let bad = vec![event(0), event(1).action("x".repeat(51)), event(2)];
+    let error = store
+        .durable_batch(bad, DEADLINE)
+        .await
+        .expect_err("one is wrong");
+    assert!(matches!(error, StoreError::Invalid(_)), "{error}");
+    let long = event(1).data(&serde_json::json!({ "text": "x".repeat(2 << 20) }));
+    let error = store
+        .durable_batch(vec![event(0), long], DEADLINE)
+        .await
+        .expect_err("one is too long");
+    let StoreError::TooLarge { bytes, limit } = error else {
+        panic!("{error}")
+    };
+    assert_eq!(limit, 1 << 20);
+    assert!((2 << 20..(2 << 20) + 1000).contains(&bytes), "{bytes}");
+    assert_eq!(store.report().journalled, 0);
+
+    let ids = store
+        .durable_batch((0..20_000).map(event).collect(), DEADLINE)
+        .await
+        .expect("accepted");
+    let report = store.close(DEADLINE).await.expect("nothing lost");
+    assert_eq!((report.stored, report.lost), (20_000, 0), "{report:?}");
+    let stored: Vec<_> = server
+        .events()
+        .iter()
+        .filter_map(|event| event.event_id)
+        .collect();
+    assert_eq!(stored, ids);
 }
 
 #[tokio::test]

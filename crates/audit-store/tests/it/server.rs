@@ -2,6 +2,8 @@
 
 use std::{
     collections::HashSet,
+    fs,
+    path::Path,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -14,6 +16,7 @@ use axum::{
     routing::post,
 };
 use datastorage_api::{AuditEventRequest, EventCategory, EventOutcome};
+use jiff::Timestamp;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use testkit::wait;
@@ -32,6 +35,8 @@ pub(crate) enum Reply {
     Queue,
     /// Any other status with a problem document.
     Refuse(u16),
+    /// 400 for the time of the first event, with this text.
+    WrongTime(&'static str),
     /// A status of something in between, with a page for people.
     Foreign(u16),
     /// 201 for other events than were sent.
@@ -167,6 +172,11 @@ async fn batch(State(inner): State<Arc<Mutex<Inner>>>, body: String) -> (StatusC
             StatusCode::ACCEPTED,
             json!({"status": "accepted", "message": "queued"}).to_string(),
         ),
+        Reply::WrongTime(what) => {
+            let errors = json!({"[0].event_timestamp": format!("is an invalid timestamp: {what} (as scripted)")});
+            let problem = json!({"type": "https://kubernaut.io/problems/validation-error", "title": "Validation Error", "status": 400, "field_errors": errors});
+            (StatusCode::BAD_REQUEST, problem.to_string())
+        }
         Reply::Refuse(status) => {
             let problem = json!({"type": "https://kubernaut.io/problems/scripted", "title": "Scripted", "status": status, "detail": "as scripted"});
             (
@@ -224,6 +234,27 @@ pub(crate) fn event(number: usize) -> Event {
         "stream",
     )
     .data(&json!({ "number": number }))
+}
+
+/// Makes a journal as another process would have left it, with the events of these numbers and times.
+pub(crate) fn leave(journal: &Path, events: &[(usize, Timestamp)]) {
+    let mut segment = b"AUDITJ01".to_vec();
+    for (number, at) in events {
+        let event = json!({"event_id": uuid::Uuid::now_v7(), "version": "1.0", "event_type": "workflow.started", "event_timestamp": at,
+            "event_category": "workflow", "event_action": "started", "event_outcome": "success", "correlation_id": "stream",
+            "event_data": {"number": number}});
+        segment.extend_from_slice(&frame(event.to_string().as_bytes()));
+    }
+    fs::create_dir_all(journal).expect("writable");
+    fs::write(journal.join("0000000000000001.journal"), segment).expect("writable");
+}
+
+/// A record of the journal, accepted long ago.
+fn frame(payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).expect("short");
+    let checked = [&[0; 8], payload].concat();
+    let checksum = crc32fast::hash(&checked);
+    [&length.to_le_bytes()[..], &checksum.to_le_bytes(), &checked].concat()
 }
 
 /// The numbers of events made by [`event`].
