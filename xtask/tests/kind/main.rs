@@ -268,7 +268,7 @@ fn a_run_killed_at_any_stage_is_removed_by_reap() {
                 (0, "verified: 3 tables"),
                 (10, "remediation_workflow_catalog was never applied"),
                 (0, "applied remediation_workflow_catalog in "),
-                (0, "verified: 19 tables"),
+                (0, "verified: 20 tables"),
             ];
             for ((code, said), (wanted, words)) in answers.iter().zip(expected) {
                 assert_eq!(*code, Some(wanted), "{said}");
