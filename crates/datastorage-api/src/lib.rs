@@ -71,6 +71,8 @@ pub mod paths {
     pub const WORKFLOW_DISABLE: &str = "/api/v1/workflows/{workflow_id}/disable";
     /// GET the writes that the database refused for good.
     pub const QUEUE_PARKED: &str = "/api/v1/queue/parked";
+    /// DELETE one of them.
+    pub const QUEUE_PARKED_ENTRY: &str = "/api/v1/queue/parked/{id}";
     /// POST: put parked writes back into the queue.
     pub const QUEUE_REDRIVE: &str = "/api/v1/queue/parked/redrive";
     /// Whether the database answers.

@@ -8,7 +8,7 @@ use axum::extract::{FromRef, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderValue, Method, Request, Uri};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodRouter, get, patch, post};
+use axum::routing::{MethodRouter, delete, get, patch, post};
 use datastorage_api::{ProblemType, paths};
 use futures_util::FutureExt as _;
 use hyper::body::Incoming;
@@ -94,7 +94,7 @@ impl FromRef<Shared> for Writer {
 }
 
 /// Each path of the contract with its methods.
-fn routes() -> [(&'static str, MethodRouter<Shared>); 14] {
+fn routes() -> [(&'static str, MethodRouter<Shared>); 15] {
     [
         (paths::AUDIT_EVENTS, post(audit::single).get(audit::query)),
         (paths::AUDIT_EVENTS_BATCH, post(audit::batch)),
@@ -111,6 +111,7 @@ fn routes() -> [(&'static str, MethodRouter<Shared>); 14] {
         ),
         (paths::WORKFLOW_DISABLE, patch(workflows::disable)),
         (paths::QUEUE_PARKED, get(parked::list)),
+        (paths::QUEUE_PARKED_ENTRY, delete(parked::delete)),
         (paths::QUEUE_REDRIVE, post(parked::redrive)),
         (paths::HEALTH, get(health::health)),
         (paths::HEALTH_READY, get(health::ready)),
@@ -136,6 +137,7 @@ async fn metrics(State(app): State<Arc<App>>) -> Response {
     let text = app.metrics.render(
         depth,
         app.queue.capacity(),
+        app.queue.faults(),
         app.clock.now(),
         app.store.connections(),
         app.availability.is_away(),

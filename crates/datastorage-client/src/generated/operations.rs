@@ -51,7 +51,10 @@ impl Client {
             .written(body)
             .await
     }
-    /// Queued writes that the database refused for good, oldest first.
+    /// Queued writes that the database refused for good or that cannot be read, oldest first.
+    ///
+    /// They count against the bounds of the queue until they are re-driven or deleted. An answer ends early when its entries are
+    /// large; `has_more` says that some follow.
     ///
     /// `GET /api/v1/queue/parked`
     pub async fn list_parked_entries(
@@ -65,6 +68,14 @@ impl Client {
     /// `POST /api/v1/queue/parked/redrive`
     pub async fn redrive_parked_entries(&self) -> Result<RedriveResponse, Error> {
         self.call(Method::POST, "/api/v1/queue/parked/redrive").answer(200u16).await
+    }
+    /// Forget a parked write for good.
+    ///
+    /// `DELETE /api/v1/queue/parked/{id}`
+    pub async fn delete_parked_entry(&self, id: &str) -> Result<ParkedEntry, Error> {
+        self.call(Method::DELETE, format!("/api/v1/queue/parked/{}", segment(& id)))
+            .answer(200u16)
+            .await
     }
     /// List workflow versions, newest first.
     ///
@@ -239,6 +250,9 @@ pub struct ListParkedEntries {
     /// Default 50.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<i32>,
+    /// The id of the last entry of the page before
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub after: Option<i64>,
 }
 /// What [`Client::list_workflows`] asks for; absent members take the server's defaults.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]

@@ -702,19 +702,26 @@ pub struct Pagination {
 #[derive(::serde::Deserialize, ::serde::Serialize, Clone, Debug, PartialEq)]
 pub struct ParkedEntriesResponse {
     pub entries: Vec<ParkedEntry>,
+    pub has_more: bool,
     pub total: i64,
 }
 #[derive(::serde::Deserialize, ::serde::Serialize, Clone, Debug, PartialEq)]
 pub struct ParkedEntry {
     pub id: i64,
     pub parked_at: ::jiff::Timestamp,
-    pub payload: ::serde_json::Map<String, ::serde_json::Value>,
-    pub queued_at: ::jiff::Timestamp,
-    /// Why the database refused it
+    #[serde(skip_serializing_if = "::std::option::Option::is_none")]
+    pub payload: Option<::serde_json::Map<String, ::serde_json::Value>>,
+    #[serde(skip_serializing_if = "::std::option::Option::is_none")]
+    pub queued_at: Option<::jiff::Timestamp>,
+    /// The bytes of an entry that cannot be read, as far as they are text
+    #[serde(skip_serializing_if = "::std::option::Option::is_none")]
+    pub raw: Option<String>,
+    /// Why the database refused it, or why it cannot be read
     pub reason: String,
     #[serde(skip_serializing_if = "::std::option::Option::is_none")]
     pub sqlstate: Option<String>,
-    pub table: String,
+    #[serde(skip_serializing_if = "::std::option::Option::is_none")]
+    pub table: Option<String>,
 }
 #[derive(::serde::Deserialize, ::serde::Serialize, Clone, Debug, PartialEq)]
 pub struct ReadinessStatus {
@@ -724,6 +731,9 @@ pub struct ReadinessStatus {
     /// The schema profile that was looked for
     #[serde(skip_serializing_if = "::std::option::Option::is_none")]
     pub profile: Option<String>,
+    /// What a person must look at in the write queue; it alone makes no instance unready
+    #[serde(skip_serializing_if = "::std::option::Option::is_none")]
+    pub queue: Option<String>,
     #[serde(skip_serializing_if = "::std::option::Option::is_none")]
     pub reason: Option<ReadinessStatusReason>,
     pub status: ReadinessStatusStatus,

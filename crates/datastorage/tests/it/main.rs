@@ -13,6 +13,7 @@ mod outages;
 mod process;
 mod queries;
 mod queue;
+mod queue_file;
 mod schema;
 mod starvation;
 mod support;
