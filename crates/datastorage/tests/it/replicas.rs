@@ -161,9 +161,9 @@ async fn changes_of_the_catalogue_at_several_servers_lose_no_update() {
         .await
         .expect("a row");
     assert_eq!((row.get::<_, i64>(0), row.get::<_, i64>(1)), (9, 1));
-    let changed =
+    let audited =
         "SELECT count(*) FROM audit_events WHERE event_type = 'datastorage.workflow.updated'";
-    let row = client.query_one(changed, &[]).await.expect("a row");
+    let row = client.query_one(audited, &[]).await.expect("a row");
     assert_eq!(row.get::<_, i64>(0), 27);
 }
 
