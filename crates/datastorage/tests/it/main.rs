@@ -20,6 +20,7 @@ mod schema;
 mod starvation;
 mod support;
 mod tls;
+mod traces;
 mod wire;
 mod workflows;
 mod writes;
