@@ -69,8 +69,20 @@ pub mod paths {
     pub const WORKFLOW: &str = "/api/v1/workflows/{workflow_id}";
     /// PATCH: disable one workflow version.
     pub const WORKFLOW_DISABLE: &str = "/api/v1/workflows/{workflow_id}/disable";
+    /// GET the success rate of what was done about a type of incident.
+    pub const RATE_INCIDENT_TYPE: &str = "/api/v1/success-rate/incident-type";
+    /// GET the success rate of a workflow.
+    pub const RATE_WORKFLOW: &str = "/api/v1/success-rate/workflow";
+    /// GET the success rate by several dimensions.
+    pub const RATE_DIMENSIONS: &str = "/api/v1/success-rate/multi-dimensional";
+    /// GET a page of action traces.
+    pub const INCIDENTS: &str = "/api/v1/incidents";
+    /// GET the success rate of an action or a workflow, at any time.
+    pub const INCIDENTS_RATE: &str = "/api/v1/incidents/aggregate/success-rate";
     /// GET the writes that the database refused for good.
     pub const QUEUE_PARKED: &str = "/api/v1/queue/parked";
+    /// DELETE one of them.
+    pub const QUEUE_PARKED_ENTRY: &str = "/api/v1/queue/parked/{id}";
     /// POST: put parked writes back into the queue.
     pub const QUEUE_REDRIVE: &str = "/api/v1/queue/parked/redrive";
     /// Whether the database answers.

@@ -97,32 +97,36 @@ pub struct Pagination {
     pub next_cursor: Option<String>,
 }
 
-/// Queued writes that the database refused for good.
+/// Queued writes that the database refused for good, or that cannot be read.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ParkedEntriesResponse {
-    /// Oldest first, at most the limit asked for.
+    /// Oldest first, at most the limit asked for and no more than fit into an answer.
     pub entries: Vec<ParkedEntry>,
     /// How many are parked in all.
     pub total: u64,
+    /// Whether some follow: ask for those after the last one's id.
+    pub has_more: bool,
 }
 
-/// One queued write that the database refused for good.
+/// One queued write that the database refused for good, or that cannot be read: then `raw` stands for what it says.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ParkedEntry {
     /// Its number in the queue.
     pub id: u64,
     /// The table it is for.
-    pub table: String,
+    pub table: Option<String>,
     /// When it was accepted with a 202.
-    pub queued_at: Timestamp,
-    /// When the database refused it.
+    pub queued_at: Option<Timestamp>,
+    /// When it was parked.
     pub parked_at: Timestamp,
     /// Why.
     pub reason: String,
     /// PostgreSQL's error code.
     pub sqlstate: Option<String>,
     /// What was to be written.
-    pub payload: Box<RawValue>,
+    pub payload: Option<Box<RawValue>>,
+    /// The bytes of an entry that cannot be read, as far as they are text.
+    pub raw: Option<String>,
 }
 
 /// Answer of a re-drive.
@@ -155,6 +159,9 @@ pub struct ReadinessStatus {
     /// What the schema lacks for the profile.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub missing: Vec<String>,
+    /// What a person must look at in the write queue; it alone makes no instance unready.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queue: Option<String>,
 }
 
 /// Body of /health/live.

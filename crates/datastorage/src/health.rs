@@ -30,6 +30,7 @@ pub(crate) async fn health(State(app): State<Arc<App>>) -> Response {
 
 /// Whether the instance can commit what its profile serves: tables, columns, partitions for today and tomorrow (D10).
 pub(crate) async fn ready(State(app): State<Arc<App>>) -> Response {
+    let queue = app.queue.trouble().await;
     let not_ready = |reason: &str, missing: Vec<String>| {
         let profile = (!missing.is_empty()).then(|| app.profile.clone());
         let body = ReadinessStatus {
@@ -37,6 +38,7 @@ pub(crate) async fn ready(State(app): State<Arc<App>>) -> Response {
             reason: Some(reason.to_owned()),
             profile,
             missing,
+            queue: queue.clone(),
         };
         (StatusCode::SERVICE_UNAVAILABLE, Json(body)).into_response()
     };
@@ -59,6 +61,7 @@ pub(crate) async fn ready(State(app): State<Arc<App>>) -> Response {
                 reason: None,
                 profile: None,
                 missing,
+                queue,
             })
             .into_response()
         }

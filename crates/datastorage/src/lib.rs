@@ -16,7 +16,7 @@
 //! **Invariants:** SQL is in `store` alone (D2). A 201 follows a commit, a 202 follows a sync (D28). The server never
 //! migrates; it says what is missing (D10). Nothing waits without a bound.
 //!
-//! Modules, each may import those after it: `server`, `router`, `workers`, `workflows`, `notifications`, `parked`, `health`, `audit`, `app`, `body`, `parameters`, `problem`, `metrics`, `outcome`, `queue`, `availability`, `store`, `config`, `profile`, `tables`, `clock`
+//! Modules, each may import those after it: `server`, `router`, `workers`, `workflows`, `notifications`, `traces`, `parked`, `health`, `audit`, `app`, `body`, `parameters`, `problem`, `metrics`, `process`, `outcome`, `queue`, `availability`, `store`, `config`, `profile`, `tables`, `clock`
 
 mod app;
 mod audit;
@@ -31,11 +31,13 @@ mod outcome;
 mod parameters;
 mod parked;
 mod problem;
+mod process;
 mod profile;
 mod queue;
 mod router;
 pub mod server;
 mod store;
 mod tables;
+mod traces;
 mod workers;
 mod workflows;

@@ -4,13 +4,17 @@ use std::time::{Duration, Instant};
 
 use datastorage_api::EventCategory;
 use jiff::Timestamp;
-use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram, with_local_recorder};
+use metrics::{
+    Counter, Gauge, Histogram, counter, describe_counter, describe_gauge, describe_histogram,
+    gauge, histogram, with_local_recorder,
+};
 use metrics_exporter_prometheus::{
     Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
 };
 
 use crate::outcome::Outcome;
-use crate::queue::{Capacity, Depth};
+use crate::process;
+use crate::queue::{Capacity, Depth, Faults};
 use crate::store::PoolConnections;
 
 /// Seconds; from a quick commit to the timeouts.
@@ -26,6 +30,111 @@ const FULLNESS: [(&str, f64); 3] = [
 /// Counts per group.
 const COUNTS: [f64; 11] = [
     1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 1024.0, 4096.0,
+];
+
+/// What the counters count.
+const COUNTERS: [(&str, &str); 8] = [
+    ("datastorage_write_total", "Writes to a table."),
+    (
+        "datastorage_audit_traces_total",
+        "Audit events that were answered with success, by their category.",
+    ),
+    (
+        "datastorage_dlq_enqueue_total",
+        "Writes that went into the local queue.",
+    ),
+    (
+        "datastorage_validation_failures_total",
+        "Fields of requests that break the contract.",
+    ),
+    ("datastorage_query_total", "Reads."),
+    (
+        "datastorage_own_events_lost_total",
+        "Audit events of the server's own that were stored nowhere.",
+    ),
+    (
+        "datastorage_queue_failures_total",
+        "Looks at the queue's file that failed.",
+    ),
+    (
+        "datastorage_queue_unreadable_total",
+        "Queued writes that could not be read and were parked as they are.",
+    ),
+];
+/// What the gauges show.
+const GAUGES: [(&str, &str); 13] = [
+    (
+        "datastorage_database_available",
+        "Whether the database was there when it was last asked.",
+    ),
+    (
+        "datastorage_pool_connections",
+        "Connections to the database, by pool and state.",
+    ),
+    (
+        "datastorage_queue_available",
+        "Whether the local queue can be used.",
+    ),
+    (
+        "datastorage_queue_bytes",
+        "Bytes of the writes that wait in the local queue.",
+    ),
+    (
+        "datastorage_queue_file_bytes",
+        "Bytes of the local queue's file.",
+    ),
+    (
+        "datastorage_queue_parked",
+        "Queued writes that the database refused for good, or that cannot be read.",
+    ),
+    (
+        "datastorage_queue_damaged_files",
+        "Damaged queue files that were set aside and may hold accepted writes.",
+    ),
+    (
+        "datastorage_queue_oldest_age_seconds",
+        "Age of the oldest write that waits in the local queue.",
+    ),
+    (
+        "datastorage_dlq_depth",
+        "Writes that wait in the local queue.",
+    ),
+    (
+        "datastorage_dlq_capacity_ratio",
+        "How full the local queue is, from 0 to 1.",
+    ),
+    (
+        "datastorage_dlq_warning",
+        "Whether the local queue is at least 80 % full.",
+    ),
+    (
+        "datastorage_dlq_critical",
+        "Whether the local queue is at least 90 % full.",
+    ),
+    (
+        "datastorage_dlq_overflow_imminent",
+        "Whether the local queue is at least 95 % full.",
+    ),
+];
+/// What the histograms measure.
+const HISTOGRAMS: [(&str, &str); 5] = [
+    (
+        "datastorage_write_duration_seconds",
+        "Duration of writes to a table.",
+    ),
+    ("datastorage_query_duration_seconds", "Duration of reads."),
+    (
+        "datastorage_audit_lag_seconds",
+        "Time from an event to its answer.",
+    ),
+    (
+        "datastorage_group_commit_requests",
+        "Requests that share a transaction.",
+    ),
+    (
+        "datastorage_group_commit_events",
+        "Events that share a transaction.",
+    ),
 ];
 
 /// Everything that one instance counts, in a recorder of its own, so that instances in one process do not mix.
@@ -68,6 +177,17 @@ impl Metrics {
             .unwrap_or_default();
         let recorder = builder.build_recorder();
         let handle = recorder.handle();
+        with_local_recorder(&recorder, || {
+            for (name, help) in COUNTERS {
+                describe_counter!(name, help);
+            }
+            for (name, help) in GAUGES {
+                describe_gauge!(name, help);
+            }
+            for (name, help) in HISTOGRAMS {
+                describe_histogram!(name, help);
+            }
+        });
         let hot = with_local_recorder(&recorder, || Hot {
             categories: EventCategory::ALL.map(CategoryMetrics::of),
             group_requests: histogram!("datastorage_group_commit_requests"),
@@ -192,6 +312,7 @@ impl Metrics {
         &self,
         depth: Option<Depth>,
         capacity: Capacity,
+        faults: Faults,
         now: Timestamp,
         pools: [PoolConnections; 3],
         away: bool,
@@ -207,6 +328,9 @@ impl Metrics {
                 }
             }
             gauge!("datastorage_queue_available").set(if depth.is_some() { 1.0 } else { 0.0 });
+            counter!("datastorage_queue_failures_total").absolute(faults.failures);
+            counter!("datastorage_queue_unreadable_total").absolute(faults.unreadable);
+            set(&gauge!("datastorage_queue_damaged_files"), faults.aside);
             if let Some(depth) = depth {
                 set(
                     &gauge!("datastorage_dlq_depth", "stream" => "audit_events"),
@@ -214,6 +338,7 @@ impl Metrics {
                 );
                 set(&gauge!("datastorage_queue_bytes"), depth.bytes);
                 set(&gauge!("datastorage_queue_parked"), depth.parked);
+                set(&gauge!("datastorage_queue_file_bytes"), depth.file_bytes);
                 let age = depth.oldest.map_or(0.0, |oldest| {
                     now.duration_since(oldest).as_secs_f64().max(0.0)
                 });
@@ -225,7 +350,7 @@ impl Metrics {
                 }
             }
         });
-        self.handle.render()
+        self.handle.render() + &process::render()
     }
 }
 
@@ -257,10 +382,14 @@ fn set(gauge: &Gauge, value: u64) {
     gauge.set(value as f64);
 }
 
-/// How full the queue is, by the fuller of entries and bytes.
+/// How full the queue is, by the fuller of entries and bytes; what is parked takes its place too.
 #[expect(clippy::cast_precision_loss, reason = "a ratio is a float")]
 fn ratio(depth: Depth, capacity: Capacity) -> f64 {
-    (depth.pending as f64 / capacity.entries as f64).max(depth.bytes as f64 / capacity.bytes as f64)
+    let (entries, bytes) = (
+        depth.pending + depth.parked,
+        depth.bytes + depth.parked_bytes,
+    );
+    (entries as f64 / capacity.entries as f64).max(bytes as f64 / capacity.bytes as f64)
 }
 
 /// Measures a write until [`Timer::done`].

@@ -38,7 +38,9 @@ pub(crate) async fn create(
                 "a record with notification_id {:?} exists",
                 record.notification_id
             );
-            Err(Problem::new(ProblemType::Conflict, detail))
+            Err(Problem::new(ProblemType::Conflict, detail)
+                .titled("Resource Conflict")
+                .taken(TABLE, "notification_id", &record.notification_id))
         }
         Err(error) if error.is_away() => {
             app.availability.mark_away(&error);

@@ -11,7 +11,7 @@ pub(crate) enum Outcome {
     Stored,
     /// In the synced queue; the database is away.
     Queued,
-    /// Nothing stored: these ids are taken by events of another time on the same UTC date (D29).
+    /// Nothing stored: these ids are taken by other events of the same UTC date (D29).
     Conflict(Vec<Uuid>),
     /// Nothing stored: the database refuses it.
     Refused(StoreError),

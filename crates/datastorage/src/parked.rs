@@ -1,9 +1,10 @@
-//! Parked writes: seen and put back over HTTP.
+//! Parked writes: seen, put back and deleted over HTTP.
 
 use std::sync::Arc;
 
-use axum::extract::{RawQuery, State};
-use datastorage_api::{ParkedEntriesResponse, RedriveResponse, limits};
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, RawQuery, State};
+use datastorage_api::{ParkedEntriesResponse, ParkedEntry, ProblemType, RedriveResponse, limits};
 
 use crate::app::App;
 use crate::body::Json;
@@ -17,13 +18,48 @@ pub(crate) async fn list(
 ) -> Result<Json<ParkedEntriesResponse>, Problem> {
     let mut parameters = Parameters::of(query.as_deref().unwrap_or_default());
     let limit = parameters.number("limit", limits::DEFAULT_PAGE, 1, limits::PAGE);
-    let limit = parameters.finish(usize::try_from(limit).unwrap_or_default())?;
-    let (entries, total) = app
+    let after = parameters.number("after", -1, 0, i64::MAX);
+    let most = parameters.finish(usize::try_from(limit).unwrap_or_default())?;
+    let after = u64::try_from(after).ok();
+    let page = app
         .queue
-        .parked(limit)
+        .parked(after, most)
         .await
         .map_err(|error| Problem::unavailable(error.to_string()))?;
-    Ok(Json(ParkedEntriesResponse { entries, total }))
+    Ok(Json(ParkedEntriesResponse {
+        entries: page.entries,
+        total: page.total,
+        has_more: page.has_more,
+    }))
+}
+
+/// `DELETE /api/v1/queue/parked/{id}`.
+pub(crate) async fn delete(
+    State(app): State<Arc<App>>,
+    id: Result<Path<String>, PathRejection>,
+) -> Result<Json<ParkedEntry>, Problem> {
+    let number = id
+        .ok()
+        .and_then(|Path(id)| id.parse::<u64>().ok())
+        .filter(|number| i64::try_from(*number).is_ok())
+        .ok_or_else(|| Problem::field("id", "must be an integer from 0"))?;
+    let deleted = app
+        .queue
+        .delete(number)
+        .await
+        .map_err(|error| Problem::unavailable(error.to_string()))?;
+    let entry = deleted.ok_or_else(|| {
+        Problem::new(
+            ProblemType::NotFound,
+            format!("no parked entry has the id {number}"),
+        )
+    })?;
+    tracing::warn!(
+        number,
+        reason = entry.reason,
+        "a parked write is deleted on request"
+    );
+    Ok(Json(entry))
 }
 
 /// `POST /api/v1/queue/parked/redrive`.

@@ -48,6 +48,14 @@ impl Problem {
         self
     }
 
+    /// Says which field of which resource is taken, in the members that existing clients read.
+    pub(crate) fn taken(mut self, resource: &str, field: &str, value: &str) -> Self {
+        for (member, text) in [("resource", resource), ("field", field), ("value", value)] {
+            self.0.extensions.insert(member.to_owned(), text.into());
+        }
+        self
+    }
+
     /// Names the table concerned and what is wrong with it.
     pub(crate) fn about(mut self, kind: DatabaseErrorKind, relation: &str) -> Self {
         self.0.kind = Some(kind);

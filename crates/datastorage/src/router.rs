@@ -8,7 +8,7 @@ use axum::extract::{FromRef, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderValue, Method, Request, Uri};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodRouter, get, patch, post};
+use axum::routing::{MethodRouter, delete, get, patch, post};
 use datastorage_api::{ProblemType, paths};
 use futures_util::FutureExt as _;
 use hyper::body::Incoming;
@@ -17,7 +17,7 @@ use tower::Service as _;
 use crate::app::App;
 use crate::audit::Writer;
 use crate::problem::{self, Problem};
-use crate::{audit, health, notifications, parked, workflows};
+use crate::{audit, health, notifications, parked, traces, workflows};
 
 /// What answers a worker's requests.
 #[derive(Debug, Clone)]
@@ -94,7 +94,7 @@ impl FromRef<Shared> for Writer {
 }
 
 /// Each path of the contract with its methods.
-fn routes() -> [(&'static str, MethodRouter<Shared>); 14] {
+fn routes() -> [(&'static str, MethodRouter<Shared>); 20] {
     [
         (paths::AUDIT_EVENTS, post(audit::single).get(audit::query)),
         (paths::AUDIT_EVENTS_BATCH, post(audit::batch)),
@@ -110,7 +110,13 @@ fn routes() -> [(&'static str, MethodRouter<Shared>); 14] {
             get(workflows::get).patch(workflows::update),
         ),
         (paths::WORKFLOW_DISABLE, patch(workflows::disable)),
+        (paths::RATE_INCIDENT_TYPE, get(traces::by_incident_type)),
+        (paths::RATE_WORKFLOW, get(traces::by_workflow)),
+        (paths::RATE_DIMENSIONS, get(traces::by_dimensions)),
+        (paths::INCIDENTS, get(traces::incidents)),
+        (paths::INCIDENTS_RATE, get(traces::incident_success_rate)),
         (paths::QUEUE_PARKED, get(parked::list)),
+        (paths::QUEUE_PARKED_ENTRY, delete(parked::delete)),
         (paths::QUEUE_REDRIVE, post(parked::redrive)),
         (paths::HEALTH, get(health::health)),
         (paths::HEALTH_READY, get(health::ready)),
@@ -136,6 +142,7 @@ async fn metrics(State(app): State<Arc<App>>) -> Response {
     let text = app.metrics.render(
         depth,
         app.queue.capacity(),
+        app.queue.faults(),
         app.clock.now(),
         app.store.connections(),
         app.availability.is_away(),

@@ -113,8 +113,12 @@ pub(crate) const NOTIFICATION_COLUMNS: &str =
     "remediation_id, notification_id, recipient, channel, message_summary, status, sent_at,
     delivery_status, error_message, escalation_level";
 
+/// What the server reads of an action on a resource, beside whole rows.
+const TRACE_COLUMNS: &str = "id, action_id, action_timestamp, action_type, execution_status, signal_name, signal_severity, incident_type,
+    workflow_id, workflow_version, ai_selected_workflow, ai_chained_workflows, ai_manual_escalation";
+
 /// The tables that the server reads or writes and the columns it names, each text one or more of them.
-pub(crate) const TABLES: [(&str, &[&str]); 3] = [
+pub(crate) const TABLES: [(&str, &[&str]); 4] = [
     ("audit_events", &EVENT_COLUMN_NAMES),
     (
         "remediation_workflow_catalog",
@@ -124,4 +128,5 @@ pub(crate) const TABLES: [(&str, &[&str]); 3] = [
         "notification_audit",
         &[NOTIFICATION_OWN_COLUMNS, NOTIFICATION_COLUMNS],
     ),
+    ("resource_action_traces", &[TRACE_COLUMNS]),
 ];

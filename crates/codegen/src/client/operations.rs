@@ -157,17 +157,21 @@ fn query(operation: &Operation) -> anyhow::Result<TokenStream> {
         ..
     } in parameters
     {
-        if *required {
-            bail!("query parameter {name} is required, which is not provided for");
-        }
         let ident = format_ident!("{name}");
         let kind = type_of(schema)?;
         let description = description.clone().unwrap_or_else(|| default_text(schema));
         let description = format!(" {description}");
-        fields.extend(quote! {
-            #[doc = #description]
-            #[serde(skip_serializing_if = "Option::is_none")]
-            pub #ident: Option<#kind>,
+        fields.extend(if *required {
+            quote! {
+                #[doc = #description]
+                pub #ident: #kind,
+            }
+        } else {
+            quote! {
+                #[doc = #description]
+                #[serde(skip_serializing_if = "Option::is_none")]
+                pub #ident: Option<#kind>,
+            }
         });
     }
     let name = query_name(operation);

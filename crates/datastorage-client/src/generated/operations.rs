@@ -51,7 +51,31 @@ impl Client {
             .written(body)
             .await
     }
-    /// Queued writes that the database refused for good, oldest first.
+    /// Actions on resources, newest first.
+    ///
+    /// `GET /api/v1/incidents`
+    pub async fn list_incidents(
+        &self,
+        query: &ListIncidents,
+    ) -> Result<IncidentsResponse, Error> {
+        self.call(Method::GET, "/api/v1/incidents").query(query).answer(200u16).await
+    }
+    /// How often an action or a workflow succeeded, at any time.
+    ///
+    /// `GET /api/v1/incidents/aggregate/success-rate`
+    pub async fn get_incident_success_rate(
+        &self,
+        query: &GetIncidentSuccessRate,
+    ) -> Result<IncidentSuccessRateResponse, Error> {
+        self.call(Method::GET, "/api/v1/incidents/aggregate/success-rate")
+            .query(query)
+            .answer(200u16)
+            .await
+    }
+    /// Queued writes that the database refused for good or that cannot be read, oldest first.
+    ///
+    /// They count against the bounds of the queue until they are re-driven or deleted. An answer ends early when its entries are
+    /// large; `has_more` says that some follow.
     ///
     /// `GET /api/v1/queue/parked`
     pub async fn list_parked_entries(
@@ -65,6 +89,50 @@ impl Client {
     /// `POST /api/v1/queue/parked/redrive`
     pub async fn redrive_parked_entries(&self) -> Result<RedriveResponse, Error> {
         self.call(Method::POST, "/api/v1/queue/parked/redrive").answer(200u16).await
+    }
+    /// Forget a parked write for good.
+    ///
+    /// `DELETE /api/v1/queue/parked/{id}`
+    pub async fn delete_parked_entry(&self, id: &str) -> Result<ParkedEntry, Error> {
+        self.call(Method::DELETE, format!("/api/v1/queue/parked/{}", segment(& id)))
+            .answer(200u16)
+            .await
+    }
+    /// How often what was done about a type of incident succeeded.
+    ///
+    /// `GET /api/v1/success-rate/incident-type`
+    pub async fn get_success_rate_by_incident_type(
+        &self,
+        query: &GetSuccessRateByIncidentType,
+    ) -> Result<SuccessRateResponse, Error> {
+        self.call(Method::GET, "/api/v1/success-rate/incident-type")
+            .query(query)
+            .answer(200u16)
+            .await
+    }
+    /// How often what fits all the given dimensions succeeded.
+    ///
+    /// `GET /api/v1/success-rate/multi-dimensional`
+    pub async fn get_success_rate_by_dimensions(
+        &self,
+        query: &GetSuccessRateByDimensions,
+    ) -> Result<SuccessRateResponse, Error> {
+        self.call(Method::GET, "/api/v1/success-rate/multi-dimensional")
+            .query(query)
+            .answer(200u16)
+            .await
+    }
+    /// How often a workflow succeeded.
+    ///
+    /// `GET /api/v1/success-rate/workflow`
+    pub async fn get_success_rate_by_workflow(
+        &self,
+        query: &GetSuccessRateByWorkflow,
+    ) -> Result<SuccessRateResponse, Error> {
+        self.call(Method::GET, "/api/v1/success-rate/workflow")
+            .query(query)
+            .answer(200u16)
+            .await
     }
     /// List workflow versions, newest first.
     ///
@@ -233,12 +301,89 @@ pub struct QueryAuditEvents {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cursor: Option<String>,
 }
+/// What [`Client::list_incidents`] asks for; absent members take the server's defaults.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct ListIncidents {
+    /// The signal that was answered
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signal_name: Option<String>,
+    /// Its severity
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub severity: Option<String>,
+    /// What was done
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub action_type: Option<String>,
+    /// Default 100.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<i32>,
+    /// Default 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub offset: Option<i64>,
+}
+/// What [`Client::get_incident_success_rate`] asks for; absent members take the server's defaults.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct GetIncidentSuccessRate {
+    /// The id of the action or of the workflow
+    pub workflow_id: String,
+}
 /// What [`Client::list_parked_entries`] asks for; absent members take the server's defaults.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct ListParkedEntries {
     /// Default 50.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<i32>,
+    /// The id of the last entry of the page before
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub after: Option<i64>,
+}
+/// What [`Client::get_success_rate_by_incident_type`] asks for; absent members take the server's defaults.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct GetSuccessRateByIncidentType {
+    /// The type of incident
+    pub incident_type: String,
+    /// How far back executions are counted, in hours (`24h`) or days (`7d`); at most 99999 of them
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub time_range: Option<String>,
+    /// Executions from which min_samples_met is true
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub min_samples: Option<i32>,
+}
+/// What [`Client::get_success_rate_by_dimensions`] asks for; absent members take the server's defaults.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct GetSuccessRateByDimensions {
+    /// One dimension at least must be given
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub incident_type: Option<String>,
+    /// The workflow
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub workflow_id: Option<String>,
+    /// Only beside workflow_id
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub workflow_version: Option<String>,
+    /// The type of action
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub action_type: Option<String>,
+    /// How far back executions are counted, in hours (`24h`) or days (`7d`); at most 99999 of them
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub time_range: Option<String>,
+    /// Executions from which min_samples_met is true
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub min_samples: Option<i32>,
+}
+/// What [`Client::get_success_rate_by_workflow`] asks for; absent members take the server's defaults.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct GetSuccessRateByWorkflow {
+    /// The workflow
+    pub workflow_id: String,
+    /// One version of it; all without
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub workflow_version: Option<String>,
+    /// How far back executions are counted, in hours (`24h`) or days (`7d`); at most 99999 of them
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub time_range: Option<String>,
+    /// Executions from which min_samples_met is true
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub min_samples: Option<i32>,
 }
 /// What [`Client::list_workflows`] asks for; absent members take the server's defaults.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]

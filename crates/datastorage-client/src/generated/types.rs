@@ -340,6 +340,28 @@ impl TryFrom<String> for HealthStatusStatus {
         value.parse()
     }
 }
+#[derive(::serde::Deserialize, ::serde::Serialize, Clone, Debug, PartialEq)]
+pub struct IncidentSuccessRateResponse {
+    pub failure_count: i64,
+    pub success_count: i64,
+    /// From 0 to 1
+    pub success_rate: f64,
+    pub total_count: i64,
+    pub workflow_id: String,
+}
+#[derive(::serde::Deserialize, ::serde::Serialize, Clone, Debug, PartialEq)]
+pub struct IncidentsResponse {
+    /// Rows of resource_action_traces, by the names of its columns
+    pub data: Vec<::serde_json::Map<String, ::serde_json::Value>>,
+    pub pagination: IncidentsResponsePagination,
+}
+#[derive(::serde::Deserialize, ::serde::Serialize, Clone, Debug, PartialEq)]
+pub struct IncidentsResponsePagination {
+    pub has_more: bool,
+    pub limit: i32,
+    pub offset: i64,
+    pub total: i64,
+}
 #[derive(
     ::serde::Deserialize,
     ::serde::Serialize,
@@ -702,19 +724,26 @@ pub struct Pagination {
 #[derive(::serde::Deserialize, ::serde::Serialize, Clone, Debug, PartialEq)]
 pub struct ParkedEntriesResponse {
     pub entries: Vec<ParkedEntry>,
+    pub has_more: bool,
     pub total: i64,
 }
 #[derive(::serde::Deserialize, ::serde::Serialize, Clone, Debug, PartialEq)]
 pub struct ParkedEntry {
     pub id: i64,
     pub parked_at: ::jiff::Timestamp,
-    pub payload: ::serde_json::Map<String, ::serde_json::Value>,
-    pub queued_at: ::jiff::Timestamp,
-    /// Why the database refused it
+    #[serde(skip_serializing_if = "::std::option::Option::is_none")]
+    pub payload: Option<::serde_json::Map<String, ::serde_json::Value>>,
+    #[serde(skip_serializing_if = "::std::option::Option::is_none")]
+    pub queued_at: Option<::jiff::Timestamp>,
+    /// The bytes of an entry that cannot be read, as far as they are text
+    #[serde(skip_serializing_if = "::std::option::Option::is_none")]
+    pub raw: Option<String>,
+    /// Why the database refused it, or why it cannot be read
     pub reason: String,
     #[serde(skip_serializing_if = "::std::option::Option::is_none")]
     pub sqlstate: Option<String>,
-    pub table: String,
+    #[serde(skip_serializing_if = "::std::option::Option::is_none")]
+    pub table: Option<String>,
 }
 #[derive(::serde::Deserialize, ::serde::Serialize, Clone, Debug, PartialEq)]
 pub struct ReadinessStatus {
@@ -724,6 +753,9 @@ pub struct ReadinessStatus {
     /// The schema profile that was looked for
     #[serde(skip_serializing_if = "::std::option::Option::is_none")]
     pub profile: Option<String>,
+    /// What a person must look at in the write queue; it alone makes no instance unready
+    #[serde(skip_serializing_if = "::std::option::Option::is_none")]
+    pub queue: Option<String>,
     #[serde(skip_serializing_if = "::std::option::Option::is_none")]
     pub reason: Option<ReadinessStatusReason>,
     pub status: ReadinessStatusStatus,
@@ -1033,6 +1065,134 @@ impl TryFrom<String> for ServiceMesh {
     ) -> ::std::result::Result<Self, self::error::ConversionError> {
         value.parse()
     }
+}
+/// Rates are percentages. Which was asked for is in incident_type, in workflow_id and workflow_version, or in dimensions.
+#[derive(::serde::Deserialize, ::serde::Serialize, Clone, Debug, PartialEq)]
+pub struct SuccessRateResponse {
+    #[serde(skip_serializing_if = "::std::option::Option::is_none")]
+    pub ai_execution_mode: Option<SuccessRateResponseAiExecutionMode>,
+    #[serde(default, skip_serializing_if = "::std::vec::Vec::is_empty")]
+    pub breakdown_by_action: Vec<SuccessRateResponseBreakdownByActionItem>,
+    #[serde(default, skip_serializing_if = "::std::vec::Vec::is_empty")]
+    pub breakdown_by_incident_type: Vec<SuccessRateResponseBreakdownByIncidentTypeItem>,
+    #[serde(default, skip_serializing_if = "::std::vec::Vec::is_empty")]
+    pub breakdown_by_workflow: Vec<SuccessRateResponseBreakdownByWorkflowItem>,
+    /// By the number of executions: from 100, from 20, from 5, below
+    pub confidence: SuccessRateResponseConfidence,
+    #[serde(skip_serializing_if = "::std::option::Option::is_none")]
+    pub dimensions: Option<SuccessRateResponseDimensions>,
+    pub failed_executions: i64,
+    #[serde(skip_serializing_if = "::std::option::Option::is_none")]
+    pub incident_type: Option<String>,
+    pub min_samples_met: bool,
+    pub success_rate: f64,
+    pub successful_executions: i64,
+    pub time_range: String,
+    pub total_executions: i64,
+    #[serde(skip_serializing_if = "::std::option::Option::is_none")]
+    pub workflow_id: Option<String>,
+    /// Empty for all versions
+    #[serde(skip_serializing_if = "::std::option::Option::is_none")]
+    pub workflow_version: Option<String>,
+}
+#[derive(::serde::Deserialize, ::serde::Serialize, Clone, Debug, PartialEq)]
+pub struct SuccessRateResponseAiExecutionMode {
+    pub catalog_selected: i64,
+    pub chained: i64,
+    pub manual_escalation: i64,
+}
+#[derive(::serde::Deserialize, ::serde::Serialize, Clone, Debug, PartialEq)]
+pub struct SuccessRateResponseBreakdownByActionItem {
+    pub action_type: String,
+    pub executions: i64,
+    pub success_rate: f64,
+}
+#[derive(::serde::Deserialize, ::serde::Serialize, Clone, Debug, PartialEq)]
+pub struct SuccessRateResponseBreakdownByIncidentTypeItem {
+    pub executions: i64,
+    pub incident_type: String,
+    pub success_rate: f64,
+}
+#[derive(::serde::Deserialize, ::serde::Serialize, Clone, Debug, PartialEq)]
+pub struct SuccessRateResponseBreakdownByWorkflowItem {
+    pub executions: i64,
+    pub success_rate: f64,
+    pub workflow_id: String,
+    pub workflow_version: String,
+}
+/// By the number of executions: from 100, from 20, from 5, below
+#[derive(
+    ::serde::Deserialize,
+    ::serde::Serialize,
+    Clone,
+    Copy,
+    Debug,
+    Eq,
+    Hash,
+    Ord,
+    PartialEq,
+    PartialOrd
+)]
+pub enum SuccessRateResponseConfidence {
+    #[serde(rename = "high")]
+    High,
+    #[serde(rename = "medium")]
+    Medium,
+    #[serde(rename = "low")]
+    Low,
+    #[serde(rename = "insufficient_data")]
+    InsufficientData,
+}
+impl ::std::fmt::Display for SuccessRateResponseConfidence {
+    fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
+        match *self {
+            Self::High => f.write_str("high"),
+            Self::Medium => f.write_str("medium"),
+            Self::Low => f.write_str("low"),
+            Self::InsufficientData => f.write_str("insufficient_data"),
+        }
+    }
+}
+impl ::std::str::FromStr for SuccessRateResponseConfidence {
+    type Err = self::error::ConversionError;
+    fn from_str(
+        value: &str,
+    ) -> ::std::result::Result<Self, self::error::ConversionError> {
+        match value {
+            "high" => Ok(Self::High),
+            "medium" => Ok(Self::Medium),
+            "low" => Ok(Self::Low),
+            "insufficient_data" => Ok(Self::InsufficientData),
+            _ => Err("invalid value".into()),
+        }
+    }
+}
+impl TryFrom<&str> for SuccessRateResponseConfidence {
+    type Error = self::error::ConversionError;
+    fn try_from(
+        value: &str,
+    ) -> ::std::result::Result<Self, self::error::ConversionError> {
+        value.parse()
+    }
+}
+impl TryFrom<String> for SuccessRateResponseConfidence {
+    type Error = self::error::ConversionError;
+    fn try_from(
+        value: String,
+    ) -> ::std::result::Result<Self, self::error::ConversionError> {
+        value.parse()
+    }
+}
+#[derive(::serde::Deserialize, ::serde::Serialize, Clone, Debug, Default, PartialEq)]
+pub struct SuccessRateResponseDimensions {
+    #[serde(skip_serializing_if = "::std::option::Option::is_none")]
+    pub action_type: Option<String>,
+    #[serde(skip_serializing_if = "::std::option::Option::is_none")]
+    pub incident_type: Option<String>,
+    #[serde(skip_serializing_if = "::std::option::Option::is_none")]
+    pub workflow_id: Option<String>,
+    #[serde(skip_serializing_if = "::std::option::Option::is_none")]
+    pub workflow_version: Option<String>,
 }
 #[derive(::serde::Deserialize, ::serde::Serialize, Clone, Debug, Default, PartialEq)]
 pub struct WorkflowDisableRequest {

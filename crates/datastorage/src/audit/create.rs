@@ -129,7 +129,7 @@ fn settle(
         Outcome::Conflict(ids) => {
             let ids: Vec<_> = ids.iter().map(Uuid::to_string).collect();
             let detail = format!(
-                "event_id {} is taken by an event with another event_timestamp on the same UTC date; nothing was stored",
+                "event_id {} is taken by an event of the same UTC date with another event_timestamp or other content; nothing was stored: send it with an event_id of its own",
                 ids.join(", ")
             );
             Err(Problem::new(ProblemType::Conflict, detail))

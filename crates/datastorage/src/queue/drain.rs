@@ -5,7 +5,8 @@ use std::time::Duration;
 use datastorage_api::{DatabaseErrorKind, NewEvent, NotificationAudit};
 use tokio::sync::watch;
 
-use super::disk::{Entry, Write};
+use super::disk::Note;
+use super::entry::{Entry, Write};
 use super::group::GroupLimit;
 use super::handle::{Queue, QueueUnavailable};
 use crate::availability::Availability;
@@ -18,8 +19,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
 
 /// Why an event is parked that the database did not refuse itself.
-const EVENT_TAKEN: &str =
-    "the event_id is taken by an event with another timestamp on the same UTC date";
+const EVENT_TAKEN: &str = "the event_id is taken by an event of the same UTC date with another timestamp or other content";
 /// The same for a notification record.
 const NOTIFICATION_TAKEN: &str = "the notification_id is taken by another record";
 
@@ -39,12 +39,13 @@ pub(crate) struct Drain {
 /// Why a group could not be written now.
 enum Stop {
     Store(StoreError),
-    Queue(QueueUnavailable),
+    /// The queue has said so itself.
+    Queue,
 }
 
 impl From<QueueUnavailable> for Stop {
-    fn from(error: QueueUnavailable) -> Self {
-        Self::Queue(error)
+    fn from(_: QueueUnavailable) -> Self {
+        Self::Queue
     }
 }
 
@@ -84,9 +85,18 @@ impl Drain {
             self.store.ping().await.map_err(Stop::Store)?;
             self.availability.mark_available();
         }
-        let entries = self.queue.oldest(*limit).await?;
+        let oldest = self.queue.oldest(*limit).await?;
+        for (number, error) in &oldest.unreadable {
+            tracing::error!(number, %error, "a queued write cannot be read and is parked as it is; see GET /api/v1/queue/parked");
+            self.queue.count_unreadable();
+            self.park(*number, error.to_string(), None).await?;
+        }
+        let entries = oldest.entries;
         if entries.is_empty() {
-            return Ok(false);
+            if oldest.unreadable.is_empty() {
+                self.queue.shrink().await;
+            }
+            return Ok(!oldest.unreadable.is_empty());
         }
         let numbers: Vec<_> = entries.iter().map(|(number, _)| *number).collect();
         let result = self.write(entries).await;
@@ -140,9 +150,9 @@ impl Drain {
                             }
                             Err(error) if error.is_transient() => deferred = Some((*number, error)),
                             Err(error) => {
-                                self.park(*number, error.message, error.sqlstate).await?;
+                                self.refuse(*number, error.message, error.sqlstate).await?;
                             }
-                            Ok(_) => self.park(*number, EVENT_TAKEN.to_owned(), None).await?,
+                            Ok(_) => self.refuse(*number, EVENT_TAKEN.to_owned(), None).await?,
                         }
                     } else {
                         let (first, second) = group.split_at(group.len() / 2);
@@ -171,13 +181,13 @@ impl Drain {
             match self.store.insert_notification(&record).await {
                 Ok(Recorded::New(_) | Recorded::Repeat) => self.queue.remove(vec![number]).await?,
                 Ok(Recorded::Taken) => {
-                    self.park(number, NOTIFICATION_TAKEN.to_owned(), None)
+                    self.refuse(number, NOTIFICATION_TAKEN.to_owned(), None)
                         .await?;
                 }
                 Err(error) if waits(&error) || error.is_transient() => {
                     return Err(Stop::Store(error));
                 }
-                Err(error) => self.park(number, error.message, error.sqlstate).await?,
+                Err(error) => self.refuse(number, error.message, error.sqlstate).await?,
             }
         }
         Ok(())
@@ -196,7 +206,7 @@ impl Drain {
         }
     }
 
-    async fn park(
+    async fn refuse(
         &self,
         number: u64,
         reason: String,
@@ -206,20 +216,29 @@ impl Drain {
             number,
             reason,
             sqlstate,
-            "a queued write is refused by the database and parked; see GET /api/v1/queue/parked"
+            "a queued write is refused and parked; see GET /api/v1/queue/parked"
         );
-        self.queue
-            .park(number, reason, sqlstate, self.clock.now())
-            .await
+        self.park(number, reason, sqlstate).await
+    }
+
+    async fn park(
+        &self,
+        number: u64,
+        reason: String,
+        sqlstate: Option<String>,
+    ) -> Result<(), QueueUnavailable> {
+        let note = Note {
+            at: self.clock.now(),
+            reason,
+            sqlstate,
+        };
+        self.queue.park(number, note).await
     }
 
     async fn report(&self, stopped: &Stop) {
         let error = match stopped {
             Stop::Store(error) => error,
-            Stop::Queue(error) => {
-                tracing::debug!(%error, "the queue cannot be looked at");
-                return;
-            }
+            Stop::Queue => return,
         };
         if error.is_away() {
             self.availability.mark_away(error);

@@ -1,24 +1,33 @@
 //! The handle that everybody shares.
 //!
 //! What is pushed is on the disk before the call returns. Where the directory cannot be written the queue is unavailable and
-//! says why; it is opened again with the next push or read, at most once a second.
+//! says why; it is opened again with the next push or read, at most once a second. A file that is damaged beyond reading is set
+//! aside for a person, and the queue goes on with a new one.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use datastorage_api::{NewEvent, NotificationAudit, ParkedEntry};
+use datastorage_api::ParkedEntry;
 use jiff::Timestamp;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
-use super::disk::{self, Capacity, Depth, Disk, DiskError, Entry, Pushed, Write};
+use super::disk::{self, Capacity, Depth, Disk, DiskError, Note, Oldest, ParkedPage, Pushed};
+use super::entry::Write;
 use super::group::GroupLimit;
 use super::stall::Stalls;
 use crate::config::QueueConfig;
 
 /// How long a queue that could not be opened is left alone.
 const REOPEN_AFTER: Duration = Duration::from_secs(1);
+/// How often a failure that stays the same is logged again.
+const SAY_EVERY: Duration = Duration::from_secs(30);
+/// What the name of a file that was set aside holds behind the queue's own.
+const ASIDE: &str = ".damaged-";
+/// How many files are set aside before the queue stays unavailable instead.
+const MOST_ASIDE: u64 = 4;
 
 /// Handle to the queue; clones share it.
 #[derive(Debug, Clone)]
@@ -30,6 +39,26 @@ struct Shared {
     state: Mutex<State>,
     pushed: Notify,
     stalls: Stalls,
+    /// Failed looks at the file, and the last one that was logged.
+    failures: AtomicU64,
+    said: Mutex<Option<(String, Instant)>>,
+    /// The file failed within: it is looked through when it is opened again.
+    suspect: AtomicBool,
+    /// Entries that could not be read.
+    unreadable: AtomicU64,
+    /// Files in the directory that were set aside.
+    aside: AtomicU64,
+}
+
+/// What went wrong with the queue's file since the start, for metrics.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Faults {
+    /// Looks at the file that failed.
+    pub(crate) failures: u64,
+    /// Entries that could not be read, and were parked.
+    pub(crate) unreadable: u64,
+    /// Damaged files that lie beside the queue.
+    pub(crate) aside: u64,
 }
 
 #[derive(Debug)]
@@ -55,6 +84,11 @@ impl Queue {
             state: Mutex::new(State::Closed),
             pushed: Notify::new(),
             stalls: Stalls::default(),
+            failures: AtomicU64::new(0),
+            said: Mutex::new(None),
+            suspect: AtomicBool::new(false),
+            unreadable: AtomicU64::new(0),
+            aside: AtomicU64::new(0),
         }));
         let state = queue.try_open();
         *queue.state() = state;
@@ -76,10 +110,7 @@ impl Queue {
     }
 
     /// The oldest pending entries with their numbers: at least one, and of more no more than `most`.
-    pub(super) async fn oldest(
-        &self,
-        most: GroupLimit,
-    ) -> Result<Vec<(u64, Entry)>, QueueUnavailable> {
+    pub(super) async fn oldest(&self, most: GroupLimit) -> Result<Oldest, QueueUnavailable> {
         self.with(move |disk| disk.oldest(most)).await
     }
 
@@ -93,24 +124,31 @@ impl Queue {
         self.with(move |disk| disk.defer(&numbers)).await
     }
 
-    /// Sets an entry aside that the database refuses for good.
-    pub(crate) async fn park(
-        &self,
-        number: u64,
-        reason: String,
-        sqlstate: Option<String>,
-        now: Timestamp,
-    ) -> Result<(), QueueUnavailable> {
-        self.with(move |disk| disk.park(number, &reason, sqlstate.as_deref(), now))
-            .await
+    /// Sets an entry aside that the database refuses for good, or that cannot be read.
+    pub(super) async fn park(&self, number: u64, note: Note) -> Result<(), QueueUnavailable> {
+        self.with(move |disk| disk.park(number, &note)).await
     }
 
-    /// The oldest parked entries, and how many there are in all.
+    /// An entry could not be read.
+    pub(super) fn count_unreadable(&self) {
+        self.0.unreadable.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Parked entries by number, behind `after`: at most so many, and no more than fit into a page.
     pub(crate) async fn parked(
         &self,
+        after: Option<u64>,
         most: usize,
-    ) -> Result<(Vec<ParkedEntry>, u64), QueueUnavailable> {
-        self.with(move |disk| disk.parked(most)).await
+    ) -> Result<ParkedPage, QueueUnavailable> {
+        self.with(move |disk| disk.parked(after, most)).await
+    }
+
+    /// Forgets a parked entry for good; returns it.
+    pub(crate) async fn delete(
+        &self,
+        number: u64,
+    ) -> Result<Option<ParkedEntry>, QueueUnavailable> {
+        self.with(move |disk| disk.delete(number)).await
     }
 
     /// Puts every parked entry back at the end of the queue; returns how many.
@@ -162,6 +200,52 @@ impl Queue {
         }
     }
 
+    /// What went wrong with the file since the start.
+    pub(crate) fn faults(&self) -> Faults {
+        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        Faults {
+            failures: read(&self.0.failures),
+            unreadable: read(&self.0.unreadable),
+            aside: read(&self.0.aside),
+        }
+    }
+
+    /// What a person must look at, and where; none if all is well.
+    pub(crate) async fn trouble(&self) -> Option<String> {
+        let directory = self.0.config.directory.display();
+        let parked = match self.depth().await {
+            Ok(depth) => depth.parked,
+            Err(error) => return Some(error.to_string()),
+        };
+        let aside = self.faults().aside;
+        let parked = (parked > 0).then(|| {
+            format!("{parked} accepted writes are parked: see GET /api/v1/queue/parked, then redrive or delete them")
+        });
+        let aside = (aside > 0).then(|| {
+            format!("{aside} damaged files lie in {directory} and may hold accepted writes: keep and then remove them")
+        });
+        let all: Vec<_> = parked.into_iter().chain(aside).collect();
+        (!all.is_empty()).then(|| all.join("; "))
+    }
+
+    /// Makes the file smaller when most of it is free and nobody uses it.
+    pub(super) async fn shrink(&self) {
+        let queue = self.clone();
+        let done = tokio::task::spawn_blocking(move || {
+            let mut state = queue.state();
+            let State::Open(disk) = &mut *state else {
+                return;
+            };
+            // Whoever uses it now holds a share of it; the next time will do.
+            if let Some(Err(error)) = Arc::get_mut(disk).map(Disk::shrink) {
+                *state = queue.failed(&error.to_string());
+            }
+        });
+        if let Err(error) = done.await {
+            tracing::error!(%error, "the queue's file cannot be made smaller");
+        }
+    }
+
     /// Closes the file; later calls find the queue unavailable.
     pub(crate) fn close(&self) {
         *self.state() = State::Closed;
@@ -175,17 +259,11 @@ impl Queue {
         let queue = self.clone();
         let done = tokio::task::spawn_blocking(move || {
             let disk = queue.disk()?;
-            work(&disk).map_err(|error| {
-                // After a failed write redb wants to be opened anew.
-                *queue.state() = State::Unavailable {
-                    reason: error.to_string(),
-                    since: Instant::now(),
-                };
-                queue.reason(&error.to_string())
-            })
+            work(&disk).map_err(|error| queue.fail(&error.to_string()))
         });
+        // A panic is the library's answer to some damage.
         done.await
-            .unwrap_or_else(|error| Err(self.reason(&error.to_string())))
+            .unwrap_or_else(|error| Err(self.fail(&error.to_string())))
     }
 
     fn disk(&self) -> Result<Arc<Disk>, QueueUnavailable> {
@@ -201,12 +279,72 @@ impl Queue {
     }
 
     fn try_open(&self) -> State {
-        match Disk::open(&self.0.config.directory) {
-            Ok(disk) => State::Open(Arc::new(disk)),
-            Err(error) => State::Unavailable {
-                reason: error.to_string(),
-                since: Instant::now(),
-            },
+        let directory = &self.0.config.directory;
+        let suspect = self.0.suspect.load(Ordering::Relaxed);
+        self.0.aside.store(aside(directory), Ordering::Relaxed);
+        let opened = Disk::open(directory, suspect).or_else(|error| {
+            if !error.is_damage() {
+                return Err(error);
+            }
+            self.set_aside(&error)?;
+            Disk::open(directory, false)
+        });
+        match opened {
+            Ok(disk) => {
+                self.0.suspect.store(false, Ordering::Relaxed);
+                State::Open(Arc::new(disk))
+            }
+            Err(error) => self.failed(&error.to_string()),
+        }
+    }
+
+    /// Moves a file away that cannot be read; a person may find accepted writes in it.
+    fn set_aside(&self, error: &DiskError) -> Result<(), DiskError> {
+        let directory = &self.0.config.directory;
+        let held = aside(directory);
+        if held >= MOST_ASIDE {
+            let full = format!(
+                "{error}; {held} damaged files lie in the directory already: remove those that are done with"
+            );
+            return Err(DiskError::Io(std::io::Error::other(full)));
+        }
+        let file = Disk::file(directory);
+        let mut to = file.clone().into_os_string();
+        to.push(format!("{ASIDE}{}", Timestamp::now().as_millisecond()));
+        std::fs::rename(&file, &to)?;
+        self.0.failures.fetch_add(1, Ordering::Relaxed);
+        self.0.aside.store(held + 1, Ordering::Relaxed);
+        tracing::error!(%error, file = %Path::new(&to).display(), "the queue's file is damaged and set aside; accepted writes in it are not stored: send those of the time again");
+        Ok(())
+    }
+
+    /// The file failed: after a failed write it wants to be opened anew.
+    fn fail(&self, reason: &str) -> QueueUnavailable {
+        self.0.suspect.store(true, Ordering::Relaxed);
+        let failed = self.failed(reason);
+        let mut state = self.state();
+        if !matches!(&*state, State::Closed) {
+            *state = failed;
+        }
+        self.reason(reason)
+    }
+
+    /// Counts a failure, and says it at first and every half minute.
+    fn failed(&self, reason: &str) -> State {
+        let now = Instant::now();
+        self.0.failures.fetch_add(1, Ordering::Relaxed);
+        let mut said = self.0.said.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = said
+            .as_ref()
+            .is_some_and(|(last, at)| last == reason && at.elapsed() < SAY_EVERY);
+        if !known {
+            let unavailable = self.reason(reason);
+            tracing::error!(%unavailable, "no write can be queued, and none that is queued is stored, until this is mended");
+            *said = Some((reason.to_owned(), now));
+        }
+        State::Unavailable {
+            reason: reason.to_owned(),
+            since: now,
         }
     }
 
@@ -222,14 +360,12 @@ impl Queue {
     }
 }
 
-impl From<NewEvent> for Write {
-    fn from(event: NewEvent) -> Self {
-        Self::AuditEvent(event)
-    }
-}
-
-impl From<NotificationAudit> for Write {
-    fn from(record: NotificationAudit) -> Self {
-        Self::Notification(record)
-    }
+/// How many damaged files lie in the directory.
+fn aside(directory: &Path) -> u64 {
+    std::fs::read_dir(directory).map_or(0, |files| {
+        let names = files.flatten().map(|file| file.file_name());
+        names
+            .filter(|name| name.to_string_lossy().contains(ASIDE))
+            .count() as u64
+    })
 }

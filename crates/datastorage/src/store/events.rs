@@ -12,6 +12,7 @@ use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use datastorage_api::NewEvent;
+use datastorage_api::time::utc_date;
 use deadpool_postgres::Object;
 use futures_util::SinkExt;
 use jiff::Timestamp;
@@ -36,22 +37,31 @@ static COPY: LazyLock<String> =
 /// One row of arrays becomes many rows, and what is there already is left as it is.
 static INSERT: LazyLock<String> = LazyLock::new(|| {
     let names = names();
-    let arrays = EVENT_COLUMNS.iter().enumerate();
-    let arrays = arrays.map(|(at, column)| format!("${}::{}[]", at + 1, column.sql_type));
     format!(
         "INSERT INTO audit_events ({names}) SELECT {names} FROM unnest({}) AS event ({names})
          ON CONFLICT (event_id, event_date) DO NOTHING",
-        arrays.collect::<Vec<_>>().join(", ")
+        parameters()
     )
 });
 
-/// Ids of the group that the table holds with another time on the same UTC date.
-const CONFLICTS: &str = "
-    SELECT DISTINCT event.event_id
-    FROM unnest($1::uuid[], $2::timestamptz[]) AS event (event_id, event_timestamp)
-    JOIN audit_events AS stored
-      ON stored.event_id = event.event_id AND stored.event_date = (event.event_timestamp AT TIME ZONE 'UTC')::date
-    WHERE stored.event_timestamp <> event.event_timestamp";
+/// Ids of the group under whose keys the table holds another event, after what is missing was inserted: one with another time
+/// on the same UTC date, or with other content, compared as PostgreSQL stores it.
+static CONFLICTS: LazyLock<String> = LazyLock::new(|| {
+    let names = names();
+    let of = |row: &str| {
+        EVENT_COLUMNS
+            .map(|column| format!("{row}.{}", column.name))
+            .join(", ")
+    };
+    format!(
+        "SELECT DISTINCT event.event_id FROM unnest({}) AS event ({names})
+         JOIN audit_events AS stored ON stored.event_id = event.event_id AND stored.event_date = event.event_date
+         WHERE ({}) IS DISTINCT FROM ({})",
+        parameters(),
+        of("stored"),
+        of("event")
+    )
+});
 
 const EXISTS: &str = "SELECT EXISTS (SELECT FROM audit_events WHERE event_id = $1)";
 
@@ -90,7 +100,7 @@ impl Group for &[&NewEvent] {
 pub(crate) enum Inserted {
     /// Every event is in the table, committed, once.
     All,
-    /// Nothing was stored: these ids are taken by events of another time on the same UTC date.
+    /// Nothing was stored: these ids are taken by other events of the same UTC date.
     Conflict(Vec<Uuid>),
 }
 
@@ -123,7 +133,8 @@ impl Store {
             // Polled together, both messages go out in one write.
             let ((), sink) =
                 tokio::try_join!(client.batch_execute(BEGIN), client.copy_in(&statement))?;
-            let events = group.close();
+            let mut events = group.close();
+            sort(&mut events);
             // The commit is sent behind the rows, not after their answer: it costs no round trip of its own. Where the rows are
             // refused it ends the transaction without them.
             let (copied, committed) = tokio::join!(copy(sink, &events), commit(client));
@@ -191,12 +202,12 @@ async fn insert(client: &Object, events: &[&NewEvent]) -> Result<Inserted, Failu
     settle_repeats(client, events).await
 }
 
-/// Some rows were there before. Repeats are fine; an id with another time rolls the group back.
+/// Some rows were there before. Repeats are fine; an id that another event has rolls the group back.
 async fn settle_repeats(client: &Object, events: &[&NewEvent]) -> Result<Inserted, Failure> {
-    let statement = client.prepare_cached(CONFLICTS).await?;
-    let ids: Vec<_> = events.iter().map(|event| event.event_id).collect();
-    let times: Vec<_> = events.iter().map(|event| event.event_timestamp).collect();
-    let rows = client.query(&statement, &[&ids, &times]).await?;
+    let statement = client.prepare_cached(&CONFLICTS).await?;
+    let arrays = arrays(events);
+    let parameters = arrays.each_ref().map(|array| array as &(dyn ToSql + Sync));
+    let rows = client.query(&statement, &parameters).await?;
     if rows.is_empty() {
         commit(client).await?;
         return Ok(Inserted::All);
@@ -214,12 +225,31 @@ pub(super) fn names() -> String {
     EVENT_COLUMNS.map(|column| column.name).join(", ")
 }
 
-/// Inserts the events, as the parameters of [`INSERT`]: an array for each column.
+/// The parameters of a statement that takes an array for each column.
+fn parameters() -> String {
+    let arrays = EVENT_COLUMNS.iter().enumerate();
+    let arrays = arrays.map(|(at, column)| format!("${}::{}[]", at + 1, column.sql_type));
+    arrays.collect::<Vec<_>>().join(", ")
+}
+
+/// An array for each column.
+fn arrays<'a>(events: &[&'a NewEvent]) -> [Vec<Value<'a>>; EVENT_COLUMNS.len()] {
+    EVENT_COLUMNS.map(|column| events.iter().map(|event| (column.value)(event)).collect())
+}
+
+/// Inserts the events that are not there yet, in the order of their keys.
 async fn insert_new(client: &Object, events: &[&NewEvent]) -> Result<u64, tokio_postgres::Error> {
     let statement = client.prepare_cached(&INSERT).await?;
-    let arrays = EVENT_COLUMNS.map(|column| -> Vec<Value<'_>> {
-        events.iter().map(|event| (column.value)(event)).collect()
-    });
+    let mut sorted = events.to_vec();
+    sort(&mut sorted);
+    let arrays = arrays(&sorted);
     let parameters = arrays.each_ref().map(|array| array as &(dyn ToSql + Sync));
     client.execute(&statement, &parameters).await
+}
+
+/// Puts events into the order of their keys: transactions that write some of the same then wait for each other in one
+/// direction, and do not deadlock, whichever process they are of. By date first, since COPY writes partition after partition.
+/// Equal keys stay in place, so that the first wins.
+fn sort(events: &mut [&NewEvent]) {
+    events.sort_by_key(|event| (utc_date(event.event_timestamp), event.event_id));
 }

@@ -3,7 +3,7 @@
 //! Every call waits a bounded time and answers with a [`StoreError`] that says whether the database is away, lacks a part of
 //! the schema, or refuses the data.
 //!
-//! Modules, each may import those after it: `workflows`, `notifications`, `query`, `events`, `schema`, `partitions`, `access`, `pools`, `session`, `copy`, `error`, `transaction`
+//! Modules, each may import those after it: `workflows`, `notifications`, `traces`, `query`, `events`, `schema`, `partitions`, `access`, `pools`, `session`, `copy`, `error`, `transaction`
 
 mod access;
 mod copy;
@@ -15,6 +15,7 @@ mod pools;
 mod query;
 mod schema;
 mod session;
+mod traces;
 mod transaction;
 mod workflows;
 
@@ -24,6 +25,7 @@ pub(crate) use self::events::{Group, Inserted};
 pub(crate) use self::notifications::Recorded;
 pub(crate) use self::pools::{Lane, PoolConnections};
 pub(crate) use self::query::{EventFilter, Position};
+pub(crate) use self::traces::{Counts, IncidentFilter, RateFilter};
 pub(crate) use self::workflows::{
     Candidate, ChangedWorkflow, WorkflowChange, WorkflowFilter, WorkflowRow,
 };

@@ -88,8 +88,8 @@ const VERSIONS: &str = "
 const CANDIDATES: &str = "
     SELECT to_json(candidate)
     FROM (
-        SELECT workflow_id, name, description, labels ->> 'signal_type' AS signal_type, custom_labels, detected_labels,
-               container_image, container_digest
+        SELECT workflow_id, name, version, description, owner, maintainer, labels, labels ->> 'signal_type' AS signal_type,
+               custom_labels, detected_labels, container_image, container_digest
         FROM remediation_workflow_catalog
         WHERE is_latest_version
           AND ($1::text[] IS NULL OR status = ANY ($1))
@@ -150,7 +150,11 @@ pub(crate) struct ChangedWorkflow {
 pub(crate) struct Candidate {
     pub(crate) workflow_id: Uuid,
     pub(crate) name: String,
+    pub(crate) version: String,
     pub(crate) description: String,
+    pub(crate) owner: Option<String>,
+    pub(crate) maintainer: Option<String>,
+    pub(crate) labels: serde_json::Value,
     pub(crate) signal_type: String,
     pub(crate) custom_labels: CustomLabels,
     pub(crate) detected_labels: DetectedLabels,

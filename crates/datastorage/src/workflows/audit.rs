@@ -6,12 +6,12 @@ use std::time::Duration;
 use datastorage_api::time::to_microseconds;
 use datastorage_api::{
     EventCategory, EventData, EventOutcome, NewEvent, NewWorkflow, WorkflowSearchRequest,
-    WorkflowSearchResponse,
 };
 use serde::Serialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use super::search::Ranked;
 use crate::app::App;
 use crate::audit::Writer;
 use crate::outcome::Outcome;
@@ -33,6 +33,7 @@ pub(super) fn created(app: &App, id: Uuid, workflow: &NewWorkflow) -> Option<New
         event_type: "datastorage.workflow.created",
         action: "created",
         resource_type: "Workflow",
+        duration_ms: None,
     };
     event.about(app, Some(id.to_string()), &data)
 }
@@ -50,6 +51,7 @@ pub(super) fn updated(app: &App, changed: &ChangedWorkflow, change: &Value) -> O
         event_type: "datastorage.workflow.updated",
         action: "updated",
         resource_type: "Workflow",
+        duration_ms: None,
     };
     event.about(app, Some(changed.workflow_id.to_string()), &data)
 }
@@ -59,33 +61,42 @@ pub(super) fn searched(
     app: &Arc<App>,
     writer: Writer,
     request: &WorkflowSearchRequest,
-    response: &WorkflowSearchResponse,
+    ranked: &Ranked,
     took: Duration,
 ) {
-    let found: Vec<_> = response
-        .workflows
+    let found: Vec<_> = ranked
+        .best
         .iter()
-        .map(|found| {
+        .zip(1..)
+        .map(|((score, found), rank)| {
             json!({
                 "workflow_id": found.workflow_id,
-                "title": found.title,
-                "rank": found.rank,
-                "confidence": found.confidence,
-                "final_score": found.final_score,
-                "label_boost": found.label_boost,
-                "label_penalty": found.label_penalty,
+                "title": found.name,
+                "version": found.version,
+                "description": found.description,
+                "owner": found.owner,
+                "maintainer": found.maintainer,
+                "labels": found.labels,
+                "rank": rank,
+                "scoring": {
+                    "confidence": score.value(),
+                    "final_score": score.value(),
+                    "label_boost": score.boost(),
+                    "label_penalty": score.penalty(),
+                },
             })
         })
         .collect();
+    let duration_ms = i32::try_from(took.as_millis()).unwrap_or(i32::MAX);
     let data = json!({
         "query": request,
         "results": {
-            "total_found": response.total_results,
+            "total_found": ranked.total,
             "returned": found.len(),
             "workflows": found,
         },
         "search_metadata": {
-            "duration_ms": u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+            "duration_ms": duration_ms,
             "top_k": request.top_k,
             "min_score": request.min_score,
         },
@@ -93,7 +104,8 @@ pub(super) fn searched(
     let event = Own {
         event_type: "workflow.catalog.search_completed",
         action: "search_completed",
-        resource_type: "WorkflowCatalog",
+        resource_type: "workflow_catalog",
+        duration_ms: Some(duration_ms),
     };
     let correlation_id = request.remediation_id.clone().filter(|id| !id.is_empty());
     let Some(event) = event.about(app, correlation_id, &data) else {
@@ -117,6 +129,7 @@ struct Own {
     event_type: &'static str,
     action: &'static str,
     resource_type: &'static str,
+    duration_ms: Option<i32>,
 }
 
 impl Own {
@@ -150,7 +163,7 @@ impl Own {
             cluster_name: None,
             event_data: EventData::new(data).unwrap_or_default(),
             severity: "info".to_owned(),
-            duration_ms: None,
+            duration_ms: self.duration_ms,
         })
     }
 }

@@ -32,9 +32,17 @@ pub(crate) async fn search(
         .store
         .search_candidates(&request.filters, statuses.as_deref());
     let candidates = timed(&app, "workflow_search", candidates).await?;
-    let response = rank(&request, candidates);
-    audit::searched(&app, writer, &request, &response, started.elapsed());
-    Ok(Json(response))
+    let ranked = rank(&request, candidates);
+    audit::searched(&app, writer, &request, &ranked, started.elapsed());
+    Ok(Json(ranked.into_response(request)))
+}
+
+/// What a search found.
+pub(super) struct Ranked {
+    /// The best, best first.
+    pub(super) best: Vec<(Score, Candidate)>,
+    /// How many fit in all.
+    pub(super) total: usize,
 }
 
 /// The statuses that are found; none for all.
@@ -49,25 +57,29 @@ fn statuses(request: &WorkflowSearchRequest) -> Option<Vec<String>> {
 }
 
 /// The best of the candidates, which are newest first; of equal scores the newer is the better.
-fn rank(request: &WorkflowSearchRequest, candidates: Vec<Candidate>) -> WorkflowSearchResponse {
-    let mut scored: Vec<_> = candidates
+fn rank(request: &WorkflowSearchRequest, candidates: Vec<Candidate>) -> Ranked {
+    let mut best: Vec<_> = candidates
         .into_iter()
         .map(|candidate| (Score::of(&request.filters, &candidate), candidate))
         .filter(|(score, _)| score.value() >= request.min_score)
         .collect();
-    scored.sort_by_key(|(score, _)| std::cmp::Reverse(score.points()));
-    let total_results = scored.len();
-    let top = usize::try_from(request.top_k).unwrap_or_default();
-    let workflows = scored
-        .into_iter()
-        .take(top)
-        .zip(1..)
-        .map(|((score, candidate), rank)| result(score, candidate, rank))
-        .collect();
-    WorkflowSearchResponse {
-        workflows,
-        total_results,
-        filters: request.filters.clone(),
+    best.sort_by_key(|(score, _)| std::cmp::Reverse(score.points()));
+    let total = best.len();
+    best.truncate(usize::try_from(request.top_k).unwrap_or_default());
+    Ranked { best, total }
+}
+
+impl Ranked {
+    fn into_response(self, request: WorkflowSearchRequest) -> WorkflowSearchResponse {
+        let workflows = self.best.into_iter().zip(1..);
+        let workflows = workflows
+            .map(|((score, candidate), rank)| result(score, candidate, rank))
+            .collect();
+        WorkflowSearchResponse {
+            workflows,
+            total_results: self.total,
+            filters: request.filters,
+        }
     }
 }
 

@@ -183,7 +183,7 @@ async fn every_operation_of_the_document_is_routed_and_no_other_method_is() {
     for path in [
         "/",
         "/api/v1",
-        "/api/v1/incidents",
+        "/api/v1/incidents/1",
         "/api/v1/audit/events/",
         "/api/v1/audit/events/1",
         "/api/v1/workflows/by-name/x",

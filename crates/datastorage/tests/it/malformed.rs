@@ -403,6 +403,10 @@ async fn a_parameter_that_breaks_its_schema_is_refused() {
                 let parameter = contract::resolve(parameter);
                 let name = parameter["name"].as_str().expect("a name");
                 for value in wrong_values(name, contract::resolve(&parameter["schema"])) {
+                    // Without a segment it is another path.
+                    if parameter["in"] == "path" && value.is_empty() {
+                        continue;
+                    }
                     let path = if parameter["in"] == "path" {
                         template.replace(&format!("{{{name}}}"), &value)
                     } else {

@@ -61,7 +61,14 @@ async fn a_notification_id_is_taken_once() {
         .await
         .expect(409)
         .problem();
-    assert_eq!(problem.name(), "conflict");
+    assert_eq!(
+        (problem.name(), problem.title.as_str()),
+        ("conflict", "Resource Conflict")
+    );
+    assert_eq!(
+        serde_json::Value::Object(problem.extensions),
+        json!({"resource": "notification_audit", "field": "notification_id", "value": "n-1"})
+    );
     assert_eq!(count(&database).await, 1);
 }
 

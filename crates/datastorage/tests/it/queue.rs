@@ -15,7 +15,7 @@ const BATCH: &str = "/api/v1/audit/events/batch";
 const DEPTH: &str = "datastorage_dlq_depth{stream=\"audit_events\"}";
 
 /// A database behind a proxy that can be taken away.
-async fn behind_proxy() -> (testkit::postgres::Database, Proxy, String) {
+pub(crate) async fn behind_proxy() -> (testkit::postgres::Database, Proxy, String) {
     let database = audit_database().await;
     let port = testkit::postgres::server()
         .await
@@ -30,7 +30,7 @@ fn gauge(name: &str) -> String {
     format!("datastorage_dlq_{name}{{stream=\"audit_events\"}}")
 }
 
-async fn depth_becomes(service: &Service, expected: f64) {
+pub(crate) async fn depth_becomes(service: &Service, expected: f64) {
     until("the queue's depth to change", SOON, async || {
         let depth = service.metric(DEPTH).await;
         if depth == Some(expected) {
@@ -276,7 +276,7 @@ async fn poison_is_parked_does_not_block_the_others_and_can_be_redriven() {
     .await;
     assert_eq!(
         service.get("/api/v1/queue/parked").await.expect(200).body,
-        json!({"entries": [], "total": 0})
+        json!({"entries": [], "total": 0, "has_more": false})
     );
 }
 

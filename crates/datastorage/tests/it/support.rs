@@ -166,6 +166,10 @@ impl Service {
         send(http().patch(self.url(path)).json(body)).await
     }
 
+    pub(crate) async fn delete(&self, path: &str) -> Answer {
+        send(http().delete(self.url(path))).await
+    }
+
     /// POSTs bytes as JSON, whatever they are.
     pub(crate) async fn post_text(&self, path: &str, body: &str) -> Answer {
         let request = http()

@@ -6,12 +6,16 @@ use testkit::postgres::empty_database;
 use testkit::wait::until;
 
 use super::{SEARCH, WORKFLOWS, audited, catalogue, filters, path, register, workflow};
-use crate::support::{SOON, Service, count, migrate};
+use crate::support::{SOON, Service, count, migrate, with};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_catalogue_audits_itself() {
     let (_database, service) = catalogue().await;
-    let stored = register(&service, &workflow("restart", "1.0.0")).await;
+    let version = with(
+        workflow("restart", "1.0.0"),
+        json!({"owner": "team", "maintainer": "team@example.org"}),
+    );
+    let stored = register(&service, &version).await;
     let id = stored["workflow_id"].as_str().expect("an id");
     let created = audited(&service, "datastorage.workflow.created", 1)
         .await
@@ -33,8 +37,18 @@ async fn the_catalogue_audits_itself() {
     );
     let data = &searched["event_data"];
     assert_eq!(data["query"]["filters"], filters());
-    assert_eq!(data["results"]["workflows"][0]["workflow_id"], id);
+    // As dashboards read it.
+    assert_eq!(searched["resource_type"], "workflow_catalog");
+    assert!(searched["duration_ms"].is_u64());
     assert!(data["search_metadata"]["duration_ms"].is_u64());
+    assert_eq!(
+        data["results"]["workflows"],
+        json!([{
+            "workflow_id": id, "title": "restart 1.0.0", "version": "1.0.0", "description": "restarts it", "owner": "team",
+            "maintainer": "team@example.org", "labels": version["labels"], "rank": 1,
+            "scoring": {"confidence": 0.5, "final_score": 0.5, "label_boost": 0.0, "label_penalty": 0.0},
+        }])
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
