@@ -238,6 +238,7 @@ async fn ready(State(relay): State<Arc<Relay>>) -> (StatusCode, Json<ReadinessSt
         reason: reason.map(str::to_owned),
         profile: None,
         missing: Vec::new(),
+        queue: None,
     };
     (status, Json(body))
 }
