@@ -23,6 +23,7 @@ async fn what_requires_a_migration_is_reverted_before_it() {
     assert_eq!(
         order,
         [
+            "resource_action_traces_readable",
             "oscillation_detection_summary",
             "action_history_summary",
             "store_oscillation_detection",
