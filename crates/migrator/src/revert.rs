@@ -20,7 +20,7 @@ use crate::rows::text;
 use crate::selection::Selection;
 use crate::session::{Run, Session};
 use crate::sql::{self, literal};
-use crate::steps::Script;
+use crate::steps::{self, Script};
 use crate::view::{Held, View, refuse_shared_process};
 
 /// What of the selection to revert.
@@ -341,7 +341,7 @@ impl<'a> Undo<'a> {
                 .run(run, session, self.progress.clone(), record)
                 .await?;
             session
-                .query("recording that it is reverted", &mark)
+                .query("recording that it is reverted", &steps::alone(&mark))
                 .await?
         } else {
             script.at_once(session, &mark).await?

@@ -10,7 +10,7 @@ use crate::ledger::{self, Progress, State};
 use crate::message::{Scope, applied};
 use crate::migration::Migration;
 use crate::report::{Event, Report};
-use crate::rows::Rows;
+use crate::rows::{Rows, named};
 use crate::session::{Run, Session};
 use crate::settings;
 use crate::sql::{self, Effects, Statement};
@@ -54,10 +54,11 @@ pub(crate) async fn run(
             row.record_steps(progress)
         })
         .await?;
+    let record = alone(&row.record_unprepared());
     let recorded = session
-        .query("recording a migration in steps", &row.record_unprepared())
+        .query("recording a migration in steps", &record)
         .await?;
-    let recorded = recorded.first().and_then(|rows| rows.first());
+    let recorded = named(&recorded, ledger::RECORDED).and_then(<[_]>::first);
     let recorded = applied(migration, recorded.and_then(|row| row.get(1)));
     script.restore(session).await?;
     let mut prepare = format!(
@@ -418,7 +419,7 @@ fn recording(record: &str) -> String {
     format!("{}; {record}", ledger::KEEP_ROLE)
 }
 
-/// A step's record in a transaction of its own.
-fn alone(record: &str) -> String {
+/// A record in a transaction of its own.
+pub(crate) fn alone(record: &str) -> String {
     format!("BEGIN; {}; COMMIT", recording(record))
 }

@@ -497,7 +497,7 @@ async fn a_role_that_the_file_takes_does_not_write_the_ledger() {
     )
     .await;
     let up = format!(
-        "SET ROLE \"{role}\";\nCREATE TABLE mine (a int);\nVACUUM mine;\nRESET ROLE;\nCREATE TABLE z (a int);\n"
+        "SET ROLE \"{role}\";\nCREATE TABLE mine (a int);\nVACUUM mine;\nRESET ROLE;\nCREATE TABLE z (a int);\nSET ROLE \"{role}\";\n"
     );
     steps(&config, &up).await.unwrap();
     let owners = "SELECT string_agg((tableowner = current_user)::text, ',' ORDER BY tablename) FROM pg_tables WHERE tablename IN ('mine', 'z')";
