@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::search::Ranked;
+use super::score::Ranked;
 use crate::app::App;
 use crate::audit::Writer;
 use crate::outcome::Outcome;

@@ -20,6 +20,14 @@ const CONTRADICTION: u32 = 100;
 /// A text that asks for, or means, any value.
 const ANY: &str = "*";
 
+/// What a search found.
+pub(super) struct Ranked {
+    /// The best, best first.
+    pub(super) best: Vec<(Score, Candidate)>,
+    /// How many fit in all.
+    pub(super) total: usize,
+}
+
 /// Boost and penalty of a version in thousandths.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Score {
@@ -165,7 +173,7 @@ mod tests {
     fn score(name: &str, asked: &Value, has: &Value) -> (u32, u32, u32) {
         let filters = json!({"signal_type": "OOMKilled", "severity": "high", "component": "pod", "environment": "production",
             "priority": "P1", name: asked});
-        let mut candidate = json!({"workflow_id": Uuid::nil(), "name": "n", "description": "d", "signal_type": "OOMKilled",
+        let mut candidate = json!({"workflow_id": Uuid::nil(), "name": "n", "version": "1", "description": "d", "labels": {}, "signal_type": "OOMKilled",
             "custom_labels": {}, "detected_labels": {}, "container_image": null, "container_digest": null});
         candidate[name] = has.clone();
         let score = Score::of(

@@ -8,7 +8,7 @@ use datastorage_api::{
     WorkflowSearchRequest, WorkflowSearchResponse, WorkflowSearchResult, parse_workflow_search,
 };
 
-use super::score::Score;
+use super::score::{Ranked, Score};
 use super::{TABLE, audit, timed};
 use crate::app::App;
 use crate::audit::Writer;
@@ -35,14 +35,6 @@ pub(crate) async fn search(
     let ranked = rank(&request, candidates);
     audit::searched(&app, writer, &request, &ranked, started.elapsed());
     Ok(Json(ranked.into_response(request)))
-}
-
-/// What a search found.
-pub(super) struct Ranked {
-    /// The best, best first.
-    pub(super) best: Vec<(Score, Candidate)>,
-    /// How many fit in all.
-    pub(super) total: usize,
 }
 
 /// The statuses that are found; none for all.
