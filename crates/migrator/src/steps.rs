@@ -155,8 +155,8 @@ impl Script<'_> {
         }
         // The server names no place: it is the statement after those that it answered.
         let failing = sets.len().saturating_sub(sql::statements(&begin).len());
-        let statements = sql::statements(self.text);
-        let start = statements
+        let start = scan
+            .statements
             .get(failing)
             .map_or(0, |statement| statement.start);
         Err(self.explain(session, start, 0, &error))

@@ -250,17 +250,17 @@ impl Held {
     pub(crate) async fn open(run: &Arc<Run>, catalogue: &Catalogue) -> Result<Self, Error> {
         let session = Session::open(run).await?;
         let view = View::first(&session, catalogue, &[]).await?;
+        refuse_shared_process(run, &view).await?;
         Self::take(run, catalogue, session, view).await
     }
 
-    /// As [`Held::open`], in a session that was read from before.
+    /// As [`Held::open`], in a session that was read from before and is nobody else's ([`refuse_shared_process`]).
     pub(crate) async fn take(
         run: &Arc<Run>,
         catalogue: &Catalogue,
         session: Session,
         view: View,
     ) -> Result<Self, Error> {
-        refuse_shared_process(run, &view).await?;
         let (_, ledger) = under_lock(run, &session, &view, view.has_role, catalogue).await?;
         Ok(Self {
             session,
