@@ -50,6 +50,12 @@ pub struct Service {
     /// The directory that the entry's paths start from: that of its file, or the checkout.
     #[serde(skip)]
     pub root: PathBuf,
+    /// The table that it is from, as it was named.
+    #[serde(skip)]
+    pub table: String,
+    /// Whether it stands for the tool's own entry of that name.
+    #[serde(skip)]
+    pub replaces: bool,
 }
 
 /// Something that is set up for a service.
@@ -174,15 +180,16 @@ struct Document {
 #[derive(Clone, Debug)]
 pub struct Table {
     services: Vec<Service>,
+    replaced: Vec<Service>,
     warnings: Vec<String>,
 }
 
 impl Table {
-    /// The tool's own table, and a team's behind it.
+    /// The tool's own table, and a team's behind it; a team's entry takes the place of the tool's of the same name.
     pub fn load(own: Option<&Path>) -> Result<Self, Failure> {
         let checkout = crate::paths::checkout();
         let mut services = parse(TABLE, "kind/services.toml", &checkout)?;
-        let mut warnings = Vec::new();
+        let (mut replaced, mut warnings) = (Vec::new(), Vec::new());
         if let Some(path) = own {
             let name = path.display().to_string();
             let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
@@ -192,15 +199,29 @@ impl Table {
             })?;
             let root = path.parent().unwrap_or(Path::new("/"));
             warnings.extend(earlier_words(&text, &name));
-            for service in parse(&text, &name, root)? {
-                if services.iter().any(|known| known.name == service.name) {
-                    let what = format!("{name}: the service `{}` is already defined", service.name);
-                    return Err(Failure::new(Exit::Usage, what).hint("give it another name"));
+            for mut service in parse(&text, &name, root)? {
+                let known = services.iter_mut().find(|known| known.name == service.name);
+                match known {
+                    Some(known) if known.table == name => {
+                        let what =
+                            format!("{name}: the service `{}` is defined twice", service.name);
+                        return Err(
+                            Failure::new(Exit::Usage, what).hint("give one of them another name")
+                        );
+                    }
+                    Some(known) => {
+                        service.replaces = true;
+                        replaced.push(std::mem::replace(known, service));
+                    }
+                    None => services.push(service),
                 }
-                services.push(service);
             }
         }
-        Ok(Self { services, warnings })
+        Ok(Self {
+            services,
+            replaced,
+            warnings,
+        })
     }
 
     /// What is still read, but should be written in another way.
@@ -211,6 +232,11 @@ impl Table {
     /// Every service, in the order of the tables.
     pub fn all(&self) -> &[Service] {
         &self.services
+    }
+
+    /// The tool's own entries that a team's stand for.
+    pub fn replaced(&self) -> &[Service] {
+        &self.replaced
     }
 
     /// The service of that name.
@@ -281,6 +307,7 @@ fn parse(text: &str, file: &str, root: &Path) -> Result<Vec<Service>, Failure> {
         let line = 1 + text[..entry.span().start].matches('\n').count();
         let service = Service {
             root: root.to_owned(),
+            table: file.to_owned(),
             ..entry.into_inner()
         };
         if let Err(why) = service.check() {
@@ -404,6 +431,22 @@ mod tests {
         names.sort();
         names.dedup();
         assert_eq!(names.len(), 7);
+    }
+
+    #[test]
+    fn an_entry_of_a_team_takes_the_place_of_the_built_in_one_but_not_of_its_own() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("services.toml");
+        let own = ENTRY.replace("widget", "gateway");
+        std::fs::write(&file, &own).unwrap();
+        let table = Table::load(Some(&file)).unwrap();
+        let gateway = table.find("gateway").unwrap();
+        assert!(gateway.has(Component::Own) && gateway.replaces);
+        assert_eq!((table.all().len(), table.replaced().len()), (7, 1));
+        assert_eq!(table.replaced()[0].table, "kind/services.toml");
+        std::fs::write(&file, own.repeat(2)).unwrap();
+        let refused = Table::load(Some(&file)).unwrap_err().summary;
+        assert!(refused.ends_with("is defined twice"), "{refused}");
     }
 
     #[test]

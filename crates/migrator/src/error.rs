@@ -6,7 +6,7 @@ use std::fmt;
 use std::time::Duration;
 
 use serde::Serialize;
-use tokio_postgres::error::SqlState;
+use tokio_postgres::error::{DbError, SqlState};
 
 use crate::history::Difference;
 use crate::report::{Blocker, Holder};
@@ -602,6 +602,14 @@ pub(crate) fn next_move(sqlstate: &str) -> &'static str {
             "rows in the table contradict the change: correct them, then run again"
         }
         _ => "check the server's log for the statement",
+    }
+}
+
+/// What the server says of a failure, with its detail.
+pub(crate) fn cause_of(server: &DbError) -> String {
+    match server.detail() {
+        Some(detail) => format!("{} ({detail})", server.message()),
+        None => server.message().to_owned(),
     }
 }
 

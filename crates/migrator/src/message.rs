@@ -443,16 +443,12 @@ fn copied_line(context: &str) -> Option<usize> {
 }
 
 pub(crate) fn failure(migration: &Migration, line: usize, server: &DbError) -> MigrationFailure {
-    let detail = server
-        .detail()
-        .map(|detail| format!(" ({detail})"))
-        .unwrap_or_default();
     MigrationFailure {
         migration: migration.id.clone(),
         file: migration.file.clone(),
         line,
         sqlstate: server.code().code().to_owned(),
-        cause: format!("{}{detail}", server.message()),
+        cause: error::cause_of(server),
         next_move: error::next_move_in(&migration.file, server.code().code()).to_owned(),
     }
 }

@@ -376,18 +376,9 @@ impl Script<'_> {
         };
         let rest = &self.text[start..];
         let offset = start + rest.char_indices().nth(inside).map_or(0, |(at, _)| at);
-        let detail = server
-            .detail()
-            .map(|detail| format!(" ({detail})"))
-            .unwrap_or_default();
         let sqlstate = server.code().code();
         let hint = error::next_move_in(self.file, sqlstate);
-        self.failure(
-            offset,
-            sqlstate,
-            format!("{}{detail}", server.message()),
-            hint,
-        )
+        self.failure(offset, sqlstate, error::cause_of(server), hint)
     }
 
     fn failure(&self, offset: usize, sqlstate: &str, cause: String, next_move: &str) -> Error {

@@ -21,6 +21,8 @@ pub fn run(table: &Table, format: Format) -> anyhow::Result<Exit> {
                     "datastorage_port": service.ports.datastorage,
                     "service_port": service.ports.service,
                     "suite": service.suite.as_ref().map(Suite::describe),
+                    "table": service.table,
+                    "replaces": service.replaces,
                 })
             })
             .collect();
@@ -51,6 +53,14 @@ pub fn run(table: &Table, format: Format) -> anyhow::Result<Exit> {
                 .map_or("none yet".to_owned(), Suite::describe)
         );
         writeln!(text, "{}", row.trim_end())?;
+    }
+    for replaced in table.replaced() {
+        let by = table.find(&replaced.name)?;
+        writeln!(
+            text,
+            "\n{} is the one of {}; the one of {} is not used",
+            by.name, by.table, replaced.table
+        )?;
     }
     terminal::print(&text);
     Ok(Exit::Passed)

@@ -3,6 +3,7 @@
 //!
 //! Behind the feature `kind`, for machines that have Docker and kind: `cargo xtask test` turns it on there.
 
+mod own_service;
 mod troubles;
 
 use std::fs;
@@ -422,7 +423,9 @@ const TEAM: [(&str, &str); 4] = [
         "deploy/widget.yaml",
         "apiVersion: example.org/v1\nkind: Widget\nmetadata: {name: first}\n---\napiVersion: apps/v1\nkind: Deployment\nmetadata: {name: widget}\n\
          spec:\n  selector: {matchLabels: {app: widget}}\n  template:\n    metadata: {labels: {app: widget}}\n    spec:\n      containers:\n        \
-         - name: widget\n          image: IMAGE\n          imagePullPolicy: Never\n          command: [sh, -c, \"sleep 3600\"]\n---\n\
+         - name: widget\n          image: IMAGE\n          imagePullPolicy: Never\n          command: [sh, /listen/sh]\n          volumeMounts: [{name: listen, mountPath: /listen}]\n      volumes: [{name: listen, configMap: {name: listen}}]\n---\n\
+         apiVersion: v1\nkind: ConfigMap\nmetadata: {name: listen}\ndata:\n  sh: |\n    \
+         perl -MIO::Socket::INET -e 'my $s = IO::Socket::INET->new(Listen => 9, LocalPort => 80); while (my $c = $s->accept) { sleep 1 }' || while :; do nc -l -p 80; done\n---\n\
          apiVersion: v1\nkind: Service\nmetadata: {name: widget}\nspec:\n  selector: {app: widget}\n  ports: [{port: 80, targetPort: 80}]\n",
     ),
     (

@@ -43,7 +43,7 @@ pub enum Keep {
     OnFailure,
     /// Kept.
     Always,
-    /// Kept if set-up succeeded, removed otherwise: what `up` does.
+    /// Kept if set-up succeeded or the environment stood before, removed otherwise: what `up` does.
     WhenReady,
     /// Left as it was found, whatever happened, a signal too: what `test` does.
     AsFound,
@@ -110,7 +110,9 @@ pub fn run(session: &Session, plan: &Plan, keep: Keep) -> Ended {
         );
     }
     let interrupted = cancel.exit().is_some();
-    let keeps = keep == Keep::AsFound || (!interrupted && keep.keeps(failure.is_some()));
+    let keeps = keep == Keep::AsFound
+        || (keep == Keep::WhenReady && session.stood_before())
+        || (!interrupted && keep.keeps(failure.is_some()));
     let left = if keeps {
         session.keep(KEPT_FOR).err()
     } else {

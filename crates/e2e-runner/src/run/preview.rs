@@ -144,7 +144,7 @@ pub fn reuse_table(
             };
             run.password()
                 .ok()
-                .and_then(|password| deploy::postgres_fingerprint(only, &password).ok())
+                .and_then(|password| deploy::postgres_fingerprint(runner, only, &password).ok())
         }
         Target::Local => locate(&Wanted::default())
             .ok()

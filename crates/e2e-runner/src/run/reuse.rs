@@ -3,6 +3,7 @@
 use std::sync::PoisonError;
 
 use crate::exit::Failure;
+use crate::run::plan::Target;
 use crate::run::service_run::ServiceRun;
 use crate::run::session::Session;
 
@@ -68,6 +69,15 @@ impl Session {
         !made.contains(&key(layer, whose))
     }
 
+    /// Whether an earlier run made the cluster or server that this one works on, and this one has not replaced it.
+    pub fn stood_before(&self) -> bool {
+        let base = match self.place {
+            Target::Kind => Layer::Cluster,
+            Target::Local => Layer::Postgres,
+        };
+        self.adopted && self.is_reused(base, None)
+    }
+
     /// What a layer has been made from last.
     pub fn fingerprint(&self, layer: Layer, whose: Option<&ServiceRun>) -> String {
         let known = self.run.state().fingerprints;
@@ -110,7 +120,7 @@ impl Session {
 }
 
 /// The name of a layer in the state file; each service has its own.
-fn key(layer: Layer, whose: Option<&ServiceRun>) -> String {
+pub fn key(layer: Layer, whose: Option<&ServiceRun>) -> String {
     match whose {
         Some(service_run) => format!("{}/{}", layer.word(), service_run.service.name),
         None => layer.word().to_owned(),

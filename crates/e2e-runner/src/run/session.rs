@@ -49,6 +49,8 @@ pub struct Artifacts {
     pub present: Mutex<Option<Vec<String>>>,
     /// The contents of the images that this run has streamed into the node; held while one is.
     pub streamed: Mutex<BTreeSet<String>>,
+    /// The name of the content of each image that was brought from the host into the node.
+    pub loaded: Mutex<BTreeMap<String, String>>,
     /// Whether a kept cluster is used again.
     pub stands: OnceLock<bool>,
     /// The layers that this run has made, by their names in the state file.
@@ -85,6 +87,8 @@ pub struct RunRequest {
 pub struct Session {
     /// The services.
     pub service_runs: Vec<ServiceRun>,
+    /// Whether it took over what an earlier run had kept.
+    pub adopted: bool,
     /// Where it runs.
     pub place: Target,
     /// Whether the numbers of the integration tier are used (D8).
@@ -146,7 +150,10 @@ impl Session {
             ),
         };
         let why = request.why.clone();
-        let session = Self::on(run, password, request, runner, paths, watcher)?;
+        let session = Self {
+            adopted,
+            ..Self::on(run, password, request, runner, paths, watcher)?
+        };
         session.run.will_make(Resource::Processes)?;
         session.announce(why);
         if adopted {
@@ -246,6 +253,7 @@ impl Session {
         let foreign = request.postgres_url.is_some();
         Ok(Self {
             service_runs: ServiceRun::all(request.services, &run, foreign)?,
+            adopted: false,
             place: request.place,
             integration: request.integration,
             postgres_url: request.postgres_url,
@@ -271,6 +279,15 @@ impl Session {
         });
         let given = self.postgres_url.as_ref().and_then(PostgresUrl::password);
         self.report.secrets().add(&self.password);
+        for service_run in &self.service_runs {
+            let service = &service_run.service;
+            if service.replaces {
+                self.report.note(&format!(
+                    "{} is the one of {}, in place of the tool's own",
+                    service.name, service.table
+                ));
+            }
+        }
         if given.is_some_and(|given| !self.report.secrets().add(given)) {
             self.report.note(
                 "the server's password is too short or too common a word to be taken out of logs and reports",
@@ -311,11 +328,13 @@ impl Session {
 
     /// Hands the environment over to whoever comes next, until it expires.
     pub fn keep(&self, lifetime: Duration) -> Result<(), Failure> {
+        // What this run did not come to is as the one before it left it.
+        let before = self.run.state();
         let environments = self.service_runs.iter().map(|service_run| {
-            (
-                service_run.service.name.clone(),
-                self.environment(service_run),
-            )
+            let name = &service_run.service.name;
+            let mut environment = before.environment(name);
+            environment.extend(self.environment(service_run));
+            (name.clone(), environment)
         });
         self.run
             .keep(environments.collect(), &self.password(), lifetime)

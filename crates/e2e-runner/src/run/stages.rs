@@ -6,7 +6,7 @@ use std::sync::{OnceLock, PoisonError};
 use std::time::Duration;
 
 use crate::exit::{Exit, Failure};
-use crate::run::kind::{cluster, deploy, images, node_image};
+use crate::run::kind::{cluster, custom_service, deploy, images, node_image};
 use crate::run::local::{postgres, programs};
 use crate::run::plan::{Stage, Step, Target};
 use crate::run::reuse::{EMPTIED, GIVEN, Layer};
@@ -14,7 +14,7 @@ use crate::run::service_run::ServiceRun;
 use crate::run::session::Session;
 use crate::run::{suite, wait};
 use crate::settings;
-use crate::table::Tests;
+use crate::table::{Component, Tests};
 use crate::tools::{cargo, migrate};
 
 /// Performs one stage and returns a few words on what it made.
@@ -59,9 +59,28 @@ pub fn run_stage(session: &Session, stage: &Stage) -> Result<String, Failure> {
         }
         (Step::AwaitService, Target::Kind) => deploy::await_service(session, service_run, deadline),
         (Step::AwaitService, Target::Local) => wait::for_service(session, service_run, deadline),
-        (Step::RunSuite, _) => suite::run(session, service_run, deadline),
+        (Step::RunSuite, _) => suite::run(session, service_run, deadline, || {
+            ready_again(session, service_run)
+        }),
         (Step::CollectEvidence | Step::TearDown, _) => Ok(String::new()),
     }
+}
+
+/// How long what a suite has killed may take to be back.
+const BACK: Duration = Duration::from_mins(3);
+
+/// Waits until what a suite tests is ready once more, as it was before its first time.
+fn ready_again(session: &Session, service_run: &ServiceRun) -> Result<(), Failure> {
+    let service = &service_run.service;
+    if service.has(Component::Datastorage) {
+        wait::for_datastorage(session, service_run, BACK)?;
+    }
+    if service.has(Component::Own) && session.place == Target::Kind {
+        custom_service::await_ready(session, service_run, BACK)?;
+    } else if service.has(Component::Fake) || service.has(Component::Own) {
+        wait::for_service(session, service_run, BACK)?;
+    }
+    Ok(())
 }
 
 /// Builds a program of the checkout, unless a variable names one that is ready.

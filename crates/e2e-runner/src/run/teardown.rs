@@ -101,6 +101,23 @@ fn remove(run: &Run, resource: &Resource, runner: &Runner) -> Result<(), String>
     }
 }
 
+/// Removes a kubeconfig and its copies for namespaces.
+fn remove_kubeconfigs(kubeconfig: &Path) {
+    let (Some(dir), Some(name)) = (kubeconfig.parent(), kubeconfig.file_name()) else {
+        return;
+    };
+    let is_one = |path: &Path| {
+        let file = path.file_name().unwrap_or_default().to_string_lossy();
+        let rest = file.strip_prefix(&*name.to_string_lossy());
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+    };
+    for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+        if is_one(&entry.path()) {
+            drop(std::fs::remove_file(entry.path()));
+        }
+    }
+}
+
 /// Deletes a cluster, and looks whether it is gone; after a creation that was cut short, for a while longer.
 fn remove_cluster(
     runner: &Runner,
@@ -126,6 +143,6 @@ fn remove_cluster(
         docker::remove_volumes(runner, &volumes);
         Ok(())
     })?;
-    drop(std::fs::remove_file(kubeconfig));
+    remove_kubeconfigs(kubeconfig);
     Ok(())
 }

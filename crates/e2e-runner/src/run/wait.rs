@@ -1,5 +1,7 @@
 //! What a run waits for: until Data Storage or a service says that it is ready, or until it is certain that it never will be.
 
+use std::io::{ErrorKind, Read as _};
+use std::net::{SocketAddr, TcpStream};
 use std::sync::PoisonError;
 use std::time::Duration;
 
@@ -8,6 +10,11 @@ use crate::run::service_run::ServiceRun;
 use crate::run::session::Session;
 use crate::tools::health::{Health, Verdict};
 use crate::wait::{Look, Wait};
+
+/// How long a connection on this machine may take.
+const CONNECT: Duration = Duration::from_millis(500);
+/// How long it must stay open to count; a proxy without anybody behind it ends it sooner.
+const KEPT_OPEN: Duration = Duration::from_millis(200);
 
 /// Waits until Data Storage itself says that it is ready, on the path that the suite takes.
 pub fn for_datastorage(
@@ -36,6 +43,46 @@ pub fn for_service(
                 .map(|()| base.to_owned())
         }
         None => Ok("it publishes no port".to_owned()),
+    }
+}
+
+/// Waits until something behind an address keeps a connection open. Docker's proxy accepts one before anybody listens in the cluster, and
+/// ends it at once.
+pub fn for_address(
+    session: &Session,
+    what: &str,
+    url: &str,
+    deadline: Duration,
+) -> Result<String, Failure> {
+    let address = url.trim_start_matches("http://");
+    let wait = Wait {
+        what: &format!("{what} did not answer"),
+        deadline,
+        interval: Duration::from_millis(50),
+    };
+    wait.until(session.runner.cancel(), || {
+        Ok(match listens(address) {
+            Ok(()) => Look::Ready(()),
+            Err(why) => Look::NotYet(format!("{address}: {why}")),
+        })
+    })?;
+    Ok(url.to_owned())
+}
+
+fn listens(address: &str) -> Result<(), String> {
+    let address: SocketAddr = address
+        .parse()
+        .map_err(|_| "is no address of this machine".to_owned())?;
+    let connect = TcpStream::connect_timeout(&address, CONNECT);
+    let mut stream = connect.map_err(|error| error.to_string())?;
+    stream
+        .set_read_timeout(Some(KEPT_OPEN))
+        .map_err(|error| error.to_string())?;
+    match stream.read(&mut [0]) {
+        Ok(0) => Err("the connection was ended at once".to_owned()),
+        Ok(_) => Ok(()),
+        Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => Ok(()),
+        Err(error) => Err(error.to_string()),
     }
 }
 
@@ -89,4 +136,24 @@ fn check_children(session: &Session) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    #[test]
+    fn a_proxy_that_ends_every_connection_at_once_is_nobody() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        std::thread::scope(|scope| {
+            scope.spawn(|| drop(listener.accept()));
+            assert!(listens(&address).unwrap_err().contains("ended at once"));
+        });
+        assert_eq!(listens(&address), Ok(()), "the backlog keeps it open");
+        drop(listener);
+        assert!(listens(&address).is_err());
+    }
 }

@@ -74,9 +74,48 @@ pub struct State {
     /// What each layer of a kept environment was made from (D15): layer to fingerprint.
     #[serde(default)]
     pub fingerprints: BTreeMap<String, String>,
+    /// The objects that each layer applied to the cluster, as they were then.
+    #[serde(default)]
+    pub applied: BTreeMap<String, Vec<Applied>>,
     /// What each service's suite is given, without secrets; empty until the environment stands.
     #[serde(default)]
     pub environments: BTreeMap<String, Environment>,
+}
+
+/// An object in the cluster, and which state of it was applied.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Applied {
+    /// Group and version of its kind.
+    pub api_version: String,
+    /// Its kind.
+    pub kind: String,
+    /// Its namespace; none for what belongs to the whole cluster.
+    pub namespace: Option<String>,
+    /// Its name.
+    pub name: String,
+    /// What differs once anybody has changed it, or deleted and made it again.
+    pub version: String,
+    /// The labels of the pods that it makes, if it makes any.
+    #[serde(default)]
+    pub pods: BTreeMap<String, String>,
+}
+
+impl Applied {
+    /// Whether its kind is one of Kubernetes' own. Objects of other kinds are written by their controllers too, and what ends with one is
+    /// not known.
+    pub fn is_built_in(&self) -> bool {
+        let group = self
+            .api_version
+            .split_once('/')
+            .map_or("", |(group, _)| group);
+        (!group.contains('.') || group.ends_with(".k8s.io"))
+            && self.kind != "CustomResourceDefinition"
+    }
+
+    /// Whether both are the same object, in whatever state.
+    pub fn is(&self, other: &Self) -> bool {
+        (&self.kind, &self.namespace, &self.name) == (&other.kind, &other.namespace, &other.name)
+    }
 }
 
 /// Variables by name.
@@ -178,6 +217,7 @@ impl Run {
             expires: Timestamp::now() + lifetime,
             resources: Vec::new(),
             fingerprints: BTreeMap::new(),
+            applied: BTreeMap::new(),
             environments: BTreeMap::new(),
         };
         let run = Self {

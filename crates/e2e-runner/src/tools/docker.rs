@@ -249,6 +249,26 @@ pub fn load_into(
     names(import.read_from(&save(runner, image)))
 }
 
+/// Gives an image of a node a further name, whatever had it before.
+pub fn tag_in_node(runner: &Runner, node: &str, image: &str, name: &str) -> Result<(), Error> {
+    let tag = [
+        "ctr",
+        "--namespace",
+        "k8s.io",
+        "images",
+        "tag",
+        "--force",
+        image,
+        name,
+    ];
+    runner
+        .command("docker")
+        .args(["exec", node])
+        .args(tag)
+        .read()
+        .map(drop)
+}
+
 /// Imports an archive that is in memory, and returns the names of the node's images.
 pub fn import_bytes(runner: &Runner, node: &str, archive: Vec<u8>) -> Result<Vec<String>, Error> {
     names(importer(runner, node).stdin(archive).read())

@@ -6,12 +6,26 @@ use crate::exit::Failure;
 use crate::fingerprint::fingerprint;
 use crate::run::kind::access::kubectl;
 use crate::run::kind::manifests::{self, Manifest};
-use crate::run::reuse::Layer;
+use crate::run::reuse::{self, Layer};
 use crate::run::service_run::ServiceRun;
 use crate::run::session::Session;
+use crate::state::{Applied, State};
 
 /// The label by which pods tell what they were made from.
 pub const MADE_FROM: &str = "kubernaut.io/e2e-made-from";
+/// The label by which pods tell which layer of the run they belong to.
+const PART: &str = "kubernaut.io/e2e-part";
+
+/// The selector of a layer's pods that were made from anything else than what was applied last.
+pub fn earlier_pods(session: &Session, level: Layer, whose: Option<&ServiceRun>) -> String {
+    let made_from = session.fingerprint(level, whose);
+    format!("{PART}={},{MADE_FROM}!={made_from}", part(level, whose))
+}
+
+/// A layer's name as the value of a label, which has no slash.
+fn part(level: Layer, whose: Option<&ServiceRun>) -> String {
+    reuse::key(level, whose).replace('/', ".")
+}
 
 /// The objects of a namespace.
 pub fn namespace(name: &str) -> Result<Vec<Value>, Failure> {
@@ -42,8 +56,9 @@ pub fn content(objects: &[Value]) -> String {
     fingerprint(&[MADE_FROM, &objects])[..32].to_owned()
 }
 
-/// Applies objects unless an earlier run has applied the very same; says which. What others need to exist comes first: namespaces,
-/// then the definitions of custom resources.
+/// Applies objects unless an earlier run has applied the very same and nobody has touched them since; says which. What others need to
+/// exist comes first: namespaces, then the definitions of custom resources. What this layer applied before and is not among them any
+/// more is removed.
 pub fn ensure(
     session: &Session,
     namespace: &str,
@@ -51,25 +66,47 @@ pub fn ensure(
     objects: &[Value],
 ) -> Result<&'static str, Failure> {
     let made_from = content(objects);
-    if session.fingerprint_matches(level, whose, &made_from) {
+    let key = reuse::key(level, whose);
+    let kubectl = kubectl(session, namespace);
+    let before = session.run.state().applied.remove(&key).unwrap_or_default();
+    let same = session.fingerprint_matches(level, whose, &made_from);
+    let touched = kubectl.touched(before.clone());
+    if same && touched.changed.is_empty() && !touched.missing {
         return Ok(" is used again: same objects");
     }
-    let why = session.rebuild_reason(level, whose);
+    // Applying leaves alone what the manifests do not say, such as the number of pods: what was changed is made anew.
+    let (anew, _): (Vec<_>, Vec<_>) = touched.changed.into_iter().partition(Applied::is_built_in);
+    kubectl.delete(&anew)?;
+    let why = if same {
+        ", put back: changed or deleted since it was applied"
+    } else {
+        session.rebuild_reason(level, whose)
+    };
     let mut objects = objects.to_vec();
     manifests::label(&mut objects, &labels(session));
     manifests::label_pods(&mut objects, MADE_FROM, &made_from);
-    let kubectl = kubectl(session, namespace);
+    manifests::label_pods(&mut objects, PART, &part(level, whose));
     let (definitions, mut rest): (Vec<_>, Vec<_>) = objects
         .into_iter()
         .partition(|object| object["kind"] == "CustomResourceDefinition");
+    let mut applied = Vec::new();
     if !definitions.is_empty() {
-        kubectl.apply(&definitions)?;
+        applied = kubectl.apply(&definitions)?;
         kubectl.await_definitions(&definitions)?;
     }
     rest.sort_by_key(|object| object["kind"] != "Namespace");
     if !rest.is_empty() {
-        kubectl.apply(&rest)?;
+        applied.extend(kubectl.apply(&rest)?);
     }
+    // What another layer applied too, such as a namespace, stays.
+    let mut state = session.run.state();
+    state.applied.insert(key.clone(), applied.clone());
+    let wanted: Vec<Applied> = state.applied.into_values().flatten().collect();
+    let is_wanted = |one: &Applied| wanted.iter().any(|other| other.is(one));
+    let gone: Vec<Applied> = before.into_iter().filter(|one| !is_wanted(one)).collect();
+    kubectl.delete(&gone)?;
+    let record = |state: &mut State| drop(state.applied.insert(key, applied));
+    session.run.update(record).map_err(Failure::setup)?;
     session.record_fingerprint(level, whose, &made_from)?;
     Ok(why)
 }

@@ -50,7 +50,10 @@ pub fn preflight(session: &Session) -> Result<String, Failure> {
     // Only looked for: it takes as long to start as the other two together, and has no daemon that may be away.
     Runner::find("kubectl", None)
         .map_err(|error| missing(error, "install kubectl, or run with --target local"))?;
-    wanted(session)?;
+    // The ports of a cluster that is used again are its own already.
+    if !is_cluster_reused(session)? {
+        wanted(session)?;
+    }
     Ok(format!("docker {docker}, kind {kind}"))
 }
 
@@ -169,7 +172,10 @@ fn clear(session: &Session, name: &str) -> Result<(), Failure> {
     if !session.run.state().resources.contains(&made) {
         return Ok(());
     }
-    let forget = |state: &mut crate::state::State| state.fingerprints.clear();
+    let forget = |state: &mut crate::state::State| {
+        state.fingerprints.clear();
+        state.applied.clear();
+    };
     session.run.update(forget).map_err(Failure::setup)?;
     kind::delete(&session.runner, name, &kubeconfig(session))
         .map_err(|error| error.into_failure(Exit::Setup, session.runner.cancel()))

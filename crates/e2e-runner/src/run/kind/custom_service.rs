@@ -1,15 +1,22 @@
-//! A team's own service in a cluster: its manifests as objects, its Service on the run's node port.
+//! A team's own service in a cluster: its manifests as objects, its Service on the run's node port, and when all of it is ready.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use crate::exit::{Exit, Failure};
 use crate::run::kind::access::kubectl;
-use crate::run::kind::manifests::Manifest;
+use crate::run::kind::images;
+use crate::run::kind::manifests::{self, Manifest};
+use crate::run::kind::pods::await_earlier_gone;
+use crate::run::reuse::{self, Layer};
 use crate::run::service_run::ServiceRun;
 use crate::run::session::Session;
+use crate::run::wait;
+use crate::state::Applied;
+use crate::tools::kubectl::pods::Strictness;
 
 /// The files that make a directory a kustomization.
 const KUSTOMIZATIONS: [&str; 3] = ["kustomization.yaml", "kustomization.yml", "Kustomization"];
@@ -36,7 +43,139 @@ pub fn objects(
             object["spec"]["ports"][0]["nodePort"] = json!(node_port);
         }
     }
+    let images = &service_run.service.images;
+    manifests::pin_images(&mut objects, |name| {
+        let known = images
+            .iter()
+            .find(|image| short(&image.name) == short(name))?;
+        Some(images::pinned(session, &known.name))
+    });
     Ok(objects)
+}
+
+/// An image's name without the registry that people leave out.
+fn short(image: &str) -> &str {
+    let image = image.strip_prefix("docker.io/").unwrap_or(image);
+    image.strip_prefix("library/").unwrap_or(image)
+}
+
+/// Waits until what the service applied last is ready, nothing that it was before runs any more, and its address answers.
+pub fn await_ready(
+    session: &Session,
+    service_run: &ServiceRun,
+    deadline: Duration,
+) -> Result<String, Failure> {
+    let (layer, whose) = (Layer::Service, Some(service_run));
+    let began = Instant::now();
+    // One deadline for all of it.
+    let left = || deadline.saturating_sub(began.elapsed());
+    let applied = session
+        .run
+        .state()
+        .applied
+        .remove(&reuse::key(layer, whose));
+    let workloads: Vec<Applied> = applied
+        .into_iter()
+        .flatten()
+        .filter(|object| !object.pods.is_empty())
+        .collect();
+    let awaited = awaited(service_run, &workloads);
+    for Awaited {
+        namespace,
+        selector,
+        ..
+    } in &awaited
+    {
+        kubectl(session, namespace).await_ready(
+            selector,
+            Strictness::OneRestart,
+            left(),
+            |_| {},
+            |text| session.report.note(text),
+            || Ok(false),
+        )?;
+    }
+    for Awaited {
+        namespace,
+        deployment,
+        ..
+    } in &awaited
+    {
+        if let Some(name) = deployment {
+            kubectl(session, namespace).await_rollout(name, left())?;
+        }
+    }
+    await_earlier_gone(session, (layer, whose), left())?;
+    match service_run.service_url.get() {
+        Some(_) if service_run.service.ready_path.is_some() => {
+            wait::for_service(session, service_run, left())
+        }
+        Some(url) => wait::for_address(session, &service_run.service.name, url, left()),
+        None => Ok("it publishes no port".to_owned()),
+    }
+}
+
+/// Pods to wait for.
+#[derive(Debug, PartialEq, Eq)]
+struct Awaited {
+    namespace: String,
+    selector: String,
+    /// The deployment that makes them, which knows how many there should be.
+    deployment: Option<String>,
+}
+
+/// The pods that the table names, else those of every workload that was applied. Of pods that such a workload makes only the newest count.
+fn awaited(service_run: &ServiceRun, workloads: &[Applied]) -> Vec<Awaited> {
+    let of_workload = |workload: &Applied| Awaited {
+        namespace: workload.namespace.clone().unwrap_or_default(),
+        selector: selector(&workload.pods),
+        deployment: (workload.kind == "Deployment").then(|| workload.name.clone()),
+    };
+    let ready = &service_run.service.ready;
+    if ready.is_empty() {
+        return workloads.iter().map(of_workload).collect();
+    }
+    let mut awaited = Vec::new();
+    for named in ready {
+        let (namespace, label) = in_namespace(named, &service_run.namespace);
+        let makes_them = |workload: &&Applied| {
+            workload.namespace.as_deref() == Some(namespace)
+                && label.split(',').all(|term| {
+                    let term = term.split_once('=');
+                    term.is_some_and(|(name, value)| {
+                        workload.pods.get(name.trim()).map(String::as_str) == Some(value.trim())
+                    })
+                })
+        };
+        let made: Vec<_> = workloads
+            .iter()
+            .filter(makes_them)
+            .map(of_workload)
+            .collect();
+        if made.is_empty() {
+            // Of an operator, say, which makes its pods itself.
+            awaited.push(Awaited {
+                namespace: namespace.to_owned(),
+                selector: label.to_owned(),
+                deployment: None,
+            });
+        }
+        awaited.extend(made);
+    }
+    awaited
+}
+
+/// `NAMESPACE/LABEL`, or a label alone. The prefix of a label's own name has a dot (it is a DNS subdomain), a namespace has none.
+fn in_namespace<'a>(named: &'a str, own: &'a str) -> (&'a str, &'a str) {
+    match named.split_once('/') {
+        Some((namespace, label)) if !namespace.contains(['.', '=']) => (namespace, label),
+        _ => (own, named),
+    }
+}
+
+fn selector(labels: &BTreeMap<String, String>) -> String {
+    let terms = labels.iter().map(|(name, value)| format!("{name}={value}"));
+    terms.collect::<Vec<_>>().join(",")
 }
 
 fn read(session: &Session, service_run: &ServiceRun, path: &Path) -> Result<Vec<Value>, Failure> {
@@ -92,4 +231,33 @@ fn parse(text: &str, path: &Path) -> Result<Vec<Value>, Failure> {
         .into_iter()
         .filter(Value::is_object)
         .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_label_may_name_its_namespace() {
+        assert_eq!(in_namespace("app=w", "own"), ("own", "app=w"));
+        assert_eq!(
+            in_namespace("tekton-pipelines/app=webhook", "own"),
+            ("tekton-pipelines", "app=webhook")
+        );
+        let named = "app.kubernetes.io/name=w";
+        assert_eq!(in_namespace(named, "own"), ("own", named));
+        assert_eq!(
+            in_namespace("other/app.kubernetes.io/name=w", "own"),
+            ("other", named)
+        );
+    }
+
+    #[test]
+    fn an_image_is_the_same_with_and_without_the_registry_that_people_leave_out() {
+        for name in ["w:e2e", "library/w:e2e", "docker.io/library/w:e2e"] {
+            assert_eq!(short(name), "w:e2e");
+        }
+        assert_eq!(short("docker.io/team/w"), "team/w");
+        assert_eq!(short("localhost/w"), "localhost/w");
+    }
 }

@@ -6,10 +6,12 @@ use postgres_url::PostgresUrl;
 use serde_json::{Value, json};
 
 use crate::exit::Failure;
+use crate::process::Runner;
 use crate::run::datastorage_config::{Config, secrets};
-use crate::run::kind::access::{SHARED, home, kubectl};
+use crate::run::kind::access::{SHARED, home};
 use crate::run::kind::apply::{content, ensure, namespace};
 use crate::run::kind::custom_service;
+use crate::run::kind::images;
 use crate::run::kind::manifests::{self, Manifest};
 use crate::run::kind::pods::{Pods, await_pods};
 use crate::run::kind::ports::{POSTGRES, cluster_ip, host_port, node_ports, url};
@@ -19,8 +21,8 @@ use crate::run::session::Session;
 use crate::run::wait;
 use crate::settings::postgres_image;
 use crate::table::Component;
+use crate::tools::docker;
 use crate::tools::health::Health;
-use crate::tools::kubectl::pods::Strictness;
 use crate::tools::postgres;
 
 /// D24.
@@ -30,29 +32,34 @@ const LISTEN: u16 = 8080;
 
 /// Applies namespace, Secret and PostgreSQL.
 pub fn deploy_postgres(session: &Session) -> Result<String, Failure> {
-    let objects = postgres_objects(home(session), &session.password)?;
+    let image = images::pinned(session, &postgres_image());
+    let objects = postgres_objects(home(session), &session.password, &image)?;
     let note = ensure(session, home(session), (Layer::Postgres, None), &objects)?;
     Ok(format!("{}{note}", postgres_image()))
 }
 
-fn postgres_objects(home: &str, password: &str) -> Result<Vec<Value>, Failure> {
+fn postgres_objects(home: &str, password: &str, image: &str) -> Result<Vec<Value>, Failure> {
     let secret = manifests::secret("postgres", &json!({"password": password}));
     let postgres = Manifest::parse(manifests::POSTGRES)?
         .set(
             "Deployment",
             "/spec/template/spec/containers/0/image",
-            postgres_image(),
+            image,
         )
         .set("Service", "/spec/ports/0/nodePort", POSTGRES);
     Ok([namespace(home)?, vec![secret], postgres.objects()].concat())
 }
 
 /// What PostgreSQL in a cluster is made from.
-pub fn postgres_fingerprint(only: Option<&str>, password: &str) -> Result<String, Failure> {
-    Ok(content(&postgres_objects(
-        only.unwrap_or(SHARED),
-        password,
-    )?))
+pub fn postgres_fingerprint(
+    runner: &Runner,
+    only: Option<&str>,
+    password: &str,
+) -> Result<String, Failure> {
+    let image = postgres_image();
+    let image = docker::image_id(runner, &image).map_or(image, |id| docker::content_name(&id));
+    let objects = postgres_objects(only.unwrap_or(SHARED), password, &image)?;
+    Ok(content(&objects))
 }
 
 /// Waits until PostgreSQL answers over TCP, as its pod's probe or this machine sees it first, and keeps its address.
@@ -227,18 +234,5 @@ pub fn await_service(
         let left = deadline.saturating_sub(began.elapsed());
         return wait::for_service(session, service_run, left);
     }
-    let began = std::time::Instant::now();
-    // One deadline for all labels.
-    let left = || deadline.saturating_sub(began.elapsed());
-    for label in &service_run.service.ready {
-        kubectl(session, &service_run.namespace).await_ready(
-            label,
-            Strictness::OneRestart,
-            left(),
-            |_| {},
-            |text| session.report.note(text),
-            || Ok(false),
-        )?;
-    }
-    Ok(service_run.service_url.get().cloned().unwrap_or_default())
+    custom_service::await_ready(session, service_run, deadline)
 }

@@ -14,6 +14,7 @@ use crate::run::plan::Step;
 use crate::run::service_run::ServiceRun;
 use crate::run::session::Session;
 use crate::settings::{datastorage_image, postgres_image};
+use crate::state::State;
 use crate::tools::{cargo, docker, kind};
 use crate::wait::{Look, Wait};
 
@@ -22,7 +23,8 @@ pub fn load_postgres(session: &Session, deadline: Duration) -> Result<String, Fa
     load_from_host(session, &postgres_image(), "POSTGRES_IMAGE", deadline)
 }
 
-/// Brings an image that the host has or can pull into the node, unless the node has this very content.
+/// Brings an image that the host has or can pull into the node, unless the node has this very content. Pods get it by a name that
+/// only this content has: a tag may be another image by now, on the host as in the node.
 fn load_from_host(
     session: &Session,
     image: &str,
@@ -33,6 +35,10 @@ fn load_from_host(
     let id = docker::ensure_image(runner, image, named_in)?;
     // The name may stand for another image by now: only the content tells whether the node has this one.
     let content = docker::content_name(&id);
+    let loaded = &session.artifacts.loaded;
+    let mut loaded = loaded.lock().unwrap_or_else(PoisonError::into_inner);
+    loaded.insert(image.to_owned(), content.clone());
+    drop(loaded);
     let known = Ok(format!("{image} is in the node already"));
     let there = await_runtime(session, &node, deadline)?;
     if there.contains(&content) && find(&there, image).is_some() {
@@ -98,7 +104,10 @@ fn await_runtime(
 pub fn load_datastorage(session: &Session, deadline: Duration) -> Result<String, Failure> {
     if let Some(image) = datastorage_image() {
         let note = load_from_host(session, &image, e2e_env::DATASTORAGE_IMAGE, deadline)?;
-        session.artifacts.image.get_or_init(|| image);
+        session
+            .artifacts
+            .image
+            .get_or_init(|| pinned(session, &image));
         return Ok(note);
     }
     load_program(
@@ -138,7 +147,7 @@ fn load_program(
         )
         .map_err(failed)?;
         let told = load_from_host(session, &reference, "the checkout", deadline)?;
-        slot.get_or_init(|| reference);
+        slot.get_or_init(|| pinned(session, &reference));
         return Ok(told);
     }
     let binary = Session::artifact(binary, "the binary")?;
@@ -180,8 +189,39 @@ pub fn load_images(
             "the table of services",
             deadline,
         )?);
+        name_content(session, &image.name)?;
     }
     Ok(told.join(", "))
+}
+
+/// Makes an image's own name in the node stand for the content that was loaded last: whoever is told of it otherwise than by a pod of
+/// the manifests, such as an operator by an argument, has only this name.
+fn name_content(session: &Session, image: &str) -> Result<(), Failure> {
+    let (runner, content) = (&session.runner, pinned(session, image));
+    let key = format!("image/{image}");
+    if session.run.state().fingerprints.get(&key) == Some(&content) {
+        return Ok(());
+    }
+    let present = &session.artifacts.present;
+    let present = present.lock().unwrap_or_else(PoisonError::into_inner);
+    let name = present.as_ref().and_then(|names| find(names, image));
+    if let Some(name) = name {
+        let node = kind::node(&cluster(session));
+        docker::tag_in_node(runner, &node, &content, name)
+            .map_err(|error| error.into_failure(Exit::Setup, runner.cancel()))?;
+    }
+    let record = |state: &mut State| drop(state.fingerprints.insert(key, content));
+    session.run.update(record).map_err(Failure::setup)
+}
+
+/// The name by which pods get an image of the host: that of its content.
+pub fn pinned(session: &Session, image: &str) -> String {
+    let loaded = &session.artifacts.loaded;
+    let loaded = loaded.lock().unwrap_or_else(PoisonError::into_inner);
+    loaded
+        .get(image)
+        .cloned()
+        .unwrap_or_else(|| image.to_owned())
 }
 
 /// An import's exit status is not proof: the node's container runtime itself must list the image.

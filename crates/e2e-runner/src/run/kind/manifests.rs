@@ -75,6 +75,36 @@ pub fn label_pods(objects: &mut [Value], name: &str, value: &str) {
     }
 }
 
+/// Gives the containers of pods and of workloads' pods other images. What is in the node by a name of its own is not asked for elsewhere.
+pub fn pin_images(objects: &mut [Value], pinned: impl Fn(&str) -> Option<String>) {
+    let pods = [
+        "/spec",
+        "/spec/template/spec",
+        "/spec/jobTemplate/spec/template/spec",
+    ];
+    for object in objects {
+        for (pod, kind) in pods
+            .iter()
+            .flat_map(|pod| [(pod, "containers"), (pod, "initContainers")])
+        {
+            let containers = object.pointer_mut(&format!("{pod}/{kind}"));
+            for container in containers
+                .and_then(Value::as_array_mut)
+                .into_iter()
+                .flatten()
+            {
+                let Some(image) = container["image"].as_str().and_then(&pinned) else {
+                    continue;
+                };
+                container["image"] = json!(image);
+                if container["imagePullPolicy"] == "Always" {
+                    container["imagePullPolicy"] = json!("IfNotPresent");
+                }
+            }
+        }
+    }
+}
+
 fn rename(value: &mut Value, from: &str, to: &str) {
     match value {
         // The container and its image keep their names: only references between objects differ.
@@ -121,6 +151,28 @@ mod tests {
         assert_eq!(
             objects[1]["spec"]["template"]["metadata"]["labels"],
             json!({"app": "datastorage", "of": "this"})
+        );
+    }
+
+    #[test]
+    fn the_images_of_every_kind_of_workload_are_pinned_and_others_stay() {
+        let pod = json!({"initContainers": [{"image": "other"}],
+            "containers": [{"image": "w:e2e", "imagePullPolicy": "Always"}, {"name": "none"}]});
+        let mut objects = [
+            json!({"kind": "Pod", "spec": pod}),
+            json!({"kind": "Deployment", "spec": {"template": {"spec": pod}}}),
+            json!({"kind": "CronJob", "spec": {"jobTemplate": {"spec": {"template": {"spec": pod}}}}}),
+        ];
+        pin_images(&mut objects, |name| {
+            (name == "w:e2e").then(|| "content".to_owned())
+        });
+        let pinned = json!({"initContainers": [{"image": "other"}],
+            "containers": [{"image": "content", "imagePullPolicy": "IfNotPresent"}, {"name": "none"}]});
+        assert_eq!(objects[0]["spec"], pinned);
+        assert_eq!(objects[1]["spec"]["template"]["spec"], pinned);
+        assert_eq!(
+            objects[2]["spec"]["jobTemplate"]["spec"]["template"]["spec"],
+            pinned
         );
     }
 

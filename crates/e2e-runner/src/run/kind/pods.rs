@@ -1,16 +1,17 @@
 //! Pods of what was applied: waited for, and their logs followed from the start.
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::exit::Failure;
-use crate::run::kind::access::kubectl;
-use crate::run::kind::apply::MADE_FROM;
+use crate::run::kind::access::{home, kubectl};
+use crate::run::kind::apply::{MADE_FROM, earlier_pods};
 use crate::run::reuse::Layer;
 use crate::run::service_run::ServiceRun;
 use crate::run::session::Session;
 use crate::state::processes;
 use crate::tools::kubectl::pods::Strictness;
+use crate::wait::{Look, Wait};
 
 /// An application's pods.
 pub struct Pods<'a> {
@@ -56,5 +57,39 @@ pub fn await_pods(
     let made_from = session.fingerprint(pods.level.0, pods.level.1);
     let selector = format!("app={},{MADE_FROM}={made_from}", pods.app);
     let tell = |text: &str| session.report.note(text);
-    kubectl.await_ready(&selector, Strictness::Strict, deadline, follow, tell, look)
+    let began = Instant::now();
+    let ready = kubectl.await_ready(&selector, Strictness::Strict, deadline, follow, tell, look)?;
+    await_earlier_gone(
+        session,
+        pods.level,
+        deadline.saturating_sub(began.elapsed()),
+    )?;
+    Ok(ready)
+}
+
+/// Waits until no pod runs any more that a layer of this run was made of earlier: as long as one does it answers too, and a suite may
+/// test it instead of what was built.
+pub fn await_earlier_gone(
+    session: &Session,
+    (layer, whose): (Layer, Option<&ServiceRun>),
+    deadline: Duration,
+) -> Result<(), Failure> {
+    if session.is_reused(layer, whose) {
+        return Ok(());
+    }
+    let kubectl = kubectl(session, home(session));
+    let selector = earlier_pods(session, layer, whose);
+    let wait = Wait {
+        what: &format!("pods of an earlier {} still ran", layer.word()),
+        deadline,
+        interval: Duration::from_millis(200),
+    };
+    wait.until(session.runner.cancel(), || {
+        let there = kubectl.pods(&selector)?;
+        Ok(if there.is_empty() {
+            Look::Ready(())
+        } else {
+            Look::NotYet(format!("{} are being ended", there.join(", ")))
+        })
+    })
 }

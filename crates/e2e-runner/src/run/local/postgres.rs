@@ -195,6 +195,7 @@ fn forget(session: &Session) -> Result<(), Failure> {
     }
     let gone = |state: &mut crate::state::State| {
         state.fingerprints.clear();
+        state.applied.clear();
         state
             .resources
             .retain(|resource| !matches!(resource, Resource::Postgres { .. }));

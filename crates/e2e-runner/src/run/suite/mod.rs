@@ -20,11 +20,13 @@ use crate::run::session::Session;
 use crate::table::Tests;
 use running::SuiteRun;
 
-/// Runs the suite of a service of a session.
+/// Runs the suite of a service of a session; `ready_again` is called before each time but the first, since a suite may end while what it
+/// has killed is still away.
 pub fn run(
     session: &Session,
     service_run: &ServiceRun,
     deadline: Duration,
+    ready_again: impl Fn() -> Result<(), Failure>,
 ) -> Result<String, Failure> {
     let mut environment = session.environment(service_run);
     environment.insert(e2e_env::PGPASSWORD.to_owned(), session.password());
@@ -55,7 +57,11 @@ pub fn run(
         suites.get(package).cloned().ok_or_else(none)
     };
     let note = |text: &str| session.report.note(text);
+    let mut first = true;
     session.repeat.run(session.runner.cancel(), note, || {
+        if !std::mem::take(&mut first) {
+            ready_again()?;
+        }
         run_once(&suite, binary, &mut keep_and_show)
     })
 }

@@ -1,6 +1,7 @@
 //! kubectl: applies objects and watches pods, always with a kubeconfig and a namespace that are named.
 
 mod events;
+pub mod objects;
 pub mod pods;
 
 use std::path::{Path, PathBuf};
@@ -48,22 +49,6 @@ impl Kubectl {
             .arg("--kubeconfig")
             .arg(&self.kubeconfig)
             .args(["--namespace", &self.namespace])
-    }
-
-    /// Applies objects, server side. They travel by standard input, so that secrets are in no process list and no file.
-    pub fn apply(&self, objects: &[Value]) -> Result<(), Failure> {
-        let list = serde_json::json!({"apiVersion": "v1", "kind": "List", "items": objects});
-        let apply = self
-            .command()
-            .args([
-                "apply",
-                "--server-side",
-                "--force-conflicts",
-                "--filename",
-                "-",
-            ])
-            .stdin(list.to_string());
-        apply.read().map(drop).map_err(|error| self.failed(error))
     }
 
     /// The end of the log of a pod's container, of its previous life if it has not printed anything in this one; without a name, of

@@ -1,0 +1,277 @@
+//! Objects: applied, compared with what is there, removed; each keeps the namespace that it names.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::exit::Failure;
+use crate::process::Command;
+use crate::state::{Applied, write_private};
+use crate::tools::kubectl::Kubectl;
+
+/// How long the API server may take for what a finalizer holds.
+const DELETED: Duration = Duration::from_mins(1);
+
+/// Of objects that were applied, those that are not as they were then.
+#[derive(Debug, Default)]
+pub struct Touched {
+    /// Those that are there, changed.
+    pub changed: Vec<Applied>,
+    /// Whether one is not there.
+    pub missing: bool,
+}
+
+impl Kubectl {
+    /// Applies objects, server side, and says what they are now. They travel by standard input, so that secrets are in no process
+    /// list and no file. An object without a namespace gets this one's.
+    pub fn apply(&self, objects: &[Value]) -> Result<Vec<Applied>, Failure> {
+        let args = [
+            "apply",
+            "--server-side",
+            "--force-conflicts",
+            "--output",
+            "json",
+            "--filename",
+            "-",
+        ];
+        let apply = self.on(objects)?.args(args).stdin(list(objects));
+        let text = apply.read().map_err(|error| self.failed(error))?;
+        let mut applied = identities(&text);
+        for (object, applied) in objects.iter().zip(&mut applied) {
+            applied.pods = pod_labels(object);
+        }
+        Ok(applied)
+    }
+
+    /// What is not as it was applied: what anybody has changed, deleted, or made again.
+    pub fn touched(&self, applied: Vec<Applied>) -> Touched {
+        let mut touched = Touched::default();
+        if applied.is_empty() {
+            return touched;
+        }
+        let objects: Vec<Value> = applied.iter().map(reference).collect();
+        let args = [
+            "get",
+            "--ignore-not-found",
+            "--output",
+            "json",
+            "--filename",
+            "-",
+        ];
+        let get = self
+            .on(&objects)
+            .map(|get| get.args(args).stdin(list(&objects)).read());
+        // What cannot be asked for, such as an object of a definition that is gone, is applied again.
+        let there = match get {
+            Ok(Ok(text)) => identities(&text),
+            _ => Vec::new(),
+        };
+        for object in applied {
+            match there.iter().find(|there| there.is(&object)) {
+                Some(there) if there.version == object.version => {}
+                Some(_) => touched.changed.push(object),
+                None => touched.missing = true,
+            }
+        }
+        touched
+    }
+
+    /// Removes objects, and waits until they and what they made, such as pods, are gone.
+    pub fn delete(&self, applied: &[Applied]) -> Result<(), Failure> {
+        if applied.is_empty() {
+            return Ok(());
+        }
+        let objects: Vec<Value> = applied.iter().map(reference).collect();
+        let timeout = format!("{}s", DELETED.as_secs());
+        let args = [
+            "delete",
+            "--ignore-not-found",
+            "--cascade=foreground",
+            "--timeout",
+            &timeout,
+            "--filename",
+            "-",
+        ];
+        let delete = self.on(&objects)?.args(args).stdin(list(&objects));
+        delete.read().map(drop).map_err(|error| self.failed(error))
+    }
+
+    /// The names of the pods, in all namespaces, that a selector finds.
+    pub fn pods(&self, selector: &str) -> Result<Vec<String>, Failure> {
+        let args = [
+            "get",
+            "pods",
+            "--all-namespaces",
+            "--selector",
+            selector,
+            "--output",
+            "jsonpath={range .items[*]}{.metadata.namespace}/{.metadata.name} {end}",
+        ];
+        let text = self
+            .command()
+            .args(args)
+            .read()
+            .map_err(|error| self.failed(error))?;
+        Ok(text.split_whitespace().map(str::to_owned).collect())
+    }
+
+    /// Waits until a deployment has as many pods of its newest kind as it wants, all of them available.
+    pub fn await_rollout(&self, deployment: &str, deadline: Duration) -> Result<(), Failure> {
+        let name = format!("deployment/{deployment}");
+        let status = self.command().args(["rollout", "status", &name]);
+        let status = status.deadline(deadline).read();
+        status.map(drop).map_err(|error| self.failed(error))
+    }
+
+    /// A command on objects. `--namespace` makes kubectl refuse every object that names another one, so where one does, the default
+    /// namespace is that of a kubeconfig's context.
+    fn on(&self, objects: &[Value]) -> Result<Command, Failure> {
+        let foreign = |object: &Value| {
+            let named = object["metadata"]["namespace"].as_str();
+            named.is_some_and(|named| named != self.namespace)
+        };
+        if !objects.iter().any(foreign) {
+            return Ok(self.command());
+        }
+        let kubeconfig = with_namespace(&self.kubeconfig, &self.namespace)?;
+        let kubectl = self.runner.command("kubectl");
+        Ok(kubectl.arg("--kubeconfig").arg(kubeconfig))
+    }
+}
+
+/// A copy of a kubeconfig, beside it, whose contexts have this namespace.
+fn with_namespace(kubeconfig: &Path, namespace: &str) -> Result<PathBuf, Failure> {
+    let unusable = |why: String| Failure::setup(format!("{}: {why}", kubeconfig.display()));
+    let text = std::fs::read_to_string(kubeconfig).map_err(|error| unusable(error.to_string()))?;
+    let mut config: Value =
+        serde_saphyr::from_str(&text).map_err(|error| unusable(error.to_string()))?;
+    for context in config["contexts"].as_array_mut().into_iter().flatten() {
+        context["context"]["namespace"] = json!(namespace);
+    }
+    let mut name = kubeconfig.file_name().unwrap_or_default().to_owned();
+    name.push(format!("-{namespace}"));
+    let path = kubeconfig.with_file_name(name);
+    write_private(&path, config.to_string().as_bytes()).map_err(Failure::setup)?;
+    Ok(path)
+}
+
+fn list(objects: &[Value]) -> String {
+    json!({"apiVersion": "v1", "kind": "List", "items": objects}).to_string()
+}
+
+/// An object by its name alone.
+fn reference(applied: &Applied) -> Value {
+    let mut object = json!({
+        "apiVersion": applied.api_version,
+        "kind": applied.kind,
+        "metadata": {"name": applied.name},
+    });
+    if let Some(namespace) = &applied.namespace {
+        object["metadata"]["namespace"] = json!(namespace);
+    }
+    object
+}
+
+/// The objects that kubectl printed: one, or a list of them.
+fn identities(text: &str) -> Vec<Applied> {
+    let Ok(printed) = serde_json::from_str::<Value>(text) else {
+        return Vec::new();
+    };
+    match printed["items"].as_array() {
+        Some(items) => items.iter().map(identity).collect(),
+        None => vec![identity(&printed)],
+    }
+}
+
+/// Kinds without a generation that the cluster itself writes into: only another one of the same name counts.
+const WRITTEN_BY_THE_CLUSTER: [&str; 5] = [
+    "Namespace",
+    "ServiceAccount",
+    "Pod",
+    "PersistentVolume",
+    "PersistentVolumeClaim",
+];
+
+/// Which object this is, in which state. Its generation grows with every change of what is wanted of it; of kinds that have none, the
+/// resource version grows with every change.
+fn identity(object: &Value) -> Applied {
+    let (text, meta) = (
+        |value: &Value| value.as_str().unwrap_or_default().to_owned(),
+        &object["metadata"],
+    );
+    let state = match meta["generation"].as_u64() {
+        Some(generation) => generation.to_string(),
+        None if WRITTEN_BY_THE_CLUSTER.contains(&object["kind"].as_str().unwrap_or_default()) => {
+            String::new()
+        }
+        None => format!("r{}", text(&meta["resourceVersion"])),
+    };
+    Applied {
+        api_version: text(&object["apiVersion"]),
+        kind: text(&object["kind"]),
+        namespace: meta["namespace"].as_str().map(str::to_owned),
+        name: text(&meta["name"]),
+        version: format!("{} {state}", text(&meta["uid"])),
+        pods: BTreeMap::new(),
+    }
+}
+
+/// The labels of the pods that a workload keeps; none where it is to have none.
+fn pod_labels(object: &Value) -> BTreeMap<String, String> {
+    if object["spec"]["replicas"] == 0 {
+        return BTreeMap::new();
+    }
+    let labels = &object["spec"]["template"]["metadata"]["labels"];
+    let labels = labels.as_object().into_iter().flatten();
+    labels
+        .filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned())))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_object_is_known_by_what_changes_with_it() {
+        let deployment = |generation: u64, version: &str| {
+            identity(
+                &json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata":
+                {"name": "w", "namespace": "n", "uid": "u", "generation": generation, "resourceVersion": version}}),
+            )
+        };
+        assert_eq!(
+            deployment(1, "10"),
+            deployment(1, "11"),
+            "its status changed"
+        );
+        assert_ne!(deployment(1, "10").version, deployment(2, "10").version);
+        let secret = |version: &str| {
+            identity(&json!({"apiVersion": "v1", "kind": "Secret", "metadata":
+                {"name": "s", "namespace": "n", "uid": "u", "resourceVersion": version}}))
+        };
+        assert_ne!(secret("10").version, secret("11").version);
+        assert!(secret("10").is(&secret("11")));
+    }
+
+    #[test]
+    fn kubectl_prints_one_object_or_a_list() {
+        let one = json!({"kind": "Secret", "metadata": {"name": "a"}});
+        assert_eq!(identities(&one.to_string()).len(), 1);
+        let two = json!({"kind": "List", "items": [one, one]});
+        assert_eq!(identities(&two.to_string()).len(), 2);
+        assert!(identities("").is_empty());
+    }
+
+    #[test]
+    fn the_pods_of_a_workload_without_replicas_are_not_waited_for() {
+        let workload = |replicas: u8| {
+            json!({"spec": {"replicas": replicas,
+            "template": {"metadata": {"labels": {"app": "w"}}}}})
+        };
+        assert_eq!(pod_labels(&workload(1)).len(), 1);
+        assert!(pod_labels(&workload(0)).is_empty());
+    }
+}
