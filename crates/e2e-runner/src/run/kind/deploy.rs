@@ -6,13 +6,14 @@ use postgres_url::PostgresUrl;
 use serde_json::{Value, json};
 
 use crate::exit::Failure;
-use crate::run::datastorage_config::{Config, secrets};
+use crate::run::datastorage_config::{Config, HAND_OVER, NO_PAUSE, secrets};
 use crate::run::kind::access::{SHARED, home, kubectl};
 use crate::run::kind::apply::{content, ensure, namespace};
 use crate::run::kind::custom_service;
 use crate::run::kind::manifests::{self, Manifest};
 use crate::run::kind::pods::{Pods, await_pods};
 use crate::run::kind::ports::{POSTGRES, cluster_ip, host_port, node_ports, url};
+use crate::run::kind::replicas::{self, Replicas};
 use crate::run::reuse::Layer;
 use crate::run::service_run::{DATABASE, ServiceRun};
 use crate::run::session::Session;
@@ -20,11 +21,13 @@ use crate::run::wait;
 use crate::settings::postgres_image;
 use crate::table::Component;
 use crate::tools::health::Health;
-use crate::tools::kubectl::pods::Strictness;
+use crate::tools::kubectl::pods::{Expected, Strictness};
 use crate::tools::postgres;
 
 /// D24.
 const USER: &str = "slm_user";
+/// The Data Storage that a service talks to.
+const MAIN: &str = "datastorage";
 /// Where Data Storage and services listen inside the cluster.
 const LISTEN: u16 = 8080;
 
@@ -64,6 +67,7 @@ pub fn await_postgres(session: &Session, deadline: Duration) -> Result<String, F
     let pods = Pods {
         namespace: home(session),
         app: "postgres",
+        count: 1,
         level: (Layer::Postgres, None),
         dir: session.run.dir(),
     };
@@ -76,7 +80,7 @@ pub fn deploy_datastorage(session: &Session, service_run: &ServiceRun) -> Result
     let image = Session::artifact(&session.artifacts.image, "the Data Storage image")?;
     let ports = node_ports(service_run);
     let mut wanted = vec![(
-        "datastorage",
+        MAIN,
         service_run.database.clone(),
         ports.datastorage,
         cluster_ip(service_run, false),
@@ -90,6 +94,7 @@ pub fn deploy_datastorage(session: &Session, service_run: &ServiceRun) -> Result
         ));
     }
     let mut objects = namespace(&service_run.namespace)?;
+    let replicas = Replicas::of(service_run);
     for (name, database, node_port, address) in wanted {
         let server = format!("postgres.{}", home(session));
         let config = Config {
@@ -98,6 +103,11 @@ pub fn deploy_datastorage(session: &Session, service_run: &ServiceRun) -> Result
             secrets: "/etc/datastorage/secrets/db-secrets.yaml".into(),
             queue: "/var/lib/datastorage/queue".into(),
             profile: &service_run.service.profile,
+            drain_pause: if replicas.is_some() && name == MAIN {
+                HAND_OVER
+            } else {
+                NO_PAUSE
+            },
         };
         let secret = secrets(USER, &session.password);
         objects.push(manifests::config_map(
@@ -119,8 +129,13 @@ pub fn deploy_datastorage(session: &Session, service_run: &ServiceRun) -> Result
             )
             .set("Service", "/spec/clusterIP", address)
             .set("Service", "/spec/ports/0/nodePort", node_port);
-        objects.extend(deployment.objects());
+        let deployment = deployment.objects();
+        objects.extend(match &replicas {
+            Some(replicas) if name == MAIN => replicas.objects(name, deployment),
+            _ => deployment,
+        });
     }
+    replicas::make_room(session, service_run, MAIN, replicas)?;
     let note = ensure(
         session,
         &service_run.namespace,
@@ -147,13 +162,16 @@ pub fn await_datastorage(
     );
     let pods = Pods {
         namespace: &service_run.namespace,
-        app: "datastorage",
+        app: MAIN,
+        count: service_run.service.replicas,
         level: (Layer::DataStorage, Some(service_run)),
         dir: &service_run.dir,
     };
     let began = std::time::Instant::now();
+    // The answer of one says nothing of the others.
+    let alone = pods.count == 1;
     await_pods(session, &pods, deadline, || {
-        wait::check_once(session, &mut health)
+        Ok(wait::check_once(session, &mut health)? && alone)
     })?;
     wait::for_datastorage(
         session,
@@ -217,6 +235,7 @@ pub fn await_service(
         let pods = Pods {
             namespace: &service_run.namespace,
             app: &service_run.service.name,
+            count: 1,
             level: (Layer::Service, Some(service_run)),
             dir: &service_run.dir,
         };
@@ -231,9 +250,13 @@ pub fn await_service(
     // One deadline for all labels.
     let left = || deadline.saturating_sub(began.elapsed());
     for label in &service_run.service.ready {
-        kubectl(session, &service_run.namespace).await_ready(
+        let expected = Expected {
             label,
-            Strictness::OneRestart,
+            count: 1,
+            strictness: Strictness::OneRestart,
+        };
+        kubectl(session, &service_run.namespace).await_ready(
+            &expected,
             left(),
             |_| {},
             |text| session.report.note(text),
