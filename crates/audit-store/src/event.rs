@@ -146,6 +146,16 @@ impl Event {
         self
     }
 
+    /// Returns what goes over the wire, for whoever sends it without a store: with an id and the time of now where it has none of its own.
+    ///
+    /// # Errors
+    /// What the contract does not allow, by field.
+    pub fn into_request(mut self) -> Result<AuditEventRequest, FieldErrors> {
+        let now = Timestamp::now();
+        self.complete(Uuid::now_v7(), now, now)?;
+        Ok(self.request)
+    }
+
     /// Gives it `id` and `at` where it has none of its own, and checks at time `now` what it is then.
     pub(crate) fn complete(
         &mut self,

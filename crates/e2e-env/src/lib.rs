@@ -18,6 +18,8 @@ pub const PROGRAM: &str = "E2E_PROGRAM";
 pub const PGPASSWORD: &str = "PGPASSWORD";
 /// Base URL of a second Data Storage whose database holds no migration at all.
 pub const DATASTORAGE_UNMIGRATED_URL: &str = "E2E_DATASTORAGE_UNMIGRATED_URL";
+/// How many replicas of Data Storage answer behind [`DATASTORAGE_URL`]: 1 on the local target, whatever the table of services says.
+pub const DATASTORAGE_REPLICAS: &str = "E2E_DATASTORAGE_REPLICAS";
 /// Base URL of the service under test, without a trailing slash; absent where that is Data Storage itself.
 pub const SERVICE_URL: &str = "SERVICE_URL";
 /// Absolute path of the tool that created the environment: a suite makes a fault by running its `kill COMPONENT`.
@@ -60,6 +62,6 @@ pub mod fake {
     pub const LISTEN_ADDRESS: &str = "LISTEN_ADDRESS";
     /// File that gets the bound `host:port` once it listens; for port 0.
     pub const ADDRESS_FILE: &str = "ADDRESS_FILE";
-    /// Directory of the audit store's journal, on storage that outlives the process.
+    /// Directory of the audit store's journal, on storage that outlives the process; without it the fake has no store.
     pub const AUDIT_JOURNAL_DIR: &str = "AUDIT_JOURNAL_DIR";
 }

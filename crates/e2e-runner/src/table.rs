@@ -24,6 +24,9 @@ pub struct Service {
     pub namespace: String,
     /// What is set up for it.
     pub components: Vec<Component>,
+    /// How many Data Storage pods answer behind its Service on Kind, each with a queue of its own that outlives its pod.
+    #[serde(default = "one")]
+    pub replicas: u16,
     /// Its host ports.
     pub ports: Ports,
     /// The ports of the tier without a cluster, for suites that used a compose file (D8).
@@ -56,6 +59,10 @@ pub struct Service {
     /// Whether it stands for the tool's own entry of that name.
     #[serde(skip)]
     pub replaces: bool,
+}
+
+fn one() -> u16 {
+    1
 }
 
 /// Something that is set up for a service.
@@ -277,6 +284,9 @@ impl Table {
     }
 }
 
+/// How many replicas of Data Storage one database serves: each may open 16 connections, and the server takes 200.
+const MOST_REPLICAS: u16 = 9;
+
 /// How many services a run can hold: each has four of a cluster's 32 node ports, and PostgreSQL one.
 pub const MOST: u16 = 7;
 
@@ -374,6 +384,12 @@ impl Service {
             Component::Datastorage,
             "`fake` needs `datastorage`",
         )?;
+        if !(1..=MOST_REPLICAS).contains(&self.replicas) {
+            return Err(format!("`replicas` is 1 to {MOST_REPLICAS}"));
+        }
+        if self.replicas > 1 && !self.has(Component::Datastorage) {
+            return Err("`replicas` belongs to the component `datastorage`".to_owned());
+        }
         if self.has(Component::Fake) && self.has(Component::Own) {
             return Err("components hold the service itself or its fake, not both".to_owned());
         }
@@ -488,6 +504,12 @@ mod tests {
                 ENTRY.replace(", \"own\"", "") + "manifests = [\"a\"]\n",
                 "line 1",
                 "belong to",
+            ),
+            (format!("{ENTRY}replicas = 0\n"), "line 1", "1 to 9"),
+            (
+                ENTRY.replace(", \"datastorage\"", "") + "replicas = 2\n",
+                "line 1",
+                "component `datastorage`",
             ),
             (
                 format!("{ENTRY}suite = {{ package = \"e2e\" }}\n"),

@@ -1,4 +1,4 @@
-//! The fake: a service's scenarios, and the store that it emits through.
+//! The fake: a service's scenarios, and the way that their events take: the audit store, or plain requests.
 
 use std::path::Path;
 use std::time::Duration;
@@ -8,13 +8,20 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
+use crate::plain::{Plain, SendError};
 use crate::{SERVICES, Scenario, Steps, of_service};
 
-/// A fake of one service, with its audit store open.
+/// A fake of one service, with its audit store open if it has one.
 pub struct Fake {
     service: String,
     scenarios: Vec<Scenario>,
-    store: Store,
+    way: Way,
+}
+
+/// The way of its events.
+enum Way {
+    Store(Store),
+    Plain(Plain),
 }
 
 /// Why a fake cannot be created.
@@ -26,6 +33,9 @@ pub enum OpenError {
     /// Its audit store cannot be opened.
     #[error(transparent)]
     Store(#[from] audit_store::OpenError),
+    /// Data Storage, or what stands for it, cannot be asked.
+    #[error(transparent)]
+    Url(#[from] datastorage_client::Error),
 }
 
 /// Why a scenario is not played, or not to its end.
@@ -57,6 +67,9 @@ pub enum PlayError {
         /// How many it has.
         steps: usize,
     },
+    /// The events were not accepted.
+    #[error("no event is known to be accepted: {0}")]
+    Sent(#[from] SendError),
     /// The store did not accept an event; those before it are accepted.
     #[error("{} events were emitted, then: {cause}", emitted.len())]
     Store {
@@ -76,11 +89,11 @@ pub struct Played {
     pub scenario: &'static str,
     /// What ties its events together.
     pub correlation_id: String,
-    /// The events that the store accepted, in order.
+    /// The events that were accepted, in order.
     pub emitted: Vec<Emitted>,
 }
 
-/// An event that the store accepted.
+/// An event that was accepted.
 #[derive(Debug, Serialize)]
 pub struct Emitted {
     /// Its key (D29).
@@ -90,16 +103,28 @@ pub struct Emitted {
 }
 
 impl Fake {
-    /// Creates a fake of `service`, which emits to the Data Storage at `datastorage_url` and keeps its journal in `journal`.
+    /// Creates a fake of `service`, which emits to the Data Storage at `datastorage_url` and keeps its journal in `journal`; without one
+    /// by plain requests.
     ///
     /// Data Storage need not be there yet. What an earlier fake left in the journal is sent first.
-    pub fn open(service: &str, datastorage_url: &str, journal: &Path) -> Result<Self, OpenError> {
+    pub fn open(
+        service: &str,
+        datastorage_url: &str,
+        journal: Option<&Path>,
+    ) -> Result<Self, OpenError> {
         let scenarios =
             of_service(service).ok_or_else(|| OpenError::Service(service.to_owned()))?;
+        let way = match journal {
+            Some(journal) => Way::Store(Store::open(
+                datastorage_url,
+                Config::for_service(service, journal),
+            )?),
+            None => Way::Plain(Plain::new(datastorage_url)?),
+        };
         Ok(Self {
             service: service.to_owned(),
             scenarios,
-            store: Store::open(datastorage_url, Config::for_service(service, journal))?,
+            way,
         })
     }
 
@@ -108,13 +133,21 @@ impl Fake {
         &self.service
     }
 
+    /// The way of its events, in words.
+    pub fn emits(&self) -> &'static str {
+        match self.way {
+            Way::Store(_) => "through the audit store",
+            Way::Plain(_) => "by plain requests",
+        }
+    }
+
     /// What it can play.
     pub fn scenarios(&self) -> &[Scenario] {
         &self.scenarios
     }
 
-    /// Emits the events of a scenario, or those of its `steps`, with `names` in them, and returns when the store has accepted them.
-    pub fn play(
+    /// Emits the events of a scenario, or those of its `steps`, with `names` in them, and returns when they are accepted.
+    pub async fn play(
         &self,
         scenario: &str,
         names: Map<String, Value>,
@@ -134,33 +167,58 @@ impl Fake {
             scenario: scenario.name,
             steps: total,
         })?;
-        let mut emitted = Vec::with_capacity(events.len());
-        for event in events {
-            let event_type = event.event_type().to_owned();
-            match self.store.store(event) {
-                Ok(event_id) => emitted.push(Emitted {
+        let types: Vec<_> = events
+            .iter()
+            .map(|event| event.event_type().to_owned())
+            .collect();
+        let emitted = |ids: Vec<Uuid>| {
+            let emitted = ids.into_iter().zip(types.iter().cloned());
+            emitted
+                .map(|(event_id, event_type)| Emitted {
                     event_id,
                     event_type,
-                }),
-                Err(cause) => return Err(PlayError::Store { emitted, cause }),
+                })
+                .collect::<Vec<_>>()
+        };
+        let ids = match &self.way {
+            Way::Plain(plain) => plain.send(events).await?,
+            Way::Store(store) => {
+                let mut ids = Vec::with_capacity(events.len());
+                for event in events {
+                    match store.store(event) {
+                        Ok(id) => ids.push(id),
+                        Err(cause) => {
+                            let emitted = emitted(ids);
+                            return Err(PlayError::Store { emitted, cause });
+                        }
+                    }
+                }
+                ids
             }
-        }
+        };
         Ok(Played {
             service: self.service.clone(),
             scenario: scenario.name,
             correlation_id,
-            emitted,
+            emitted: emitted(ids),
         })
     }
 
-    /// Sends what is accepted and returns when it is settled or `deadline` has passed.
+    /// Returns when what was accepted is stored or parked, or `deadline` has passed.
     pub async fn flush(&self, deadline: Duration) -> Report {
-        self.store.flush(deadline).await
+        match &self.way {
+            Way::Store(store) => store.flush(deadline).await,
+            Way::Plain(plain) => plain.flush(deadline).await,
+        }
     }
 
     /// Ends acceptance and sends what it can within `deadline`; the next fake on the journal sends the rest.
     pub async fn close(&self, deadline: Duration) -> Result<Report, CloseError> {
-        self.store.close(deadline).await
+        match &self.way {
+            Way::Store(store) => store.close(deadline).await,
+            // What is accepted is not this process's any more.
+            Way::Plain(_) => Ok(Report::default()),
+        }
     }
 
     fn find(&self, name: &str) -> Result<&Scenario, PlayError> {

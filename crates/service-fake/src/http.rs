@@ -38,6 +38,7 @@ async fn health(State(fake): State<Arc<Fake>>) -> Json<Value> {
         "status": "ok",
         "service": fake.service(),
         "fake": true,
+        "emits": fake.emits(),
         "about": format!("a fake that plays the audit scenarios of {}; GET /scenarios lists them", fake.service()),
     }))
 }
@@ -54,7 +55,7 @@ async fn play(
     Query(steps): Query<Steps>,
     body: Bytes,
 ) -> Result<Json<Played>, Problem> {
-    let played = fake.play(&name, names(&body)?, steps)?;
+    let played = fake.play(&name, names(&body)?, steps).await?;
     Ok(Json(played))
 }
 

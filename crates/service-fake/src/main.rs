@@ -41,9 +41,9 @@ struct Options {
     /// File that gets the bound host:port once it listens; for port 0
     #[arg(long, env = e2e_env::fake::ADDRESS_FILE, value_name = "FILE")]
     address_file: Option<PathBuf>,
-    /// Directory that keeps emitted events until Data Storage has them
+    /// Directory that keeps emitted events until Data Storage has them; without it they are sent by plain requests, as to a relay
     #[arg(long, env = e2e_env::fake::AUDIT_JOURNAL_DIR, value_name = "DIRECTORY")]
-    audit_journal_dir: PathBuf,
+    audit_journal_dir: Option<PathBuf>,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -68,7 +68,8 @@ async fn run(options: &Options) -> anyhow::Result<()> {
     } = options;
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
-    let fake = Arc::new(Fake::open(service, datastorage_url, audit_journal_dir)?);
+    let journal = audit_journal_dir.as_deref();
+    let fake = Arc::new(Fake::open(service, datastorage_url, journal)?);
     let listener = TcpListener::bind(listen_address).await.with_context(|| {
         format!(
             "cannot listen on {listen_address}; set {}",
@@ -100,7 +101,7 @@ async fn run(options: &Options) -> anyhow::Result<()> {
     if report.journalled > 0 {
         tracing::warn!(
             events = report.journalled,
-            journal = %audit_journal_dir.display(),
+            journal = ?audit_journal_dir,
             "ends with events in the journal; the next fake on it sends them"
         );
     }

@@ -50,6 +50,7 @@ impl From<PlayError> for Problem {
             PlayError::Names { .. } | PlayError::Steps { .. } => {
                 Self::new(ProblemType::ValidationError, detail)
             }
+            PlayError::Sent(_) => Self::new(ProblemType::ServiceUnavailable, detail),
             PlayError::Store { emitted, .. } => {
                 Self::new(ProblemType::ServiceUnavailable, detail).with("emitted", json!(emitted))
             }

@@ -1,5 +1,6 @@
 //! `cargo xtask kill`: SIGKILL to a part of an environment, which then comes back: the fault that a suite asks for.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
@@ -26,6 +27,9 @@ pub struct Kill {
     /// The service whose environment it is
     #[arg(long, env = "E2E_SERVICE")]
     pub service: String,
+    /// Of several replicas of Data Storage only this one, counted from 0; on Kind
+    #[arg(long, value_name = "NUMBER")]
+    pub replica: Option<u16>,
 }
 
 /// A part of an environment.
@@ -69,13 +73,19 @@ pub fn run(runner: &Runner, args: &Kill) -> anyhow::Result<Exit> {
             .hint("start one of them alone, whose server is its own")
             .into());
     }
+    if args.replica.is_some() && (args.what != Part::Datastorage || state.target != "kind") {
+        let what = format!("{} has no replicas on {}", args.what.name(), state.target);
+        return Err(Failure::new(Exit::Usage, what)
+            .hint("leave out --replica, which is for Data Storage on Kind")
+            .into());
+    }
     // What is started again belongs to the run, whoever asked.
     let runner = runner
         .clone()
         .env(e2e_env::RUN, &state.run)
         .in_run(run.dir())?;
     if state.target == "kind" {
-        in_cluster(&runner, &run, &args.service, args.what)?;
+        in_cluster(&runner, &run, args)?;
     } else {
         here(&runner, &run, &args.service, args.what)?;
         // What was started again is recorded: either this sees that the run is gone, or its removal sees the record.
@@ -100,8 +110,9 @@ fn here(runner: &Runner, run: &Run, service: &str, part: Part) -> Result<(), Fai
     }
 }
 
-/// Kills the main process of the part's container; the kubelet starts the container again, its volumes kept.
-fn in_cluster(runner: &Runner, run: &Run, service: &str, part: Part) -> Result<(), Failure> {
+/// Kills the main process of the part's containers; the kubelet starts them again, their volumes kept.
+fn in_cluster(runner: &Runner, run: &Run, args: &Kill) -> Result<(), Failure> {
+    let (service, part, replica) = (args.service.as_str(), args.what, args.replica);
     let state = run.state();
     let app = match part {
         Part::Postgres => "postgres",
@@ -124,7 +135,8 @@ fn in_cluster(runner: &Runner, run: &Run, service: &str, part: Part) -> Result<(
     let kubectl = kubectl::Kubectl::new(runner.clone(), kubeconfig, &namespace);
     let failed =
         |error: e2e_runner::process::Error| error.into_failure(Exit::Setup, runner.cancel());
-    let path = "jsonpath={.items[0].status.containerStatuses[0]['containerID','restartCount']}";
+    // Its container is the first one of a pod, whatever stands beside it.
+    let path = "jsonpath={range .items[*]}{.metadata.name} {.status.containerStatuses[0].containerID} {.status.containerStatuses[0].restartCount}{\"\\n\"}{end}";
     let ask = [
         "get",
         "pods",
@@ -133,6 +145,7 @@ fn in_cluster(runner: &Runner, run: &Run, service: &str, part: Part) -> Result<(
         "--output",
         path,
     ];
+    let only = replica.map(|replica| format!("{app}-{replica}"));
     let node = kind::node(&kind::cluster(&state.run));
     let mut forgotten = false;
     let wait = Wait {
@@ -140,29 +153,57 @@ fn in_cluster(runner: &Runner, run: &Run, service: &str, part: Part) -> Result<(
         deadline: DEADLINE,
         interval: STEP,
     };
+    let mut killed = BTreeSet::new();
     wait.until(runner.cancel(), || {
-        let status = kubectl
+        let text = kubectl
             .command()
             .args(ask)
             .deadline(DEADLINE)
             .read()
             .map_err(failed)?;
-        // containerd://<id> <number>
-        let (id, restarts) = status.split_once(' ').unwrap_or((&status, "0"));
-        let id = id.rsplit('/').next().unwrap_or_default();
-        if id.is_empty() {
-            let what = format!("no container of {app} runs in {namespace}");
+        let pods: Vec<Killable> = text.lines().filter_map(Killable::read).collect();
+        let pods: Vec<_> = pods
+            .into_iter()
+            .filter(|pod| only.as_ref().is_none_or(|name| *name == pod.name))
+            .filter(|pod| !killed.contains(&pod.name))
+            .collect();
+        if pods.is_empty() && killed.is_empty() {
+            let whose = only.as_deref().unwrap_or(app);
+            let what = format!("no container of {whose} runs in {namespace}");
             return Err(Failure::new(Exit::Preflight, what));
         }
-        if restarts.trim() != "0" && !forgotten {
+        if pods.iter().any(|pod| pod.restarted) && !forgotten {
             // Else it waits 10 s before the second start of a container, then 20, 40 and so on: a suite would run a few times only.
             docker::restart_kubelet(runner, &node).map_err(failed)?;
             forgotten = true;
         }
-        // For a moment the API server still shows a container that an earlier fault killed.
-        Ok(match docker::kill_in_node(runner, &node, id) {
-            Ok(()) => Look::Ready(()),
-            Err(error) => Look::NotYet(error.to_string()),
-        })
+        for pod in pods {
+            // For a moment the API server still shows a container that an earlier fault killed.
+            match docker::kill_in_node(runner, &node, &pod.container) {
+                Ok(()) => killed.insert(pod.name),
+                Err(error) => return Ok(Look::NotYet(error.to_string())),
+            };
+        }
+        Ok(Look::Ready(()))
     })
+}
+
+/// A pod whose container can be killed.
+struct Killable {
+    name: String,
+    container: String,
+    restarted: bool,
+}
+
+impl Killable {
+    /// Reads `NAME containerd://ID RESTARTS`; a pod without a container has the first word only.
+    fn read(line: &str) -> Option<Self> {
+        let mut words = line.split(' ');
+        let (name, id) = (words.next()?, words.next()?.rsplit('/').next()?);
+        (!id.is_empty()).then(|| Self {
+            name: name.to_owned(),
+            container: id.to_owned(),
+            restarted: words.next().is_some_and(|count| count != "0"),
+        })
+    }
 }

@@ -18,6 +18,7 @@ pub fn run(table: &Table, format: Format) -> anyhow::Result<Exit> {
                     "name": service.name,
                     "profile": service.profile,
                     "namespace": service.namespace,
+                    "replicas": service.replicas,
                     "datastorage_port": service.ports.datastorage,
                     "service_port": service.ports.service,
                     "suite": service.suite.as_ref().map(Suite::describe),
@@ -30,8 +31,8 @@ pub fn run(table: &Table, format: Format) -> anyhow::Result<Exit> {
         return Ok(Exit::Passed);
     }
     let mut text = format!(
-        "{:<24} {:<24} {:<18} {:>12} {:>8}  {:<8} suite\n",
-        "service", "profile", "namespace", "Data Storage", "itself", "by"
+        "{:<24} {:<24} {:<18} {:>12} {:>8} {:>8}  {:<8} suite\n",
+        "service", "profile", "namespace", "Data Storage", "replicas", "itself", "by"
     );
     let number = |port: Option<u16>| port.map_or("-".to_owned(), |port| port.to_string());
     for service in table.all() {
@@ -41,11 +42,12 @@ pub fn run(table: &Table, format: Format) -> anyhow::Result<Exit> {
             () => "-",
         };
         let row = format!(
-            "{:<24} {:<24} {:<18} {:>12} {:>8}  {by:<8} {}",
+            "{:<24} {:<24} {:<18} {:>12} {:>8} {:>8}  {by:<8} {}",
             service.name,
             service.profile,
             service.namespace,
             number(service.ports.datastorage),
+            service.replicas,
             number(service.ports.service),
             service
                 .suite

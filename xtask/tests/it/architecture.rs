@@ -76,7 +76,12 @@ fn each_crate_links_only_what_it_may_know() {
     assert!(!of_workspace("datastorage-client").contains(&&"datastorage".to_owned()));
     assert_eq!(
         of_workspace("service-fake"),
-        ["audit-store", "datastorage-api", "e2e-env"],
+        [
+            "audit-store",
+            "datastorage-api",
+            "datastorage-client",
+            "e2e-env"
+        ],
         "the fake emits as a service does and knows neither database nor cluster"
     );
     assert_eq!(

@@ -4,9 +4,10 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
-/// How long it serves on after SIGTERM. In production that is as long as a Service needs to forget a pod's endpoint; a run
-/// replaces Data Storage only while no suite talks to it.
-const NO_PAUSE: &str = "0s";
+/// How long it serves on after SIGTERM where it is replaced only while nobody talks to it.
+pub const NO_PAUSE: &str = "0s";
+/// How long it does where others take over: longer than a Service needs to forget a pod's endpoint, on a busy machine too.
+pub const HAND_OVER: &str = "3s";
 
 /// What differs between one Data Storage and another.
 #[derive(Debug)]
@@ -21,6 +22,8 @@ pub struct Config<'a> {
     pub queue: PathBuf,
     /// The profile whose tables must be there before it is ready (D10).
     pub profile: &'a str,
+    /// How long it serves on after SIGTERM.
+    pub drain_pause: &'static str,
 }
 
 impl Config<'_> {
@@ -29,7 +32,7 @@ impl Config<'_> {
         let (host, port) = self.listen;
         let (database_host, database_port, name, user) = self.database;
         json!({
-            "server": {"host": host, "port": port, "drain_pause": NO_PAUSE},
+            "server": {"host": host, "port": port, "drain_pause": self.drain_pause},
             "logging": {"level": "info", "format": "json"},
             "database": {
                 "host": database_host, "port": database_port, "name": name, "user": user, "ssl_mode": "disable",

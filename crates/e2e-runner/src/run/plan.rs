@@ -180,6 +180,20 @@ fn whole_seconds<S: serde::Serializer>(
     serializer.serialize_u64(duration.as_secs())
 }
 
+/// What becomes of a service's `replicas` on a target, where it has several.
+pub fn replicas(service: &Service, place: Target) -> Option<String> {
+    let count = service.replicas;
+    let what = match place {
+        Target::Kind => format!(
+            "{count} pods behind one Service, each with a queue volume that outlives its pod"
+        ),
+        Target::Local => format!(
+            "one process: `replicas = {count}` needs a Service before them, which only a cluster has"
+        ),
+    };
+    (count > 1).then(|| format!("Data Storage of {} is {what}", service.name))
+}
+
 /// How far a plan goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Until {
@@ -198,6 +212,8 @@ pub struct Plan {
     pub place: Target,
     /// Its stages.
     pub stages: Vec<Stage>,
+    /// What becomes of the services that want several replicas of Data Storage.
+    pub replicas: Vec<String>,
 }
 
 /// How long evidence may be collected, in seconds.
@@ -363,6 +379,10 @@ impl Layout {
                 .collect(),
             place,
             stages: self.stages,
+            replicas: services
+                .iter()
+                .filter_map(|service| replicas(service, place))
+                .collect(),
         }
     }
 

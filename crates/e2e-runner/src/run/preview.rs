@@ -58,6 +58,9 @@ pub fn plan_table(plan: &Plan, history: &History) -> String {
         );
         writeln!(text, "{}", row.trim_end()).unwrap_or_default();
     }
+    for told in &plan.replicas {
+        writeln!(text, "{told}").unwrap_or_default();
+    }
     if let Some(seconds) = predicted(plan, history) {
         let row = format!(
             "{:<width$} {:>8} {seconds:>7.1} s  the longest path through the stages",

@@ -373,6 +373,14 @@ impl Session {
         Ok(server.clone().with_database(name))
     }
 
+    /// How many replicas of a service's Data Storage run: several need a Service before them, which only a cluster has.
+    pub fn replicas(&self, service_run: &ServiceRun) -> u16 {
+        match self.place {
+            Target::Kind => service_run.service.replicas,
+            Target::Local => 1,
+        }
+    }
+
     /// What a suite gets, without the password.
     pub fn environment(&self, service_run: &ServiceRun) -> BTreeMap<String, String> {
         let kind = self.place == Target::Kind;
@@ -409,6 +417,13 @@ impl Session {
                 database.map(|database| database.to_string()),
             ),
             (e2e_env::DATASTORAGE_URL, service_run.url.get().cloned()),
+            (
+                e2e_env::DATASTORAGE_REPLICAS,
+                service_run
+                    .url
+                    .get()
+                    .map(|_| self.replicas(service_run).to_string()),
+            ),
             (
                 e2e_env::DATASTORAGE_UNMIGRATED_URL,
                 service_run.unmigrated_url.get().cloned(),

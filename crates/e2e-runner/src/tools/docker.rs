@@ -209,6 +209,24 @@ pub fn kill_in_node(runner: &Runner, node: &str, container: &str) -> Result<(), 
         .map(drop)
 }
 
+/// Makes directories in a node that belong to a user alone.
+pub fn make_directories(
+    runner: &Runner,
+    node: &str,
+    user: u32,
+    directories: &[String],
+) -> Result<(), Error> {
+    let user = user.to_string();
+    let install = ["install", "-d", "-m", "0700", "-o", &user, "-g", &user];
+    runner
+        .command("docker")
+        .args(["exec", node])
+        .args(install)
+        .args(directories)
+        .read()
+        .map(drop)
+}
+
 /// Restarts the kubelet of a node, which forgets how often containers ended; they run on.
 pub fn restart_kubelet(runner: &Runner, node: &str) -> Result<(), Error> {
     runner

@@ -37,3 +37,43 @@ mod datastorage {
         .await;
     }
 }
+
+mod replicas {
+    mod datastorage {
+        use super::super::{Component, during, kill};
+        use crate::kubectl::kubectl;
+        use crate::replicas::ready;
+        use crate::writer::{Taken, Writer};
+
+        /// How many events wait in the queues.
+        const WAITING: usize = 20;
+
+        #[tokio::test]
+        async fn what_waits_in_the_queue_of_a_deleted_pod_is_stored_by_the_one_that_follows_it() {
+            during(async {
+                let mut writer = Writer::new();
+                assert_eq!(writer.write().await, Taken::Committed);
+                // A Service that selects nothing leads nowhere: PostgreSQL is away for as long as this test wants.
+                lead_to("nowhere").await;
+                kill(Component::Postgres).await;
+                writer.write_until(Taken::Queued).await;
+                for _ in 0..WAITING {
+                    assert_eq!(writer.write().await, Taken::Queued);
+                }
+                let delete = ["delete", "pods", "--selector", "app=datastorage"];
+                kubectl(&[&delete[..], &["--force", "--grace-period", "0"]].concat()).await;
+                lead_to("postgres").await;
+                writer.write_until(Taken::Committed).await;
+                ready().await;
+                writer.check().await;
+            })
+            .await;
+        }
+
+        /// Has the address of PostgreSQL lead to the pods of this name.
+        async fn lead_to(app: &str) {
+            let patch = format!(r#"{{"spec":{{"selector":{{"app":"{app}"}}}}}}"#);
+            kubectl(&["patch", "service", "postgres", "--patch", &patch]).await;
+        }
+    }
+}

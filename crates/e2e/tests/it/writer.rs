@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use datastorage_client::Written;
 use datastorage_client::types::AuditEventRequest;
+use datastorage_client::{Client, Written};
 use serde_json::{Value, json};
 use testkit::events::{minimal, unique, with};
 use testkit::wait;
@@ -31,25 +31,62 @@ pub(crate) enum Taken {
     Queued,
 }
 
-/// A client that writes one event after another and repeats each until it is taken.
+/// What a writer puts up with before an event is taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Patience {
+    /// Anything: it tries again for as long as an outage lasts.
+    Outage,
+    /// As a client that retries: what was not answered is sent again until it is. An answer that refuses fails the test.
+    UntilAnswered,
+    /// As a client that retries once, on a new connection.
+    OneRetry,
+}
+
+/// A client that writes one event after another and repeats each until it is taken, on a connection that it keeps while it works.
 pub(crate) struct Writer {
     correlation_id: String,
+    patience: Patience,
+    datastorage: Client,
     taken: Vec<Emitted>,
 }
 
 impl Writer {
     pub(crate) fn new() -> Self {
+        Self::of(Patience::Outage)
+    }
+
+    pub(crate) fn of(patience: Patience) -> Self {
         Self {
             correlation_id: unique("outage"),
+            patience,
+            datastorage: datastorage(),
             taken: Vec::new(),
         }
+    }
+
+    /// How many events were taken.
+    pub(crate) fn taken(&self) -> usize {
+        self.taken.len()
     }
 
     /// Writes one event; what is not known to be taken is sent again under the same key (D29).
     pub(crate) async fn write(&mut self) -> Taken {
         let event: AuditEventRequest = request(&keyed(&self.correlation_id));
+        let mut unanswered = 0;
         let written = wait::until("Data Storage to take an event", STORED_WITHIN, async || {
-            datastorage().create_audit_event(&event).await
+            let written = self.datastorage.create_audit_event(&event).await;
+            written.inspect_err(|error| {
+                self.datastorage = datastorage();
+                unanswered += 1;
+                match self.patience {
+                    Patience::Outage => {}
+                    _ if error.status().is_some() => panic!("a request was refused: {error}"),
+                    Patience::OneRetry if unanswered > 1 => {
+                        panic!("two requests in a row had no answer: {error}")
+                    }
+                    Patience::OneRetry | Patience::UntilAnswered => {}
+                }
+            })
         });
         let taken = match written.await {
             Written::Committed(_) => Taken::Committed,

@@ -92,3 +92,23 @@ async fn a_fake_asked_to_end_waits_neither_for_a_flush_nor_for_data_storage() {
     // Whether it was answered or cut off is not the caller's to know.
     drop(flush.await);
 }
+
+#[tokio::test]
+async fn without_a_journal_events_are_sent_by_plain_requests_and_a_flush_reads_them_back() {
+    let database = postgres::database("audit").await;
+    let mut datastorage = Service::start(&database).await;
+    let (place, remediation) = (tempfile::tempdir().unwrap(), unique("rr"));
+    let fake = Process::without_store("notification", &datastorage.url(), &place).await;
+    let (_, health) = fake.get("/health").await;
+    assert_eq!(health["emits"], "by plain requests", "{health}");
+    let names = json!({"remediation": remediation});
+    let played = fake.play("three-escalations", &names).await;
+    let (status, flushed) = fake.post("/flush", &Value::Null).await;
+    assert_eq!((status, &flushed), (200, &json!({"stored": 9})));
+    let events = stored(&datastorage.url(), &remediation).await;
+    assert_eq!(ids(&events), emitted(&played));
+
+    datastorage.kill();
+    let (status, problem) = fake.post("/scenarios/acknowledged", &names).await;
+    assert_eq!(status, 503, "nothing keeps what is not accepted: {problem}");
+}

@@ -26,6 +26,23 @@ pub(crate) struct Process {
 impl Process {
     /// Starts a fake and waits until it listens.
     pub(crate) async fn start(service: &str, datastorage: &str, journal: &TempDir) -> Self {
+        let own = journal.path().join("journal");
+        let own = own.display().to_string();
+        let variable = Some((e2e_env::fake::AUDIT_JOURNAL_DIR, own));
+        Self::with(service, datastorage, journal, variable).await
+    }
+
+    /// Starts a fake without an audit store; `place` is for its address.
+    pub(crate) async fn without_store(service: &str, datastorage: &str, place: &TempDir) -> Self {
+        Self::with(service, datastorage, place, None).await
+    }
+
+    async fn with(
+        service: &str,
+        datastorage: &str,
+        journal: &TempDir,
+        variable: Option<(&str, String)>,
+    ) -> Self {
         let address = journal.path().join("address");
         std::fs::remove_file(&address).unwrap_or_default();
         let child = program()
@@ -33,10 +50,7 @@ impl Process {
             .env(e2e_env::DATASTORAGE_URL, datastorage)
             .env(e2e_env::fake::LISTEN_ADDRESS, "127.0.0.1:0")
             .env(e2e_env::fake::ADDRESS_FILE, &address)
-            .env(
-                e2e_env::fake::AUDIT_JOURNAL_DIR,
-                journal.path().join("journal"),
-            )
+            .envs(variable)
             .spawn()
             .unwrap();
         let mut process = Self {

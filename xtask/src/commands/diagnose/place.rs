@@ -90,12 +90,16 @@ impl Place {
             return std::fs::read_to_string(path).ok();
         }
         let cluster = self.cluster.as_ref()?;
-        let deployment = format!("deployment/{}", cluster.datastorage);
-        let logs = cluster.kubectl.with_runner(runner).command();
-        logs.args(["logs", &deployment, "--tail", "500"])
-            .deadline(Duration::from_secs(10))
-            .read()
-            .ok()
+        let kubectl = cluster.kubectl.with_runner(runner);
+        // One replica is a Deployment, several are a StatefulSet, of which this is the log of one.
+        ["deployment", "statefulset"].iter().find_map(|kind| {
+            let workload = format!("{kind}/{}", cluster.datastorage);
+            let logs = kubectl.command();
+            logs.args(["logs", &workload, "--tail", "500"])
+                .deadline(Duration::from_secs(10))
+                .read()
+                .ok()
+        })
     }
 
     /// The flags that name the same database to `migrate`, and what goes before the command.

@@ -16,7 +16,7 @@ use crate::run::service_run::ServiceRun;
 use crate::run::session::Session;
 use crate::run::wait;
 use crate::state::Applied;
-use crate::tools::kubectl::pods::Strictness;
+use crate::tools::kubectl::pods::{Expected, Strictness};
 
 /// The files that make a directory a kustomization.
 const KUSTOMIZATIONS: [&str; 3] = ["kustomization.yaml", "kustomization.yml", "Kustomization"];
@@ -86,9 +86,13 @@ pub fn await_ready(
         ..
     } in &awaited
     {
+        let expected = Expected {
+            label: selector,
+            count: 1,
+            strictness: Strictness::OneRestart,
+        };
         kubectl(session, namespace).await_ready(
-            selector,
-            Strictness::OneRestart,
+            &expected,
             left(),
             |_| {},
             |text| session.report.note(text),

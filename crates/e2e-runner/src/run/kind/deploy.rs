@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::exit::Failure;
 use crate::process::Runner;
-use crate::run::datastorage_config::{Config, secrets};
+use crate::run::datastorage_config::{Config, HAND_OVER, NO_PAUSE, secrets};
 use crate::run::kind::access::{SHARED, home};
 use crate::run::kind::apply::{content, ensure, namespace};
 use crate::run::kind::custom_service;
@@ -15,6 +15,7 @@ use crate::run::kind::images;
 use crate::run::kind::manifests::{self, Manifest};
 use crate::run::kind::pods::{Pods, await_pods};
 use crate::run::kind::ports::{POSTGRES, cluster_ip, host_port, node_ports, url};
+use crate::run::kind::replicas::{self, Replicas};
 use crate::run::reuse::Layer;
 use crate::run::service_run::{DATABASE, ServiceRun};
 use crate::run::session::Session;
@@ -27,6 +28,8 @@ use crate::tools::postgres;
 
 /// D24.
 const USER: &str = "slm_user";
+/// The Data Storage that a service talks to.
+const MAIN: &str = "datastorage";
 /// Where Data Storage and services listen inside the cluster.
 const LISTEN: u16 = 8080;
 
@@ -71,6 +74,7 @@ pub fn await_postgres(session: &Session, deadline: Duration) -> Result<String, F
     let pods = Pods {
         namespace: home(session),
         app: "postgres",
+        count: 1,
         level: (Layer::Postgres, None),
         dir: session.run.dir(),
     };
@@ -83,7 +87,7 @@ pub fn deploy_datastorage(session: &Session, service_run: &ServiceRun) -> Result
     let image = Session::artifact(&session.artifacts.image, "the Data Storage image")?;
     let ports = node_ports(service_run);
     let mut wanted = vec![(
-        "datastorage",
+        MAIN,
         service_run.database.clone(),
         ports.datastorage,
         cluster_ip(service_run, false),
@@ -97,6 +101,7 @@ pub fn deploy_datastorage(session: &Session, service_run: &ServiceRun) -> Result
         ));
     }
     let mut objects = namespace(&service_run.namespace)?;
+    let replicas = Replicas::of(service_run);
     for (name, database, node_port, address) in wanted {
         let server = format!("postgres.{}", home(session));
         let config = Config {
@@ -105,6 +110,11 @@ pub fn deploy_datastorage(session: &Session, service_run: &ServiceRun) -> Result
             secrets: "/etc/datastorage/secrets/db-secrets.yaml".into(),
             queue: "/var/lib/datastorage/queue".into(),
             profile: &service_run.service.profile,
+            drain_pause: if replicas.is_some() && name == MAIN {
+                HAND_OVER
+            } else {
+                NO_PAUSE
+            },
         };
         let secret = secrets(USER, &session.password);
         objects.push(manifests::config_map(
@@ -126,8 +136,13 @@ pub fn deploy_datastorage(session: &Session, service_run: &ServiceRun) -> Result
             )
             .set("Service", "/spec/clusterIP", address)
             .set("Service", "/spec/ports/0/nodePort", node_port);
-        objects.extend(deployment.objects());
+        let deployment = deployment.objects();
+        objects.extend(match &replicas {
+            Some(replicas) if name == MAIN => replicas.objects(name, deployment),
+            _ => deployment,
+        });
     }
+    replicas::make_room(session, service_run, MAIN, replicas)?;
     let note = ensure(
         session,
         &service_run.namespace,
@@ -154,13 +169,16 @@ pub fn await_datastorage(
     );
     let pods = Pods {
         namespace: &service_run.namespace,
-        app: "datastorage",
+        app: MAIN,
+        count: service_run.service.replicas,
         level: (Layer::DataStorage, Some(service_run)),
         dir: &service_run.dir,
     };
     let began = std::time::Instant::now();
+    // The answer of one says nothing of the others.
+    let alone = pods.count == 1;
     await_pods(session, &pods, deadline, || {
-        wait::check_once(session, &mut health)
+        Ok(wait::check_once(session, &mut health)? && alone)
     })?;
     wait::for_datastorage(
         session,
@@ -224,6 +242,7 @@ pub fn await_service(
         let pods = Pods {
             namespace: &service_run.namespace,
             app: &service_run.service.name,
+            count: 1,
             level: (Layer::Service, Some(service_run)),
             dir: &service_run.dir,
         };

@@ -68,7 +68,12 @@ fn collect_from(kubectl: &Kubectl, dir: &Path) {
     };
     keep(
         "pods.yaml",
-        read(&["get", "pods,deployments,services", "--output", "yaml"]),
+        read(&[
+            "get",
+            "pods,deployments,statefulsets,persistentvolumeclaims,services",
+            "--output",
+            "yaml",
+        ]),
     );
     keep("describe.txt", read(&["describe", "pods"]));
     keep(

@@ -10,7 +10,7 @@ use crate::run::reuse::Layer;
 use crate::run::service_run::ServiceRun;
 use crate::run::session::Session;
 use crate::state::processes;
-use crate::tools::kubectl::pods::Strictness;
+use crate::tools::kubectl::pods::{Expected, Strictness};
 use crate::wait::{Look, Wait};
 
 /// An application's pods.
@@ -19,6 +19,8 @@ pub struct Pods<'a> {
     pub namespace: &'a str,
     /// The value of their label `app`.
     pub app: &'a str,
+    /// How many there are.
+    pub count: u16,
     /// What applied them, and for whom.
     pub level: (Layer, Option<&'a ServiceRun>),
     /// Where their logs go.
@@ -48,17 +50,28 @@ pub fn await_pods(
     let log = pods.dir.join(format!("{}.log", pods.app));
     let follow = |pod: &str| {
         let logs = ["logs", "--follow", "--all-containers", "--tail", "-1", pod];
+        // Several write into one file.
+        let whose_line: &[&str] = if pods.count > 1 { &["--prefix"] } else { &[] };
         if !followed {
-            let process = kubectl.command().args(logs).in_shell(FOLLOW);
+            let process = kubectl
+                .command()
+                .args(logs)
+                .args(whose_line)
+                .in_shell(FOLLOW);
             // Without it the log is still read when something fails.
             drop(process.label(&whose).spawn(&log));
         }
     };
     let made_from = session.fingerprint(pods.level.0, pods.level.1);
     let selector = format!("app={},{MADE_FROM}={made_from}", pods.app);
+    let expected = Expected {
+        label: &selector,
+        count: pods.count,
+        strictness: Strictness::Strict,
+    };
     let tell = |text: &str| session.report.note(text);
     let began = Instant::now();
-    let ready = kubectl.await_ready(&selector, Strictness::Strict, deadline, follow, tell, look)?;
+    let ready = kubectl.await_ready(&expected, deadline, follow, tell, look)?;
     await_earlier_gone(
         session,
         pods.level,

@@ -10,9 +10,10 @@ use postgres_url::PostgresUrl;
 
 use crate::exit::Failure;
 use crate::fingerprint::{fingerprint, hex};
-use crate::run::datastorage_config::Config;
+use crate::run::datastorage_config::{Config, NO_PAUSE};
 use crate::run::local::launch::{Address, ProcessSpec};
 use crate::run::local::postgres::integration;
+use crate::run::plan::{self, Target};
 use crate::run::reuse::Layer;
 use crate::run::service_run::ServiceRun;
 use crate::run::session::Session;
@@ -28,6 +29,9 @@ pub fn deploy_datastorage(
     deadline: Duration,
 ) -> Result<String, Failure> {
     let binary = Session::artifact(&session.artifacts.datastorage, "the Data Storage binary")?;
+    if let Some(told) = plan::replicas(&service_run.service, Target::Local) {
+        session.report.note(&told);
+    }
     let mut wanted = vec![(
         "datastorage",
         session.database(service_run)?,
@@ -113,6 +117,7 @@ fn config<'a>(
         secrets: dir.join("db-secrets.yaml"),
         queue: dir.join("queue"),
         profile: &service_run.service.profile,
+        drain_pause: NO_PAUSE,
     })
 }
 

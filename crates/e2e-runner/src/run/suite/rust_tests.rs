@@ -11,7 +11,11 @@ use crate::run::suite::running::SuiteRun;
 /// The module in which the tests lie that need PostgreSQL to themselves.
 const ALONE: &str = "alone::";
 
-/// Runs a module of a test binary; with PostgreSQL to itself, the tests that need that, one after the other.
+/// The module in which the tests lie that need several replicas of Data Storage; within [`ALONE`] those that need both.
+const REPLICAS: &str = "replicas::";
+
+/// Runs a module of a test binary, and one after the other the tests that need PostgreSQL to themselves or several replicas, where the
+/// environment has that. Which of the latter are left out is told by name.
 pub(super) fn run(
     suite: &SuiteRun<'_>,
     binary: &Path,
@@ -22,7 +26,7 @@ pub(super) fn run(
     let left = || suite.deadline.saturating_sub(began.elapsed());
     let failed = |error: Error| error.into_failure(Exit::TestsFailed, suite.runner.cancel());
     let module = format!("{module}::");
-    let filter = [module.as_str(), "--skip", ALONE];
+    let filter = [module.as_str(), "--skip", ALONE, "--skip", REPLICAS];
     let listed = |filter: &[&str]| {
         let list = suite.command(binary).args(filter);
         let list = list.args(["--list", "--format", "terse"]);
@@ -34,18 +38,32 @@ pub(super) fn run(
         // The harness would pass, and what needs the server to itself is not what makes a suite.
         return tally.judge(Status::SUCCESS, suite.service.suite()?.describe().as_str());
     }
-    let alone = format!("{ALONE}{module}");
-    let mut alone_names = Tally::default();
-    if suite.environment.contains_key(e2e_env::OWN_POSTGRES) {
-        let text = listed(&[&alone])?;
-        alone_names.list(&text);
-        tally.list(&text);
+    let own_server = suite.environment.contains_key(e2e_env::OWN_POSTGRES);
+    let replicas = suite.environment.get(e2e_env::DATASTORAGE_REPLICAS);
+    let several = replicas.is_some_and(|count| count != "1");
+    let special = [format!("{ALONE}{module}"), format!("{REPLICAS}{module}")];
+    let mut rest = Tally::default();
+    let mut left_out = Vec::new();
+    let special = listed(&[&special[0], &special[1]])?;
+    for test in special.lines() {
+        if test.contains(REPLICAS) && !several {
+            left_out.extend(test.strip_suffix(": test"));
+        } else if own_server || !test.starts_with(ALONE) {
+            rest.list(test);
+            tally.list(test);
+        }
+    }
+    if !left_out.is_empty() {
+        suite.report.note(&format!(
+            "left out, for Data Storage has one replica here: {}",
+            left_out.join(", ")
+        ));
     }
     // With one thread the harness prints a test's name before it runs it: what the test's children print would come between.
     let threads = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
     let threads = threads.max(2).to_string();
     let first = filter.map(str::to_owned).to_vec();
-    let rest = alone_names
+    let rest = rest
         .names()
         .into_iter()
         .map(|name| vec![name, "--exact".to_owned()]);

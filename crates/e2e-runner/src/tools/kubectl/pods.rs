@@ -40,6 +40,17 @@ pub enum Strictness {
     OneRestart,
 }
 
+/// The pods that are waited for.
+#[derive(Clone, Copy, Debug)]
+pub struct Expected<'a> {
+    /// Their label selector.
+    pub label: &'a str,
+    /// How many there are at least.
+    pub count: u16,
+    /// How much may go wrong.
+    pub strictness: Strictness,
+}
+
 impl Kubectl {
     /// Waits, by watching, until every pod with the label is ready. Fails as soon as one of them cannot become ready.
     ///
@@ -48,14 +59,15 @@ impl Kubectl {
     /// restarted.
     pub fn await_ready(
         &self,
-        label: &str,
-        strictness: Strictness,
+        expected: &Expected<'_>,
         deadline: Duration,
         mut started: impl FnMut(&str),
         mut tell: impl FnMut(&str),
         mut look: impl FnMut() -> Result<bool, Failure>,
     ) -> Result<String, Failure> {
-        let mut watched = Watched::new(strictness);
+        let label = expected.label;
+        let mut watched = Watched::new(expected.strictness);
+        watched.least = usize::from(expected.count);
         let mut warnings = Warnings::of(label);
         let mut looked = Ok(false);
         let mut warned = Instant::now();
@@ -140,6 +152,8 @@ impl Kubectl {
 /// What a watch has shown so far.
 struct Watched {
     strictness: Strictness,
+    /// How many pods there must be.
+    least: usize,
     said: String,
     pods: BTreeMap<String, Pod>,
     started: BTreeSet<String>,
@@ -242,6 +256,7 @@ impl Watched {
     fn new(strictness: Strictness) -> Self {
         Self {
             strictness,
+            least: 1,
             said: String::new(),
             pods: BTreeMap::new(),
             started: BTreeSet::new(),
@@ -314,7 +329,7 @@ impl Watched {
             let since = self.ready.get(name).map(|since| now.duration_since(*since));
             since.is_some_and(|since| !pod.may_end_at_once() || since >= SETTLED)
         };
-        !pods.is_empty() && pods.iter().all(long_enough)
+        pods.len() >= self.least && pods.iter().all(long_enough)
     }
 
     /// Containers that have failed and may be restarted, each told of once.
@@ -346,7 +361,7 @@ impl Watched {
     }
 
     fn ready(&self) -> bool {
-        !self.pods.is_empty() && self.pods.values().all(Pod::ready)
+        self.pods.len() >= self.least && self.pods.values().all(Pod::ready)
     }
 
     fn dead(&self) -> Option<Dead> {
@@ -574,6 +589,19 @@ mod tests {
         let mut pods = watched(
             &json!({"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}),
         );
+        assert!(pods.decided(Instant::now()) && pods.ready());
+    }
+
+    #[test]
+    fn of_several_pods_each_must_be_there_and_ready() {
+        let ready =
+            json!({"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]});
+        let mut pods = watched(&ready);
+        pods.least = 2;
+        assert!(!pods.decided(Instant::now()) && !pods.ready());
+        let second =
+            json!({"type": "ADDED", "object": {"metadata": {"name": "second"}, "status": ready}});
+        pods.line(&second.to_string());
         assert!(pods.decided(Instant::now()) && pods.ready());
     }
 
