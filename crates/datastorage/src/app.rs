@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use datastorage_api::DatabaseErrorKind;
+use datastorage_api::{DatabaseErrorKind, limits};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use crate::availability::Availability;
-use crate::body::Bodies;
+use crate::body::{Answers, Bodies};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::metrics::Metrics;
@@ -20,6 +20,8 @@ use crate::profile::Requirements;
 use crate::queue::{Drain, Queue};
 use crate::store::Store;
 
+/// Pages that may be in memory at once.
+const ANSWERS_AT_ONCE: usize = 8;
 /// How often missing partitions are tried again until they are there.
 const PARTITIONS_RETRY: Duration = Duration::from_secs(5);
 /// How often metrics are folded.
@@ -39,6 +41,7 @@ pub(crate) struct App {
     pub(crate) profile: String,
     pub(crate) problem_base: String,
     pub(crate) bodies: Bodies,
+    pub(crate) answers: Answers,
     pub(crate) request_timeout: Duration,
     stopping: AtomicBool,
     /// Readiness saw an incomplete schema, so connections may lack the role that a migration grants.
@@ -74,6 +77,7 @@ impl App {
             profile: config.profile.clone(),
             problem_base: config.problem_base.clone(),
             bodies: Bodies::new(config.server.body_limit, config.server.read_timeout),
+            answers: Answers::new(limits::PAGE_BYTES, ANSWERS_AT_ONCE),
             request_timeout: config.server.write_timeout,
             stopping: AtomicBool::new(false),
             incomplete: AtomicBool::new(false),

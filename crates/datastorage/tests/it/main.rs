@@ -14,6 +14,7 @@ mod process;
 mod queries;
 mod queue;
 mod schema;
+mod slow_clients;
 mod starvation;
 mod support;
 mod tls;
