@@ -298,7 +298,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn nothing_is_taken_back_while_nobody_waits() {
-        let memory = Memory::new(MIB, 0);
+        let memory = Memory::new(MIB, MIB / 2);
         let slow = share(&memory);
         slow.take(MIB / 2).await.expect("free");
         tokio::time::advance(GRACE * 100).await;
