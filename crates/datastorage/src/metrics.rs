@@ -161,6 +161,20 @@ impl Metrics {
             .record(now.duration_since(time).as_secs_f64().max(0.0));
     }
 
+    /// Whether the partitions of the months ahead could be made.
+    pub(crate) fn partitions_ahead(&self, made: bool) {
+        with_local_recorder(&self.recorder, || {
+            gauge!("datastorage_partitions_ahead").set(f64::from(made));
+        });
+    }
+
+    /// Whether the server may only add to the audit trail.
+    pub(crate) fn append_only(&self, append_only: bool) {
+        with_local_recorder(&self.recorder, || {
+            gauge!("datastorage_append_only").set(f64::from(append_only));
+        });
+    }
+
     /// A field of a request broke the contract. `field` is a name of the contract: each becomes a series.
     pub(crate) fn validation_failure(&self, field: &str) {
         let field = field.to_owned();
