@@ -29,6 +29,8 @@ pub enum EventDataError {
     LoneSurrogate,
     /// A number of more than [`limits::EVENT_DATA_DIGITS`] digits.
     NumberTooLong,
+    /// Exponents that stand for more than [`limits::EVENT_DATA_EXPANSION`] digits.
+    NumbersTooLong,
 }
 
 impl fmt::Display for EventDataError {
@@ -43,6 +45,11 @@ impl fmt::Display for EventDataError {
                 f,
                 "must not hold a number of more than {} digits",
                 limits::EVENT_DATA_DIGITS
+            ),
+            Self::NumbersTooLong => write!(
+                f,
+                "must not hold exponents that stand for more than {} digits in all",
+                limits::EVENT_DATA_EXPANSION
             ),
         }
     }
@@ -63,7 +70,7 @@ impl EventData {
 
     /// Takes over a JSON value that must be an object.
     pub fn from_raw(raw: Box<RawValue>) -> Result<Self, EventDataError> {
-        check(raw.get())?;
+        check_jsonb(raw.get())?;
         Ok(Self(raw))
     }
 
@@ -109,13 +116,14 @@ impl<'de> Deserialize<'de> for EventData {
     }
 }
 
-/// Walks `json`, known to be well-formed, once.
-fn check(json: &str) -> Result<(), EventDataError> {
+/// Whether `json`, known to be well-formed, is an object that jsonb can hold and that can be read again. Walks it once.
+pub(crate) fn check_jsonb(json: &str) -> Result<(), EventDataError> {
     let bytes = json.trim_ascii_start().as_bytes();
     if bytes.first() != Some(&b'{') {
         return Err(EventDataError::NotAnObject);
     }
     let mut depth = 0;
+    let mut expansion = limits::EVENT_DATA_EXPANSION;
     let mut at = 0;
     while let Some(byte) = bytes.get(at) {
         match byte {
@@ -131,7 +139,7 @@ fn check(json: &str) -> Result<(), EventDataError> {
                 at += 1;
             }
             b'"' => at = check_string(bytes, at + 1)?,
-            b'-' | b'0'..=b'9' => at = check_number(bytes, at)?,
+            b'-' | b'0'..=b'9' => at = check_number(bytes, at, &mut expansion)?,
             _ => at += 1,
         }
     }
@@ -165,8 +173,9 @@ fn unit(bytes: &[u8], at: usize) -> Option<u32> {
     u32::from_str_radix(digits, 16).ok()
 }
 
-/// Checks the number that starts at `at`; returns the position after it.
-fn check_number(bytes: &[u8], at: usize) -> Result<usize, EventDataError> {
+/// Checks the number that starts at `at`; returns the position after it. jsonb writes a number out in full, so what its exponent
+/// stands for comes off `expansion`.
+fn check_number(bytes: &[u8], at: usize, expansion: &mut i64) -> Result<usize, EventDataError> {
     let length = bytes[at..]
         .iter()
         .take_while(|byte| matches!(byte, b'+' | b'-' | b'.' | b'e' | b'E' | b'0'..=b'9'))
@@ -184,6 +193,10 @@ fn check_number(bytes: &[u8], at: usize) -> Result<usize, EventDataError> {
     };
     if mantissa.saturating_add(exponent.saturating_abs()) > limits::EVENT_DATA_DIGITS {
         return Err(EventDataError::NumberTooLong);
+    }
+    *expansion -= exponent.saturating_abs();
+    if *expansion < 0 {
+        return Err(EventDataError::NumbersTooLong);
     }
     Ok(at + length)
 }
@@ -205,6 +218,7 @@ mod tests {
     #[test]
     fn what_jsonb_cannot_hold_is_refused() {
         let deep = format!("{{\"a\":{}{}}}", "[".repeat(128), "]".repeat(128));
+        let bomb = format!("{{\"a\":[{}1]}}", "1e15000,".repeat(70));
         for (json, expected) in [
             ("[]", EventDataError::NotAnObject),
             ("\"text\"", EventDataError::NotAnObject),
@@ -219,6 +233,7 @@ mod tests {
                 EventDataError::NumberTooLong,
             ),
             (&deep, EventDataError::TooDeep),
+            (&bomb, EventDataError::NumbersTooLong),
         ] {
             assert_eq!(parsed(json).err(), Some(expected), "{json}");
         }

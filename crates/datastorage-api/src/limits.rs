@@ -30,6 +30,9 @@ pub const EVENT_DATA_DEPTH: usize = 128;
 /// Digits of a number in `event_data` before or after its point, exponent applied. PostgreSQL's numeric ends at 131,072 and
 /// 16,383 (manual, 8.1.2).
 pub const EVENT_DATA_DIGITS: i64 = 16_000;
+/// Digits that the exponents in one `event_data` stand for in all: jsonb writes them out, so that an event of 80 kB could be read
+/// as 160 MB.
+pub const EVENT_DATA_EXPANSION: i64 = 1_000_000;
 
 /// Events in one batch.
 pub const BATCH_EVENTS: usize = 10_000;
@@ -43,6 +46,8 @@ pub const AGE: SignedDuration = SignedDuration::from_hours(7 * 24);
 pub const PAGE: i32 = 1000;
 /// Events in one page of a query that names no limit.
 pub const DEFAULT_PAGE: i32 = 50;
+/// Bytes of the events in one page, in PostgreSQL's text form, that a page ends at; one that is larger comes alone.
+pub const PAGE_BYTES: usize = 2 << 20;
 /// Workflow versions in one page of a list that names no limit; at most [`PAGE`].
 pub const DEFAULT_WORKFLOWS: i32 = 100;
 /// Characters of `workflow_name`.

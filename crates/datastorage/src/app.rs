@@ -2,16 +2,16 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use datastorage_api::DatabaseErrorKind;
+use datastorage_api::{DatabaseErrorKind, limits};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use crate::availability::Availability;
-use crate::body::Bodies;
+use crate::body::{Answers, Bodies};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::metrics::Metrics;
@@ -20,6 +20,8 @@ use crate::profile::Requirements;
 use crate::queue::{Drain, Queue};
 use crate::store::Store;
 
+/// Pages that may be in memory at once.
+const ANSWERS_AT_ONCE: usize = 8;
 /// How often missing partitions are tried again until they are there.
 const PARTITIONS_RETRY: Duration = Duration::from_secs(5);
 /// How often metrics are folded.
@@ -39,6 +41,7 @@ pub(crate) struct App {
     pub(crate) profile: String,
     pub(crate) problem_base: String,
     pub(crate) bodies: Bodies,
+    pub(crate) answers: Answers,
     pub(crate) request_timeout: Duration,
     stopping: AtomicBool,
     /// Readiness saw an incomplete schema, so connections may lack the role that a migration grants.
@@ -74,6 +77,7 @@ impl App {
             profile: config.profile.clone(),
             problem_base: config.problem_base.clone(),
             bodies: Bodies::new(config.server.body_limit, config.server.read_timeout),
+            answers: Answers::new(limits::PAGE_BYTES, ANSWERS_AT_ONCE),
             request_timeout: config.server.write_timeout,
             stopping: AtomicBool::new(false),
             incomplete: AtomicBool::new(false),
@@ -175,21 +179,41 @@ async fn fold_metrics(app: Arc<App>, mut stop: watch::Receiver<bool>) {
     }
 }
 
-/// Creates partitions at start, daily, and when readiness misses one.
+/// How often the log says again that partitions cannot be made.
+const SAY_EVERY: Duration = Duration::from_mins(10);
+
+/// Creates partitions at start, daily, and when readiness misses one. They are made three months ahead, so a failure is said, and
+/// shown by a metric, long before a write fails for it.
 async fn keep_partitions_ahead(app: Arc<App>, mut stop: watch::Receiver<bool>) {
+    let mut said: Option<Instant> = None;
+    let mut told = false;
     loop {
-        let wait = match app.store.ensure_partitions(app.clock.now()).await {
+        let made = app.store.ensure_partitions(app.clock.now()).await;
+        app.metrics.partitions_ahead(made.is_ok());
+        let wait = match made {
             Ok(created) => {
+                said = None;
                 if !created.is_empty() {
                     tracing::info!(
                         partitions = created.join(", "),
                         "partitions are created ahead"
                     );
                 }
+                if !told {
+                    told = tell_append_only(&app).await;
+                }
                 PARTITIONS_EVERY
             }
-            Err(error) => {
+            // The database away is said by whoever writes, and a schema that is not there yet by readiness.
+            Err(error) if error.is_away() || error.kind == DatabaseErrorKind::RelationMissing => {
                 tracing::debug!(%error, "partitions cannot be created ahead yet");
+                PARTITIONS_RETRY
+            }
+            Err(error) => {
+                if said.is_none_or(|said| said.elapsed() >= SAY_EVERY) {
+                    said = Some(Instant::now());
+                    tracing::error!(%error, sqlstate = error.sqlstate, "partitions of audit_events cannot be created ahead; run `migrate partitions`, or writes end with the last month that has one");
+                }
                 PARTITIONS_RETRY
             }
         };
@@ -197,6 +221,27 @@ async fn keep_partitions_ahead(app: Arc<App>, mut stop: watch::Receiver<bool>) {
             () = tokio::time::sleep(wait) => {}
             () = app.look_at_partitions.notified() => {}
             _ = stop.wait_for(|stop| *stop) => return,
+        }
+    }
+}
+
+/// Says in the log and by a metric whether the audit trail is append-only for this server (D31); false when that is not known.
+async fn tell_append_only(app: &App) -> bool {
+    match app.store.is_append_only().await {
+        Ok(append_only) => {
+            app.metrics.append_only(append_only);
+            if append_only {
+                tracing::info!("the audit trail is append-only for this server");
+            } else {
+                tracing::warn!(
+                    "this server may change and delete audit events: its login has not taken on the role datastorage_app; grant it: GRANT datastorage_app TO the login"
+                );
+            }
+            true
+        }
+        Err(error) => {
+            tracing::debug!(%error, "whether the audit trail is append-only is not known yet");
+            false
         }
     }
 }

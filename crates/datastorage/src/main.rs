@@ -1,6 +1,7 @@
 //! The Data Storage server: configuration, logs, signals.
 
 use std::collections::BTreeMap;
+use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -74,6 +75,8 @@ fn log_to_stdout(config: LoggingConfig) {
     if config.json {
         log.with(lines.json().flatten_event(true)).init();
     } else {
-        log.with(lines).init();
+        // Escapes for colours are for a terminal; in a file they hide the words.
+        log.with(lines.with_ansi(std::io::stdout().is_terminal()))
+            .init();
     }
 }

@@ -281,18 +281,23 @@ impl Metrics {
             .record(now.duration_since(time).as_secs_f64().max(0.0));
     }
 
-    /// A field of a request broke the contract; names that clients make up are counted together.
+    /// Whether the partitions of the months ahead could be made.
+    pub(crate) fn partitions_ahead(&self, made: bool) {
+        with_local_recorder(&self.recorder, || {
+            gauge!("datastorage_partitions_ahead").set(f64::from(made));
+        });
+    }
+
+    /// Whether the server may only add to the audit trail.
+    pub(crate) fn append_only(&self, append_only: bool) {
+        with_local_recorder(&self.recorder, || {
+            gauge!("datastorage_append_only").set(f64::from(append_only));
+        });
+    }
+
+    /// A field of a request broke the contract. `field` is a name of the contract: each becomes a series.
     pub(crate) fn validation_failure(&self, field: &str) {
-        let known = !field.is_empty()
-            && field.len() <= 40
-            && field
-                .bytes()
-                .all(|byte| byte.is_ascii_lowercase() || byte == b'_');
-        let field = if known {
-            field.to_owned()
-        } else {
-            "event".to_owned()
-        };
+        let field = field.to_owned();
         with_local_recorder(&self.recorder, || {
             counter!("datastorage_validation_failures_total", "field" => field, "reason" => "invalid").increment(1);
         });

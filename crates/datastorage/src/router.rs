@@ -2,6 +2,7 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{FromRef, State};
@@ -46,6 +47,11 @@ impl Service {
         }
     }
 
+    /// How far a client may fall behind with taking an answer.
+    pub(crate) fn answer_timeout(&self) -> Duration {
+        self.app.request_timeout
+    }
+
     /// Answers a request, within the time for one. What every route needs is around the router: its own layers are cloned
     /// and boxed anew for each request, which cost as much as reading and checking an event.
     pub(crate) async fn answer(self, request: Request<Incoming>) -> Response {
@@ -59,8 +65,8 @@ impl Service {
     }
 
     /// Holds the body's share of memory until the request is answered.
-    async fn route(mut self, request: Request<Incoming>) -> Response {
-        let _share = self.app.bodies.share(request.body()).await;
+    async fn route(mut self, mut request: Request<Incoming>) -> Response {
+        let _share = self.app.bodies.share(&mut request);
         let answer = AssertUnwindSafe(self.router.call(request)).catch_unwind();
         match answer.await {
             Ok(Ok(response)) => response,

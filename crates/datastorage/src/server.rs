@@ -7,6 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -17,13 +19,15 @@ use tokio::time::Instant;
 
 use crate::app::App;
 use crate::audit::{CommitLane, Writer};
+use crate::body::Cut;
 use crate::clock::Clock;
 use crate::config::{Config, ServerConfig};
+use crate::line::Line;
 use crate::router::Service;
 use crate::workers::Workers;
 
-/// Bytes of a request's head.
-const HEAD_BYTES: usize = 64 << 10;
+/// Bytes of a request's head, and of what of a body is read at once.
+const HEAD_BYTES: usize = 16 << 10;
 /// How long a request's head may take to arrive, which also bounds idle connections.
 const HEAD_TIMEOUT: Duration = Duration::from_mins(1);
 /// How long accepting rests after the system refused (no file descriptors left).
@@ -152,7 +156,11 @@ impl Served {
     fn take(&self, stream: std::net::TcpStream, watcher: Watcher) {
         let (service, counted) = (self.service.clone(), Arc::clone(&self.connections));
         self.runtime.spawn(async move {
-            let served = serve_connection(stream, service, watcher).await;
+            let cut = Cut::default();
+            let served = tokio::select! {
+                served = serve_connection(stream, service, watcher, cut.clone()) => served,
+                () = cut.0.notified() => Err(anyhow::anyhow!("its client took an answer too slowly while others waited")),
+            };
             if let Err(error) = served {
                 tracing::debug!(%error, "a connection ended with an error");
             }
@@ -165,18 +173,21 @@ async fn serve_connection(
     stream: std::net::TcpStream,
     service: Service,
     watcher: Watcher,
+    cut: Cut,
 ) -> anyhow::Result<()> {
     let stream = TcpStream::from_std(stream)?;
     stream.set_nodelay(true)?;
-    let answer = service_fn(move |request| {
+    let line = Line::new(stream, service.answer_timeout());
+    let answer = service_fn(move |mut request: Request<Incoming>| {
         let service = service.clone();
+        request.extensions_mut().insert(cut.clone());
         async { Ok::<_, Infallible>(service.answer(request).await) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(HEAD_BYTES)
-        .serve_connection(TokioIo::new(stream), answer);
+        .serve_connection(TokioIo::new(line), answer);
     Ok(watcher.watch(connection).await?)
 }
 

@@ -115,6 +115,9 @@ impl StoreError {
                 relation,
                 "the database could not be reached in time".to_owned(),
             ),
+            PoolError::PostCreateHook(HookError::Message(what)) => {
+                Self::new(Kind::Connection, relation, what.into_owned())
+            }
             other => Self::new(
                 Kind::Connection,
                 relation,

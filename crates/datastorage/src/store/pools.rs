@@ -156,6 +156,6 @@ fn pool(config: &DatabaseConfig, tls: &Connector, size: usize) -> Result<Pool, B
             recycle: Some(config.connect_timeout),
         })
         .runtime(Runtime::Tokio1)
-        .post_create(session::prepare())
+        .post_create(session::prepare(config.connect_timeout))
         .build()
 }

@@ -1,14 +1,17 @@
 //! Reads audit events: equalities, a range of time, newest first, by offset or by cursor.
 
-use datastorage_api::AuditEvent;
+use std::pin::pin;
+
 use datastorage_api::time::utc_date;
+use datastorage_api::{AuditEvent, limits};
+use futures_util::TryStreamExt as _;
 use jiff::Timestamp;
 use serde_json::value::RawValue;
 use tokio_postgres::Row;
 use tokio_postgres::types::{Json, ToSql};
 use uuid::Uuid;
 
-use super::access::Store;
+use super::access::{Rest, Store};
 use super::error::StoreError;
 use super::events::names;
 use super::pools::Use;
@@ -40,49 +43,96 @@ pub(crate) enum Position {
     After(Timestamp, Uuid),
 }
 
-/// One page, read from one snapshot.
-#[derive(Debug, Clone)]
+/// What a page holds.
+#[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Page {
-    /// Newest first, at most the limit.
-    pub(crate) events: Vec<AuditEvent>,
+    /// How many events; fewer than the limit where they are large.
+    pub(crate) count: usize,
+    /// Time and id of the last.
+    pub(crate) last: Option<(Timestamp, Uuid)>,
     /// Count of all matches; only with [`Position::Offset`].
     pub(crate) total: Option<i64>,
     /// Whether matches follow.
     pub(crate) has_more: bool,
 }
 
+/// Rows that are asked for before it is known how large they are.
+const FIRST_ROWS: usize = 50;
+
 impl Store {
-    /// One page of the events that match.
+    /// Appends one page of the events that match to `text`, newest first, as JSON separated by commas. It ends at `limit` events or
+    /// [`limits::PAGE_BYTES`]; an event that is larger comes alone. The rows are read as they are written out, one at a time, and a
+    /// long page in several statements, none of which asks for much more than there is room for.
     pub(crate) async fn query_events(
         &self,
         filter: &EventFilter,
         position: Position,
         limit: i32,
+        text: &mut Vec<u8>,
     ) -> Result<Page, StoreError> {
-        let (sql, values) = page(filter, position, limit);
-        self.run(Use::Long, "audit_events", async |client| {
+        let limit = usize::try_from(limit).unwrap_or_default();
+        let begin = text.len();
+        let mut page = Page::default();
+        let mut from = position;
+        let mut rows = limit.min(FIRST_ROWS);
+        loop {
+            let full = self
+                .read_events(filter, from, rows, text, begin, &mut page)
+                .await?;
+            let left = limit - page.count;
+            let (Some((time, id)), true) = (page.last, page.has_more && !full && left > 0) else {
+                return Ok(page);
+            };
+            let average = ((text.len() - begin) / page.count).max(1);
+            let room = limits::PAGE_BYTES.saturating_sub(text.len() - begin);
+            rows = left.min(room / average + 1);
+            from = Position::After(time, id);
+        }
+    }
+
+    /// Reads at most so many rows into the page; whether it is full before them.
+    async fn read_events(
+        &self,
+        filter: &EventFilter,
+        from: Position,
+        most: usize,
+        text: &mut Vec<u8>,
+        begin: usize,
+        page: &mut Page,
+    ) -> Result<bool, StoreError> {
+        let (sql, values) = statement(filter, from, most);
+        self.read(Use::Long, "audit_events", async |client| {
             let statement = client.prepare_cached(&sql).await?;
-            let rows = client.query(&statement, &borrowed(&values)).await?;
-            let total = rows
-                .first()
-                .map(|row| row.try_get(0))
-                .transpose()?
-                .flatten();
-            let mut events = Vec::with_capacity(rows.len());
-            for row in &rows {
+            let mut rows = pin!(client.query_raw(&statement, borrowed(&values)).await?);
+            let mut read = 0;
+            page.has_more = false;
+            while let Some(row) = rows.try_next().await? {
+                page.total = page.total.or(row.try_get(0)?);
                 // Without a match the outer join leaves one row of nulls beside the total.
-                if row.try_get::<_, Option<Uuid>>("event_id")?.is_some() {
-                    events.push(event(row)?);
+                if row.try_get::<_, Option<Uuid>>("event_id")?.is_none() {
+                    continue;
                 }
+                if read == most {
+                    page.has_more = true;
+                    continue;
+                }
+                let event = event(&row)?;
+                let before = text.len();
+                if page.count > 0 {
+                    text.push(b',');
+                }
+                // Writing to memory does not fail, and an event is JSON.
+                serde_json::to_writer(&mut *text, &event).unwrap_or_default();
+                if page.count > 0 && text.len() - begin > limits::PAGE_BYTES {
+                    text.truncate(before);
+                    page.has_more = true;
+                    return Ok((true, Rest::Unread));
+                }
+                read += 1;
+                page.count += 1;
+                page.last = Some((event.event_timestamp, event.event_id));
             }
-            let limit = usize::try_from(limit).unwrap_or_default();
-            let has_more = events.len() > limit;
-            events.truncate(limit);
-            Ok(Page {
-                events,
-                total,
-                has_more,
-            })
+            Ok((false, Rest::None))
         })
         .await
     }
@@ -99,7 +149,7 @@ fn borrowed(values: &Values) -> Vec<&(dyn ToSql + Sync)> {
 
 /// The statement that reads a page, with its parameters. The count of all matches comes first in each row, and one row more than
 /// the limit shows whether more follow.
-fn page(filter: &EventFilter, position: Position, limit: i32) -> (String, Values) {
+fn statement(filter: &EventFilter, position: Position, limit: usize) -> (String, Values) {
     let mut conditions = Conditions::of(filter);
     let (offset, total) = match position {
         Position::Offset(offset) => (
@@ -116,7 +166,7 @@ fn page(filter: &EventFilter, position: Position, limit: i32) -> (String, Values
          SELECT {total}, page.* FROM (VALUES (1)) AS one LEFT JOIN page ON true ORDER BY page.event_timestamp DESC, page.event_id DESC",
         names(),
         conditions.sql(),
-        conditions.parameter(Box::new(i64::from(limit) + 1)),
+        conditions.parameter(Box::new(i64::try_from(limit).unwrap_or(i64::MAX - 1) + 1)),
         conditions.parameter(Box::new(offset)),
     );
     (sql, conditions.values)
@@ -238,7 +288,7 @@ mod tests {
 
     /// The plan of the statement that reads a page, with these very values.
     async fn plan(database: &Database, filter: &EventFilter, position: Position) -> String {
-        let (sql, values) = page(filter, position, 50);
+        let (sql, values) = statement(filter, position, 50);
         let explain = format!("EXPLAIN (COSTS OFF) {sql}");
         let client = database.connect().await;
         let rows = client.query(&explain, &borrowed(&values)).await;

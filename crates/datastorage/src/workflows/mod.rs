@@ -20,7 +20,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use crate::app::App;
-use crate::body::Json;
+use crate::body::{Content, Json};
 use crate::parameters::Parameters;
 use crate::problem::Problem;
 use crate::store::{StoreError, WorkflowChange, WorkflowFilter, WorkflowRow};
@@ -36,7 +36,7 @@ pub(crate) async fn create(
     request: Request,
 ) -> Result<Response, Problem> {
     app.require_table(TABLE)?;
-    let body = app.bodies.read_json(request).await?;
+    let body = app.bodies.read_json(Content::Record, request).await?;
     let workflow =
         parse_workflow(&body).map_err(|error| Problem::submission(&app.metrics, error))?;
     let id = App::new_id();
@@ -123,7 +123,7 @@ pub(crate) async fn update(
 ) -> Result<Json<WorkflowRow>, Problem> {
     app.require_table(TABLE)?;
     let id = workflow_id(path)?;
-    let body = app.bodies.read_json(request).await?;
+    let body = app.bodies.read_json(Content::Record, request).await?;
     let asked = parse_workflow_update(&body).map_err(|error| match error {
         UpdateError::Submission(error) => Problem::submission(&app.metrics, error),
         UpdateError::Immutable(errors) => {
@@ -158,9 +158,9 @@ pub(crate) async fn disable(
         .headers()
         .contains_key(axum::http::header::CONTENT_TYPE);
     let body = if typed {
-        app.bodies.read_json(request).await?
+        app.bodies.read_json(Content::Record, request).await?
     } else {
-        app.bodies.read(request.into_body()).await?
+        app.bodies.read(Content::Record, request).await?
     };
     let asked =
         parse_workflow_disable(&body).map_err(|error| Problem::submission(&app.metrics, error))?;

@@ -12,7 +12,7 @@ use super::score::{Ranked, Score};
 use super::{TABLE, audit, timed};
 use crate::app::App;
 use crate::audit::Writer;
-use crate::body::Json;
+use crate::body::{Content, Json};
 use crate::problem::Problem;
 use crate::store::Candidate;
 
@@ -24,7 +24,7 @@ pub(crate) async fn search(
 ) -> Result<Json<WorkflowSearchResponse>, Problem> {
     app.require_table(TABLE)?;
     let started = Instant::now();
-    let body = app.bodies.read_json(request).await?;
+    let body = app.bodies.read_json(Content::Record, request).await?;
     let request =
         parse_workflow_search(&body).map_err(|error| Problem::submission(&app.metrics, error))?;
     let statuses = statuses(&request);

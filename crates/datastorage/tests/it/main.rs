@@ -17,6 +17,7 @@ mod queue;
 mod queue_file;
 mod replicas;
 mod schema;
+mod slow_clients;
 mod starvation;
 mod support;
 mod tls;

@@ -458,9 +458,19 @@ fn wrong_values(name: &str, schema: &Value) -> Vec<String> {
             "2026-13-01",
             "1e400h",
             "2026-03-01T10:00Z",
+            "70000000h",
+            "100000000h",
+            "-0001-01-01",
         ]),
         _ if name == "cursor" => {
-            wrong.extend(["", "junk", "1-0-0-0-0", "1-7fffffffffffffff-x-0-0"]);
+            wrong.extend([
+                "",
+                "junk",
+                "1-0-0-0-0",
+                "1-7fffffffffffffff-x-0-0",
+                "1-60000000000000-ffffffffffffffffffffffffffffffff-0-7fffffffffffffff",
+                "2-60000000000000-ffffffffffffffffffffffffffffffff-0-7fffffffffffffff-0",
+            ]);
         }
         _ if name != "workflow_name" => wrong.push(""),
         _ => {}
