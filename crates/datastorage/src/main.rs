@@ -46,6 +46,12 @@ fn run() -> anyhow::Result<()> {
             "settings that mean nothing to this server are ignored"
         );
     }
+    if !config.unknown.is_empty() {
+        tracing::warn!(
+            settings = config.unknown.join(", "),
+            "settings that this server does not know are without effect; correct their names or take them out"
+        );
+    }
     let address_file = environment.get(ADDRESS_FILE).map(PathBuf::from);
     // What serves has threads of its own; this one accepts connections and keeps house.
     let runtime = tokio::runtime::Builder::new_current_thread()

@@ -21,6 +21,7 @@
 mod source;
 mod tls;
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -29,7 +30,7 @@ use datastorage_api::DEFAULT_PROBLEM_BASE;
 use secrecy::SecretString;
 use serde_json::Value;
 
-use self::source::Source;
+use self::source::{IGNORED, Source};
 use crate::profile::Requirements;
 pub use postgres_tls::Tls;
 
@@ -55,6 +56,8 @@ pub struct Config {
     pub problem_base: String,
     /// Settings that were given and mean nothing to this server.
     pub ignored: Vec<String>,
+    /// Settings that were given and nobody knows, each with the nearest known one.
+    pub unknown: Vec<String>,
 }
 
 /// Listening and limits of requests.
@@ -165,6 +168,7 @@ impl Config {
             file,
             environment,
             faults: Vec::new(),
+            known: RefCell::default(),
         };
         let server = server(&mut source);
         let logging = logging(&mut source);
@@ -202,6 +206,7 @@ impl Config {
             queue,
             problem_base,
             ignored: ignored(file),
+            unknown: source.unknown(),
         })
     }
 }
@@ -263,11 +268,19 @@ fn database(source: &mut Source<'_>) -> DatabaseConfig {
     let secrets = secrets(source);
     let secret = |source: &Source<'_>, key: &str| {
         let key = source.text("database", key)?;
-        secrets.as_ref()?.get(&key)?.as_str().map(ToOwned::to_owned)
+        match secrets.as_ref()?.get(&key)? {
+            Value::String(text) => Some(text.clone()),
+            // A password of digits alone is a number to YAML.
+            Value::Number(number) => Some(number.to_string()),
+            Value::Bool(flag) => Some(flag.to_string()),
+            _ => None,
+        }
     };
-    let user = source
-        .text("database", "user")
-        .or_else(|| secret(source, "usernameKey"));
+    let (user, secret_user) = (
+        source.text("database", "user"),
+        secret(source, "usernameKey"),
+    );
+    let user = user.or(secret_user);
     if user.as_deref().is_none_or(str::is_empty) {
         source.fault(
             "database",
@@ -275,11 +288,12 @@ fn database(source: &mut Source<'_>) -> DatabaseConfig {
             "is required, here or under usernameKey of the secrets file",
         );
     }
+    let secret_password = secret(source, "passwordKey");
     let password = source
         .environment
         .get("DATASTORAGE_DATABASE_PASSWORD")
         .cloned()
-        .or_else(|| secret(source, "passwordKey"));
+        .or(secret_password);
     if password.is_none() && (secrets.is_some() || source.text("database", "secretsFile").is_none())
     {
         source.fault(
@@ -338,28 +352,14 @@ fn secrets(source: &mut Source<'_>) -> Option<Value> {
 
 /// Settings of the existing file that mean nothing here.
 fn ignored(file: &Value) -> Vec<String> {
-    let given = |section: &str, field: &str| {
-        file.get(section)
-            .and_then(|section| section.get(field))
-            .is_some()
-    };
-    let mut found = Vec::new();
-    for section in ["redis", "service"] {
-        if file.get(section).is_some() {
-            found.push(section.to_owned());
+    let given = IGNORED.iter().filter_map(|(section, field)| {
+        let given = file.get(section)?;
+        match *field {
+            "" => Some((*section).to_owned()),
+            field => given.get(field).map(|_| format!("{section}.{field}")),
         }
-    }
-    for (section, field) in [
-        ("server", "metricsPort"),
-        ("database", "max_idle_conns"),
-        ("database", "conn_max_lifetime"),
-        ("database", "conn_max_idle_time"),
-    ] {
-        if given(section, field) {
-            found.push(format!("{section}.{field}"));
-        }
-    }
-    found
+    });
+    given.collect()
 }
 
 fn read_yaml(path: &Path) -> Result<Value, ConfigError> {
