@@ -62,7 +62,15 @@ const COUNTERS: [(&str, &str); 8] = [
     ),
 ];
 /// What the gauges show.
-const GAUGES: [(&str, &str); 13] = [
+const GAUGES: [(&str, &str); 15] = [
+    (
+        "datastorage_append_only",
+        "Whether this server may only add to the audit trail, and neither change nor delete what is in it.",
+    ),
+    (
+        "datastorage_partitions_ahead",
+        "Whether the partitions of the months ahead could be made.",
+    ),
     (
         "datastorage_database_available",
         "Whether the database was there when it was last asked.",

@@ -8,7 +8,7 @@ use super::access::Store;
 use super::error::StoreError;
 use super::pools::Use;
 use crate::profile::Requirements;
-use crate::tables::{EVENT_COLUMNS, TABLES};
+use crate::tables::{EVENT_COLUMNS, ONLY_READ, TABLES};
 
 impl Store {
     /// What stands in the way of writing and reading what `requirements` name: missing tables, columns, privileges and partitions for
@@ -77,7 +77,8 @@ impl Store {
                 FROM (VALUES ('audit_events', 'INSERT'), ('audit_events', 'SELECT'),
                              ('remediation_workflow_catalog', 'INSERT'), ('remediation_workflow_catalog', 'SELECT'),
                              ('remediation_workflow_catalog', 'UPDATE'),
-                             ('notification_audit', 'INSERT'), ('notification_audit', 'SELECT')) AS needed (name, privilege)
+                             ('notification_audit', 'INSERT'), ('notification_audit', 'SELECT'),
+                             ('resource_action_traces', 'SELECT')) AS needed (name, privilege)
                 WHERE name = ANY ($1) AND NOT has_table_privilege(to_regclass(name), privilege)
                 ORDER BY name, privilege";
             let statement = client.prepare_cached(sql).await?;
@@ -136,8 +137,8 @@ fn differences(table: &str, names: &[&str], found: &BTreeMap<String, Column>) ->
         .collect();
     let missing = names.iter().filter(|name| !found.contains_key(**name));
     let missing = missing.map(|name| format!("column {table}.{name}"));
-    let unwritten = found
-        .iter()
+    let written = found.iter().filter(|_| !ONLY_READ.contains(&table));
+    let unwritten = written
         .filter(|(name, column)| column.needs_value && !names.contains(&name.as_str()));
     let unwritten = unwritten.map(|(name, _)| {
         format!("a default for column {table}.{name}, which this server does not write")
