@@ -27,12 +27,14 @@ pub const SEVERITY: usize = 20;
 
 /// Levels of nesting in `event_data`; PostgreSQL's parser is recursive and bounded by its stack.
 pub const EVENT_DATA_DEPTH: usize = 128;
-/// Digits of a number in `event_data` before or after its point, exponent applied. PostgreSQL's numeric ends at 131,072 and
-/// 16,383 (manual, 8.1.2).
-pub const EVENT_DATA_DIGITS: i64 = 16_000;
-/// Digits that the exponents in one `event_data` stand for in all: jsonb writes them out, so that an event of 80 kB could be read
-/// as 160 MB.
-pub const EVENT_DATA_EXPANSION: i64 = 1_000_000;
+/// Digits of a number in a free object as it is written, without its exponent. PostgreSQL's numeric ends at 131,072 before and 16,383
+/// after the point (manual, 8.1.2).
+pub const NUMBER_DIGITS: usize = 15_000;
+/// Least and greatest exponent of a number in a free object: those of a double, so that every double can be written.
+pub const NUMBER_EXPONENT: (i64, i64) = (-324, 308);
+/// Digits that the exponents in one free object stand for in all: jsonb writes them out, so that a body of 80 kB could be read as
+/// 160 MB.
+pub const EXPANSION: i64 = 1_000_000;
 
 /// Events in one batch.
 pub const BATCH_EVENTS: usize = 10_000;
