@@ -134,6 +134,9 @@ fn store_detail(error: &StoreError) -> String {
         Kind::Permission | Kind::Login | Kind::DatabaseMissing => {
             format!("the database refuses this server: {message}; check its account and grants")
         }
+        Kind::Constraint | Kind::Type | Kind::Other if error.is_schema() => format!(
+            "{relation} is not as this server writes to it: {message}; apply the migrations of this version (/health/ready lists what differs)"
+        ),
         Kind::Constraint | Kind::Type => {
             format!("the database refuses the data for {relation}: {message}")
         }

@@ -4,8 +4,10 @@ use datastorage::clock::Clock;
 use datastorage_api::DatabaseErrorKind as Kind;
 use jiff::Timestamp;
 use serde_json::json;
+use testkit::wait::until;
 
-use crate::support::{SOON, Service, audit_database, event, event_at, migrate};
+use crate::queue::behind_proxy;
+use crate::support::{SOON, Service, audit_database, event, event_at, migrate, with};
 
 const EVENTS: &str = "/api/v1/audit/events";
 const BATCH: &str = "/api/v1/audit/events/batch";
@@ -400,4 +402,51 @@ async fn partitions_that_cannot_be_made_are_shown_by_a_metric_long_before_writes
     .await;
     let append_only = service.metric("datastorage_append_only").await;
     assert_eq!(append_only, Some(1.0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_schema_that_takes_no_event_keeps_queued_ones_waiting_and_is_no_outage() {
+    let (database, proxy, url) = behind_proxy().await;
+    let service = Service::start(&url).await;
+    let client = database.connect().await;
+    let timed = |id: &str| with(event(id), json!({"duration_ms": 7}));
+    for (stored, (change, mend)) in (1..).zip([
+        (
+            "ALTER TABLE audit_events ALTER COLUMN duration_ms TYPE bigint",
+            "ALTER TABLE audit_events ALTER COLUMN duration_ms TYPE integer",
+        ),
+        (
+            "ALTER TABLE audit_events ADD COLUMN tenant text; UPDATE audit_events SET tenant = ''; ALTER TABLE audit_events ALTER COLUMN tenant SET NOT NULL",
+            "ALTER TABLE audit_events DROP COLUMN tenant",
+        ),
+    ]) {
+        proxy.down();
+        service.post(EVENTS, &timed(change)).await.expect(202);
+        client.batch_execute(change).await.expect("changed");
+        proxy.heal();
+        until("new events to be refused for now", SOON, async || {
+            let answer = service.post(EVENTS, &timed("direct")).await;
+            let kind = match answer.status.as_u16() {
+                503 => answer.problem().kind,
+                _ => None,
+            };
+            match kind {
+                Some(Kind::Type | Kind::Constraint) => Ok(()),
+                _ => Err(format!("{} {kind:?}", answer.status)),
+            }
+        })
+        .await;
+        let parked = service.metric("datastorage_queue_parked").await;
+        assert_eq!(parked, Some(0.0));
+        client.batch_execute("DELETE FROM audit_events WHERE correlation_id = 'direct'").await.expect("deleted");
+        client.batch_execute(mend).await.expect("mended");
+        until("the queued event to be stored", SOON, async || {
+            let sql = "SELECT count(*) FROM audit_events WHERE correlation_id LIKE 'ALTER%'";
+            match client.query_one(sql, &[]).await.expect("a count").get::<_, i64>(0) {
+                count if count == stored => Ok(()),
+                count => Err(count),
+            }
+        })
+        .await;
+    }
 }
