@@ -115,6 +115,9 @@ pub struct WorkflowListResponse {
     pub offset: i64,
     /// Exact count of matches.
     pub total: i64,
+    /// Whether versions follow.
+    #[serde(default)]
+    pub has_more: bool,
 }
 
 /// All versions of a workflow, newest first.
@@ -124,6 +127,9 @@ pub struct WorkflowVersionsResponse {
     pub workflow_name: String,
     pub versions: Vec<Box<RawValue>>,
     pub total: i64,
+    /// Whether there are older versions than those listed.
+    #[serde(default)]
+    pub has_more: bool,
 }
 
 /// What can be changed of a version.

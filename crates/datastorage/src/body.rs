@@ -10,12 +10,14 @@ use axum::extract::Request;
 use axum::http::HeaderValue;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
-use datastorage_api::ProblemType;
+use datastorage_api::{ProblemType, limits};
 use http_body_util::BodyExt;
 use hyper::body::{Frame, SizeHint};
 use serde::Serialize;
+use serde_json::Value;
 use tokio::sync::Notify;
 
+use crate::connections::Asking;
 use crate::memory::{Memory, Revoked, Share};
 use crate::problem::Problem;
 
@@ -27,6 +29,8 @@ const RECORD_WEIGHT: usize = 8;
 const RECORD_BYTES: usize = 2 << 20;
 /// Memory for other bodies beside the largest.
 const BESIDE: usize = 8 << 20;
+/// Bytes of a page beside its list.
+const REST: usize = 16 << 10;
 /// Bytes of an answer that are handed to the connection at once.
 const CHUNK: usize = 32 << 10;
 
@@ -98,10 +102,14 @@ impl Bodies {
         let Some(BodyShare(share)) = request.extensions().get().cloned() else {
             return Ok(Bytes::new());
         };
-        let arriving = self.collect(content, request.into_body(), &share);
+        let asking = request.extensions().get::<Asking>().cloned();
+        let arriving = self.collect(content, request.into_body(), &share, asking.as_ref());
         match tokio::time::timeout(self.timeout, arriving).await {
             Ok(body) => {
                 share.wait_for_server();
+                if let Some(asking) = asking {
+                    asking.body_read();
+                }
                 body
             }
             Err(_) => Err(Problem::new(
@@ -117,6 +125,7 @@ impl Bodies {
         content: Content,
         mut body: Body,
         share: &Share,
+        asking: Option<&Asking>,
     ) -> Result<Bytes, Problem> {
         let (limit, weight) = match content {
             Content::Events => (self.limit, EVENTS_WEIGHT),
@@ -148,6 +157,9 @@ impl Bodies {
             }
             let taken = share.take(data.len() * weight).await;
             taken.map_err(|Revoked| too_slow())?;
+            if let Some(asking) = asking {
+                asking.body_moved();
+            }
             collected.extend_from_slice(&data);
         }
     }
@@ -164,32 +176,79 @@ fn too_slow() -> Problem {
 pub(crate) struct Answers(Arc<Memory>);
 
 /// Ends the connection that a request came by; in its extensions.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(crate) struct Cut(pub(crate) Arc<Notify>);
 
 impl Answers {
-    /// For answers of `largest` bytes, `count` at once.
+    /// For `count` pages at once, one of which may hold a single event of up to `largest` bytes.
     pub(crate) fn new(largest: usize, count: usize) -> Self {
-        Self(Memory::new(largest, largest * count.saturating_sub(1)))
+        let page = limits::PAGE_BYTES;
+        // As it comes from PostgreSQL, and as it is sent on.
+        let largest = 2 * (largest + page);
+        Self(Memory::new(largest, page * count.saturating_sub(1)))
     }
 
-    /// Memory for an answer of up to `bytes`, before anything is read for it. A client that takes its answer too slowly while
-    /// others wait for memory loses its connection.
-    pub(crate) async fn share(&self, cut: Cut, bytes: usize) -> Result<Share, Problem> {
+    /// Memory for an answer, before anything is read for it. A client that takes its answer too slowly while others wait for
+    /// memory loses its connection.
+    pub(crate) async fn share(&self, cut: Cut) -> Result<Share, Problem> {
         let share = self.0.share(cut.0);
-        let taken = share.take(bytes).await;
-        taken.map_err(|Revoked| {
-            Problem::unavailable("too many large answers are under way; ask again")
-        })?;
+        let taken = share.take(limits::PAGE_BYTES).await;
+        taken.map_err(too_many)?;
         share.wait_for_server();
         Ok(share)
     }
+
+    /// Memory for a page, begun as an object whose first member is the list `name`.
+    pub(crate) async fn list(&self, name: &str, cut: Cut) -> Result<List, Problem> {
+        let share = self.share(cut).await?;
+        // At once, so that it is not copied as it grows; the system gives what is written to, and no more.
+        let mut text = Vec::with_capacity(limits::PAGE_BYTES + REST);
+        text.extend_from_slice(format!("{{\"{name}\":[").as_bytes());
+        Ok(List { text, share })
+    }
+}
+
+/// A list that is being written: an object whose first member is an array.
+pub(crate) struct List {
+    pub(crate) text: Vec<u8>,
+    share: Share,
+}
+
+impl List {
+    /// Memory for so many bytes more.
+    pub(crate) async fn grow(&self, bytes: usize) -> Result<(), Problem> {
+        self.share.take(bytes).await.map_err(too_many)
+    }
+
+    /// Ends the array and adds the members of `rest`, which is an object.
+    pub(crate) fn end(mut self, rest: &Value) -> JsonText {
+        let rest = rest.to_string();
+        self.text.extend_from_slice(b"],");
+        self.text.extend_from_slice(&rest.as_bytes()[1..]);
+        JsonText {
+            text: self.text,
+            share: self.share,
+        }
+    }
+}
+
+fn too_many(_: Revoked) -> Problem {
+    Problem::unavailable("too many large answers are under way; ask again")
 }
 
 /// A JSON text whose memory is given back when the client has it.
 pub(crate) struct JsonText {
-    pub(crate) text: Vec<u8>,
-    pub(crate) share: Share,
+    text: Vec<u8>,
+    share: Share,
+}
+
+impl JsonText {
+    pub(crate) fn new(value: &impl Serialize, share: Share) -> Result<Self, Problem> {
+        match serde_json::to_vec(value) {
+            Ok(text) => Ok(Self { text, share }),
+            Err(error) => Err(not_json(&error)),
+        }
+    }
 }
 
 impl IntoResponse for JsonText {
@@ -252,11 +311,12 @@ impl<T: Serialize> IntoResponse for Json<T> {
                 body,
             )
                 .into_response(),
-            Err(error) => Problem::new(
-                ProblemType::InternalError,
-                format!("the answer is not JSON: {error}"),
-            )
-            .into_response(),
+            Err(error) => not_json(&error).into_response(),
         }
     }
+}
+
+fn not_json(error: &serde_json::Error) -> Problem {
+    let what = format!("the answer is not JSON: {error}");
+    Problem::new(ProblemType::InternalError, what)
 }

@@ -17,6 +17,7 @@ use tower::Service as _;
 
 use crate::app::App;
 use crate::audit::Writer;
+use crate::metrics::Seen;
 use crate::problem::{self, Problem};
 use crate::{audit, health, notifications, parked, traces, workflows};
 
@@ -145,14 +146,15 @@ async fn method_not_allowed(method: Method, uri: Uri) -> Problem {
 /// `GET /metrics`.
 async fn metrics(State(app): State<Arc<App>>) -> Response {
     let depth = app.queue.depth().await.ok();
-    let text = app.metrics.render(
+    let text = app.metrics.render(Seen {
         depth,
-        app.queue.capacity(),
-        app.queue.faults(),
-        app.clock.now(),
-        app.store.connections(),
-        app.availability.is_away(),
-    );
+        capacity: app.queue.capacity(),
+        faults: app.queue.faults(),
+        now: app.clock.now(),
+        pools: app.store.connections(),
+        away: app.availability.is_away(),
+        clients: app.clients.clients(),
+    });
     (
         [(
             CONTENT_TYPE,

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use hyper::Request;
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -22,6 +22,7 @@ use crate::audit::{CommitLane, Writer};
 use crate::body::Cut;
 use crate::clock::Clock;
 use crate::config::{Config, ServerConfig};
+use crate::connections::{Connection, Connections};
 use crate::line::Line;
 use crate::router::Service;
 use crate::workers::Workers;
@@ -70,6 +71,7 @@ pub async fn serve(
                 service: Service::new(&app, writer),
                 runtime: runtime.clone(),
                 connections: Arc::default(),
+                clients: Arc::clone(&app.clients),
             }
         })
         .collect();
@@ -121,6 +123,8 @@ struct Served {
     service: Service,
     /// Shared by as many as it has open.
     connections: Arc<()>,
+    /// Those of all workers.
+    clients: Arc<Connections>,
 }
 
 /// Accepts connections until `end` completes; the worker that has the fewest gets the next.
@@ -144,7 +148,11 @@ async fn accept_until(
                 }
             }
             Err(error) => {
-                tracing::warn!(%error, "a connection cannot be accepted");
+                tracing::debug!(%error, "a connection cannot be accepted");
+                // Out of file descriptors, one that waits for its client gives its own back.
+                if let Some(worker) = served.first() {
+                    worker.clients.make_room();
+                }
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
@@ -155,11 +163,14 @@ impl Served {
     /// Serves the connection until it ends or is asked to.
     fn take(&self, stream: std::net::TcpStream, watcher: Watcher) {
         let (service, counted) = (self.service.clone(), Arc::clone(&self.connections));
+        let Some(connection) = self.clients.admit() else {
+            return;
+        };
         self.runtime.spawn(async move {
-            let cut = Cut::default();
+            let cut = Cut(connection.close());
             let served = tokio::select! {
-                served = serve_connection(stream, service, watcher, cut.clone()) => served,
-                () = cut.0.notified() => Err(anyhow::anyhow!("its client took an answer too slowly while others waited")),
+                served = serve_connection(stream, service, watcher, cut.clone(), connection) => served,
+                () = cut.0.notified() => Err(anyhow::anyhow!("its client was too slow while others waited")),
             };
             if let Err(error) = served {
                 tracing::debug!(%error, "a connection ended with an error");
@@ -174,6 +185,7 @@ async fn serve_connection(
     service: Service,
     watcher: Watcher,
     cut: Cut,
+    client: Arc<Connection>,
 ) -> anyhow::Result<()> {
     let stream = TcpStream::from_std(stream)?;
     stream.set_nodelay(true)?;
@@ -181,7 +193,14 @@ async fn serve_connection(
     let answer = service_fn(move |mut request: Request<Incoming>| {
         let service = service.clone();
         request.extensions_mut().insert(cut.clone());
-        async { Ok::<_, Infallible>(service.answer(request).await) }
+        let asking = client.asked(!request.body().is_end_stream());
+        request.extensions_mut().insert(asking);
+        let client = Arc::clone(&client);
+        async move {
+            let response = service.answer(request).await;
+            client.answered();
+            Ok::<_, Infallible>(response)
+        }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())

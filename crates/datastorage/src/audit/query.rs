@@ -6,14 +6,14 @@ use axum::Extension;
 use axum::extract::{RawQuery, State};
 use datastorage_api::time::parse_bound;
 use datastorage_api::{EventOutcome, Pagination, limits};
-use jiff::Timestamp;
+use serde_json::json;
 
-use super::cursor::Cursor;
 use crate::app::App;
 use crate::body::{Cut, JsonText};
+use crate::cursor::Cursor;
 use crate::parameters::Parameters;
 use crate::problem::Problem;
-use crate::store::{EventFilter, Position};
+use crate::store::{EventFilter, Position, StoreError};
 
 /// `GET /api/v1/audit/events`.
 pub(crate) async fn query(
@@ -22,19 +22,24 @@ pub(crate) async fn query(
     RawQuery(query): RawQuery,
 ) -> Result<JsonText, Problem> {
     app.require_table("audit_events")?;
-    let asked = Asked::parse(query.as_deref().unwrap_or_default(), app.clock.now())?;
-    let share = app.answers.share(cut, limits::PAGE_BYTES).await?;
+    let asked = Asked::parse(query.as_deref().unwrap_or_default(), &app)?;
+    let mut list = app.answers.list("data", cut).await?;
     let timer = app.metrics.query_timer("audit_events");
-    let mut text = br#"{"data":["#.to_vec();
     let result = app
         .store
-        .query_events(&asked.filter, asked.position(), asked.limit, &mut text)
+        .query_events(&asked.filter, asked.position(), asked.limit, &mut list.text)
         .await;
-    timer.done(result.is_ok());
-    let page = result.map_err(|error| {
+    let failed = |error: StoreError| {
         app.availability.read_failed(&error);
         Problem::store(&error)
-    })?;
+    };
+    timer.done(result.is_ok());
+    let page = result.map_err(failed)?;
+    if let Some(large) = page.large {
+        list.grow(2 * large.bytes).await?;
+        let read = app.store.append_large(large, &mut list.text).await;
+        read.map_err(failed)?;
+    }
 
     let offset = asked.cursor.map_or(asked.offset, |cursor| cursor.seen);
     let total = page
@@ -51,7 +56,7 @@ pub(crate) async fn query(
             total,
             seen,
         });
-    let next_cursor = next.map(|cursor| cursor.to_string());
+    let next_cursor = next.map(|cursor| app.cursors.write(cursor));
     let pagination = Pagination {
         limit: asked.limit,
         offset,
@@ -59,11 +64,7 @@ pub(crate) async fn query(
         has_more: page.has_more,
         next_cursor,
     };
-    text.extend_from_slice(br#"],"pagination":"#);
-    // Writing to memory does not fail, and a pagination is JSON.
-    serde_json::to_writer(&mut text, &pagination).unwrap_or_default();
-    text.push(b'}');
-    Ok(JsonText { text, share })
+    Ok(list.end(&json!({"pagination": pagination})))
 }
 
 /// What a request asks for.
@@ -75,7 +76,8 @@ struct Asked {
 }
 
 impl Asked {
-    fn parse(query: &str, now: Timestamp) -> Result<Self, Problem> {
+    fn parse(query: &str, app: &App) -> Result<Self, Problem> {
+        let now = app.clock.now();
         let mut parameters = Parameters::of(query);
         let bound = |parameters: &mut Parameters, name: &str| {
             let text = parameters.text(name)?;
@@ -83,6 +85,16 @@ impl Asked {
                 .map_err(|error| parameters.fault(name, error))
                 .ok()
         };
+        let cursor = parameters.text("cursor").and_then(|text| {
+            let cursor = app.cursors.read(&text);
+            if cursor.is_none() {
+                parameters.fault(
+                    "cursor",
+                    "invalid cursor: it must be a next_cursor of an earlier page",
+                );
+            }
+            cursor
+        });
         let asked = Self {
             filter: EventFilter {
                 correlation_id: parameters.text("correlation_id"),
@@ -102,7 +114,7 @@ impl Asked {
             },
             limit: parameters.number("limit", limits::DEFAULT_PAGE, 1, limits::PAGE),
             offset: parameters.number("offset", 0, 0, i64::MAX),
-            cursor: parameters.parsed("cursor", "must be a next_cursor of an earlier page"),
+            cursor,
         };
         if asked.cursor.is_some() && parameters.text("offset").is_some() {
             parameters.fault("cursor", "cannot be combined with offset");

@@ -5,12 +5,13 @@
 //! | server.host, server.port | 0.0.0.0, 8080 | port 0 takes any free one |
 //! | `server.read_timeout`, `server.write_timeout` | 30s | for a request's body, for a request as a whole |
 //! | `server.body_limit` | 16777216 | bytes |
+//! | `server.max_connections` | 1000 | of clients; a further one ends the one that waits longest for its client |
 //! | server.workers | as many as processors, at most 4 | threads that serve, each with a connection to write by |
 //! | `server.drain_pause`, `server.shutdown_timeout` | 5s, 25s | after SIGTERM: still serving; in all |
 //! | logging.level, logging.format | info, json | |
 //! | database.host, .port, .name, .user | port 5432 | user also from the secret file |
 //! | database.secretsFile, .usernameKey, .passwordKey | | or `DATASTORAGE_DATABASE_PASSWORD` |
-//! | `database.max_open_conns` | 16 | of these one for each worker and 4 more are for writes and probes alone; reads have at least one more |
+//! | `database.max_open_conns` | 16 | of these one for each worker and 5 more are for writes and probes alone; reads have at least one more |
 //! | `database.connect_timeout`, `database.statement_timeout` | 2s, 10s | |
 //! | `database.ssl_mode`, `database.ssl_root_cert` | disable | as libpq's sslmode and sslrootcert; a PEM file |
 //! | schema.profile | audit | a profile or groups of migrations/profiles.toml, separated by commas |
@@ -67,6 +68,8 @@ pub struct ServerConfig {
     pub host: String,
     /// Port to bind; 0 takes any free one.
     pub port: u16,
+    /// Connections of clients that may be open; a further one ends the one that waits longest for its client.
+    pub max_connections: usize,
     /// How long a request's body may take to arrive.
     pub read_timeout: Duration,
     /// How long a request may take in all.
@@ -218,6 +221,13 @@ fn server(source: &mut Source<'_>) -> ServerConfig {
             .text("server", "host")
             .unwrap_or_else(|| "0.0.0.0".to_owned()),
         port: u16::try_from(port).unwrap_or_default(),
+        max_connections: usize::try_from(source.number(
+            "server",
+            "max_connections",
+            1000,
+            16..=1_000_000,
+        ))
+        .unwrap_or(1000),
         read_timeout: source.duration("server", "read_timeout", Duration::from_secs(30)),
         write_timeout: source.duration("server", "write_timeout", Duration::from_secs(30)),
         body_limit: usize::try_from(source.number(

@@ -178,25 +178,9 @@ pub(super) fn variable(section: &str, field: &str) -> String {
 }
 
 fn with_nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> String {
-    let nearest = known.min_by_key(|known| distance(name, known));
+    let nearest = known.min_by_key(|known| strsim::levenshtein(name, known));
     nearest.map_or_else(
         || name.to_owned(),
         |nearest| format!("{name} (nearest known: {nearest})"),
     )
-}
-
-/// Insertions, deletions and replacements that make one of the other (Levenshtein).
-fn distance(one: &str, other: &str) -> usize {
-    let other: Vec<_> = other.chars().collect();
-    let mut row: Vec<_> = (0..=other.len()).collect();
-    for (at, c) in one.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = at + 1;
-        for (column, d) in other.iter().enumerate() {
-            let replaced = diagonal + usize::from(c != *d);
-            diagonal = row[column + 1];
-            row[column + 1] = replaced.min(diagonal + 1).min(row[column] + 1);
-        }
-    }
-    row[other.len()]
 }

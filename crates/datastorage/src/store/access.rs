@@ -58,7 +58,16 @@ impl Store {
 
     /// Whether the database answers.
     pub(crate) async fn ping(&self) -> Result<(), StoreError> {
-        self.run(Use::Brief, "pg_class", async |client| {
+        self.reach(Use::Brief).await
+    }
+
+    /// Whether it answers a probe.
+    pub(crate) async fn answers(&self) -> Result<(), StoreError> {
+        self.reach(Use::Probe).await
+    }
+
+    async fn reach(&self, wanted: Use) -> Result<(), StoreError> {
+        self.run(wanted, "pg_class", async |client| {
             client.batch_execute("SELECT 1").await
         })
         .await

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use datastorage_api::DatabaseErrorKind;
 use jiff::civil::Date;
 
 use super::access::Store;
@@ -10,16 +11,29 @@ use super::pools::Use;
 use crate::profile::Requirements;
 use crate::tables::{EVENT_COLUMNS, ONLY_READ, TABLES};
 
+/// What the schema lacks.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Gaps {
+    /// What writes and reads need now.
+    pub(crate) missing: Vec<String>,
+    /// What they will need.
+    pub(crate) ahead: Vec<String>,
+    /// Somebody holds a lock on the audit trail, so that its partitions cannot be looked at.
+    pub(crate) locked: bool,
+}
+
 impl Store {
     /// What stands in the way of writing and reading what `requirements` name: missing tables, columns, privileges and partitions for
-    /// the given days, columns of another type, and such as must have a value and get none; each as one phrase.
-    pub(crate) async fn missing(
+    /// the given days, columns of another type, and such as must have a value and get none; each as one phrase. The last of the days
+    /// is one ahead.
+    pub(crate) async fn gaps(
         &self,
         requirements: &Requirements,
         days: &[Date],
-    ) -> Result<Vec<String>, StoreError> {
+    ) -> Result<Gaps, StoreError> {
         let found = self.columns_of(requirements.tables()).await?;
-        let mut missing = Vec::new();
+        let mut gaps = Gaps::default();
+        let missing = &mut gaps.missing;
         for (table, columns) in TABLES.iter().filter(|(table, _)| requirements.holds(table)) {
             match found.get(*table) {
                 None => missing.push(format!("table {table}")),
@@ -28,14 +42,23 @@ impl Store {
         }
         missing.extend(self.privileges_missing(requirements.tables()).await?);
         if found.contains_key("audit_events") && requirements.holds("audit_events") {
-            let uncovered = self.uncovered_days(days).await?;
-            missing.extend(
-                uncovered
-                    .into_iter()
-                    .map(|day| format!("partition of audit_events for {day}")),
-            );
+            let uncovered = match self.uncovered_days(days).await {
+                Err(error) if error.kind == DatabaseErrorKind::Timeout => {
+                    gaps.locked = true;
+                    return Ok(gaps);
+                }
+                uncovered => uncovered?,
+            };
+            for day in uncovered {
+                let partition = format!("partition of audit_events for {day}");
+                if days.last() == Some(&day) {
+                    gaps.ahead.push(partition);
+                } else {
+                    gaps.missing.push(partition);
+                }
+            }
         }
-        Ok(missing)
+        Ok(gaps)
     }
 
     async fn columns_of(
@@ -43,7 +66,7 @@ impl Store {
         tables: &[&str],
     ) -> Result<BTreeMap<String, BTreeMap<String, Column>>, StoreError> {
         let rows = self
-            .run(Use::Brief, "pg_class", async |client| {
+            .run(Use::Probe, "pg_class", async |client| {
                 let sql = "
                     SELECT wanted.name, attname::text, format_type(atttypid, NULL),
                            attnotnull AND NOT atthasdef AND attidentity = ''
@@ -71,7 +94,7 @@ impl Store {
 
     /// What the role of this connection may not do, of what the server does.
     async fn privileges_missing(&self, tables: &[&str]) -> Result<Vec<String>, StoreError> {
-        self.run(Use::Brief, "pg_class", async |client| {
+        self.run(Use::Probe, "pg_class", async |client| {
             let sql = "
                 SELECT format('privilege %s on %s', privilege, name)
                 FROM (VALUES ('audit_events', 'INSERT'), ('audit_events', 'SELECT'),
@@ -98,7 +121,9 @@ impl Store {
     }
 
     async fn uncovered_days(&self, days: &[Date]) -> Result<Vec<Date>, StoreError> {
-        self.run(Use::Brief, "audit_events", async |client| {
+        self.run(Use::Probe, "audit_events", async |client| {
+            // To look at a bound takes a lock on the partition.
+            client.batch_execute("SET lock_timeout = '200ms'").await?;
             // pg_get_expr gives FOR VALUES FROM ('2026-01-01') TO ('2026-02-01'), or DEFAULT.
             let sql = "
                 SELECT day
@@ -138,8 +163,8 @@ fn differences(table: &str, names: &[&str], found: &BTreeMap<String, Column>) ->
     let missing = names.iter().filter(|name| !found.contains_key(**name));
     let missing = missing.map(|name| format!("column {table}.{name}"));
     let written = found.iter().filter(|_| !ONLY_READ.contains(&table));
-    let unwritten = written
-        .filter(|(name, column)| column.needs_value && !names.contains(&name.as_str()));
+    let unwritten =
+        written.filter(|(name, column)| column.needs_value && !names.contains(&name.as_str()));
     let unwritten = unwritten.map(|(name, _)| {
         format!("a default for column {table}.{name}, which this server does not write")
     });

@@ -15,6 +15,7 @@ mod process;
 mod queries;
 mod queue;
 mod queue_file;
+mod readiness;
 mod replicas;
 mod schema;
 mod slow_clients;

@@ -347,3 +347,34 @@ async fn an_event_whose_numbers_would_grow_beyond_reading_is_refused() {
     let page = service.get(&path).await.expect(200).body;
     assert_eq!(page["data"].as_array().map(Vec::len), Some(1));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cursor_is_read_by_every_server_on_the_database_and_a_forged_one_by_none() {
+    let database = audit_database().await;
+    let service = Service::start(database.url()).await;
+    for id in ["a", "b", "c"] {
+        service.post(EVENTS, &event(id)).await.expect(201);
+    }
+    let first = service
+        .get(&format!("{EVENTS}?limit=1"))
+        .await
+        .expect(200)
+        .body;
+    let cursor = first["pagination"]["next_cursor"]
+        .as_str()
+        .expect("a cursor");
+    service.stop().await;
+    let other = Service::start(database.url()).await;
+    let second = other
+        .get(&format!("{EVENTS}?limit=1&cursor={cursor}"))
+        .await
+        .expect(200)
+        .body;
+    assert_eq!(second["data"][0]["correlation_id"], "b");
+    let mut parts: Vec<_> = cursor.split('-').collect();
+    parts[3] = "7";
+    let forged = parts.join("-");
+    let answer = other.get(&format!("{EVENTS}?cursor={forged}")).await;
+    let problem = answer.expect(400).problem();
+    assert!(problem.detail.expect("a detail").contains("invalid cursor"));
+}

@@ -119,3 +119,27 @@ async fn a_client_that_does_not_take_its_answer_is_cut() {
     stream.read_to_end(&mut got).await.ok();
     assert!(got.len() < length, "all of it was sent");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn beyond_the_most_connections_the_one_that_is_idle_longest_makes_room() {
+    let database = audit_database().await;
+    let mut settings = PATIENT.to_vec();
+    settings.push(("DATASTORAGE_SERVER_MAX_CONNECTIONS", "16"));
+    let service = Service::with(database.url(), Clock::system(), &settings).await;
+    let mut idle = Vec::new();
+    for _ in 0..40 {
+        idle.push(begun(&service, b"POST /api").await);
+        service.post(EVENTS, &event("ordinary")).await.expect(201);
+    }
+    let mut first = idle.remove(0);
+    let mut end = Vec::new();
+    // It may be a reset.
+    first.read_to_end(&mut end).await.ok();
+    assert_eq!(end, b"");
+    let open = service.metric("datastorage_http_connections").await;
+    assert!(open.is_some_and(|open| open <= 16.0), "{open:?}");
+    let closed = service
+        .metric("datastorage_http_connections_closed_total{which=\"waiting\"}")
+        .await;
+    assert!(closed.is_some_and(|closed| closed >= 24.0), "{closed:?}");
+}
