@@ -27,8 +27,12 @@ pub enum EventDataError {
     Nul,
     /// Half of a surrogate pair in a key or a string.
     LoneSurrogate,
-    /// A number of more than [`limits::EVENT_DATA_DIGITS`] digits.
+    /// A number of more than [`limits::NUMBER_DIGITS`] digits.
     NumberTooLong,
+    /// A number beyond those of a double, or whose exponent is not within [`limits::NUMBER_EXPONENT`].
+    Exponent,
+    /// Exponents that stand for more than [`limits::EXPANSION`] digits.
+    NumbersTooLong,
 }
 
 impl fmt::Display for EventDataError {
@@ -42,7 +46,19 @@ impl fmt::Display for EventDataError {
             Self::NumberTooLong => write!(
                 f,
                 "must not hold a number of more than {} digits",
-                limits::EVENT_DATA_DIGITS
+                limits::NUMBER_DIGITS
+            ),
+            Self::Exponent => {
+                let (least, most) = limits::NUMBER_EXPONENT;
+                write!(
+                    f,
+                    "must not hold a number beyond 1.8e308, or whose exponent is not from {least} to {most}"
+                )
+            }
+            Self::NumbersTooLong => write!(
+                f,
+                "must not hold exponents that stand for more than {} digits in all",
+                limits::EXPANSION
             ),
         }
     }
@@ -63,7 +79,7 @@ impl EventData {
 
     /// Takes over a JSON value that must be an object.
     pub fn from_raw(raw: Box<RawValue>) -> Result<Self, EventDataError> {
-        check(raw.get())?;
+        check_jsonb(raw.get())?;
         Ok(Self(raw))
     }
 
@@ -109,13 +125,14 @@ impl<'de> Deserialize<'de> for EventData {
     }
 }
 
-/// Walks `json`, known to be well-formed, once.
-fn check(json: &str) -> Result<(), EventDataError> {
+/// Whether `json`, known to be well-formed, is an object that jsonb can hold and that can be read again. Walks it once.
+pub(crate) fn check_jsonb(json: &str) -> Result<(), EventDataError> {
     let bytes = json.trim_ascii_start().as_bytes();
     if bytes.first() != Some(&b'{') {
         return Err(EventDataError::NotAnObject);
     }
     let mut depth = 0;
+    let mut expansion = limits::EXPANSION;
     let mut at = 0;
     while let Some(byte) = bytes.get(at) {
         match byte {
@@ -131,7 +148,7 @@ fn check(json: &str) -> Result<(), EventDataError> {
                 at += 1;
             }
             b'"' => at = check_string(bytes, at + 1)?,
-            b'-' | b'0'..=b'9' => at = check_number(bytes, at)?,
+            b'-' | b'0'..=b'9' => at = check_number(bytes, at, &mut expansion)?,
             _ => at += 1,
         }
     }
@@ -165,25 +182,44 @@ fn unit(bytes: &[u8], at: usize) -> Option<u32> {
     u32::from_str_radix(digits, 16).ok()
 }
 
-/// Checks the number that starts at `at`; returns the position after it.
-fn check_number(bytes: &[u8], at: usize) -> Result<usize, EventDataError> {
+/// Checks the number that starts at `at`; returns the position after it. jsonb writes a number out in full, so what its exponent
+/// stands for comes off `expansion`.
+fn check_number(bytes: &[u8], at: usize, expansion: &mut i64) -> Result<usize, EventDataError> {
     let length = bytes[at..]
         .iter()
         .take_while(|byte| matches!(byte, b'+' | b'-' | b'.' | b'e' | b'E' | b'0'..=b'9'))
         .count();
     let number = &bytes[at..at + length];
     let exponent_at = number.iter().position(|byte| matches!(byte, b'e' | b'E'));
-    let mantissa = i64::try_from(exponent_at.unwrap_or(length)).unwrap_or(i64::MAX);
+    if exponent_at.unwrap_or(length) > limits::NUMBER_DIGITS {
+        return Err(EventDataError::NumberTooLong);
+    }
     let exponent = match exponent_at {
-        // An exponent that does not fit 64 bits is out of bounds with certainty.
+        // One that does not fit 64 bits is out of bounds with certainty.
         Some(e) => std::str::from_utf8(&number[e + 1..])
             .ok()
             .and_then(|digits| digits.parse::<i64>().ok())
-            .unwrap_or(i64::MAX),
+            .ok_or(EventDataError::Exponent)?,
         None => 0,
     };
-    if mantissa.saturating_add(exponent.saturating_abs()) > limits::EVENT_DATA_DIGITS {
-        return Err(EventDataError::NumberTooLong);
+    let (least, most) = limits::NUMBER_EXPONENT;
+    if !(least..=most).contains(&exponent) {
+        return Err(EventDataError::Exponent);
+    }
+    // What a reader that knows doubles only could not take. Few numbers are long enough to be looked at.
+    let digits = number
+        .iter()
+        .take_while(|byte| !matches!(byte, b'.' | b'e' | b'E'));
+    if i64::try_from(digits.count()).unwrap_or(most) + exponent > most {
+        let text = std::str::from_utf8(number).ok();
+        let double = text.and_then(|text| text.parse::<f64>().ok());
+        if double.is_none_or(f64::is_infinite) {
+            return Err(EventDataError::Exponent);
+        }
+    }
+    *expansion -= exponent.abs();
+    if *expansion < 0 {
+        return Err(EventDataError::NumbersTooLong);
     }
     Ok(at + length)
 }
@@ -198,13 +234,16 @@ mod tests {
 
     #[test]
     fn an_object_keeps_its_text() {
-        let json = r#" {"big": 123456789012345678901234567890, "text": "\ud83d\ude00 \\u0000", "list": [1.50, -2e10, null]}"#;
+        let json = r#" {"big": 123456789012345678901234567890, "text": "\ud83d\ude00 \\u0000", "list": [1.50, -2e10, 5e-324, 1.7976931348623157E+308, 17976.9e304, 0.5e-323, 1000e305, null]}"#;
         assert_eq!(parsed(json).expect("an object").as_str(), json.trim_start());
     }
 
     #[test]
     fn what_jsonb_cannot_hold_is_refused() {
         let deep = format!("{{\"a\":{}{}}}", "[".repeat(128), "]".repeat(128));
+        let bomb = format!("{{\"a\":[{}1]}}", "1e308,".repeat(3300));
+        let huge = format!("{{\"a\":{}}}", "9".repeat(309));
+        let long = format!("{{\"a\":0.{}1}}", "0".repeat(20_000));
         for (json, expected) in [
             ("[]", EventDataError::NotAnObject),
             ("\"text\"", EventDataError::NotAnObject),
@@ -213,12 +252,19 @@ mod tests {
             (r#"{"a":"\ud83d"}"#, EventDataError::LoneSurrogate),
             (r#"{"a":"\ude00\ud83d"}"#, EventDataError::LoneSurrogate),
             (r#"{"a":"\ud83d\u0041"}"#, EventDataError::LoneSurrogate),
-            (r#"{"a":1e999999}"#, EventDataError::NumberTooLong),
+            (r#"{"a":1e999}"#, EventDataError::Exponent),
+            (r#"{"a":0e309}"#, EventDataError::Exponent),
+            (r#"{"a":1.8e308}"#, EventDataError::Exponent),
+            (r#"{"a":-18000e304}"#, EventDataError::Exponent),
+            (&huge, EventDataError::Exponent),
+            (r#"{"a":1e-325}"#, EventDataError::Exponent),
             (
                 r#"{"a":[1e-99999999999999999999]}"#,
-                EventDataError::NumberTooLong,
+                EventDataError::Exponent,
             ),
+            (&long, EventDataError::NumberTooLong),
             (&deep, EventDataError::TooDeep),
+            (&bomb, EventDataError::NumbersTooLong),
         ] {
             assert_eq!(parsed(json).err(), Some(expected), "{json}");
         }

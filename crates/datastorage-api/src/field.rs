@@ -6,7 +6,11 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-/// Every violation of one request, by field; several of one field are joined by a semicolon.
+/// Fields that are named; a request with more violations gets those of these.
+const MOST: usize = 1000;
+
+/// The violations of one request, by field; several of one field are joined by a semicolon. Of a thousand fields at most: a body of
+/// violations alone would make an answer of a hundred times its length.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct FieldErrors(BTreeMap<String, String>);
@@ -14,6 +18,9 @@ pub struct FieldErrors(BTreeMap<String, String>);
 impl FieldErrors {
     /// Notes that `field` breaks the contract; `what` reads after the field's name ("is required").
     pub fn add(&mut self, field: &str, what: impl fmt::Display) {
+        if self.0.len() >= MOST && !self.0.contains_key(field) {
+            return;
+        }
         let entry = self.0.entry(field.to_owned()).or_default();
         if !entry.is_empty() {
             entry.push_str("; ");
@@ -41,7 +48,7 @@ impl FieldErrors {
             } else {
                 format!("[{index}].{field}")
             };
-            self.0.insert(path, what);
+            self.add(&path, what);
         }
     }
 

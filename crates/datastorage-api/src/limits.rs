@@ -27,9 +27,14 @@ pub const SEVERITY: usize = 20;
 
 /// Levels of nesting in `event_data`; PostgreSQL's parser is recursive and bounded by its stack.
 pub const EVENT_DATA_DEPTH: usize = 128;
-/// Digits of a number in `event_data` before or after its point, exponent applied. PostgreSQL's numeric ends at 131,072 and
-/// 16,383 (manual, 8.1.2).
-pub const EVENT_DATA_DIGITS: i64 = 16_000;
+/// Digits of a number in a free object as it is written, without its exponent. PostgreSQL's numeric ends at 131,072 before and 16,383
+/// after the point (manual, 8.1.2).
+pub const NUMBER_DIGITS: usize = 15_000;
+/// Least and greatest exponent of a number in a free object: those of a double, so that every double can be written.
+pub const NUMBER_EXPONENT: (i64, i64) = (-324, 308);
+/// Digits that the exponents in one free object stand for in all: jsonb writes them out, so that a body of 80 kB could be read as
+/// 160 MB.
+pub const EXPANSION: i64 = 1_000_000;
 
 /// Events in one batch.
 pub const BATCH_EVENTS: usize = 10_000;
@@ -43,6 +48,8 @@ pub const AGE: SignedDuration = SignedDuration::from_hours(7 * 24);
 pub const PAGE: i32 = 1000;
 /// Events in one page of a query that names no limit.
 pub const DEFAULT_PAGE: i32 = 50;
+/// Bytes of the events in one page, in PostgreSQL's text form, that a page ends at; one that is larger comes alone.
+pub const PAGE_BYTES: usize = 2 << 20;
 /// Workflow versions in one page of a list that names no limit; at most [`PAGE`].
 pub const DEFAULT_WORKFLOWS: i32 = 100;
 /// Characters of `workflow_name`.

@@ -51,7 +51,7 @@ impl AcceptedResponse {
     missing_docs,
     reason = "the columns, described in the OpenAPI document"
 )]
-pub struct AuditEvent {
+pub struct AuditEvent<D = Box<RawValue>> {
     pub event_id: Uuid,
     pub version: String,
     pub event_type: String,
@@ -70,7 +70,7 @@ pub struct AuditEvent {
     pub cluster_name: Option<String>,
     pub severity: Option<String>,
     pub duration_ms: Option<i32>,
-    pub event_data: Box<RawValue>,
+    pub event_data: D,
 }
 
 /// One page of events, newest first.
@@ -162,6 +162,9 @@ pub struct ReadinessStatus {
     /// What a person must look at in the write queue; it alone makes no instance unready.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queue: Option<String>,
+    /// What will fail later, or is weaker than it should be; it makes no instance unready.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
 }
 
 /// Body of /health/live.

@@ -1,7 +1,8 @@
 //! Reads the body of a write: the full form or the short form (D30), every violation named.
 
 use jiff::Timestamp;
-use serde::Deserialize;
+use serde::de::{IgnoredAny, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::error::Category;
 use serde_json::value::RawValue;
 use uuid::Uuid;
@@ -74,21 +75,20 @@ pub fn parse_event(body: &[u8], now: Timestamp) -> Result<AuditEventRequest, Sub
 
 /// Reads a batch: at least one event, at most [`limits::BATCH_EVENTS`], all valid at time `now`.
 pub fn parse_batch(body: &[u8], now: Timestamp) -> Result<Vec<AuditEventRequest>, SubmissionError> {
-    let items: Vec<&RawValue> =
+    let Items { items, count } =
         serde_json::from_slice(body).map_err(|error| match error.classify() {
             Category::Data => {
                 SubmissionError::Body("the body must be an array of events".to_owned())
             }
             _ => not_json(&error),
         })?;
-    if items.is_empty() {
+    if count == 0 {
         return Err(SubmissionError::Body("batch cannot be empty".to_owned()));
     }
-    if items.len() > limits::BATCH_EVENTS {
+    if count > limits::BATCH_EVENTS {
         return Err(SubmissionError::Body(format!(
-            "a batch has at most {} events, this one has {}",
+            "a batch has at most {} events, this one has {count}",
             limits::BATCH_EVENTS,
-            items.len()
         )));
     }
     let mut events = Vec::with_capacity(items.len());
@@ -107,6 +107,42 @@ pub fn parse_batch(body: &[u8], now: Timestamp) -> Result<Vec<AuditEventRequest>
         Err(SubmissionError::Fields { first, errors })
     } else {
         Ok(events)
+    }
+}
+
+/// The items of an array: all are counted, and those beyond a batch's are not kept.
+struct Items<'a> {
+    items: Vec<&'a RawValue>,
+    count: usize,
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Items<'a> {
+    fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
+        json.deserialize_seq(ItemsVisitor)
+    }
+}
+
+struct ItemsVisitor;
+
+impl<'de> Visitor<'de> for ItemsVisitor {
+    type Value = Items<'de>;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("an array of events")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut array: A) -> Result<Items<'de>, A::Error> {
+        let mut items = Vec::new();
+        while items.len() < limits::BATCH_EVENTS
+            && let Some(item) = array.next_element()?
+        {
+            items.push(item);
+        }
+        let mut count = items.len();
+        while array.next_element::<IgnoredAny>()?.is_some() {
+            count += 1;
+        }
+        Ok(Items { items, count })
     }
 }
 

@@ -10,6 +10,8 @@ use crate::limits;
 pub const AHEAD: &str = "timestamp is in the future";
 /// What the problem of an event says that is older than [`oldest_accepted`].
 pub const TOO_OLD: &str = "timestamp is too old";
+/// The first time of the year 1. PostgreSQL writes earlier years as BC, which RFC 3339 has not, and its timestamps begin in 4713 BC.
+pub const FIRST: Timestamp = Timestamp::constant(-62_135_596_800, 0);
 
 /// The UTC date of a time: the partition key of the audit trail (D25).
 pub fn utc_date(time: Timestamp) -> Date {
@@ -70,6 +72,7 @@ pub fn parse_bound(text: &str, now: Timestamp) -> Result<Timestamp, InvalidTime>
         Some(duration) => now.checked_sub(duration).ok(),
         None => absolute(),
     }
+    .filter(|time| *time >= FIRST)
     .ok_or_else(|| InvalidTime(text.to_owned()))
 }
 
@@ -81,7 +84,7 @@ impl std::fmt::Display for InvalidTime {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(
             f,
-            "invalid time format: {:?} is neither a duration such as 24h or 7d nor an RFC 3339 time nor a date",
+            "invalid time format: {:?} is neither a duration such as 24h or 7d nor an RFC 3339 time nor a date, from the year 1 on",
             self.0
         )
     }
@@ -169,6 +172,10 @@ mod tests {
             "2026-03-01 10:00:00",
             "99999999999999h",
             "1e400h",
+            "70000000h",
+            "-70000000h",
+            "-0001-01-01",
+            "0000-12-31",
             "24h ",
             "äää-01-01T",
             "2026-02-30",

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
@@ -114,6 +115,9 @@ pub struct WorkflowListResponse {
     pub offset: i64,
     /// Exact count of matches.
     pub total: i64,
+    /// Whether versions follow.
+    #[serde(default)]
+    pub has_more: bool,
 }
 
 /// All versions of a workflow, newest first.
@@ -123,6 +127,9 @@ pub struct WorkflowVersionsResponse {
     pub workflow_name: String,
     pub versions: Vec<Box<RawValue>>,
     pub total: i64,
+    /// Whether there are older versions than those listed.
+    #[serde(default)]
+    pub has_more: bool,
 }
 
 /// What can be changed of a version.
@@ -339,13 +346,34 @@ pub enum UpdateError {
     Submission(SubmissionError),
 }
 
+/// Members of a version that cannot change.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Immutable {
+    #[serde(deserialize_with = "given")]
+    description: Option<IgnoredAny>,
+    #[serde(deserialize_with = "given")]
+    content: Option<IgnoredAny>,
+    #[serde(deserialize_with = "given")]
+    labels: Option<IgnoredAny>,
+}
+
+/// That a member is there, be it null.
+fn given<'de, D: Deserializer<'de>>(json: D) -> Result<Option<IgnoredAny>, D::Error> {
+    IgnoredAny::deserialize(json).map(Some)
+}
+
 /// Reads a change of a version; description, content and labels are not among what can change.
 pub fn parse_workflow_update(body: &[u8]) -> Result<WorkflowUpdateRequest, UpdateError> {
     let update = parse(body, UPDATE).map_err(UpdateError::Submission)?;
-    let given: BTreeMap<String, &RawValue> = serde_json::from_slice(body).unwrap_or_default();
+    let given: Immutable = serde_json::from_slice(body).unwrap_or_default();
     let mut errors = FieldErrors::default();
-    for field in ["description", "content", "labels"] {
-        if given.contains_key(field) {
+    for (field, given) in [
+        ("description", given.description),
+        ("content", given.content),
+        ("labels", given.labels),
+    ] {
+        if given.is_some() {
             errors.add(
                 field,
                 "cannot change; register a new version of the workflow",

@@ -1,5 +1,8 @@
-//! Request and response bodies: JSON, of bounded size and arrival time.
+//! Request and response bodies: JSON, of bounded size, arrival time and memory.
 
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes, HttpBody};
@@ -7,15 +10,38 @@ use axum::extract::Request;
 use axum::http::HeaderValue;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
-use datastorage_api::ProblemType;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use datastorage_api::{ProblemType, limits};
+use http_body_util::BodyExt;
+use hyper::body::{Frame, SizeHint};
 use serde::Serialize;
-use tokio::sync::{Semaphore, SemaphorePermit};
+use serde_json::Value;
+use tokio::sync::Notify;
 
+use crate::connections::Asking;
+use crate::memory::{Memory, Revoked, Share};
 use crate::problem::Problem;
 
-/// Bodies that may be in memory at the same time, in units of the limit of one.
-const BODIES_IN_MEMORY: usize = 2;
+/// Bytes of memory that a byte of a body with events costs until it is answered: as it came, as events, as what is sent on.
+const EVENTS_WEIGHT: usize = 3;
+/// The same for a body of the catalogue or a notification, which holds many small values.
+const RECORD_WEIGHT: usize = 8;
+/// Bytes of the body of a catalogue call or a notification.
+const RECORD_BYTES: usize = 2 << 20;
+/// Memory for other bodies beside the largest.
+const BESIDE: usize = 8 << 20;
+/// Bytes of a page beside its list.
+const REST: usize = 16 << 10;
+/// Bytes of an answer that are handed to the connection at once.
+const CHUNK: usize = 32 << 10;
+
+/// What a body holds, which says how long it may be and what it costs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Content {
+    /// Audit events.
+    Events,
+    /// Anything else.
+    Record,
+}
 
 /// Bounds of the bodies of requests.
 #[derive(Debug)]
@@ -24,36 +50,39 @@ pub(crate) struct Bodies {
     limit: usize,
     /// How long one may take to arrive.
     timeout: Duration,
-    /// Memory that the bodies of all requests share, in KiB: what goes beyond waits, so that many large batches at once are slow
-    /// rather than fatal.
-    budget: Semaphore,
+    /// What those of all requests take until they are answered.
+    memory: Arc<Memory>,
 }
+
+/// A request's part of the memory for bodies, in its extensions.
+#[derive(Debug, Clone)]
+pub(crate) struct BodyShare(Arc<Share>);
 
 impl Bodies {
     pub(crate) fn new(limit: usize, timeout: Duration) -> Self {
         Self {
             limit,
             timeout,
-            budget: Semaphore::new(kib(limit * BODIES_IN_MEMORY) as usize),
+            memory: Memory::new(limit * EVENTS_WEIGHT, BESIDE),
         }
     }
 
-    /// The body's share of the memory of all, to be held until the request is answered. A body that does not declare its length
-    /// counts as the longest that is taken.
-    pub(crate) async fn share(&self, body: &impl HttpBody) -> Option<SemaphorePermit<'_>> {
-        let length = match body.size_hint().upper() {
-            Some(0) => return None,
-            Some(length) => usize::try_from(length)
-                .unwrap_or(self.limit)
-                .min(self.limit),
-            None => self.limit,
-        };
-        // The request's own timeout bounds the wait; the semaphore is never closed.
-        self.budget.acquire_many(kib(length)).await.ok()
+    /// Gives the request a share of the memory of all, of nothing yet; it is to be held until the request is answered.
+    pub(crate) fn share<B: HttpBody>(&self, request: &mut Request<B>) -> Option<BodyShare> {
+        if request.body().is_end_stream() {
+            return None;
+        }
+        let share = BodyShare(Arc::new(self.memory.share(Arc::default())));
+        request.extensions_mut().insert(share.clone());
+        Some(share)
     }
 
     /// The body of a request that must be `application/json`.
-    pub(crate) async fn read_json(&self, request: Request) -> Result<Bytes, Problem> {
+    pub(crate) async fn read_json(
+        &self,
+        content: Content,
+        request: Request,
+    ) -> Result<Bytes, Problem> {
         let media_type = request
             .headers()
             .get(CONTENT_TYPE)
@@ -65,36 +94,209 @@ impl Bodies {
                 format!("the body must be application/json, Content-Type is {media_type:?}");
             return Err(Problem::new(ProblemType::UnsupportedMediaType, detail));
         }
-        self.read(request.into_body()).await
+        self.read(content, request).await
     }
 
-    /// The body, as far as the limits of size and time allow.
-    pub(crate) async fn read(&self, body: Body) -> Result<Bytes, Problem> {
-        let collect = Limited::new(body, self.limit).collect();
-        match tokio::time::timeout(self.timeout, collect).await {
-            Ok(Ok(body)) => Ok(body.to_bytes()),
-            Ok(Err(error)) if error.is::<LengthLimitError>() => {
-                let detail = format!(
-                    "the body is larger than {} bytes; send smaller batches",
-                    self.limit
-                );
-                Err(Problem::new(ProblemType::PayloadTooLarge, detail))
+    /// The body, as far as the limits of size, time and memory allow.
+    pub(crate) async fn read(&self, content: Content, request: Request) -> Result<Bytes, Problem> {
+        let Some(BodyShare(share)) = request.extensions().get().cloned() else {
+            return Ok(Bytes::new());
+        };
+        let asking = request.extensions().get::<Asking>().cloned();
+        let arriving = self.collect(content, request.into_body(), &share, asking.as_ref());
+        match tokio::time::timeout(self.timeout, arriving).await {
+            Ok(body) => {
+                share.wait_for_server();
+                if let Some(asking) = asking {
+                    asking.body_read();
+                }
+                body
             }
-            Ok(Err(error)) => Err(Problem::new(
-                ProblemType::ValidationError,
-                format!("the body ended early: {error}"),
-            )),
             Err(_) => Err(Problem::new(
                 ProblemType::RequestTimeout,
                 format!("the body did not arrive within {:?}", self.timeout),
             )),
         }
     }
+
+    /// Takes memory as bytes arrive: what a client announces is no reason to keep anything for it.
+    async fn collect(
+        &self,
+        content: Content,
+        mut body: Body,
+        share: &Share,
+        asking: Option<&Asking>,
+    ) -> Result<Bytes, Problem> {
+        let (limit, weight) = match content {
+            Content::Events => (self.limit, EVENTS_WEIGHT),
+            Content::Record => (self.limit.min(RECORD_BYTES), RECORD_WEIGHT),
+        };
+        let mut collected = Vec::new();
+        loop {
+            let frame = tokio::select! {
+                frame = body.frame() => frame,
+                () = share.revoked() => return Err(too_slow()),
+            };
+            let frame = match frame {
+                None => return Ok(collected.into()),
+                Some(Ok(frame)) => frame,
+                Some(Err(error)) => {
+                    return Err(Problem::new(
+                        ProblemType::ValidationError,
+                        format!("the body ended early: {error}"),
+                    ));
+                }
+            };
+            // Trailers say nothing here.
+            let Ok(data) = frame.into_data() else {
+                continue;
+            };
+            if collected.len() + data.len() > limit {
+                let detail = format!("the body is larger than {limit} bytes; send smaller ones");
+                return Err(Problem::new(ProblemType::PayloadTooLarge, detail));
+            }
+            let taken = share.take(data.len() * weight).await;
+            taken.map_err(|Revoked| too_slow())?;
+            if let Some(asking) = asking {
+                asking.body_moved();
+            }
+            collected.extend_from_slice(&data);
+        }
+    }
 }
 
-/// Bytes in KiB, rounded up.
-fn kib(bytes: usize) -> u32 {
-    u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX)
+fn too_slow() -> Problem {
+    Problem::unavailable(
+        "the body arrived too slowly while others waited for the memory it took; send it again",
+    )
+}
+
+/// What the answers to reads may take, until the clients have them.
+#[derive(Debug)]
+pub(crate) struct Answers(Arc<Memory>);
+
+/// Ends the connection that a request came by; in its extensions.
+#[derive(Debug, Clone)]
+pub(crate) struct Cut(pub(crate) Arc<Notify>);
+
+impl Answers {
+    /// For `count` pages at once, one of which may hold a single event of up to `largest` bytes.
+    pub(crate) fn new(largest: usize, count: usize) -> Self {
+        let page = limits::PAGE_BYTES;
+        // As it comes from PostgreSQL, and as it is sent on.
+        let largest = 2 * (largest + page);
+        Self(Memory::new(largest, page * count.saturating_sub(1)))
+    }
+
+    /// Memory for an answer, before anything is read for it. A client that takes its answer too slowly while others wait for
+    /// memory loses its connection.
+    pub(crate) async fn share(&self, cut: Cut) -> Result<Share, Problem> {
+        let share = self.0.share(cut.0);
+        let taken = share.take(limits::PAGE_BYTES).await;
+        taken.map_err(too_many)?;
+        share.wait_for_server();
+        Ok(share)
+    }
+
+    /// Memory for a page, begun as an object whose first member is the list `name`.
+    pub(crate) async fn list(&self, name: &str, cut: Cut) -> Result<List, Problem> {
+        let share = self.share(cut).await?;
+        // At once, so that it is not copied as it grows; the system gives what is written to, and no more.
+        let mut text = Vec::with_capacity(limits::PAGE_BYTES + REST);
+        text.extend_from_slice(format!("{{\"{name}\":[").as_bytes());
+        Ok(List { text, share })
+    }
+}
+
+/// A list that is being written: an object whose first member is an array.
+pub(crate) struct List {
+    pub(crate) text: Vec<u8>,
+    share: Share,
+}
+
+impl List {
+    /// Memory for so many bytes more.
+    pub(crate) async fn grow(&self, bytes: usize) -> Result<(), Problem> {
+        self.share.take(bytes).await.map_err(too_many)
+    }
+
+    /// Ends the array and adds the members of `rest`, which is an object.
+    pub(crate) fn end(mut self, rest: &Value) -> JsonText {
+        let rest = rest.to_string();
+        self.text.extend_from_slice(b"],");
+        self.text.extend_from_slice(&rest.as_bytes()[1..]);
+        JsonText {
+            text: self.text,
+            share: self.share,
+        }
+    }
+}
+
+fn too_many(_: Revoked) -> Problem {
+    Problem::unavailable("too many large answers are under way; ask again")
+}
+
+/// A JSON text whose memory is given back when the client has it.
+pub(crate) struct JsonText {
+    text: Vec<u8>,
+    share: Share,
+}
+
+impl JsonText {
+    pub(crate) fn new(value: &impl Serialize, share: Share) -> Result<Self, Problem> {
+        match serde_json::to_vec(value) {
+            Ok(text) => Ok(Self { text, share }),
+            Err(error) => Err(not_json(&error)),
+        }
+    }
+}
+
+impl IntoResponse for JsonText {
+    fn into_response(self) -> Response {
+        self.share.shrink(self.text.len());
+        self.share.wait_for_client();
+        let body = Outgoing {
+            left: self.text.into(),
+            share: self.share,
+        };
+        (
+            [(CONTENT_TYPE, HeaderValue::from_static("application/json"))],
+            Body::new(body),
+        )
+            .into_response()
+    }
+}
+
+/// What is left to be sent.
+struct Outgoing {
+    left: Bytes,
+    share: Share,
+}
+
+impl HttpBody for Outgoing {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        let length = self.left.len().min(CHUNK);
+        if length == 0 {
+            return Poll::Ready(None);
+        }
+        self.share.moved(length);
+        let chunk = self.left.split_to(length);
+        Poll::Ready(Some(Ok(Frame::data(chunk))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.left.is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.left.len() as u64)
+    }
 }
 
 /// A JSON response.
@@ -109,11 +311,12 @@ impl<T: Serialize> IntoResponse for Json<T> {
                 body,
             )
                 .into_response(),
-            Err(error) => Problem::new(
-                ProblemType::InternalError,
-                format!("the answer is not JSON: {error}"),
-            )
-            .into_response(),
+            Err(error) => not_json(&error).into_response(),
         }
     }
+}
+
+fn not_json(error: &serde_json::Error) -> Problem {
+    let what = format!("the answer is not JSON: {error}");
+    Problem::new(ProblemType::InternalError, what)
 }

@@ -16,7 +16,7 @@
 //! **Invariants:** SQL is in `store` alone (D2). A 201 follows a commit, a 202 follows a sync (D28). The server never
 //! migrates; it says what is missing (D10). Nothing waits without a bound.
 //!
-//! Modules, each may import those after it: `server`, `router`, `workers`, `workflows`, `notifications`, `traces`, `parked`, `health`, `audit`, `app`, `body`, `parameters`, `problem`, `metrics`, `process`, `outcome`, `queue`, `availability`, `store`, `config`, `profile`, `tables`, `clock`
+//! Modules, each may import those after it: `server`, `line`, `router`, `workers`, `workflows`, `notifications`, `traces`, `parked`, `health`, `audit`, `app`, `body`, `memory`, `pace`, `parameters`, `cursor`, `problem`, `metrics`, `connections`, `process`, `outcome`, `queue`, `availability`, `store`, `config`, `profile`, `tables`, `clock`
 
 mod app;
 mod audit;
@@ -24,10 +24,15 @@ mod availability;
 mod body;
 pub mod clock;
 pub mod config;
+mod connections;
+mod cursor;
 mod health;
+mod line;
+mod memory;
 mod metrics;
 mod notifications;
 mod outcome;
+mod pace;
 mod parameters;
 mod parked;
 mod problem;

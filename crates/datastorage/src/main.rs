@@ -1,6 +1,7 @@
 //! The Data Storage server: configuration, logs, signals.
 
 use std::collections::BTreeMap;
+use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -45,6 +46,12 @@ fn run() -> anyhow::Result<()> {
             "settings that mean nothing to this server are ignored"
         );
     }
+    if !config.unknown.is_empty() {
+        tracing::warn!(
+            settings = config.unknown.join(", "),
+            "settings that this server does not know are without effect; correct their names or take them out"
+        );
+    }
     let address_file = environment.get(ADDRESS_FILE).map(PathBuf::from);
     // What serves has threads of its own; this one accepts connections and keeps house.
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -74,6 +81,8 @@ fn log_to_stdout(config: LoggingConfig) {
     if config.json {
         log.with(lines.json().flatten_event(true)).init();
     } else {
-        log.with(lines).init();
+        // Escapes for colours are for a terminal; in a file they hide the words.
+        log.with(lines.with_ansi(std::io::stdout().is_terminal()))
+            .init();
     }
 }

@@ -12,6 +12,7 @@ use metrics_exporter_prometheus::{
     Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
 };
 
+use crate::connections::Clients;
 use crate::outcome::Outcome;
 use crate::process;
 use crate::queue::{Capacity, Depth, Faults};
@@ -33,7 +34,11 @@ const COUNTS: [f64; 11] = [
 ];
 
 /// What the counters count.
-const COUNTERS: [(&str, &str); 8] = [
+const COUNTERS: [(&str, &str); 9] = [
+    (
+        "datastorage_http_connections_closed_total",
+        "Connections of clients that were closed because as many were open as may be: of those that waited for their client the one that did longest, or the new one.",
+    ),
     ("datastorage_write_total", "Writes to a table."),
     (
         "datastorage_audit_traces_total",
@@ -62,7 +67,19 @@ const COUNTERS: [(&str, &str); 8] = [
     ),
 ];
 /// What the gauges show.
-const GAUGES: [(&str, &str); 13] = [
+const GAUGES: [(&str, &str); 16] = [
+    (
+        "datastorage_http_connections",
+        "Open connections of clients.",
+    ),
+    (
+        "datastorage_append_only",
+        "Whether this server may only add to the audit trail, and neither change nor delete what is in it.",
+    ),
+    (
+        "datastorage_partitions_ahead",
+        "Whether the partitions of the months ahead could be made.",
+    ),
     (
         "datastorage_database_available",
         "Whether the database was there when it was last asked.",
@@ -136,6 +153,19 @@ const HISTOGRAMS: [(&str, &str); 5] = [
         "Events that share a transaction.",
     ),
 ];
+
+/// What is looked at only when the metrics are read.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Seen {
+    /// None, if the queue cannot be used.
+    pub(crate) depth: Option<Depth>,
+    pub(crate) capacity: Capacity,
+    pub(crate) faults: Faults,
+    pub(crate) now: Timestamp,
+    pub(crate) pools: [PoolConnections; 3],
+    pub(crate) away: bool,
+    pub(crate) clients: Clients,
+}
 
 /// Everything that one instance counts, in a recorder of its own, so that instances in one process do not mix.
 pub(crate) struct Metrics {
@@ -281,18 +311,23 @@ impl Metrics {
             .record(now.duration_since(time).as_secs_f64().max(0.0));
     }
 
-    /// A field of a request broke the contract; names that clients make up are counted together.
+    /// Whether the partitions of the months ahead could be made.
+    pub(crate) fn partitions_ahead(&self, made: bool) {
+        with_local_recorder(&self.recorder, || {
+            gauge!("datastorage_partitions_ahead").set(f64::from(made));
+        });
+    }
+
+    /// Whether the server may only add to the audit trail.
+    pub(crate) fn append_only(&self, append_only: bool) {
+        with_local_recorder(&self.recorder, || {
+            gauge!("datastorage_append_only").set(f64::from(append_only));
+        });
+    }
+
+    /// A field of a request broke the contract. `field` is a name of the contract: each becomes a series.
     pub(crate) fn validation_failure(&self, field: &str) {
-        let known = !field.is_empty()
-            && field.len() <= 40
-            && field
-                .bytes()
-                .all(|byte| byte.is_ascii_lowercase() || byte == b'_');
-        let field = if known {
-            field.to_owned()
-        } else {
-            "event".to_owned()
-        };
+        let field = field.to_owned();
         with_local_recorder(&self.recorder, || {
             counter!("datastorage_validation_failures_total", "field" => field, "reason" => "invalid").increment(1);
         });
@@ -308,15 +343,16 @@ impl Metrics {
     }
 
     /// Sets what is looked at only when the metrics are read, and renders them all.
-    pub(crate) fn render(
-        &self,
-        depth: Option<Depth>,
-        capacity: Capacity,
-        faults: Faults,
-        now: Timestamp,
-        pools: [PoolConnections; 3],
-        away: bool,
-    ) -> String {
+    pub(crate) fn render(&self, seen: Seen) -> String {
+        let Seen {
+            depth,
+            capacity,
+            faults,
+            now,
+            pools,
+            away,
+            clients,
+        } = seen;
         with_local_recorder(&self.recorder, || {
             gauge!("datastorage_database_available").set(if away { 0.0 } else { 1.0 });
             for pool in pools {
@@ -326,6 +362,11 @@ impl Metrics {
                         count as u64,
                     );
                 }
+            }
+            set(&gauge!("datastorage_http_connections"), clients.open as u64);
+            for (which, count) in [("waiting", clients.closed), ("new", clients.refused)] {
+                counter!("datastorage_http_connections_closed_total", "which" => which)
+                    .absolute(count);
             }
             gauge!("datastorage_queue_available").set(if depth.is_some() { 1.0 } else { 0.0 });
             counter!("datastorage_queue_failures_total").absolute(faults.failures);

@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use datastorage_api::{AcceptedResponse, NotificationAudit, ProblemType, parse_notification};
 
 use crate::app::App;
-use crate::body::Json;
+use crate::body::{Content, Json};
 use crate::problem::Problem;
 use crate::queue::{Pushed, Write};
 use crate::store::Recorded;
@@ -22,7 +22,7 @@ pub(crate) async fn create(
     request: Request,
 ) -> Result<Response, Problem> {
     app.require_table(TABLE)?;
-    let body = app.bodies.read_json(request).await?;
+    let body = app.bodies.read_json(Content::Record, request).await?;
     let record = parse_notification(&body, app.clock.now())
         .map_err(|error| Problem::submission(&app.metrics, error))?;
     if app.availability.is_away() {

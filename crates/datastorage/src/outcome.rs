@@ -15,7 +15,7 @@ pub(crate) enum Outcome {
     Conflict(Vec<Uuid>),
     /// Nothing stored: the database refuses it.
     Refused(StoreError),
-    /// The database is away and the queue cannot take it; the reason, and whether it may be committed all the same.
+    /// It was neither stored nor queued; why, and whether it may be committed all the same.
     Full(String, Doubt),
 }
 

@@ -97,12 +97,6 @@ impl Parameters {
         default
     }
 
-    /// A value that `T` parses.
-    pub(crate) fn parsed<T: FromStr>(&mut self, name: &str, what: &str) -> Option<T> {
-        let text = self.text(name)?;
-        text.parse().map_err(|_| self.fault(name, what)).ok()
-    }
-
     pub(crate) fn fault(&mut self, name: &str, what: impl std::fmt::Display) {
         self.errors.add(name, what);
     }

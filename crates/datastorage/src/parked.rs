@@ -2,35 +2,39 @@
 
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, State};
 use datastorage_api::{ParkedEntriesResponse, ParkedEntry, ProblemType, RedriveResponse, limits};
 
 use crate::app::App;
-use crate::body::Json;
+use crate::body::{Cut, Json, JsonText};
 use crate::parameters::Parameters;
 use crate::problem::Problem;
 
 /// `GET /api/v1/queue/parked`.
 pub(crate) async fn list(
     State(app): State<Arc<App>>,
+    Extension(cut): Extension<Cut>,
     RawQuery(query): RawQuery,
-) -> Result<Json<ParkedEntriesResponse>, Problem> {
+) -> Result<JsonText, Problem> {
     let mut parameters = Parameters::of(query.as_deref().unwrap_or_default());
     let limit = parameters.number("limit", limits::DEFAULT_PAGE, 1, limits::PAGE);
     let after = parameters.number("after", -1, 0, i64::MAX);
     let most = parameters.finish(usize::try_from(limit).unwrap_or_default())?;
     let after = u64::try_from(after).ok();
+    let share = app.answers.share(cut).await?;
     let page = app
         .queue
         .parked(after, most)
         .await
         .map_err(|error| Problem::unavailable(error.to_string()))?;
-    Ok(Json(ParkedEntriesResponse {
+    let list = ParkedEntriesResponse {
         entries: page.entries,
         total: page.total,
         has_more: page.has_more,
-    }))
+    };
+    JsonText::new(&list, share)
 }
 
 /// `DELETE /api/v1/queue/parked/{id}`.

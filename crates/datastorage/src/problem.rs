@@ -73,7 +73,7 @@ impl Problem {
             }
             SubmissionError::Fields { errors, .. } => {
                 for (field, _) in errors.iter() {
-                    metrics.validation_failure(field.rsplit('.').next().unwrap_or(field));
+                    metrics.validation_failure(member(field));
                 }
                 problem.with_fields(errors)
             }
@@ -97,6 +97,16 @@ impl Problem {
     #[cfg(test)]
     pub(crate) fn detail(&self) -> &str {
         self.0.detail.as_deref().unwrap_or_default()
+    }
+}
+
+/// The member of the body that a path begins with: one of the contract's names, whatever the client calls what is in it.
+fn member(path: &str) -> &str {
+    let in_item = path.strip_prefix('[').and_then(|rest| rest.split_once(']'));
+    let path = in_item.map_or(path, |(_, rest)| rest.trim_start_matches('.'));
+    match path.split(['.', '[']).next() {
+        None | Some("") => "event",
+        Some(member) => member,
     }
 }
 
@@ -124,15 +134,22 @@ fn store_detail(error: &StoreError) -> String {
         Kind::Permission | Kind::Login | Kind::DatabaseMissing => {
             format!("the database refuses this server: {message}; check its account and grants")
         }
+        Kind::Constraint | Kind::Type | Kind::Other if error.is_schema() => format!(
+            "{relation} is not as this server writes to it: {message}; apply the migrations of this version (/health/ready lists what differs)"
+        ),
         Kind::Constraint | Kind::Type => {
             format!("the database refuses the data for {relation}: {message}")
         }
         _ if error.is_in_doubt() => format!(
             "the database went away before it said whether the write is committed: {message}; query it, or send it again under the same keys"
         ),
-        Kind::Connection | Kind::PoolExhausted | Kind::Timeout => {
-            format!("the database is away: {message}; try again later")
+        Kind::Connection => format!("the database is away: {message}; try again later"),
+        Kind::PoolExhausted => {
+            format!("the database takes no more at once: {message}; try again later")
         }
+        Kind::Timeout => format!(
+            "the database took too long for {relation}: {message}; try again later, and ask for less (since, until, a smaller limit) if it was a read"
+        ),
         Kind::Other => format!("the database failed on {relation}: {message}"),
     }
 }
@@ -170,4 +187,24 @@ pub(crate) fn finish(base: &str, uri: &Uri, mut response: Response) -> Response 
     }
     let body = serde_json::to_vec(&details).unwrap_or_default();
     Response::from_parts(parts, body.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::member;
+
+    #[test]
+    fn a_violation_is_counted_under_a_name_of_the_contract() {
+        for (path, expected) in [
+            ("", "event"),
+            ("[3]", "event"),
+            ("[3].event_type", "event_type"),
+            ("labels.severity", "labels"),
+            ("custom_labels.made up", "custom_labels"),
+            ("custom_labels.x].y", "custom_labels"),
+            ("filters.custom_labels.a[0]", "filters"),
+        ] {
+            assert_eq!(member(path), expected, "{path}");
+        }
+    }
 }

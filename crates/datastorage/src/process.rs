@@ -33,7 +33,7 @@ pub(crate) fn render() -> String {
         metric(
             "process_max_fds gauge",
             "Maximum number of open file descriptors.",
-            number_after("/proc/self/limits", "Max open files"),
+            most_files(),
         ),
         metric(
             "process_virtual_memory_bytes gauge",
@@ -60,6 +60,11 @@ fn metric(name_and_type: &str, help: &str, value: Option<f64>) -> String {
     value.map_or_else(String::new, |value| {
         format!("# HELP {name} {help}\n# TYPE {name_and_type}\n{name} {value}\n\n")
     })
+}
+
+/// How many files and connections the process may have open.
+pub(crate) fn most_files() -> Option<f64> {
+    number_after("/proc/self/limits", "Max open files")
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]

@@ -2,6 +2,7 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{FromRef, State};
@@ -16,6 +17,7 @@ use tower::Service as _;
 
 use crate::app::App;
 use crate::audit::Writer;
+use crate::metrics::Seen;
 use crate::problem::{self, Problem};
 use crate::{audit, health, notifications, parked, traces, workflows};
 
@@ -46,6 +48,11 @@ impl Service {
         }
     }
 
+    /// How far a client may fall behind with taking an answer.
+    pub(crate) fn answer_timeout(&self) -> Duration {
+        self.app.request_timeout
+    }
+
     /// Answers a request, within the time for one. What every route needs is around the router: its own layers are cloned
     /// and boxed anew for each request, which cost as much as reading and checking an event.
     pub(crate) async fn answer(self, request: Request<Incoming>) -> Response {
@@ -59,8 +66,8 @@ impl Service {
     }
 
     /// Holds the body's share of memory until the request is answered.
-    async fn route(mut self, request: Request<Incoming>) -> Response {
-        let _share = self.app.bodies.share(request.body()).await;
+    async fn route(mut self, mut request: Request<Incoming>) -> Response {
+        let _share = self.app.bodies.share(&mut request);
         let answer = AssertUnwindSafe(self.router.call(request)).catch_unwind();
         match answer.await {
             Ok(Ok(response)) => response,
@@ -139,14 +146,15 @@ async fn method_not_allowed(method: Method, uri: Uri) -> Problem {
 /// `GET /metrics`.
 async fn metrics(State(app): State<Arc<App>>) -> Response {
     let depth = app.queue.depth().await.ok();
-    let text = app.metrics.render(
+    let text = app.metrics.render(Seen {
         depth,
-        app.queue.capacity(),
-        app.queue.faults(),
-        app.clock.now(),
-        app.store.connections(),
-        app.availability.is_away(),
-    );
+        capacity: app.queue.capacity(),
+        faults: app.queue.faults(),
+        now: app.clock.now(),
+        pools: app.store.connections(),
+        away: app.availability.is_away(),
+        clients: app.clients.clients(),
+    });
     (
         [(
             CONTENT_TYPE,

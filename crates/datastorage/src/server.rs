@@ -7,6 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use hyper::Request;
+use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -17,13 +19,16 @@ use tokio::time::Instant;
 
 use crate::app::App;
 use crate::audit::{CommitLane, Writer};
+use crate::body::Cut;
 use crate::clock::Clock;
 use crate::config::{Config, ServerConfig};
+use crate::connections::{Connection, Connections};
+use crate::line::Line;
 use crate::router::Service;
 use crate::workers::Workers;
 
-/// Bytes of a request's head.
-const HEAD_BYTES: usize = 64 << 10;
+/// Bytes of a request's head, and of what of a body is read at once.
+const HEAD_BYTES: usize = 16 << 10;
 /// How long a request's head may take to arrive, which also bounds idle connections.
 const HEAD_TIMEOUT: Duration = Duration::from_mins(1);
 /// How long accepting rests after the system refused (no file descriptors left).
@@ -66,6 +71,7 @@ pub async fn serve(
                 service: Service::new(&app, writer),
                 runtime: runtime.clone(),
                 connections: Arc::default(),
+                clients: Arc::clone(&app.clients),
             }
         })
         .collect();
@@ -117,6 +123,8 @@ struct Served {
     service: Service,
     /// Shared by as many as it has open.
     connections: Arc<()>,
+    /// Those of all workers.
+    clients: Arc<Connections>,
 }
 
 /// Accepts connections until `end` completes; the worker that has the fewest gets the next.
@@ -140,7 +148,11 @@ async fn accept_until(
                 }
             }
             Err(error) => {
-                tracing::warn!(%error, "a connection cannot be accepted");
+                tracing::debug!(%error, "a connection cannot be accepted");
+                // Out of file descriptors, one that waits for its client gives its own back.
+                if let Some(worker) = served.first() {
+                    worker.clients.make_room();
+                }
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
@@ -151,8 +163,15 @@ impl Served {
     /// Serves the connection until it ends or is asked to.
     fn take(&self, stream: std::net::TcpStream, watcher: Watcher) {
         let (service, counted) = (self.service.clone(), Arc::clone(&self.connections));
+        let Some(connection) = self.clients.admit() else {
+            return;
+        };
         self.runtime.spawn(async move {
-            let served = serve_connection(stream, service, watcher).await;
+            let cut = Cut(connection.close());
+            let served = tokio::select! {
+                served = serve_connection(stream, service, watcher, cut.clone(), connection) => served,
+                () = cut.0.notified() => Err(anyhow::anyhow!("its client was too slow while others waited")),
+            };
             if let Err(error) = served {
                 tracing::debug!(%error, "a connection ended with an error");
             }
@@ -165,18 +184,29 @@ async fn serve_connection(
     stream: std::net::TcpStream,
     service: Service,
     watcher: Watcher,
+    cut: Cut,
+    client: Arc<Connection>,
 ) -> anyhow::Result<()> {
     let stream = TcpStream::from_std(stream)?;
     stream.set_nodelay(true)?;
-    let answer = service_fn(move |request| {
+    let line = Line::new(stream, service.answer_timeout());
+    let answer = service_fn(move |mut request: Request<Incoming>| {
         let service = service.clone();
-        async { Ok::<_, Infallible>(service.answer(request).await) }
+        request.extensions_mut().insert(cut.clone());
+        let asking = client.asked(!request.body().is_end_stream());
+        request.extensions_mut().insert(asking);
+        let client = Arc::clone(&client);
+        async move {
+            let response = service.answer(request).await;
+            client.answered();
+            Ok::<_, Infallible>(response)
+        }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(HEAD_BYTES)
-        .serve_connection(TokioIo::new(stream), answer);
+        .serve_connection(TokioIo::new(line), answer);
     Ok(watcher.watch(connection).await?)
 }
 

@@ -130,3 +130,6 @@ pub(crate) const TABLES: [(&str, &[&str]); 4] = [
     ),
     ("resource_action_traces", &[TRACE_COLUMNS]),
 ];
+
+/// Those among them that other services write.
+pub(crate) const ONLY_READ: [&str; 1] = ["resource_action_traces"];

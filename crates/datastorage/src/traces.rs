@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::extract::{RawQuery, State};
 use datastorage_api::limits;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use crate::app::App;
-use crate::body::Json;
+use crate::body::{Cut, Json, JsonText};
 use crate::parameters::Parameters;
 use crate::problem::Problem;
 use crate::store::{Counts, IncidentFilter, RateFilter, StoreError};
@@ -103,8 +104,9 @@ pub(crate) async fn by_dimensions(
 /// `GET /api/v1/incidents`.
 pub(crate) async fn incidents(
     State(app): State<Arc<App>>,
+    Extension(cut): Extension<Cut>,
     RawQuery(query): RawQuery,
-) -> Result<Json<Value>, Problem> {
+) -> Result<JsonText, Problem> {
     app.require_table(TABLE)?;
     let mut given = Parameters::of(query.as_deref().unwrap_or_default());
     let filter = IncidentFilter {
@@ -115,12 +117,11 @@ pub(crate) async fn incidents(
     let limit = given.number("limit", limits::DEFAULT_WORKFLOWS, 1, limits::PAGE);
     let offset = given.number("offset", 0, 0, i64::MAX);
     given.finish(())?;
-    let page = app.store.incidents(&filter, limit, offset);
-    let (incidents, total) = timed(&app, "incidents", page).await?;
-    let seen = offset.saturating_add(i64::try_from(incidents.len()).unwrap_or_default());
-    Ok(Json(json!({
-        "data": incidents,
-        "pagination": {"limit": limit, "offset": offset, "total": total, "has_more": seen < total},
+    let mut list = app.answers.list("data", cut).await?;
+    let page = app.store.incidents(&filter, limit, offset, &mut list.text);
+    let page = timed(&app, "incidents", page).await?;
+    Ok(list.end(&json!({
+        "pagination": {"limit": limit, "offset": offset, "total": page.total, "has_more": page.has_more(offset)},
     })))
 }
 

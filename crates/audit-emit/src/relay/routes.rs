@@ -239,6 +239,7 @@ async fn ready(State(relay): State<Arc<Relay>>) -> (StatusCode, Json<ReadinessSt
         profile: None,
         missing: Vec::new(),
         queue: None,
+        warnings: Vec::new(),
     };
     (status, Json(body))
 }

@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::Writer;
 use crate::app::App;
-use crate::body::Json;
+use crate::body::{Content, Json};
 use crate::outcome::{Doubt, Outcome};
 use crate::problem::Problem;
 
@@ -27,7 +27,7 @@ pub(crate) async fn single(
     request: Request,
 ) -> Result<Response, Problem> {
     app.require_table("audit_events")?;
-    let body = app.bodies.read_json(request).await?;
+    let body = app.bodies.read_json(Content::Events, request).await?;
     let event = parse_event(&body, app.clock.now())
         .map_err(|error| Problem::submission(&app.metrics, error))?;
     if let Some(parent) = event.parent_event_id {
@@ -57,7 +57,7 @@ pub(crate) async fn batch(
     request: Request,
 ) -> Result<Response, Problem> {
     app.require_table("audit_events")?;
-    let body = app.bodies.read_json(request).await?;
+    let body = app.bodies.read_json(Content::Events, request).await?;
     let now = app.clock.now();
     let events =
         parse_batch(&body, now).map_err(|error| Problem::submission(&app.metrics, error))?;
@@ -136,10 +136,10 @@ fn settle(
         }
         Outcome::Refused(error) => Err(Problem::store(&error)),
         Outcome::Full(reason, Doubt::None) => Err(Problem::unavailable(format!(
-            "the database is away and the event was not queued: {reason}; send it again later"
+            "the event was not stored: {reason}; send it again later"
         ))),
         Outcome::Full(reason, Doubt::Committed) => Err(Problem::unavailable(format!(
-            "the event was not queued: {reason}; the database went away before it said whether the event is committed: send it again with the same event_id and event_timestamp"
+            "the event is not known to be stored: {reason}; the database went away before it said whether the event is committed: send it again with the same event_id and event_timestamp"
         ))),
     }
 }

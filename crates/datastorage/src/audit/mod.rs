@@ -1,7 +1,6 @@
 //! The audit trail: POST one event or a batch, GET pages.
 
 mod create;
-mod cursor;
 mod query;
 mod writer;
 

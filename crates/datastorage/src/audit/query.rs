@@ -2,53 +2,61 @@
 
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::extract::{RawQuery, State};
 use datastorage_api::time::parse_bound;
-use datastorage_api::{AuditEventsQueryResponse, EventOutcome, Pagination, limits};
-use jiff::Timestamp;
+use datastorage_api::{EventOutcome, Pagination, limits};
+use serde_json::json;
 
-use super::cursor::Cursor;
 use crate::app::App;
-use crate::body::Json;
+use crate::body::{Cut, JsonText};
+use crate::cursor::Cursor;
 use crate::parameters::Parameters;
 use crate::problem::Problem;
-use crate::store::{EventFilter, Position};
+use crate::store::{EventFilter, Position, StoreError};
 
 /// `GET /api/v1/audit/events`.
 pub(crate) async fn query(
     State(app): State<Arc<App>>,
+    Extension(cut): Extension<Cut>,
     RawQuery(query): RawQuery,
-) -> Result<Json<AuditEventsQueryResponse>, Problem> {
+) -> Result<JsonText, Problem> {
     app.require_table("audit_events")?;
-    let asked = Asked::parse(query.as_deref().unwrap_or_default(), app.clock.now())?;
+    let asked = Asked::parse(query.as_deref().unwrap_or_default(), &app)?;
+    let mut list = app.answers.list("data", cut).await?;
     let timer = app.metrics.query_timer("audit_events");
     let result = app
         .store
-        .query_events(&asked.filter, asked.position(), asked.limit)
+        .query_events(&asked.filter, asked.position(), asked.limit, &mut list.text)
         .await;
-    timer.done(result.is_ok());
-    let page = result.map_err(|error| {
+    let failed = |error: StoreError| {
         app.availability.read_failed(&error);
         Problem::store(&error)
-    })?;
+    };
+    timer.done(result.is_ok());
+    let page = result.map_err(failed)?;
+    if let Some(large) = page.large {
+        list.grow(2 * large.bytes).await?;
+        let read = app.store.append_large(large, &mut list.text).await;
+        read.map_err(failed)?;
+    }
 
     let offset = asked.cursor.map_or(asked.offset, |cursor| cursor.seen);
     let total = page
         .total
         .or(asked.cursor.map(|cursor| cursor.total))
         .unwrap_or_default();
-    let seen = offset + i64::try_from(page.events.len()).unwrap_or_default();
+    let seen = offset.saturating_add(i64::try_from(page.count).unwrap_or_default());
     let next = page
-        .events
-        .last()
+        .last
         .filter(|_| page.has_more)
-        .map(|last| Cursor {
-            time: last.event_timestamp,
-            id: last.event_id,
+        .map(|(time, id)| Cursor {
+            time,
+            id,
             total,
             seen,
         });
-    let next_cursor = next.map(|cursor| cursor.to_string());
+    let next_cursor = next.map(|cursor| app.cursors.write(cursor));
     let pagination = Pagination {
         limit: asked.limit,
         offset,
@@ -56,10 +64,7 @@ pub(crate) async fn query(
         has_more: page.has_more,
         next_cursor,
     };
-    Ok(Json(AuditEventsQueryResponse {
-        data: page.events,
-        pagination,
-    }))
+    Ok(list.end(&json!({"pagination": pagination})))
 }
 
 /// What a request asks for.
@@ -71,7 +76,8 @@ struct Asked {
 }
 
 impl Asked {
-    fn parse(query: &str, now: Timestamp) -> Result<Self, Problem> {
+    fn parse(query: &str, app: &App) -> Result<Self, Problem> {
+        let now = app.clock.now();
         let mut parameters = Parameters::of(query);
         let bound = |parameters: &mut Parameters, name: &str| {
             let text = parameters.text(name)?;
@@ -79,6 +85,16 @@ impl Asked {
                 .map_err(|error| parameters.fault(name, error))
                 .ok()
         };
+        let cursor = parameters.text("cursor").and_then(|text| {
+            let cursor = app.cursors.read(&text);
+            if cursor.is_none() {
+                parameters.fault(
+                    "cursor",
+                    "invalid cursor: it must be a next_cursor of an earlier page",
+                );
+            }
+            cursor
+        });
         let asked = Self {
             filter: EventFilter {
                 correlation_id: parameters.text("correlation_id"),
@@ -98,7 +114,7 @@ impl Asked {
             },
             limit: parameters.number("limit", limits::DEFAULT_PAGE, 1, limits::PAGE),
             offset: parameters.number("offset", 0, 0, i64::MAX),
-            cursor: parameters.parsed("cursor", "must be a next_cursor of an earlier page"),
+            cursor,
         };
         if asked.cursor.is_some() && parameters.text("offset").is_some() {
             parameters.fault("cursor", "cannot be combined with offset");

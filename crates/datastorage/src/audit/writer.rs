@@ -152,7 +152,10 @@ impl CommitLane {
                 .zip(counts)
                 .map(|(pushed, events)| self.queued(pushed, events, doubt))
                 .collect(),
-            Err(error) => vec![Outcome::Full(error.to_string(), doubt); replies.len()],
+            Err(error) => {
+                let reason = format!("the database is away and the event was not queued: {error}");
+                vec![Outcome::Full(reason, doubt); replies.len()]
+            }
         };
         for (reply, outcome) in replies.into_iter().zip(outcomes) {
             send(reply, outcome);
@@ -168,7 +171,9 @@ impl CommitLane {
             Pushed::Conflict(ids) => Outcome::Conflict(ids),
             Pushed::Full => {
                 let Capacity { entries, bytes } = self.queue.capacity();
-                let reason = format!("the queue is full ({entries} entries or {bytes} bytes)");
+                let reason = format!(
+                    "the database is away and the event was not queued: the queue is full ({entries} entries or {bytes} bytes)"
+                );
                 Outcome::Full(reason, doubt)
             }
         }

@@ -5,12 +5,13 @@
 //! | server.host, server.port | 0.0.0.0, 8080 | port 0 takes any free one |
 //! | `server.read_timeout`, `server.write_timeout` | 30s | for a request's body, for a request as a whole |
 //! | `server.body_limit` | 16777216 | bytes |
+//! | `server.max_connections` | 1000 | of clients; a further one ends the one that waits longest for its client |
 //! | server.workers | as many as processors, at most 4 | threads that serve, each with a connection to write by |
 //! | `server.drain_pause`, `server.shutdown_timeout` | 5s, 25s | after SIGTERM: still serving; in all |
 //! | logging.level, logging.format | info, json | |
 //! | database.host, .port, .name, .user | port 5432 | user also from the secret file |
 //! | database.secretsFile, .usernameKey, .passwordKey | | or `DATASTORAGE_DATABASE_PASSWORD` |
-//! | `database.max_open_conns` | 16 | of these one for each worker and 4 more are for writes and probes alone; reads have at least one more |
+//! | `database.max_open_conns` | 16 | of these one for each worker and 5 more are for writes and probes alone; reads have at least one more |
 //! | `database.connect_timeout`, `database.statement_timeout` | 2s, 10s | |
 //! | `database.ssl_mode`, `database.ssl_root_cert` | disable | as libpq's sslmode and sslrootcert; a PEM file |
 //! | schema.profile | audit | a profile or groups of migrations/profiles.toml, separated by commas |
@@ -21,6 +22,7 @@
 mod source;
 mod tls;
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -29,7 +31,7 @@ use datastorage_api::DEFAULT_PROBLEM_BASE;
 use secrecy::SecretString;
 use serde_json::Value;
 
-use self::source::Source;
+use self::source::{IGNORED, Source};
 use crate::profile::Requirements;
 pub use postgres_tls::Tls;
 
@@ -55,6 +57,8 @@ pub struct Config {
     pub problem_base: String,
     /// Settings that were given and mean nothing to this server.
     pub ignored: Vec<String>,
+    /// Settings that were given and nobody knows, each with the nearest known one.
+    pub unknown: Vec<String>,
 }
 
 /// Listening and limits of requests.
@@ -64,6 +68,8 @@ pub struct ServerConfig {
     pub host: String,
     /// Port to bind; 0 takes any free one.
     pub port: u16,
+    /// Connections of clients that may be open; a further one ends the one that waits longest for its client.
+    pub max_connections: usize,
     /// How long a request's body may take to arrive.
     pub read_timeout: Duration,
     /// How long a request may take in all.
@@ -165,6 +171,7 @@ impl Config {
             file,
             environment,
             faults: Vec::new(),
+            known: RefCell::default(),
         };
         let server = server(&mut source);
         let logging = logging(&mut source);
@@ -202,6 +209,7 @@ impl Config {
             queue,
             problem_base,
             ignored: ignored(file),
+            unknown: source.unknown(),
         })
     }
 }
@@ -213,6 +221,13 @@ fn server(source: &mut Source<'_>) -> ServerConfig {
             .text("server", "host")
             .unwrap_or_else(|| "0.0.0.0".to_owned()),
         port: u16::try_from(port).unwrap_or_default(),
+        max_connections: usize::try_from(source.number(
+            "server",
+            "max_connections",
+            1000,
+            16..=1_000_000,
+        ))
+        .unwrap_or(1000),
         read_timeout: source.duration("server", "read_timeout", Duration::from_secs(30)),
         write_timeout: source.duration("server", "write_timeout", Duration::from_secs(30)),
         body_limit: usize::try_from(source.number(
@@ -263,11 +278,19 @@ fn database(source: &mut Source<'_>) -> DatabaseConfig {
     let secrets = secrets(source);
     let secret = |source: &Source<'_>, key: &str| {
         let key = source.text("database", key)?;
-        secrets.as_ref()?.get(&key)?.as_str().map(ToOwned::to_owned)
+        match secrets.as_ref()?.get(&key)? {
+            Value::String(text) => Some(text.clone()),
+            // A password of digits alone is a number to YAML.
+            Value::Number(number) => Some(number.to_string()),
+            Value::Bool(flag) => Some(flag.to_string()),
+            _ => None,
+        }
     };
-    let user = source
-        .text("database", "user")
-        .or_else(|| secret(source, "usernameKey"));
+    let (user, secret_user) = (
+        source.text("database", "user"),
+        secret(source, "usernameKey"),
+    );
+    let user = user.or(secret_user);
     if user.as_deref().is_none_or(str::is_empty) {
         source.fault(
             "database",
@@ -275,11 +298,12 @@ fn database(source: &mut Source<'_>) -> DatabaseConfig {
             "is required, here or under usernameKey of the secrets file",
         );
     }
+    let secret_password = secret(source, "passwordKey");
     let password = source
         .environment
         .get("DATASTORAGE_DATABASE_PASSWORD")
         .cloned()
-        .or_else(|| secret(source, "passwordKey"));
+        .or(secret_password);
     if password.is_none() && (secrets.is_some() || source.text("database", "secretsFile").is_none())
     {
         source.fault(
@@ -338,28 +362,14 @@ fn secrets(source: &mut Source<'_>) -> Option<Value> {
 
 /// Settings of the existing file that mean nothing here.
 fn ignored(file: &Value) -> Vec<String> {
-    let given = |section: &str, field: &str| {
-        file.get(section)
-            .and_then(|section| section.get(field))
-            .is_some()
-    };
-    let mut found = Vec::new();
-    for section in ["redis", "service"] {
-        if file.get(section).is_some() {
-            found.push(section.to_owned());
+    let given = IGNORED.iter().filter_map(|(section, field)| {
+        let given = file.get(section)?;
+        match *field {
+            "" => Some((*section).to_owned()),
+            field => given.get(field).map(|_| format!("{section}.{field}")),
         }
-    }
-    for (section, field) in [
-        ("server", "metricsPort"),
-        ("database", "max_idle_conns"),
-        ("database", "conn_max_lifetime"),
-        ("database", "conn_max_idle_time"),
-    ] {
-        if given(section, field) {
-            found.push(format!("{section}.{field}"));
-        }
-    }
-    found
+    });
+    given.collect()
 }
 
 fn read_yaml(path: &Path) -> Result<Value, ConfigError> {

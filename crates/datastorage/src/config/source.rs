@@ -1,6 +1,7 @@
 //! Where a setting comes from: the environment, else the file, else a default. Notes every fault instead of stopping at the first.
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use datastorage_api::time::parse_duration;
@@ -11,11 +12,70 @@ pub(super) struct Source<'a> {
     pub(super) file: &'a Value,
     pub(super) environment: &'a BTreeMap<String, String>,
     pub(super) faults: Vec<String>,
+    /// Every section and field that was looked for: what else is given nobody reads.
+    pub(super) known: RefCell<BTreeSet<(String, String)>>,
 }
 
+/// Variables that this server or Kubernetes (for a Service of this name) sets beside the settings.
+const OTHER_VARIABLES: [&str; 4] = [
+    "DATASTORAGE_DATABASE_PASSWORD",
+    "DATASTORAGE_ADDRESS_FILE",
+    "DATASTORAGE_SERVICE_",
+    "DATASTORAGE_PORT",
+];
+
+/// Sections and fields of the existing service's file that mean nothing here; without a field the whole section.
+pub(super) const IGNORED: [(&str, &str); 6] = [
+    ("redis", ""),
+    ("service", ""),
+    ("server", "metricsPort"),
+    ("database", "max_idle_conns"),
+    ("database", "conn_max_lifetime"),
+    ("database", "conn_max_idle_time"),
+];
+
 impl Source<'_> {
+    /// What is given in the file or by a `DATASTORAGE_` variable and was never looked for, each with the nearest that is known.
+    pub(super) fn unknown(&self) -> Vec<String> {
+        let known = self.known.borrow();
+        let names: Vec<_> = known.iter().map(|(a, b)| format!("{a}.{b}")).collect();
+        let variables: Vec<_> = known.iter().map(|(a, b)| variable(a, b)).collect();
+        let sections: BTreeSet<_> = known.iter().map(|(a, _)| a.clone()).collect();
+        let mut found = Vec::new();
+        for (section, fields) in self.file.as_object().into_iter().flatten() {
+            if IGNORED.contains(&(section.as_str(), "")) {
+                continue;
+            }
+            if !sections.contains(section) {
+                found.push(with_nearest(section, sections.iter().map(String::as_str)));
+                continue;
+            }
+            for field in fields
+                .as_object()
+                .into_iter()
+                .flatten()
+                .map(|(field, _)| field)
+            {
+                let name = format!("{section}.{field}");
+                if !names.contains(&name) && !IGNORED.contains(&(section.as_str(), field.as_str()))
+                {
+                    found.push(with_nearest(&name, names.iter().map(String::as_str)));
+                }
+            }
+        }
+        for name in self.environment.keys() {
+            let other = OTHER_VARIABLES.iter().any(|other| name.starts_with(other));
+            if name.starts_with("DATASTORAGE_") && !other && !variables.contains(name) {
+                found.push(with_nearest(name, variables.iter().map(String::as_str)));
+            }
+        }
+        found
+    }
+
     /// The setting as text; an empty one in the file counts as absent.
     pub(super) fn text(&self, section: &str, field: &str) -> Option<String> {
+        let name = (section.to_owned(), field.to_owned());
+        self.known.borrow_mut().insert(name);
         if let Some(value) = self.environment.get(&variable(section, field)) {
             return Some(value.clone());
         }
@@ -115,4 +175,12 @@ pub(super) fn variable(section: &str, field: &str) -> String {
         name.push(c.to_ascii_uppercase());
     }
     name
+}
+
+fn with_nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> String {
+    let nearest = known.min_by_key(|known| strsim::levenshtein(name, known));
+    nearest.map_or_else(
+        || name.to_owned(),
+        |nearest| format!("{name} (nearest known: {nearest})"),
+    )
 }

@@ -1,5 +1,7 @@
 //! The existing file is read as it is; faults are reported together; nothing secret is shown.
 
+use secrecy::ExposeSecret as _;
+
 use super::*;
 
 const EXISTING: &str = r#"
@@ -177,4 +179,35 @@ fn tls_that_proves_something_needs_authorities_to_trust() {
         let message = with(&pairs).expect_err(part);
         assert!(message.contains(part), "{message}");
     }
+}
+
+#[test]
+fn a_password_of_digits_is_taken() {
+    let secrets = secrets_file("username: slm_user\npassword: 123456\n");
+    let config = existing(secrets.path(), &[]).expect("valid");
+    assert_eq!(config.database.password.expose_secret(), "123456");
+    assert_eq!(config.unknown, Vec::<String>::new());
+}
+
+#[test]
+fn settings_that_nobody_knows_are_named_with_the_nearest_known_one() {
+    let secrets = secrets_file("username: slm_user\npassword: hunter2\n");
+    let text = EXISTING
+        .replace("SECRETS", &secrets.path().display().to_string())
+        .replace("server: {", "databse: { host: x }\nserver: { body_limt: 1,");
+    let file: Value = serde_saphyr::from_str(&text).expect("YAML");
+    let variables = environment(&[
+        ("DATASTORAGE_DATABASE_HOSTT", "x"),
+        ("DATASTORAGE_SERVICE_HOST", "10.0.0.1"),
+        ("DATASTORAGE_PORT_8080_TCP", "tcp://10.0.0.1:8080"),
+    ]);
+    let config = Config::from_parts(&file, &variables).expect("valid");
+    assert_eq!(
+        config.unknown,
+        [
+            "databse (nearest known: database)",
+            "server.body_limt (nearest known: server.body_limit)",
+            "DATASTORAGE_DATABASE_HOSTT (nearest known: DATASTORAGE_DATABASE_HOST)"
+        ]
+    );
 }

@@ -3,9 +3,10 @@
 //! Nothing here fails because of what one entry says: its bytes are moved as they are, and read only to be written or shown.
 
 use std::collections::HashMap;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use datastorage_api::{NewEvent, ParkedEntry};
+use datastorage_api::{NewEvent, ParkedEntry, limits};
 use jiff::Timestamp;
 use redb::{
     Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition,
@@ -38,8 +39,8 @@ const CACHE_BYTES: usize = 4 << 20;
 const WORTH_SHRINKING: u64 = 4 << 20;
 /// Entries that are looked at for the age of the oldest one that can be read.
 const LOOKED_AT: usize = 100;
-/// Bytes of entries in one page of what is parked; a single entry may be larger.
-const PAGE_BYTES: usize = 4 << 20;
+/// Bytes of entries in one page of what is parked, which is read into memory twice; a single entry may be larger.
+const PAGE_BYTES: usize = limits::PAGE_BYTES / 2;
 
 /// Why and when an entry was parked.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -152,6 +153,7 @@ storage_error!(
 pub(super) struct Disk {
     database: Database,
     file: PathBuf,
+    identity: Option<(u64, u64)>,
 }
 
 impl Disk {
@@ -178,9 +180,46 @@ impl Disk {
         write.open_table(FIGURES)?;
         bring_up_to_date(&write)?;
         write.commit()?;
-        let mut disk = Self { database, file };
+        let mut disk = Self {
+            database,
+            identity: identity(&file),
+            file,
+        };
         disk.shrink()?;
         Ok(disk)
+    }
+
+    /// Whether the file that is written is still the one that a restart would find.
+    pub(super) fn is_in_place(&self) -> bool {
+        self.identity.is_some() && identity(&self.file) == self.identity
+    }
+
+    /// Takes over all that `other` holds, behind its own.
+    pub(super) fn adopt(&self, other: &Self) -> Result<(), DiskError> {
+        let read = other.database.begin_read()?;
+        let transaction = self.database.begin_write()?;
+        {
+            let mut tail = Tail::of(&transaction)?;
+            // So that no number means two entries.
+            let next = figure(&read.open_table(FIGURES)?, "next")?;
+            tail.next = tail.next.max(next);
+            for row in read.open_table(PENDING)?.iter()? {
+                let bytes = row?.1;
+                tail.append(bytes.value(), key_of(bytes.value()))?;
+            }
+            for row in read.open_table(PARKED)?.iter()? {
+                let (number, bytes) = row?;
+                tail.parked_bytes += bytes.value().len() as u64;
+                tail.parked.insert(number.value(), bytes.value())?;
+            }
+            for row in read.open_table(NOTES)?.iter()? {
+                let (number, note) = row?;
+                tail.notes.insert(number.value(), note.value())?;
+            }
+            tail.finish()?;
+        }
+        transaction.commit()?;
+        Ok(())
     }
 
     /// Gives the file's free space back, if that is most of it.
@@ -378,6 +417,12 @@ impl Disk {
             oldest,
         })
     }
+}
+
+/// Which file of the system a path leads to.
+fn identity(file: &Path) -> Option<(u64, u64)> {
+    let file = std::fs::metadata(file).ok()?;
+    Some((file.dev(), file.ino()))
 }
 
 fn figure(

@@ -2,7 +2,8 @@
 //!
 //! What is pushed is on the disk before the call returns. Where the directory cannot be written the queue is unavailable and
 //! says why; it is opened again with the next push or read, at most once a second. A file that is damaged beyond reading is set
-//! aside for a person, and the queue goes on with a new one.
+//! aside for a person, and the queue goes on with a new one. One that is removed while it is open takes no more: what it holds is
+//! moved to a new one.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -64,7 +65,16 @@ pub(crate) struct Faults {
 #[derive(Debug)]
 enum State {
     Open(Arc<Disk>),
-    Unavailable { reason: String, since: Instant },
+    /// Nobody would find the open file after a restart: it is emptied, and takes nothing.
+    Removed {
+        disk: Arc<Disk>,
+        reason: String,
+        since: Instant,
+    },
+    Unavailable {
+        reason: String,
+        since: Instant,
+    },
     Closed,
 }
 
@@ -103,7 +113,7 @@ impl Queue {
     ) -> Result<Vec<Pushed>, QueueUnavailable> {
         let capacity = self.capacity();
         let pushed = self
-            .with(move |disk| disk.push(&requests, now, capacity))
+            .with_kept(move |disk| disk.push(&requests, now, capacity))
             .await?;
         self.0.pushed.notify_one();
         Ok(pushed)
@@ -111,7 +121,12 @@ impl Queue {
 
     /// The oldest pending entries with their numbers: at least one, and of more no more than `most`.
     pub(super) async fn oldest(&self, most: GroupLimit) -> Result<Oldest, QueueUnavailable> {
-        self.with(move |disk| disk.oldest(most)).await
+        let queue = self.clone();
+        self.with(move |disk| match queue.kept() {
+            Ok(kept) => kept.oldest(most),
+            Err(_) => disk.oldest(most),
+        })
+        .await
     }
 
     /// Forgets entries that are stored.
@@ -165,7 +180,7 @@ impl Queue {
 
     /// What the queue holds.
     pub(crate) async fn depth(&self) -> Result<Depth, QueueUnavailable> {
-        self.with(disk::Disk::depth).await
+        self.with_kept(disk::Disk::depth).await
     }
 
     /// How much the queue takes.
@@ -195,7 +210,9 @@ impl Queue {
     pub(crate) fn unavailable(&self) -> Option<QueueUnavailable> {
         match &*self.state() {
             State::Open(_) => None,
-            State::Unavailable { reason, .. } => Some(self.reason(reason)),
+            State::Unavailable { reason, .. } | State::Removed { reason, .. } => {
+                Some(self.reason(reason))
+            }
             State::Closed => Some(self.reason("it is closed")),
         }
     }
@@ -256,9 +273,25 @@ impl Queue {
         &self,
         work: impl FnOnce(&Disk) -> Result<T, DiskError> + Send + 'static,
     ) -> Result<T, QueueUnavailable> {
+        self.with_any(Self::disk, work).await
+    }
+
+    /// The same with a file that a restart finds.
+    async fn with_kept<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Disk) -> Result<T, DiskError> + Send + 'static,
+    ) -> Result<T, QueueUnavailable> {
+        self.with_any(Self::kept, work).await
+    }
+
+    async fn with_any<T: Send + 'static>(
+        &self,
+        disk: fn(&Self) -> Result<Arc<Disk>, QueueUnavailable>,
+        work: impl FnOnce(&Disk) -> Result<T, DiskError> + Send + 'static,
+    ) -> Result<T, QueueUnavailable> {
         let queue = self.clone();
         let done = tokio::task::spawn_blocking(move || {
-            let disk = queue.disk()?;
+            let disk = disk(&queue)?;
             work(&disk).map_err(|error| queue.fail(&error.to_string()))
         });
         // A panic is the library's answer to some damage.
@@ -272,10 +305,71 @@ impl Queue {
             *state = self.try_open();
         }
         match &*state {
-            State::Open(disk) => Ok(Arc::clone(disk)),
+            State::Open(disk) | State::Removed { disk, .. } => Ok(Arc::clone(disk)),
             State::Unavailable { reason, .. } => Err(self.reason(reason)),
             State::Closed => Err(self.reason("it is closed")),
         }
+    }
+
+    /// The open file, if a restart would find it; a new one, a second after it was seen to be gone.
+    fn kept(&self) -> Result<Arc<Disk>, QueueUnavailable> {
+        let disk = self.disk()?;
+        let mut state = self.state();
+        match &*state {
+            State::Open(disk) if disk.is_in_place() => return Ok(Arc::clone(disk)),
+            State::Open(_) => {
+                let reason = "its file was removed or replaced while it was in use; a new one is made in a second".to_owned();
+                self.0.failures.fetch_add(1, Ordering::Relaxed);
+                tracing::error!(
+                    directory = %self.0.config.directory.display(),
+                    "the queue's file was removed or replaced while it was in use; nothing is accepted into it, and what it holds is moved to a new one"
+                );
+                *state = State::Removed {
+                    disk,
+                    reason,
+                    since: Instant::now(),
+                };
+            }
+            State::Removed { disk, since, .. } if since.elapsed() >= REOPEN_AFTER => {
+                match self.replace(disk) {
+                    Ok(new) => {
+                        let new = Arc::new(new);
+                        *state = State::Open(Arc::clone(&new));
+                        return Ok(new);
+                    }
+                    Err(error) => {
+                        let disk = Arc::clone(disk);
+                        let reason =
+                            format!("its file was removed, and no new one can be made: {error}");
+                        self.failed(&reason);
+                        *state = State::Removed {
+                            disk,
+                            reason,
+                            since: Instant::now(),
+                        };
+                    }
+                }
+            }
+            State::Removed { .. } | State::Unavailable { .. } | State::Closed => {}
+        }
+        match &*state {
+            State::Open(disk) => Ok(Arc::clone(disk)),
+            State::Removed { reason, .. } | State::Unavailable { reason, .. } => {
+                Err(self.reason(reason))
+            }
+            State::Closed => Err(self.reason("it is closed")),
+        }
+    }
+
+    /// A new file with all that the removed one holds.
+    fn replace(&self, removed: &Disk) -> Result<Disk, DiskError> {
+        let new = Disk::open(&self.0.config.directory, false)?;
+        new.adopt(removed)?;
+        tracing::warn!(
+            directory = %self.0.config.directory.display(),
+            "the queue has a new file, with all that the removed one held"
+        );
+        Ok(new)
     }
 
     fn try_open(&self) -> State {

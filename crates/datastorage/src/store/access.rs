@@ -23,6 +23,15 @@ pub(crate) struct Store {
     pub(super) repeats_expected: Arc<AtomicU32>,
 }
 
+/// What of an answer is left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Rest {
+    /// It is read to its end.
+    None,
+    /// Rows that nobody wants.
+    Unread,
+}
+
 /// Why there can be no access to the database at all.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SetUpError {
@@ -49,7 +58,16 @@ impl Store {
 
     /// Whether the database answers.
     pub(crate) async fn ping(&self) -> Result<(), StoreError> {
-        self.run(Use::Brief, "pg_class", async |client| {
+        self.reach(Use::Brief).await
+    }
+
+    /// Whether it answers a probe.
+    pub(crate) async fn answers(&self) -> Result<(), StoreError> {
+        self.reach(Use::Probe).await
+    }
+
+    async fn reach(&self, wanted: Use) -> Result<(), StoreError> {
+        self.run(wanted, "pg_class", async |client| {
             client.batch_execute("SELECT 1").await
         })
         .await
@@ -89,6 +107,20 @@ impl Store {
         relation: &'static str,
         work: impl AsyncFnOnce(&Object) -> Result<T, Failure>,
     ) -> Result<T, StoreError> {
+        self.read(wanted, relation, async |client| {
+            Ok((work(client).await?, Rest::None))
+        })
+        .await
+    }
+
+    /// As [`Store::transact`], for work that may leave a part of an answer unread; then the statement is cancelled and the
+    /// connection closed, so that PostgreSQL works on nothing that nobody reads.
+    pub(super) async fn read<T>(
+        &self,
+        wanted: Use,
+        relation: &'static str,
+        work: impl AsyncFnOnce(&Object) -> Result<(T, Rest), Failure>,
+    ) -> Result<T, StoreError> {
         let client = self
             .pools
             .get(wanted)
@@ -99,10 +131,11 @@ impl Store {
             tls: &self.tls,
         };
         match tokio::time::timeout(self.statement_timeout, work(lent.client())).await {
-            Ok(Ok(value)) => {
+            Ok(Ok((value, Rest::None))) => {
                 lent.give_back();
                 Ok(value)
             }
+            Ok(Ok((value, Rest::Unread))) => Ok(value),
             Ok(Err(Failure { error, in_doubt })) => {
                 lent.discard();
                 let mut error = StoreError::postgres(&error, relation);

@@ -23,6 +23,8 @@ pub(crate) struct StoreError {
     pub(crate) message: String,
     passing: Passing,
     serialization: bool,
+    /// The schema is not the one that this server writes to.
+    drift: bool,
     /// Whether a write may be committed all the same, because its commit was sent and the answer is missing.
     pub(super) in_doubt: bool,
 }
@@ -58,16 +60,17 @@ impl StoreError {
 
     /// Whether the schema or the account lacks something that an operator must supply (D28): not a fault of the data.
     pub(crate) fn is_schema(&self) -> bool {
-        matches!(
-            self.kind,
-            Kind::RelationMissing
-                | Kind::RelationReverted
-                | Kind::PartitionMissing
-                | Kind::ColumnMissing
-                | Kind::Permission
-                | Kind::Login
-                | Kind::DatabaseMissing
-        )
+        self.drift
+            || matches!(
+                self.kind,
+                Kind::RelationMissing
+                    | Kind::RelationReverted
+                    | Kind::PartitionMissing
+                    | Kind::ColumnMissing
+                    | Kind::Permission
+                    | Kind::Login
+                    | Kind::DatabaseMissing
+            )
     }
 
     /// Whether the same statement may succeed at once: a deadlock, a serialisation failure, or a stale plan.
@@ -87,6 +90,7 @@ impl StoreError {
             message,
             passing,
             serialization: false,
+            drift: false,
             in_doubt: false,
         }
     }
@@ -115,6 +119,9 @@ impl StoreError {
                 relation,
                 "the database could not be reached in time".to_owned(),
             ),
+            PoolError::PostCreateHook(HookError::Message(what)) => {
+                Self::new(Kind::Connection, relation, what.into_owned())
+            }
             other => Self::new(
                 Kind::Connection,
                 relation,
@@ -153,6 +160,19 @@ impl StoreError {
             database.message().to_owned(),
         );
         failure.sqlstate = Some(code.code().to_owned());
+        // The statements are fixed and the data is checked: a statement that PostgreSQL does not understand (class 42), a column
+        // that reads its value in another form or takes none at all are another schema, not another event.
+        // A pooler in between ends a connection with the code of a protocol violation, for reasons of its own.
+        let other_form = matches!(
+            *code,
+            SqlState::PROTOCOL_VIOLATION | SqlState::INVALID_BINARY_REPRESENTATION
+        ) && !ends_connection(database);
+        if other_form {
+            failure.kind = Kind::Type;
+            failure.passing = Passing::No;
+        }
+        failure.drift =
+            other_form || *code == SqlState::NOT_NULL_VIOLATION || code.code().starts_with("42");
         // A standby takes no writes, and a backend that ends with its error takes nothing either.
         if *code == SqlState::READ_ONLY_SQL_TRANSACTION
             || (failure.kind == Kind::Other && ends_connection(database))

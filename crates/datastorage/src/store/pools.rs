@@ -18,8 +18,10 @@ use crate::config::DatabaseConfig;
 pub(super) enum Use {
     /// A group of events.
     Group(Lane),
-    /// A short statement that a write or a probe waits for.
+    /// A short statement that a write waits for.
     Brief,
+    /// What a probe asks, whatever holds the others.
+    Probe,
     /// Anything that may take long: reads and the catalogue.
     Long,
 }
@@ -37,6 +39,8 @@ pub(crate) enum Lane {
 const DRAIN: usize = 1;
 /// Enough for one statement that waits for a lock beside others that do not.
 const BRIEF: usize = 3;
+/// Probes share one look.
+const PROBE: usize = 1;
 
 /// The pools; clones share them.
 #[derive(Debug, Clone)]
@@ -45,6 +49,7 @@ pub(super) struct Pools {
     /// By the worker's number.
     workers: Arc<[Pool]>,
     brief: Pool,
+    probe: Pool,
     long: Pool,
 }
 
@@ -64,7 +69,7 @@ impl Pools {
         workers: usize,
         tls: &Connector,
     ) -> Result<Self, BuildError> {
-        let others = workers + DRAIN + BRIEF;
+        let others = workers + DRAIN + BRIEF + PROBE;
         let long = config.max_connections.saturating_sub(others).max(1);
         Ok(Self {
             drain: pool(config, tls, DRAIN)?,
@@ -72,6 +77,7 @@ impl Pools {
                 .map(|_| pool(config, tls, 1))
                 .collect::<Result<_, _>>()?,
             brief: pool(config, tls, BRIEF)?,
+            probe: pool(config, tls, PROBE)?,
             long: pool(config, tls, long)?,
         })
     }
@@ -81,6 +87,7 @@ impl Pools {
             Use::Group(Lane::Drain) => &self.drain,
             Use::Group(Lane::Worker(number)) => &self.workers[number],
             Use::Brief => &self.brief,
+            Use::Probe => &self.probe,
             Use::Long => &self.long,
         }
         .get()
@@ -91,7 +98,7 @@ impl Pools {
     pub(super) fn connections(&self) -> [PoolConnections; 3] {
         [
             count("writes", self.writing()),
-            count("checks", [&self.brief]),
+            count("checks", [&self.brief, &self.probe]),
             count("reads", [&self.long]),
         ]
     }
@@ -113,7 +120,7 @@ impl Pools {
     }
 
     fn all(&self) -> impl Iterator<Item = &Pool> {
-        self.writing().chain([&self.brief, &self.long])
+        self.writing().chain([&self.brief, &self.probe, &self.long])
     }
 }
 
@@ -156,6 +163,6 @@ fn pool(config: &DatabaseConfig, tls: &Connector, size: usize) -> Result<Pool, B
             recycle: Some(config.connect_timeout),
         })
         .runtime(Runtime::Tokio1)
-        .post_create(session::prepare())
+        .post_create(session::prepare(config.connect_timeout))
         .build()
 }

@@ -1,17 +1,21 @@
 //! Reads audit events: equalities, a range of time, newest first, by offset or by cursor.
 
-use datastorage_api::AuditEvent;
+use std::pin::pin;
+
 use datastorage_api::time::utc_date;
+use datastorage_api::{AuditEvent, limits};
+use futures_util::TryStreamExt as _;
 use jiff::Timestamp;
 use serde_json::value::RawValue;
 use tokio_postgres::Row;
 use tokio_postgres::types::{Json, ToSql};
 use uuid::Uuid;
 
-use super::access::Store;
+use super::access::{Rest, Store};
 use super::error::StoreError;
 use super::events::names;
 use super::pools::Use;
+use crate::tables::EVENT_COLUMNS;
 
 /// Which events; all given filters must hold.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -40,49 +44,159 @@ pub(crate) enum Position {
     After(Timestamp, Uuid),
 }
 
-/// One page, read from one snapshot.
-#[derive(Debug, Clone)]
+/// What a page holds.
+#[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Page {
-    /// Newest first, at most the limit.
-    pub(crate) events: Vec<AuditEvent>,
+    /// How many events; fewer than the limit where they are large.
+    pub(crate) count: usize,
+    /// Time and id of the last.
+    pub(crate) last: Option<(Timestamp, Uuid)>,
     /// Count of all matches; only with [`Position::Offset`].
     pub(crate) total: Option<i64>,
     /// Whether matches follow.
     pub(crate) has_more: bool,
+    /// The only event of the page, which is not in it yet.
+    pub(crate) large: Option<Large>,
 }
 
+/// An event that is larger than a page.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Large {
+    time: Timestamp,
+    id: Uuid,
+    /// Of its `event_data`.
+    pub(crate) bytes: usize,
+}
+
+/// Bytes of an event beside its `event_data`, and of what follows the list; more only cost time.
+const BESIDE_DATA: usize = 8 << 10;
+
+/// Bytes of a stored value up to which it cannot be larger than a page: PostgreSQL compresses to a hundredth at best, with lz4 to a
+/// 250th. Larger ones are measured before they are read.
+const COMPRESSED: usize = limits::PAGE_BYTES / 256;
+
+/// Rows that are asked for before it is known how large they are.
+const FIRST_ROWS: usize = 50;
+
 impl Store {
-    /// One page of the events that match.
+    /// Appends one page of the events that match to `text`, newest first, as JSON separated by commas. It ends at `limit` events or
+    /// [`limits::PAGE_BYTES`]; an event that is larger is alone on its page, and read by [`Store::append_large`]. The rows are read as they are written out, one at a time, and a
+    /// long page in several statements, none of which asks for much more than there is room for.
     pub(crate) async fn query_events(
         &self,
         filter: &EventFilter,
         position: Position,
         limit: i32,
+        text: &mut Vec<u8>,
     ) -> Result<Page, StoreError> {
-        let (sql, values) = page(filter, position, limit);
+        let limit = usize::try_from(limit).unwrap_or_default();
+        let begin = text.len();
+        let mut page = Page::default();
+        let mut from = position;
+        let mut rows = limit.min(FIRST_ROWS);
+        loop {
+            let full = self
+                .read_events(filter, from, rows, text, begin, &mut page)
+                .await?;
+            let left = limit - page.count;
+            let (Some((time, id)), true) = (page.last, page.has_more && !full && left > 0) else {
+                return Ok(page);
+            };
+            let average = ((text.len() - begin) / page.count).max(1);
+            let room = limits::PAGE_BYTES.saturating_sub(text.len() - begin);
+            rows = left.min(room / average + 1);
+            from = Position::After(time, id);
+        }
+    }
+
+    /// Reads at most so many rows into the page; whether it is full before them.
+    async fn read_events(
+        &self,
+        filter: &EventFilter,
+        from: Position,
+        most: usize,
+        text: &mut Vec<u8>,
+        begin: usize,
+        page: &mut Page,
+    ) -> Result<bool, StoreError> {
+        let (sql, values) = statement(filter, from, most);
+        self.read(Use::Long, "audit_events", async |client| {
+            let statement = client.prepare_cached(&sql).await?;
+            let mut rows = pin!(client.query_raw(&statement, borrowed(&values)).await?);
+            let mut read = 0;
+            page.has_more = false;
+            while let Some(row) = rows.try_next().await? {
+                page.total = page.total.or(row.try_get(0)?);
+                // Without a match the outer join leaves one row of nulls beside the total.
+                if row.try_get::<_, Option<Uuid>>("event_id")?.is_none() {
+                    continue;
+                }
+                if read == most {
+                    page.has_more = true;
+                    continue;
+                }
+                if page.large.is_some() {
+                    page.has_more = true;
+                    return Ok((true, Rest::Unread));
+                }
+                let bytes: i32 = row.try_get("bytes")?;
+                let bytes = usize::try_from(bytes).unwrap_or_default();
+                if bytes > limits::PAGE_BYTES {
+                    if page.count > 0 {
+                        page.has_more = true;
+                        return Ok((true, Rest::Unread));
+                    }
+                    let (time, id) = (row.try_get("event_timestamp")?, row.try_get("event_id")?);
+                    page.large = Some(Large { time, id, bytes });
+                    page.last = Some((time, id));
+                    page.count = 1;
+                    read += 1;
+                    continue;
+                }
+                let event = event(&row)?;
+                let before = text.len();
+                if page.count > 0 {
+                    text.push(b',');
+                }
+                // Writing to memory does not fail, and an event is JSON.
+                serde_json::to_writer(&mut *text, &event).unwrap_or_default();
+                if page.count > 0 && text.len() - begin > limits::PAGE_BYTES {
+                    text.truncate(before);
+                    page.has_more = true;
+                    return Ok((true, Rest::Unread));
+                }
+                read += 1;
+                page.count += 1;
+                page.last = Some((event.event_timestamp, event.event_id));
+            }
+            Ok((false, Rest::None))
+        })
+        .await
+    }
+}
+
+impl Store {
+    /// Appends an event that is larger than a page to `text`; nothing if it is gone since.
+    pub(crate) async fn append_large(
+        &self,
+        large: Large,
+        text: &mut Vec<u8>,
+    ) -> Result<(), StoreError> {
+        let sql = format!(
+            "SELECT {} FROM audit_events WHERE event_id = $1 AND event_date = $2",
+            names()
+        );
         self.run(Use::Long, "audit_events", async |client| {
             let statement = client.prepare_cached(&sql).await?;
-            let rows = client.query(&statement, &borrowed(&values)).await?;
-            let total = rows
-                .first()
-                .map(|row| row.try_get(0))
-                .transpose()?
-                .flatten();
-            let mut events = Vec::with_capacity(rows.len());
-            for row in &rows {
-                // Without a match the outer join leaves one row of nulls beside the total.
-                if row.try_get::<_, Option<Uuid>>("event_id")?.is_some() {
-                    events.push(event(row)?);
-                }
+            let day = utc_date(large.time);
+            let row = client.query_opt(&statement, &[&large.id, &day]).await?;
+            if let Some(row) = row {
+                // Without this it would be there twice, grown and not yet grown.
+                text.reserve_exact(large.bytes + BESIDE_DATA);
+                // Writing to memory does not fail, and an event is JSON.
+                serde_json::to_writer(&mut *text, &event(&row)?).unwrap_or_default();
             }
-            let limit = usize::try_from(limit).unwrap_or_default();
-            let has_more = events.len() > limit;
-            events.truncate(limit);
-            Ok(Page {
-                events,
-                total,
-                has_more,
-            })
+            Ok(())
         })
         .await
     }
@@ -99,7 +213,7 @@ fn borrowed(values: &Values) -> Vec<&(dyn ToSql + Sync)> {
 
 /// The statement that reads a page, with its parameters. The count of all matches comes first in each row, and one row more than
 /// the limit shows whether more follow.
-fn page(filter: &EventFilter, position: Position, limit: i32) -> (String, Values) {
+fn statement(filter: &EventFilter, position: Position, limit: usize) -> (String, Values) {
     let mut conditions = Conditions::of(filter);
     let (offset, total) = match position {
         Position::Offset(offset) => (
@@ -113,13 +227,27 @@ fn page(filter: &EventFilter, position: Position, limit: i32) -> (String, Values
     };
     let sql = format!(
         "WITH page AS (SELECT {} FROM audit_events {} ORDER BY event_timestamp DESC, event_id DESC LIMIT {} OFFSET {})
-         SELECT {total}, page.* FROM (VALUES (1)) AS one LEFT JOIN page ON true ORDER BY page.event_timestamp DESC, page.event_id DESC",
+         SELECT {total}, {}, bytes, CASE WHEN bytes <= {} THEN event_data END AS event_data
+         FROM (VALUES (1)) AS one LEFT JOIN page ON true
+         LEFT JOIN LATERAL (
+             SELECT CASE WHEN pg_column_size(event_data) > {COMPRESSED} THEN octet_length(event_data::text) ELSE 0 END AS bytes OFFSET 0
+         ) AS size ON true
+         ORDER BY event_timestamp DESC, event_id DESC",
         names(),
         conditions.sql(),
-        conditions.parameter(Box::new(i64::from(limit) + 1)),
+        conditions.parameter(Box::new(i64::try_from(limit).unwrap_or(i64::MAX - 1) + 1)),
         conditions.parameter(Box::new(offset)),
+        all_but_data(),
+        limits::PAGE_BYTES,
     );
     (sql, conditions.values)
+}
+
+/// The columns that are never large.
+fn all_but_data() -> String {
+    let names = EVENT_COLUMNS.map(|column| column.name);
+    let names = names.into_iter().filter(|name| *name != "event_data");
+    names.collect::<Vec<_>>().join(", ")
 }
 
 /// A WHERE clause that grows, with its parameters.
@@ -188,7 +316,7 @@ impl Conditions {
 }
 
 /// The event in a row.
-fn event(row: &Row) -> Result<AuditEvent, tokio_postgres::Error> {
+fn event(row: &Row) -> Result<AuditEvent<&RawValue>, tokio_postgres::Error> {
     Ok(AuditEvent {
         event_id: row.try_get("event_id")?,
         version: row.try_get("event_version")?,
@@ -208,7 +336,7 @@ fn event(row: &Row) -> Result<AuditEvent, tokio_postgres::Error> {
         cluster_name: row.try_get("cluster_name")?,
         severity: row.try_get("severity")?,
         duration_ms: row.try_get("duration_ms")?,
-        event_data: row.try_get::<_, Json<Box<RawValue>>>("event_data")?.0,
+        event_data: row.try_get::<_, Json<&RawValue>>("event_data")?.0,
     })
 }
 
@@ -238,7 +366,7 @@ mod tests {
 
     /// The plan of the statement that reads a page, with these very values.
     async fn plan(database: &Database, filter: &EventFilter, position: Position) -> String {
-        let (sql, values) = page(filter, position, 50);
+        let (sql, values) = statement(filter, position, 50);
         let explain = format!("EXPLAIN (COSTS OFF) {sql}");
         let client = database.connect().await;
         let rows = client.query(&explain, &borrowed(&values)).await;

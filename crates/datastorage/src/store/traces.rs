@@ -2,10 +2,11 @@
 
 use jiff::Timestamp;
 use serde_json::Value;
-use tokio_postgres::types::Json;
+use tokio_postgres::types::{Json, ToSql};
 
 use super::access::Store;
 use super::error::StoreError;
+use super::list::Listed;
 use super::pools::Use;
 
 const RELATION: &str = "resource_action_traces";
@@ -56,7 +57,7 @@ const INCIDENTS: &str = "
     ), page AS (
         SELECT id, action_timestamp FROM fitting ORDER BY action_timestamp DESC, id DESC LIMIT $4 OFFSET $5
     )
-    SELECT (SELECT count(*) FROM fitting), to_json(trace)
+    SELECT (SELECT count(*) FROM fitting), CASE WHEN trace.id IS NOT NULL THEN to_json(trace) END
     FROM (VALUES (1)) AS one
     LEFT JOIN (page JOIN resource_action_traces AS trace USING (id, action_timestamp)) ON true
     ORDER BY action_timestamp DESC, id DESC";
@@ -149,41 +150,22 @@ impl Store {
         .await
     }
 
-    /// A page of traces, newest first, and the count of all that fit.
+    /// Appends a page of traces, newest first, to `text`.
     pub(crate) async fn incidents(
         &self,
         filter: &IncidentFilter,
         limit: i32,
         offset: i64,
-    ) -> Result<(Vec<Value>, i64), StoreError> {
-        self.run(Use::Long, RELATION, async |client| {
-            let statement = client.prepare_cached(INCIDENTS).await?;
-            let IncidentFilter {
-                signal_name,
-                severity,
-                action_type,
-            } = filter;
-            let rows = client
-                .query(
-                    &statement,
-                    &[
-                        signal_name,
-                        severity,
-                        action_type,
-                        &i64::from(limit),
-                        &offset,
-                    ],
-                )
-                .await?;
-            let mut incidents = Vec::with_capacity(rows.len());
-            let mut total = 0;
-            for row in &rows {
-                total = row.try_get(0)?;
-                let incident: Option<Json<Value>> = row.try_get(1)?;
-                incidents.extend(incident.map(|Json(incident)| incident));
-            }
-            Ok((incidents, total))
-        })
-        .await
+        text: &mut Vec<u8>,
+    ) -> Result<Listed, StoreError> {
+        let IncidentFilter {
+            signal_name,
+            severity,
+            action_type,
+        } = filter;
+        let limit = i64::from(limit);
+        let values: [&(dyn ToSql + Sync); 5] =
+            [signal_name, severity, action_type, &limit, &offset];
+        self.list(RELATION, INCIDENTS, &values, text).await
     }
 }

@@ -2,20 +2,25 @@
 //!
 //! A change and the server's own audit event of it are one transaction.
 
+use std::pin::pin;
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use datastorage_api::{CustomLabels, DetectedLabels, NewEvent, NewWorkflow, WorkflowSearchFilters};
+use datastorage_api::{
+    CustomLabels, DetectedLabels, NewEvent, NewWorkflow, WorkflowSearchFilters, limits,
+};
 use deadpool_postgres::Object;
+use futures_util::TryStreamExt as _;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio_postgres::Row;
 use tokio_postgres::types::{Json, ToSql};
 use uuid::Uuid;
 
-use super::access::Store;
+use super::access::{Rest, Store};
 use super::error::StoreError;
 use super::events;
+use super::list::Listed;
 use super::pools::Use;
 use super::transaction::{BEGIN, Failure, commit, roll_back};
 use crate::tables::{WORKFLOW_COLUMNS as COLUMNS, WORKFLOW_OWN_COLUMNS as OWN_COLUMNS};
@@ -82,14 +87,15 @@ const CHANGED: &str = "
         SELECT FROM audit_events WHERE event_id = $2 AND event_date = ($3::timestamptz AT TIME ZONE 'UTC')::date)";
 
 const VERSIONS: &str = "
-    SELECT to_json(stored) FROM remediation_workflow_catalog AS stored
+    SELECT (SELECT count(*) FROM remediation_workflow_catalog WHERE workflow_name = $1), to_json(stored)
+    FROM remediation_workflow_catalog AS stored
     WHERE workflow_name = $1 ORDER BY created_at DESC, workflow_id DESC";
 
+/// What the latest versions that fit the mandatory labels are scored by, newest first.
 const CANDIDATES: &str = "
     SELECT to_json(candidate)
     FROM (
-        SELECT workflow_id, name, version, description, owner, maintainer, labels, labels ->> 'signal_type' AS signal_type,
-               custom_labels, detected_labels, container_image, container_digest
+        SELECT workflow_id, custom_labels, detected_labels
         FROM remediation_workflow_catalog
         WHERE is_latest_version
           AND ($1::text[] IS NULL OR status = ANY ($1))
@@ -98,6 +104,17 @@ const CANDIDATES: &str = "
           AND labels ->> 'priority' IN ($6, '*')
         ORDER BY created_at DESC, workflow_id DESC
     ) AS candidate";
+
+/// What a search shows of the versions of these ids, in their order.
+const FOUND: &str = "
+    SELECT to_json(found)
+    FROM (
+        SELECT workflow_id, name, version, description, owner, maintainer, labels, labels ->> 'signal_type' AS signal_type,
+               custom_labels, detected_labels, container_image, container_digest
+        FROM unnest($1::uuid[]) WITH ORDINALITY AS best (workflow_id, rank)
+        JOIN remediation_workflow_catalog USING (workflow_id)
+        ORDER BY rank
+    ) AS found";
 
 /// Waits before each check for a commit that was not answered; in between a server may have restarted.
 const SETTLE_PAUSES: [Duration; 4] = [
@@ -145,9 +162,17 @@ pub(crate) struct ChangedWorkflow {
     pub(crate) status: String,
 }
 
-/// A version that fits a search's mandatory labels, before it is scored.
+/// A version that fits a search's mandatory labels, as it is scored.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub(crate) struct Candidate {
+    pub(crate) workflow_id: Uuid,
+    pub(crate) custom_labels: CustomLabels,
+    pub(crate) detected_labels: DetectedLabels,
+}
+
+/// A version that a search shows.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub(crate) struct Found {
     pub(crate) workflow_id: Uuid,
     pub(crate) name: String,
     pub(crate) version: String,
@@ -315,84 +340,79 @@ impl Store {
         .await
     }
 
-    /// A page of versions, newest first, and the count of all matches.
+    /// Appends a page of versions, newest first, to `text`.
     pub(crate) async fn list_workflows(
         &self,
         filter: &WorkflowFilter,
         limit: i32,
         offset: i64,
-    ) -> Result<(Vec<WorkflowRow>, i64), StoreError> {
-        self.run(Use::Long, RELATION, async |client| {
-            let list = client.prepare_cached(LIST).await?;
-            let WorkflowFilter {
-                status,
-                environment,
-                priority,
-                component,
-            } = filter;
-            let rows = client
-                .query(
-                    &list,
-                    &[
-                        status,
-                        environment,
-                        priority,
-                        component,
-                        &i64::from(limit),
-                        &offset,
-                    ],
-                )
-                .await?;
-            let mut workflows = Vec::with_capacity(rows.len());
-            let mut total = 0;
-            for row in &rows {
-                total = row.try_get(0)?;
-                let workflow: Option<Json<WorkflowRow>> = row.try_get(1)?;
-                workflows.extend(workflow.map(|Json(workflow)| workflow));
-            }
-            Ok((workflows, total))
-        })
-        .await
+        text: &mut Vec<u8>,
+    ) -> Result<Listed, StoreError> {
+        let WorkflowFilter {
+            status,
+            environment,
+            priority,
+            component,
+        } = filter;
+        let limit = i64::from(limit);
+        let values: [&(dyn ToSql + Sync); 6] =
+            [status, environment, priority, component, &limit, &offset];
+        self.list(RELATION, LIST, &values, text).await
     }
 
-    /// All versions of that name, newest first.
+    /// Appends the versions of that name, newest first, to `text`.
     pub(crate) async fn workflow_versions(
         &self,
         name: &str,
-    ) -> Result<Vec<WorkflowRow>, StoreError> {
-        self.run(Use::Long, RELATION, async |client| {
-            let versions = client.prepare_cached(VERSIONS).await?;
-            let rows = client.query(&versions, &[&name]).await?;
-            rows.iter().map(|row| json(row, 0)).collect()
-        })
-        .await
+        text: &mut Vec<u8>,
+    ) -> Result<Listed, StoreError> {
+        self.list(RELATION, VERSIONS, &[&name], text).await
     }
 
-    /// The latest versions that fit the mandatory labels and have one of `statuses` (none: any), newest first.
+    /// Hands over the latest versions that fit the mandatory labels and have one of `statuses` (none: any), one at a time, newest
+    /// first.
     pub(crate) async fn search_candidates(
         &self,
         filters: &WorkflowSearchFilters,
         statuses: Option<&[String]>,
-    ) -> Result<Vec<Candidate>, StoreError> {
+        mut take: impl FnMut(Candidate),
+    ) -> Result<(), StoreError> {
         self.run(Use::Long, RELATION, async |client| {
             let candidates = client.prepare_cached(CANDIDATES).await?;
             let labels = &filters.labels;
-            let rows = client
-                .query(
-                    &candidates,
-                    &[
-                        &statuses,
-                        &labels.signal_type,
-                        &labels.severity,
-                        &labels.environment,
-                        &labels.component,
-                        &labels.priority,
-                    ],
-                )
-                .await?;
-            rows.iter()
-                .map(|row| row.try_get(0).map(|Json(candidate)| candidate))
-                .collect()
+            let values: [&(dyn ToSql + Sync); 6] = [
+                &statuses,
+                &labels.signal_type,
+                &labels.severity,
+                &labels.environment,
+                &labels.component,
+                &labels.priority,
+            ];
+            let mut rows = pin!(client.query_raw(&candidates, values).await?);
+            while let Some(row) = rows.try_next().await? {
+                let Json(candidate) = row.try_get(0)?;
+                take(candidate);
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// The versions of these ids, in their order: at least one, and no more than fit into [`limits::PAGE_BYTES`].
+    pub(crate) async fn found_workflows(&self, ids: &[Uuid]) -> Result<Vec<Found>, StoreError> {
+        self.read(Use::Long, RELATION, async |client| {
+            let statement = client.prepare_cached(FOUND).await?;
+            let mut rows = pin!(client.query_raw(&statement, [&ids]).await?);
+            let (mut found, mut bytes) = (Vec::new(), 0);
+            while let Some(row) = rows.try_next().await? {
+                let Json(raw) = row.try_get::<_, Json<&RawValue>>(0)?;
+                bytes += raw.get().len();
+                if bytes > limits::PAGE_BYTES && !found.is_empty() {
+                    return Ok((found, Rest::Unread));
+                }
+                found.push(row.try_get::<_, Json<Found>>(0)?.0);
+            }
+            Ok((found, Rest::None))
         })
         .await
     }

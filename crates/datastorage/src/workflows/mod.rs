@@ -7,20 +7,20 @@ pub(crate) mod search;
 use std::sync::Arc;
 use std::time::Instant;
 
+use axum::Extension;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use datastorage_api::{
-    ProblemType, UpdateError, WORKFLOW_STATUSES, WorkflowListResponse, WorkflowUpdateRequest,
-    WorkflowVersionsResponse, limits, parse_uuid, parse_workflow, parse_workflow_disable,
-    parse_workflow_update,
+    ProblemType, UpdateError, WORKFLOW_STATUSES, WorkflowUpdateRequest, limits, parse_uuid,
+    parse_workflow, parse_workflow_disable, parse_workflow_update,
 };
 use serde_json::json;
 use uuid::Uuid;
 
 use crate::app::App;
-use crate::body::Json;
+use crate::body::{Content, Cut, Json, JsonText};
 use crate::parameters::Parameters;
 use crate::problem::Problem;
 use crate::store::{StoreError, WorkflowChange, WorkflowFilter, WorkflowRow};
@@ -36,7 +36,7 @@ pub(crate) async fn create(
     request: Request,
 ) -> Result<Response, Problem> {
     app.require_table(TABLE)?;
-    let body = app.bodies.read_json(request).await?;
+    let body = app.bodies.read_json(Content::Record, request).await?;
     let workflow =
         parse_workflow(&body).map_err(|error| Problem::submission(&app.metrics, error))?;
     let id = App::new_id();
@@ -61,8 +61,9 @@ pub(crate) async fn create(
 /// `GET /api/v1/workflows`.
 pub(crate) async fn list(
     State(app): State<Arc<App>>,
+    Extension(cut): Extension<Cut>,
     RawQuery(query): RawQuery,
-) -> Result<Json<WorkflowListResponse>, Problem> {
+) -> Result<JsonText, Problem> {
     app.require_table(TABLE)?;
     let mut parameters = Parameters::of(query.as_deref().unwrap_or_default());
     let filter = WorkflowFilter {
@@ -74,14 +75,17 @@ pub(crate) async fn list(
     let limit = parameters.number("limit", limits::DEFAULT_WORKFLOWS, 1, limits::PAGE);
     let offset = parameters.number("offset", 0, 0, i64::MAX);
     let filter = parameters.finish(filter)?;
-    let page = app.store.list_workflows(&filter, limit, offset);
-    let (workflows, total) = timed(&app, "workflow_list", page).await?;
-    Ok(Json(WorkflowListResponse {
-        workflows,
-        limit,
-        offset,
-        total,
-    }))
+    let mut list = app.answers.list("workflows", cut).await?;
+    let page = app
+        .store
+        .list_workflows(&filter, limit, offset, &mut list.text);
+    let page = timed(&app, "workflow_list", page).await?;
+    Ok(list.end(&json!({
+        "limit": limit,
+        "offset": offset,
+        "total": page.total,
+        "has_more": page.has_more(offset),
+    })))
 }
 
 /// `GET /api/v1/workflows/{workflow_id}`.
@@ -98,21 +102,23 @@ pub(crate) async fn get(
 /// `GET /api/v1/workflows/by-name/{workflow_name}/versions`.
 pub(crate) async fn versions(
     State(app): State<Arc<App>>,
+    Extension(cut): Extension<Cut>,
     path: InPath,
-) -> Result<Json<WorkflowVersionsResponse>, Problem> {
+) -> Result<JsonText, Problem> {
     app.require_table(TABLE)?;
     let workflow_name = in_path("workflow_name", path)?;
     if workflow_name.chars().count() > limits::WORKFLOW_NAME {
         let what = format!("must have at most {} characters", limits::WORKFLOW_NAME);
         return Err(Problem::field("workflow_name", &what));
     }
-    let versions = app.store.workflow_versions(&workflow_name);
+    let mut list = app.answers.list("versions", cut).await?;
+    let versions = app.store.workflow_versions(&workflow_name, &mut list.text);
     let versions = timed(&app, "workflow_versions", versions).await?;
-    Ok(Json(WorkflowVersionsResponse {
-        workflow_name,
-        total: i64::try_from(versions.len()).unwrap_or(i64::MAX),
-        versions,
-    }))
+    Ok(list.end(&json!({
+        "workflow_name": workflow_name,
+        "total": versions.total,
+        "has_more": versions.has_more(0),
+    })))
 }
 
 /// `PATCH /api/v1/workflows/{workflow_id}`.
@@ -123,7 +129,7 @@ pub(crate) async fn update(
 ) -> Result<Json<WorkflowRow>, Problem> {
     app.require_table(TABLE)?;
     let id = workflow_id(path)?;
-    let body = app.bodies.read_json(request).await?;
+    let body = app.bodies.read_json(Content::Record, request).await?;
     let asked = parse_workflow_update(&body).map_err(|error| match error {
         UpdateError::Submission(error) => Problem::submission(&app.metrics, error),
         UpdateError::Immutable(errors) => {
@@ -158,9 +164,9 @@ pub(crate) async fn disable(
         .headers()
         .contains_key(axum::http::header::CONTENT_TYPE);
     let body = if typed {
-        app.bodies.read_json(request).await?
+        app.bodies.read_json(Content::Record, request).await?
     } else {
-        app.bodies.read(request.into_body()).await?
+        app.bodies.read(Content::Record, request).await?
     };
     let asked =
         parse_workflow_disable(&body).map_err(|error| Problem::submission(&app.metrics, error))?;

@@ -4,7 +4,7 @@
 
 use datastorage_api::{CustomLabels, DetectedLabels, WorkflowSearchFilters};
 
-use crate::store::Candidate;
+use crate::store::{Candidate, Found};
 
 /// What fitting the mandatory labels is worth, of [`MOST`].
 const BASE: u32 = 5_000;
@@ -22,8 +22,8 @@ const ANY: &str = "*";
 
 /// What a search found.
 pub(super) struct Ranked {
-    /// The best, best first.
-    pub(super) best: Vec<(Score, Candidate)>,
+    /// The best, best first; fewer than were asked for where they are large.
+    pub(super) best: Vec<(Score, Found)>,
     /// How many fit in all.
     pub(super) total: usize,
 }
@@ -173,8 +173,8 @@ mod tests {
     fn score(name: &str, asked: &Value, has: &Value) -> (u32, u32, u32) {
         let filters = json!({"signal_type": "OOMKilled", "severity": "high", "component": "pod", "environment": "production",
             "priority": "P1", name: asked});
-        let mut candidate = json!({"workflow_id": Uuid::nil(), "name": "n", "version": "1", "description": "d", "labels": {}, "signal_type": "OOMKilled",
-            "custom_labels": {}, "detected_labels": {}, "container_image": null, "container_digest": null});
+        let mut candidate =
+            json!({"workflow_id": Uuid::nil(), "custom_labels": {}, "detected_labels": {}});
         candidate[name] = has.clone();
         let score = Score::of(
             &serde_json::from_value(filters).expect("filters"),

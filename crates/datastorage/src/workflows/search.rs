@@ -3,38 +3,48 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use axum::Extension;
 use axum::extract::{Request, State};
 use datastorage_api::{
-    WorkflowSearchRequest, WorkflowSearchResponse, WorkflowSearchResult, parse_workflow_search,
+    WorkflowSearchFilters, WorkflowSearchRequest, WorkflowSearchResponse, WorkflowSearchResult,
+    parse_workflow_search,
 };
+use uuid::Uuid;
 
 use super::score::{Ranked, Score};
 use super::{TABLE, audit, timed};
 use crate::app::App;
 use crate::audit::Writer;
-use crate::body::Json;
+use crate::body::{Content, Cut, JsonText};
 use crate::problem::Problem;
-use crate::store::Candidate;
+use crate::store::{Candidate, Found};
 
 /// `POST /api/v1/workflows/search`.
 pub(crate) async fn search(
     State(app): State<Arc<App>>,
     State(writer): State<Writer>,
+    Extension(cut): Extension<Cut>,
     request: Request,
-) -> Result<Json<WorkflowSearchResponse>, Problem> {
+) -> Result<JsonText, Problem> {
     app.require_table(TABLE)?;
     let started = Instant::now();
-    let body = app.bodies.read_json(request).await?;
+    let body = app.bodies.read_json(Content::Record, request).await?;
     let request =
         parse_workflow_search(&body).map_err(|error| Problem::submission(&app.metrics, error))?;
     let statuses = statuses(&request);
-    let candidates = app
-        .store
-        .search_candidates(&request.filters, statuses.as_deref());
-    let candidates = timed(&app, "workflow_search", candidates).await?;
-    let ranked = rank(&request, candidates);
+    let share = app.answers.share(cut).await?;
+    let mut best = Best::new(&request);
+    let ranked = async {
+        let take = |candidate: Candidate| best.take(&request.filters, &candidate);
+        app.store
+            .search_candidates(&request.filters, statuses.as_deref(), take)
+            .await?;
+        let found = app.store.found_workflows(&best.ids()).await?;
+        Ok(best.with(found))
+    };
+    let ranked = timed(&app, "workflow_search", ranked).await?;
     audit::searched(&app, writer, &request, &ranked, started.elapsed());
-    Ok(Json(ranked.into_response(request)))
+    JsonText::new(&ranked.into_response(request), share)
 }
 
 /// The statuses that are found; none for all.
@@ -48,17 +58,54 @@ fn statuses(request: &WorkflowSearchRequest) -> Option<Vec<String>> {
     }
 }
 
-/// The best of the candidates, which are newest first; of equal scores the newer is the better.
-fn rank(request: &WorkflowSearchRequest, candidates: Vec<Candidate>) -> Ranked {
-    let mut best: Vec<_> = candidates
-        .into_iter()
-        .map(|candidate| (Score::of(&request.filters, &candidate), candidate))
-        .filter(|(score, _)| score.value() >= request.min_score)
-        .collect();
-    best.sort_by_key(|(score, _)| std::cmp::Reverse(score.points()));
-    let total = best.len();
-    best.truncate(usize::try_from(request.top_k).unwrap_or_default());
-    Ranked { best, total }
+/// The best of the candidates seen so far, which come newest first; of equal scores the newer is the better.
+struct Best {
+    least: f64,
+    most: usize,
+    /// Best first.
+    scores: Vec<(Score, Uuid)>,
+    /// How many fit in all.
+    total: usize,
+}
+
+impl Best {
+    fn new(request: &WorkflowSearchRequest) -> Self {
+        Self {
+            least: request.min_score,
+            most: usize::try_from(request.top_k).unwrap_or_default(),
+            scores: Vec::new(),
+            total: 0,
+        }
+    }
+
+    fn take(&mut self, filters: &WorkflowSearchFilters, candidate: &Candidate) {
+        let score = Score::of(filters, candidate);
+        if score.value() < self.least {
+            return;
+        }
+        self.total += 1;
+        let not_worse = |(other, _): &(Score, _)| other.points() >= score.points();
+        let rank = self.scores.partition_point(not_worse);
+        self.scores.insert(rank, (score, candidate.workflow_id));
+        self.scores.truncate(self.most);
+    }
+
+    fn ids(&self) -> Vec<Uuid> {
+        self.scores.iter().map(|(_, id)| *id).collect()
+    }
+
+    /// The scores with what was found of their versions, in the same order.
+    fn with(self, found: Vec<Found>) -> Ranked {
+        let mut scores = self.scores.into_iter();
+        let best = found.into_iter().filter_map(|found| {
+            let (score, _) = scores.find(|(_, id)| *id == found.workflow_id)?;
+            Some((score, found))
+        });
+        Ranked {
+            best: best.collect(),
+            total: self.total,
+        }
+    }
 }
 
 impl Ranked {
@@ -75,7 +122,7 @@ impl Ranked {
     }
 }
 
-fn result(score: Score, candidate: Candidate, rank: usize) -> WorkflowSearchResult {
+fn result(score: Score, candidate: Found, rank: usize) -> WorkflowSearchResult {
     WorkflowSearchResult {
         workflow_id: candidate.workflow_id,
         title: candidate.name,

@@ -2,14 +2,15 @@
 
 use std::time::Duration;
 
+use datastorage::clock::Clock;
 use embedded_postgres::{Durability, Options, Server};
 use serde_json::{Value, json};
 use testkit::faults;
 use testkit::load::Load;
-use testkit::proxy::Proxy;
+use testkit::proxy::{Direction, Proxy};
 use testkit::wait::until;
 
-use crate::support::{Process, SOON, event, http, migrate, settings, try_send, with};
+use crate::support::{Process, SOON, Service, event, http, migrate, settings, try_send, with};
 
 const CLIENTS: usize = 16;
 /// Events of the batches that each client sends in turn.
@@ -130,6 +131,46 @@ async fn a_network_that_breaks_in_every_way_loses_nothing() {
     proxy.heal();
     load.more(300, SOON * 2).await;
     every_acknowledged_event_is_stored_once(load, &url).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_network_that_goes_silent_between_log_in_and_settings_costs_no_lane() {
+    let postgres = postgres().await;
+    let url = postgres.url(postgres.database());
+    let proxy = Proxy::start(format!(
+        "127.0.0.1:{}",
+        postgres.port().expect("it listens")
+    ))
+    .await;
+    let one_worker = [("DATASTORAGE_SERVER_WORKERS", "1")];
+    let service = Service::with(&proxy.url(&url), Clock::system(), &one_worker).await;
+    service.ready().await;
+    let path = "/api/v1/audit/events";
+    // The log-in passes, what every connection is set to does not.
+    proxy.hold_after(Direction::ToServer, b"SET synchronous_commit");
+    proxy.cut();
+    for id in ["a", "b", "c"] {
+        service.post(path, &event(id)).await.expect(202);
+    }
+    let swallowed = proxy.holding();
+    assert!(swallowed > 0, "nothing was swallowed");
+    // What was swallowed never arrives: those connections end, and new ones pass.
+    proxy.cut();
+    proxy.heal();
+    until("an event to be stored at once", SOON, async || {
+        let answer = service.post(path, &event("later")).await;
+        (answer.status == 201).then_some(()).ok_or(answer.status)
+    })
+    .await;
+    let client = testkit::postgres::connect(&url).await;
+    until("the queued events to be stored", SOON, async || {
+        let sql = "SELECT count(*) FROM audit_events WHERE correlation_id <> 'later'";
+        match client.query_one(sql, &[]).await.expect("a count").get(0) {
+            3_i64 => Ok(()),
+            count => Err(count),
+        }
+    })
+    .await;
 }
 
 /// Batches of one, of ten and of thirty events, in turn.

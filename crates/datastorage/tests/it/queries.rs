@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use testkit::wait::until;
 
-use crate::support::{SOON, Service, audit_database, event_at, with};
+use crate::support::{SOON, Service, audit_database, event, event_at, with};
 
 const EVENTS: &str = "/api/v1/audit/events";
 
@@ -271,4 +271,110 @@ pub(crate) async fn no_statement_waits(database: &testkit::postgres::Database) {
         }
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_of_large_events_ends_early_and_the_cursor_reaches_them_all() {
+    let database = audit_database().await;
+    let service = Service::start(database.url()).await;
+    service.ready().await;
+    let now = Timestamp::now();
+    let mut expected = Vec::new();
+    for number in 0..70_i64 {
+        let time = now - SignedDuration::from_secs(number);
+        // One is larger than a page, and that many small ones that a page takes several statements.
+        let length = match number {
+            7 => 5_000_000,
+            3..12 => 700_000,
+            _ => 10,
+        };
+        let data = json!({"event_data": {"number": number, "text": "x".repeat(length)}});
+        let large = with(event_at("large", time), data);
+        service.post(EVENTS, &large).await.expect(201);
+        expected.push(number);
+    }
+    let mut found = Vec::new();
+    let mut next = String::new();
+    loop {
+        let path = format!("{EVENTS}?correlation_id=large&limit=1000{next}");
+        let page = service.get(&path).await.expect(200).body;
+        let data = page["data"].as_array().expect("events");
+        let bytes: usize = data.iter().map(|event| event.to_string().len()).sum();
+        assert!(bytes <= 2 << 20 || data.len() == 1, "{bytes} bytes");
+        assert_eq!(page["pagination"]["total"], 70);
+        assert_eq!(page["pagination"]["offset"], found.len());
+        let numbers = data
+            .iter()
+            .map(|event| event["event_data"]["number"].as_i64().expect("ours"));
+        found.extend(numbers);
+        match page["pagination"]["next_cursor"].as_str() {
+            Some(cursor) => {
+                assert_eq!(page["pagination"]["has_more"], true);
+                assert!(!data.is_empty(), "a page with nothing on it leads nowhere");
+                next = format!("&cursor={cursor}");
+            }
+            None => break,
+        }
+    }
+    assert_eq!(found, expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_whose_numbers_would_grow_beyond_reading_is_refused() {
+    let database = audit_database().await;
+    let service = Service::start(database.url()).await;
+    let bomb = |count: usize| {
+        let event = event("bomb").to_string();
+        let numbers = format!("{{\"a\":[{}1]}}", "1e15990,".repeat(count));
+        event.replace("{\"phase\":\"Running\"}", &numbers)
+    };
+    let refused = service
+        .post_text(EVENTS, &bomb(10_000))
+        .await
+        .expect(400)
+        .problem();
+    assert!(
+        refused
+            .field_errors
+            .iter()
+            .any(|(field, _)| field == "event_data"),
+        "{refused:?}"
+    );
+    // What a double holds, so that any reader of JSON reads it.
+    let readable = bomb(3000).replace("1e15990", "1e300");
+    service.post_text(EVENTS, &readable).await.expect(201);
+    let path = format!("{EVENTS}?correlation_id=bomb");
+    let page = service.get(&path).await.expect(200).body;
+    assert_eq!(page["data"].as_array().map(Vec::len), Some(1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cursor_is_read_by_every_server_on_the_database_and_a_forged_one_by_none() {
+    let database = audit_database().await;
+    let service = Service::start(database.url()).await;
+    for id in ["a", "b", "c"] {
+        service.post(EVENTS, &event(id)).await.expect(201);
+    }
+    let first = service
+        .get(&format!("{EVENTS}?limit=1"))
+        .await
+        .expect(200)
+        .body;
+    let cursor = first["pagination"]["next_cursor"]
+        .as_str()
+        .expect("a cursor");
+    service.stop().await;
+    let other = Service::start(database.url()).await;
+    let second = other
+        .get(&format!("{EVENTS}?limit=1&cursor={cursor}"))
+        .await
+        .expect(200)
+        .body;
+    assert_eq!(second["data"][0]["correlation_id"], "b");
+    let mut parts: Vec<_> = cursor.split('-').collect();
+    parts[3] = "7";
+    let forged = parts.join("-");
+    let answer = other.get(&format!("{EVENTS}?cursor={forged}")).await;
+    let problem = answer.expect(400).problem();
+    assert!(problem.detail.expect("a detail").contains("invalid cursor"));
 }

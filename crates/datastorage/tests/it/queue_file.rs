@@ -345,3 +345,44 @@ async fn a_queued_batch_gets_the_answer_that_the_database_would_give() {
     assert_eq!(count(&database.connect().await).await, 1);
     assert_eq!(service.metric("datastorage_queue_parked").await, Some(0.0));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_is_removed_while_it_is_open_takes_no_more_and_what_it_holds_is_kept() {
+    let (database, proxy, url) = behind_proxy().await;
+    let directory = tempfile::tempdir().expect("a directory");
+    let service = start(directory.path(), &url).await;
+    proxy.down();
+    service.post(EVENTS, &event("before")).await.expect(202);
+    let queue = directory.path().join("queue");
+    std::fs::remove_dir_all(&queue).expect("removed");
+    std::fs::write(&queue, "in the way").expect("written");
+    let failures = service.metric("datastorage_queue_failures_total").await;
+    service.post(EVENTS, &event("refused")).await.expect(503);
+    let available = service.metric("datastorage_queue_available").await;
+    assert_eq!(available, Some(0.0));
+    assert!(trouble(&service).await.to_string().contains("removed"));
+    let more = service.metric("datastorage_queue_failures_total").await;
+    assert!(
+        more > Some(0.0) && more >= failures,
+        "{failures:?} {more:?}"
+    );
+
+    std::fs::remove_file(&queue).expect("removed");
+    until("the queue to be used again", SOON, async || {
+        match service.post(EVENTS, &event("after")).await.status.as_u16() {
+            202 => Ok(()),
+            status => Err(status),
+        }
+    })
+    .await;
+    assert_eq!(trouble(&service).await, Value::Null);
+    // What is in the new file outlives the process.
+    service.stop().await;
+    let service = start(directory.path(), &url).await;
+    proxy.heal();
+    depth_becomes(&service, 0.0).await;
+    let client = database.connect().await;
+    let sql = "SELECT string_agg(correlation_id, ' ' ORDER BY correlation_id) FROM audit_events";
+    let row = client.query_one(sql, &[]).await.expect("a row");
+    assert_eq!(row.get::<_, String>(0), "after before");
+}

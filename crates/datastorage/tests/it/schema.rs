@@ -4,8 +4,10 @@ use datastorage::clock::Clock;
 use datastorage_api::DatabaseErrorKind as Kind;
 use jiff::Timestamp;
 use serde_json::json;
+use testkit::wait::until;
 
-use crate::support::{Service, audit_database, event, event_at, migrate};
+use crate::queue::behind_proxy;
+use crate::support::{SOON, Service, audit_database, event, event_at, migrate, with};
 
 const EVENTS: &str = "/api/v1/audit/events";
 const BATCH: &str = "/api/v1/audit/events/batch";
@@ -334,4 +336,117 @@ async fn every_column_that_the_service_names_is_looked_for() {
             "column notification_audit.error_message",
         ])
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_would_fail_a_write_makes_the_instance_unready() {
+    let database = audit_database().await;
+    let service = Service::start(database.url()).await;
+    service.ready().await;
+    service.get("/health/ready").await.expect(200);
+    let client = database.connect().await;
+    for (spoil, missing, mend) in [
+        // First: a connection that is opened after it does not take the role on.
+        (
+            "REVOKE INSERT ON audit_events FROM datastorage_app",
+            "privilege INSERT on audit_events",
+            "GRANT INSERT ON audit_events TO datastorage_app",
+        ),
+        (
+            "ALTER TABLE audit_events ADD COLUMN tenant text NOT NULL",
+            "a default for column audit_events.tenant, which this server does not write",
+            "ALTER TABLE audit_events DROP COLUMN tenant",
+        ),
+        (
+            "ALTER TABLE audit_events ALTER COLUMN duration_ms TYPE bigint",
+            "type integer of column audit_events.duration_ms, which is bigint",
+            "ALTER TABLE audit_events ALTER COLUMN duration_ms TYPE integer",
+        ),
+    ] {
+        client.batch_execute(spoil).await.expect("spoilt");
+        let ready = service.get("/health/ready").await.expect(503);
+        assert_eq!(ready.body["missing"], json!([missing]), "{spoil}");
+        client.batch_execute(mend).await.expect("mended");
+        service.get("/health/ready").await.expect(200);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn partitions_that_cannot_be_made_are_shown_by_a_metric_long_before_writes_fail() {
+    let database = audit_database().await;
+    let client = database.connect().await;
+    client
+        .batch_execute("REVOKE EXECUTE ON FUNCTION ensure_audit_events_partitions FROM PUBLIC, datastorage_app")
+        .await
+        .expect("revoked");
+    let service = Service::start(database.url()).await;
+    testkit::wait::until("the metric to say so", SOON, async || {
+        match service.metric("datastorage_partitions_ahead").await {
+            Some(0.0) => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    })
+    .await;
+    client
+        .batch_execute(
+            "GRANT EXECUTE ON FUNCTION ensure_audit_events_partitions TO datastorage_app",
+        )
+        .await
+        .expect("granted");
+    testkit::wait::until("the metric to take it back", SOON, async || {
+        match service.metric("datastorage_partitions_ahead").await {
+            Some(1.0) => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    })
+    .await;
+    let append_only = service.metric("datastorage_append_only").await;
+    assert_eq!(append_only, Some(1.0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_schema_that_takes_no_event_keeps_queued_ones_waiting_and_is_no_outage() {
+    let (database, proxy, url) = behind_proxy().await;
+    let service = Service::start(&url).await;
+    let client = database.connect().await;
+    let timed = |id: &str| with(event(id), json!({"duration_ms": 7}));
+    for (stored, (change, mend)) in (1..).zip([
+        (
+            "ALTER TABLE audit_events ALTER COLUMN duration_ms TYPE bigint",
+            "ALTER TABLE audit_events ALTER COLUMN duration_ms TYPE integer",
+        ),
+        (
+            "ALTER TABLE audit_events ADD COLUMN tenant text; UPDATE audit_events SET tenant = ''; ALTER TABLE audit_events ALTER COLUMN tenant SET NOT NULL",
+            "ALTER TABLE audit_events DROP COLUMN tenant",
+        ),
+    ]) {
+        proxy.down();
+        service.post(EVENTS, &timed(change)).await.expect(202);
+        client.batch_execute(change).await.expect("changed");
+        proxy.heal();
+        until("new events to be refused for now", SOON, async || {
+            let answer = service.post(EVENTS, &timed("direct")).await;
+            let kind = match answer.status.as_u16() {
+                503 => answer.problem().kind,
+                _ => None,
+            };
+            match kind {
+                Some(Kind::Type | Kind::Constraint) => Ok(()),
+                _ => Err(format!("{} {kind:?}", answer.status)),
+            }
+        })
+        .await;
+        let parked = service.metric("datastorage_queue_parked").await;
+        assert_eq!(parked, Some(0.0));
+        client.batch_execute("DELETE FROM audit_events WHERE correlation_id = 'direct'").await.expect("deleted");
+        client.batch_execute(mend).await.expect("mended");
+        until("the queued event to be stored", SOON, async || {
+            let sql = "SELECT count(*) FROM audit_events WHERE correlation_id LIKE 'ALTER%'";
+            match client.query_one(sql, &[]).await.expect("a count").get::<_, i64>(0) {
+                count if count == stored => Ok(()),
+                count => Err(count),
+            }
+        })
+        .await;
+    }
 }

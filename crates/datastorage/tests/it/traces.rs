@@ -178,3 +178,21 @@ async fn a_profile_without_traces_answers_503_with_the_relation() {
         assert_eq!(problem.relation.as_deref(), Some("resource_action_traces"));
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_of_large_incidents_ends_early_and_says_so() {
+    let (database, service) = service().await;
+    let client = database.connect().await;
+    let large = "UPDATE resource_action_traces SET model_reasoning = repeat('x', 900000) WHERE action_type = 'restart_pod'";
+    client.batch_execute(large).await.expect("large");
+    let page = service.get(INCIDENTS).await.expect(200).body;
+    assert_eq!(page["data"].as_array().expect("a list").len(), 2);
+    assert_eq!(page["pagination"]["has_more"], true);
+    let last = service
+        .get(&format!("{INCIDENTS}?offset=22"))
+        .await
+        .expect(200)
+        .body;
+    assert_eq!(last["data"].as_array().expect("a list").len(), 2);
+    assert_eq!(last["pagination"]["has_more"], false);
+}

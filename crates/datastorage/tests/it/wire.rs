@@ -73,7 +73,7 @@ async fn limits_have_their_defaults_and_unknown_parameters_are_ignored() {
         .body;
     assert_eq!(
         list,
-        json!({"workflows": [], "limit": 100, "offset": 0, "total": 0})
+        json!({"workflows": [], "limit": 100, "offset": 0, "total": 0, "has_more": false})
     );
 }
 

@@ -134,7 +134,7 @@ async fn the_newest_version_is_the_latest_and_versions_are_listed_newest_first()
         .body;
     assert_eq!(
         none,
-        json!({"workflow_name": "no such", "versions": [], "total": 0})
+        json!({"workflow_name": "no such", "versions": [], "total": 0, "has_more": false})
     );
 }
 
@@ -457,4 +457,79 @@ async fn while_the_database_is_away_the_catalogue_answers_503_and_afterwards_as_
     .await;
     assert_eq!(service.get(&path(&stored)).await.body, stored);
     assert_eq!(service.get(WORKFLOWS).await.body["total"], 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lists_and_searches_of_large_versions_end_early_and_say_so() {
+    let (_database, service) = catalogue().await;
+    for number in 0..5 {
+        let large = with(
+            workflow("large", &number.to_string()),
+            json!({"description": "x".repeat(900_000)}),
+        );
+        register(&service, &large).await;
+    }
+    for name in ["a", "b", "c"] {
+        let large = with(
+            workflow(name, "1"),
+            json!({"description": "x".repeat(900_000)}),
+        );
+        register(&service, &large).await;
+    }
+    let mut seen = 0;
+    loop {
+        let page = service
+            .get(&format!("{WORKFLOWS}?offset={seen}"))
+            .await
+            .expect(200)
+            .body;
+        assert_eq!(page["total"], 8);
+        let count = page["workflows"].as_array().expect("a list").len();
+        assert!((1..=2).contains(&count), "{count}");
+        seen += count;
+        if page["has_more"] == false {
+            break;
+        }
+    }
+    assert_eq!(seen, 8);
+    let versions = service
+        .get(&format!("{WORKFLOWS}/by-name/large/versions"))
+        .await
+        .expect(200)
+        .body;
+    assert_eq!(column(&versions["versions"], "version"), ["4", "3"]);
+    assert_eq!(
+        (&versions["total"], &versions["has_more"]),
+        (&json!(5), &json!(true))
+    );
+    let found = service
+        .post(SEARCH, &json!({"filters": filters()}))
+        .await
+        .expect(200)
+        .body;
+    assert_eq!(column(&found["workflows"], "title"), ["c 1", "b 1"]);
+    assert_eq!(found["total_results"], 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn parameters_with_numbers_that_cannot_be_read_back_are_refused() {
+    let (_database, service) = catalogue().await;
+    for number in [
+        "1e999",
+        "1e-99999",
+        "-1E+309",
+        &format!("0.{}1", "0".repeat(20_000)),
+    ] {
+        let body = with(
+            workflow("numbers", "1"),
+            json!({"parameters": {"a": "NUMBER"}}),
+        );
+        let body = body.to_string().replace("\"NUMBER\"", number);
+        let problem = service
+            .post_text(WORKFLOWS, &body)
+            .await
+            .expect(400)
+            .problem();
+        assert!(problem.detail.expect("a detail").contains("parameters"));
+    }
 }
