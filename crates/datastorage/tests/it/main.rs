@@ -17,6 +17,8 @@ mod queue;
 mod queue_file;
 mod replicas;
 mod schema;
+#[cfg(feature = "schemathesis")]
+mod schemathesis;
 mod starvation;
 mod support;
 mod tls;
