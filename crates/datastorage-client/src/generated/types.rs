@@ -935,6 +935,7 @@ pub struct RemediationWorkflow {
     pub status: WorkflowStatus,
     #[serde(skip_serializing_if = "::std::option::Option::is_none")]
     pub status_reason: Option<String>,
+    /// At most total_executions
     #[serde(skip_serializing_if = "::std::option::Option::is_none")]
     pub successful_executions: Option<i32>,
     #[serde(skip_serializing_if = "::std::option::Option::is_none")]

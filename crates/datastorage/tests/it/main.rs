@@ -18,6 +18,8 @@ mod queue_file;
 mod readiness;
 mod replicas;
 mod schema;
+#[cfg(feature = "schemathesis")]
+mod schemathesis;
 mod slow_clients;
 mod starvation;
 mod support;

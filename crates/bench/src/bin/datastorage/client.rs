@@ -43,10 +43,10 @@ impl Client {
     ) -> anyhow::Result<Histogram<u64>> {
         let mut latency = Histogram::new(3)?;
         let mut round = 0_u64;
-        let mut request = post(number, round, size, ids);
+        let mut next = request(number, round, size, ids);
         while !stop.load(Ordering::Relaxed) {
             let started = Instant::now();
-            let status = self.exchange(&request).await?;
+            let status = self.exchange(&next).await?;
             latency.record(u64::try_from(started.elapsed().as_micros())?)?;
             ensure!(
                 status == 201,
@@ -57,7 +57,7 @@ impl Client {
             round += 1;
             // Without ids a request may be sent as it was; a new one now and then spreads the correlation ids.
             if ids || round.is_multiple_of(EVENTS_PER_CORRELATION) {
-                request = post(number, round, size, ids);
+                next = request(number, round, size, ids);
             }
         }
         Ok(latency)
@@ -111,8 +111,14 @@ impl Client {
     }
 }
 
-/// A POST to /batch, or for one event to /events.
-pub(crate) fn post(number: usize, round: u64, size: usize, ids: bool) -> Vec<u8> {
+/// The bytes of a POST to /batch, or for one event to /events.
+fn request(number: usize, round: u64, size: usize, ids: bool) -> Vec<u8> {
+    let (path, body) = post(number, round, size, ids);
+    format!("POST {path} HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}", body.len()).into_bytes()
+}
+
+/// The path and the body of a POST of so many events.
+pub(crate) fn post(number: usize, round: u64, size: usize, ids: bool) -> (&'static str, String) {
     let event = || {
         let id = if ids {
             format!("\"event_id\":\"{}\",", Uuid::now_v7())
@@ -125,7 +131,7 @@ pub(crate) fn post(number: usize, round: u64, size: usize, ids: bool) -> Vec<u8>
             Timestamp::now()
         )
     };
-    let (path, body) = match size {
+    match size {
         1 => ("/api/v1/audit/events", event()),
         _ => (
             "/api/v1/audit/events/batch",
@@ -134,6 +140,5 @@ pub(crate) fn post(number: usize, round: u64, size: usize, ids: bool) -> Vec<u8>
                 (0..size).map(|_| event()).collect::<Vec<_>>().join(",")
             ),
         ),
-    };
-    format!("POST {path} HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}", body.len()).into_bytes()
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 
 /// Measures Data Storage
 #[derive(Debug, Parser)]
@@ -22,6 +22,9 @@ pub(crate) struct Options {
     /// Give each event an id of its own, as the audit store does
     #[arg(long)]
     pub(crate) ids: bool,
+    /// Load generators of other hands, each of them for as long after our own
+    #[arg(long, value_delimiter = ',')]
+    pub(crate) also: Vec<Generator>,
     /// Rows for the reads; 1 million at the top unless --large
     #[arg(long, value_delimiter = ',', default_values_t = [10_000, 1_000_000])]
     pub(crate) rows: Vec<u64>,
@@ -31,4 +34,13 @@ pub(crate) struct Options {
     /// The server to measure, instead of a build of this checkout
     #[arg(long)]
     pub(crate) server: Option<PathBuf>,
+}
+
+/// A load generator of other hands: a program on the PATH.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Generator {
+    /// <https://github.com/hatoo/oha>: `cargo install oha --locked`
+    Oha,
+    /// <https://github.com/tsenart/vegeta>: `go install github.com/tsenart/vegeta/v12@latest`
+    Vegeta,
 }

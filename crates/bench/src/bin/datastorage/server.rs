@@ -39,6 +39,17 @@ pub(crate) fn cpu(meant: impl Fn(&Process) -> bool) -> anyhow::Result<Duration> 
     Ok(Duration::from_millis(ticks * 10))
 }
 
+/// Processor time of those processes that this one started and that have ended (`proc_pid_stat(5)`, cutime and cstime).
+pub(crate) fn ended_children_cpu() -> anyhow::Result<Duration> {
+    let stat = std::fs::read_to_string("/proc/self/stat")?;
+    let (_, rest) = stat
+        .rsplit_once(") ")
+        .context("a name in /proc/self/stat")?;
+    let fields: Vec<_> = rest.split(' ').collect();
+    let ticks = fields[13].parse::<u64>()? + fields[14].parse::<u64>()?;
+    Ok(Duration::from_millis(ticks * 10))
+}
+
 /// Processor time of everything that runs on this machine (`proc_stat(5)`).
 pub(crate) fn machine_cpu() -> anyhow::Result<Duration> {
     let stat = std::fs::read_to_string("/proc/stat")?;
