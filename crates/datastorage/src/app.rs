@@ -25,7 +25,7 @@ use crate::queue::{Drain, Queue};
 use crate::store::Store;
 
 /// Pages that may be in memory at once.
-const ANSWERS_AT_ONCE: usize = 8;
+const ANSWERS_AT_ONCE: usize = 4;
 /// How often missing partitions are tried again until they are there.
 const PARTITIONS_RETRY: Duration = Duration::from_secs(5);
 /// How often metrics are folded.

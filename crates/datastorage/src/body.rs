@@ -28,7 +28,9 @@ const RECORD_WEIGHT: usize = 8;
 /// Bytes of the body of a catalogue call or a notification.
 const RECORD_BYTES: usize = 2 << 20;
 /// Memory for other bodies beside the largest.
-const BESIDE: usize = 8 << 20;
+const BESIDE: usize = 4 << 20;
+/// Bytes of a body from which on it is worth to make room for all that is announced: growing would copy it.
+const WORTH_RESERVING: usize = 128 << 10;
 /// Bytes of a page beside its list.
 const REST: usize = 16 << 10;
 /// Bytes of an answer that are handed to the connection at once.
@@ -131,6 +133,8 @@ impl Bodies {
             Content::Events => (self.limit, EVENTS_WEIGHT),
             Content::Record => (self.limit.min(RECORD_BYTES), RECORD_WEIGHT),
         };
+        let announced = usize::try_from(body.size_hint().exact().unwrap_or_default());
+        let announced = announced.unwrap_or_default().min(limit);
         let mut collected = Vec::new();
         loop {
             let frame = tokio::select! {
@@ -159,6 +163,11 @@ impl Bodies {
             taken.map_err(|Revoked| too_slow())?;
             if let Some(asking) = asking {
                 asking.body_moved();
+            }
+            if collected.len() < WORTH_RESERVING
+                && (WORTH_RESERVING..announced).contains(&(collected.len() + data.len()))
+            {
+                collected.reserve_exact(announced - collected.len());
             }
             collected.extend_from_slice(&data);
         }

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::io::IsTerminal as _;
+use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
 use anyhow::Context;
 use datastorage::clock::Clock;
@@ -18,7 +19,11 @@ use tracing_subscriber::util::SubscriberInitExt;
 /// Where the bound `host:port` is written once the server listens; for port 0.
 const ADDRESS_FILE: &str = "DATASTORAGE_ADDRESS_FILE";
 
+/// From so many bytes on, glibc gives a block back to the system when it is freed (mallopt(3), `M_MMAP_THRESHOLD`).
+const RETURNED_FROM: (&str, &str) = ("MALLOC_MMAP_THRESHOLD_", "131072");
+
 fn main() -> ExitCode {
+    fix_threshold();
     match run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -31,6 +36,21 @@ fn main() -> ExitCode {
             }
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Becomes the same program with the threshold in its environment, which is where glibc looks for it. Otherwise it grows to the
+/// largest block that was freed, up to 32 MiB, and the memory of large bodies and answers stays with the thread that had it. Where
+/// that cannot be done the server only takes more memory.
+fn fix_threshold() {
+    let (name, value) = RETURNED_FROM;
+    if std::env::var_os(name).is_some() {
+        return;
+    }
+    if let Ok(own) = std::env::current_exe() {
+        let arguments = std::env::args_os().skip(1);
+        // Returns only if it fails.
+        let _error = Command::new(own).args(arguments).env(name, value).exec();
     }
 }
 

@@ -72,6 +72,15 @@ impl Service {
         format!("http://{}", self.address)
     }
 
+    /// The kernel's high-water mark of the process's resident memory, in KiB; none where the system does not show it.
+    pub fn peak_memory_kib(&self) -> Option<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).ok()?;
+        let peak = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmHWM:"))?;
+        peak.trim().trim_end_matches(" kB").parse().ok()
+    }
+
     /// Ends the process as `kill -9` does.
     pub fn kill(&mut self) {
         self.child.kill().expect("kill Data Storage");

@@ -9,7 +9,8 @@ use crate::{Checked, Client, Error, Written, client::segment, types::*};
 impl Client {
     /// Read audit events, newest first.
     ///
-    /// Filters are combined with AND. Order is event_timestamp, then event_id, both descending.
+    /// Filters are combined with AND. Order is event_timestamp, then event_id, both descending. A page ends at limit or 2 MiB,
+    /// whichever comes first; an event that is larger comes alone. has_more and next_cursor say whether events follow.
     ///
     /// `GET /api/v1/audit/events`
     pub async fn query_audit_events(
@@ -136,6 +137,8 @@ impl Client {
     }
     /// List workflow versions, newest first.
     ///
+    /// A page ends at limit or 2 MiB, whichever comes first; has_more says whether versions follow.
+    ///
     /// `GET /api/v1/workflows`
     pub async fn list_workflows(
         &self,
@@ -155,6 +158,8 @@ impl Client {
         self.call(Method::POST, "/api/v1/workflows").json(body)?.answer(201u16).await
     }
     /// All versions of a workflow, newest first.
+    ///
+    /// The list ends at 2 MiB, with has_more.
     ///
     /// `GET /api/v1/workflows/by-name/{workflow_name}/versions`
     pub async fn list_workflow_versions(
@@ -244,6 +249,8 @@ impl Client {
     }
     /// Whether the instance can commit what its schema profile serves.
     ///
+    /// Answered within a second; a database that does not answer by then counts as unreachable.
+    ///
     /// `GET /health/ready`
     pub async fn get_readiness(&self) -> Result<Checked<ReadinessStatus>, Error> {
         self.call(Method::GET, "/health/ready").checked().await
@@ -297,7 +304,9 @@ pub struct QueryAuditEvents {
     /// Default 0.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub offset: Option<i64>,
-    /// The next_cursor of the page before. Stays fast at any depth; not together with offset.
+    /** The next_cursor of the page before, from any server on the same database. Stays fast at any depth; not together with
+offset. One that no server wrote is a 400.
+*/
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cursor: Option<String>,
 }

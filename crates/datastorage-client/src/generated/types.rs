@@ -759,6 +759,9 @@ pub struct ReadinessStatus {
     #[serde(skip_serializing_if = "::std::option::Option::is_none")]
     pub reason: Option<ReadinessStatusReason>,
     pub status: ReadinessStatusStatus,
+    /// What will fail later, such as partitions that are missing ahead, or is weaker than it should be, such as an audit trail that is not append-only; it makes no instance unready
+    #[serde(default, skip_serializing_if = "::std::vec::Vec::is_empty")]
+    pub warnings: Vec<String>,
 }
 #[derive(
     ::serde::Deserialize,
@@ -928,6 +931,7 @@ pub struct RemediationWorkflow {
     pub name: String,
     #[serde(skip_serializing_if = "::std::option::Option::is_none")]
     pub owner: Option<String>,
+    /// Any object, within the bounds of event_data
     #[serde(skip_serializing_if = "::std::option::Option::is_none")]
     pub parameters: Option<::serde_json::Map<String, ::serde_json::Value>>,
     #[serde(skip_serializing_if = "::std::option::Option::is_none")]
@@ -1204,6 +1208,9 @@ pub struct WorkflowDisableRequest {
 }
 #[derive(::serde::Deserialize, ::serde::Serialize, Clone, Debug, PartialEq)]
 pub struct WorkflowListResponse {
+    /// Whether versions follow: ask again with offset increased by the number of those in this page
+    #[serde(skip_serializing_if = "::std::option::Option::is_none")]
+    pub has_more: Option<bool>,
     pub limit: i32,
     pub offset: i64,
     pub total: i64,
@@ -1240,7 +1247,7 @@ pub struct WorkflowSearchRequest {
 #[derive(::serde::Deserialize, ::serde::Serialize, Clone, Debug, PartialEq)]
 pub struct WorkflowSearchResponse {
     pub filters: WorkflowSearchFilters,
-    /// All matches with at least min_score; workflows has the best top_k of them
+    /// All matches with at least min_score; workflows has the best top_k of them, fewer where they take more than 2 MiB
     pub total_results: i64,
     pub workflows: Vec<WorkflowSearchResult>,
 }
@@ -1339,6 +1346,10 @@ pub struct WorkflowUpdateRequest {
 }
 #[derive(::serde::Deserialize, ::serde::Serialize, Clone, Debug, PartialEq)]
 pub struct WorkflowVersionsResponse {
+    /// Whether there are older versions than those listed; each is in the list of all workflows
+    #[serde(skip_serializing_if = "::std::option::Option::is_none")]
+    pub has_more: Option<bool>,
+    /// All versions of that name
     pub total: i64,
     pub versions: Vec<RemediationWorkflow>,
     pub workflow_name: String,

@@ -30,6 +30,7 @@ pub(crate) async fn single(
     let body = app.bodies.read_json(Content::Events, request).await?;
     let event = parse_event(&body, app.clock.now())
         .map_err(|error| Problem::submission(&app.metrics, error))?;
+    drop(body);
     if let Some(parent) = event.parent_event_id {
         check_parent(&app, parent).await?;
     }

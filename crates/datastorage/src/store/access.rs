@@ -28,9 +28,26 @@ pub(crate) struct Store {
 pub(super) enum Rest {
     /// It is read to its end.
     None,
+    /// Nothing, but rows were among it that the connection would keep room for: it is closed.
+    Room,
     /// Rows that nobody wants.
     Unread,
 }
+
+impl Rest {
+    /// Of an answer that was read to its end, with rows of at most so many bytes.
+    pub(super) fn after(largest: usize) -> Self {
+        if largest > ROOM {
+            Self::Room
+        } else {
+            Self::None
+        }
+    }
+}
+
+/// Bytes of a row that a connection may keep room for. The driver keeps as much as the largest row needed, for as long as the connection
+/// is open.
+const ROOM: usize = 256 << 10;
 
 /// Why there can be no access to the database at all.
 #[derive(Debug, thiserror::Error)]
@@ -133,6 +150,10 @@ impl Store {
         match tokio::time::timeout(self.statement_timeout, work(lent.client())).await {
             Ok(Ok((value, Rest::None))) => {
                 lent.give_back();
+                Ok(value)
+            }
+            Ok(Ok((value, Rest::Room))) => {
+                lent.discard();
                 Ok(value)
             }
             Ok(Ok((value, Rest::Unread))) => Ok(value),

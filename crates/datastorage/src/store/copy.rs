@@ -3,7 +3,6 @@
 use std::error::Error;
 
 use bytes::{BufMut, Bytes, BytesMut};
-use datastorage_api::NewEvent;
 use jiff::Timestamp;
 use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
 
@@ -13,6 +12,8 @@ use crate::tables::{EVENT_COLUMNS, Value};
 const HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
 /// Takes the place of the next row's number of columns.
 const TRAILER: i16 = -1;
+/// The version of jsonb's binary form, which goes before the text.
+const JSONB_VERSION: u8 = 1;
 /// Microseconds from 1970 to 2000, where PostgreSQL's times begin.
 const EPOCH: i64 = 946_684_800_000_000;
 const DAY: i64 = 86_400_000_000;
@@ -30,20 +31,34 @@ impl Default for Rows {
 }
 
 impl Rows {
-    /// Adds a row, its columns in the order of [`EVENT_COLUMNS`].
-    pub(super) fn push(&mut self, event: &NewEvent) {
-        self.0
-            .put_i16(i16::try_from(EVENT_COLUMNS.len()).unwrap_or(i16::MAX));
-        for column in &EVENT_COLUMNS {
-            let at = self.0.len();
-            // The length of NULL, which no value follows.
-            self.0.put_i32(-1);
-            if let IsNull::No = write(&(column.value)(event), &mut self.0) {
-                // A request's body is shorter than i32 goes; were it not, PostgreSQL would refuse the row.
-                let length = i32::try_from(self.0.len() - at - 4).unwrap_or(i32::MAX);
-                self.0[at..at + 4].copy_from_slice(&length.to_be_bytes());
-            }
+    /// Begins a row, whose columns follow in the order of [`EVENT_COLUMNS`].
+    pub(super) fn begin(&mut self) {
+        let columns = i16::try_from(EVENT_COLUMNS.len()).unwrap_or(i16::MAX);
+        self.0.put_i16(columns);
+    }
+
+    /// Adds the next column of the row.
+    pub(super) fn push(&mut self, value: &Value<'_>) {
+        let at = self.0.len();
+        // The length of NULL, which no value follows.
+        self.0.put_i32(-1);
+        if let IsNull::No = write(value, &mut self.0) {
+            // A request's body is shorter than i32 goes; were it not, PostgreSQL would refuse the row.
+            let length = i32::try_from(self.0.len() - at - 4).unwrap_or(i32::MAX);
+            self.0[at..at + 4].copy_from_slice(&length.to_be_bytes());
         }
+    }
+
+    /// Begins a column of JSON, of which so many bytes follow in parts.
+    pub(super) fn begin_json(&mut self, length: usize) {
+        self.0
+            .put_i32(i32::try_from(length + 1).unwrap_or(i32::MAX));
+        self.0.put_u8(JSONB_VERSION);
+    }
+
+    /// Adds a part of a column.
+    pub(super) fn push_part(&mut self, part: &[u8]) {
+        self.0.put_slice(part);
     }
 
     /// Bytes that wait to be sent.
@@ -74,9 +89,8 @@ fn write(value: &Value<'_>, bytes: &mut BytesMut) -> IsNull {
         Value::DateOf(time) => {
             bytes.put_i32(i32::try_from(since_2000(*time).div_euclid(DAY)).unwrap_or(i32::MAX));
         }
-        // The format's version goes before the text.
         Value::Json(json) => {
-            bytes.put_u8(1);
+            bytes.put_u8(JSONB_VERSION);
             bytes.put_slice(json.get().as_bytes());
         }
         Value::Integer(number) => bytes.put_i32(*number),

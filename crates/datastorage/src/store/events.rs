@@ -180,7 +180,20 @@ async fn copy(sink: CopyInSink<Bytes>, events: &[&NewEvent]) -> Result<(), tokio
     let mut sink = pin!(sink);
     let mut rows = Rows::default();
     for event in events {
-        rows.push(event);
+        rows.begin();
+        for column in &EVENT_COLUMNS {
+            match (column.value)(event) {
+                // In parts, so that it is in memory once and neither as a row nor on its way to the system as a whole.
+                Value::Json(json) if json.get().len() > MESSAGE_BYTES => {
+                    rows.begin_json(json.get().len());
+                    for part in json.get().as_bytes().chunks(MESSAGE_BYTES) {
+                        rows.push_part(part);
+                        sink.send(rows.take()).await?;
+                    }
+                }
+                value => rows.push(&value),
+            }
+        }
         if rows.len() > MESSAGE_BYTES {
             sink.send(rows.take()).await?;
         }

@@ -44,13 +44,14 @@ impl Store {
             let statement = client.prepare_cached(sql).await?;
             let rows = client.query_raw(&statement, values.iter().copied());
             let mut rows = pin!(rows.await?);
-            let mut listed = Listed::default();
+            let (mut listed, mut largest) = (Listed::default(), 0);
             while let Some(row) = rows.try_next().await? {
                 listed.total = row.try_get(0)?;
                 let Some(Json(item)) = row.try_get::<_, Option<Json<&RawValue>>>(1)? else {
                     continue;
                 };
                 let item = item.get().as_bytes();
+                largest = largest.max(item.len());
                 if listed.count > 0 {
                     if text.len() - begin + item.len() >= limits::PAGE_BYTES {
                         listed.ended_early = true;
@@ -61,7 +62,7 @@ impl Store {
                 text.extend_from_slice(item);
                 listed.count += 1;
             }
-            Ok((listed, Rest::None))
+            Ok((listed, Rest::after(largest)))
         })
         .await
     }

@@ -123,7 +123,7 @@ impl Store {
         self.read(Use::Long, "audit_events", async |client| {
             let statement = client.prepare_cached(&sql).await?;
             let mut rows = pin!(client.query_raw(&statement, borrowed(&values)).await?);
-            let mut read = 0;
+            let (mut read, mut largest) = (0, 0);
             page.has_more = false;
             while let Some(row) = rows.try_next().await? {
                 page.total = page.total.or(row.try_get(0)?);
@@ -154,6 +154,7 @@ impl Store {
                     continue;
                 }
                 let event = event(&row)?;
+                largest = largest.max(event.event_data.get().len());
                 let before = text.len();
                 if page.count > 0 {
                     text.push(b',');
@@ -169,7 +170,7 @@ impl Store {
                 page.count += 1;
                 page.last = Some((event.event_timestamp, event.event_id));
             }
-            Ok((false, Rest::None))
+            Ok((false, Rest::after(largest)))
         })
         .await
     }
@@ -186,7 +187,7 @@ impl Store {
             "SELECT {} FROM audit_events WHERE event_id = $1 AND event_date = $2",
             names()
         );
-        self.run(Use::Long, "audit_events", async |client| {
+        self.read(Use::Long, "audit_events", async |client| {
             let statement = client.prepare_cached(&sql).await?;
             let day = utc_date(large.time);
             let row = client.query_opt(&statement, &[&large.id, &day]).await?;
@@ -196,7 +197,7 @@ impl Store {
                 // Writing to memory does not fail, and an event is JSON.
                 serde_json::to_writer(&mut *text, &event(&row)?).unwrap_or_default();
             }
-            Ok(())
+            Ok(((), Rest::after(large.bytes)))
         })
         .await
     }

@@ -412,7 +412,7 @@ impl Store {
                 }
                 found.push(row.try_get::<_, Json<Found>>(0)?.0);
             }
-            Ok((found, Rest::None))
+            Ok((found, Rest::after(bytes)))
         })
         .await
     }
