@@ -1,4 +1,4 @@
-//! What befalls a PostgreSQL server: its connections are ended, it is restarted or killed, its disk is full.
+//! What befalls a PostgreSQL server: its connections are ended, it is restarted, killed or frozen, a table is locked, its disk is full.
 
 use std::os::unix::{fs::MetadataExt as _, process::CommandExt as _};
 use std::process::Command;
@@ -60,6 +60,34 @@ pub async fn crash(server: &mut Server) {
     server.restart().await.expect("restarted");
 }
 
+/// Stops the server's processes for a time: connections stay open, and nothing answers.
+pub async fn freeze(server: &Server, time: Duration) {
+    let postmaster = server.pid();
+    // The postmaster first, so that no process of its is born meanwhile.
+    send("STOP", postmaster);
+    let frozen = children(postmaster);
+    let all = |name| {
+        for pid in &frozen {
+            // A backend may have ended.
+            signal(name, *pid);
+        }
+    };
+    all("STOP");
+    tokio::time::sleep(time).await;
+    all("CONT");
+    send("CONT", postmaster);
+}
+
+/// Locks a table of the database of `url` against everybody for a time.
+pub async fn lock_table(url: &str, table: &str, time: Duration) {
+    let mut client = postgres::connect(url).await;
+    let transaction = client.transaction().await.expect("a transaction");
+    let lock = format!("LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE");
+    transaction.batch_execute(&lock).await.expect("locked");
+    tokio::time::sleep(time).await;
+    transaction.rollback().await.expect("unlocked");
+}
+
 /// Lets the write-ahead log's disk be full under load until the server has ended, and starts it again with room.
 ///
 /// The server's processes may write no file of a segment's size any more (`setrlimit(2)`, `RLIMIT_FSIZE`; PostgreSQL ignores the
@@ -103,14 +131,16 @@ pub async fn fill_wal_disk(server: &mut Server) {
     server.restart().await.expect("restarted");
 }
 
-fn send(signal: &str, pid: i32) {
+fn send(name: &str, pid: i32) {
+    assert!(signal(name, pid), "kill -{name} {pid} failed");
+}
+
+/// Whether the process got it: it may have ended.
+fn signal(name: &str, pid: i32) -> bool {
     let sent = Command::new("kill")
-        .args([format!("-{signal}"), pid.to_string()])
-        .status();
-    assert!(
-        sent.is_ok_and(|status| status.success()),
-        "kill -{signal} {pid} failed"
-    );
+        .args([format!("-{name}"), pid.to_string()])
+        .output();
+    sent.is_ok_and(|output| output.status.success())
 }
 
 fn exists(pid: i32) -> bool {

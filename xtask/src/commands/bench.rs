@@ -21,7 +21,7 @@ pub enum Topic {
     Datastorage,
     /// Storing an audit event
     AuditStore,
-    /// Acknowledged events that are lost or doubled while PostgreSQL fails
+    /// Acknowledged events that are lost or doubled while Data Storage or PostgreSQL fails
     Faults,
 }
 
