@@ -14,6 +14,7 @@ use crate::availability::Availability;
 use crate::body::{Answers, Bodies};
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::gate::{self, Gate};
 use crate::metrics::Metrics;
 use crate::problem::Problem;
 use crate::profile::Requirements;
@@ -37,6 +38,7 @@ pub(crate) struct App {
     pub(crate) queue: Queue,
     pub(crate) availability: Availability,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) gate: Gate,
     pub(crate) requirements: Requirements,
     pub(crate) profile: String,
     pub(crate) problem_base: String,
@@ -72,7 +74,8 @@ impl App {
             store: store.clone(),
             queue: queue.clone(),
             availability: availability.clone(),
-            metrics,
+            gate: Gate::new(&config.access, Arc::clone(&metrics)),
+            metrics: Arc::clone(&metrics),
             requirements: config.requirements.clone(),
             profile: config.profile.clone(),
             problem_base: config.problem_base.clone(),
@@ -95,6 +98,11 @@ impl App {
             .run(stopped.clone()),
         );
         background.spawn(keep_partitions_ahead(Arc::clone(&app), stopped.clone()));
+        background.spawn(gate::keep_current(
+            config.access.clone(),
+            metrics,
+            stopped.clone(),
+        ));
         background.spawn(fold_metrics(Arc::clone(&app), stopped));
         Ok((
             app,
