@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use audit_store::{CloseError, Config, Report, Store, StoreError};
+use audit_store::{Access, CloseError, Config, Report, Store, StoreError};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use uuid::Uuid;
@@ -94,12 +94,26 @@ impl Fake {
     ///
     /// Data Storage need not be there yet. What an earlier fake left in the journal is sent first.
     pub fn open(service: &str, datastorage_url: &str, journal: &Path) -> Result<Self, OpenError> {
+        Self::open_with(service, datastorage_url, Access::default(), journal)
+    }
+
+    /// The same for a Data Storage that asks who calls.
+    pub fn open_with(
+        service: &str,
+        datastorage_url: &str,
+        access: Access,
+        journal: &Path,
+    ) -> Result<Self, OpenError> {
         let scenarios =
             of_service(service).ok_or_else(|| OpenError::Service(service.to_owned()))?;
+        let config = Config {
+            access,
+            ..Config::for_service(service, journal)
+        };
         Ok(Self {
             service: service.to_owned(),
             scenarios,
-            store: Store::open(datastorage_url, Config::for_service(service, journal))?,
+            store: Store::open(datastorage_url, config)?,
         })
     }
 
