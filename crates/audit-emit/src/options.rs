@@ -60,6 +60,7 @@ pub(crate) struct Options {
 /// What is not emitting: it has a word of its own in front.
 #[derive(Debug, Parser)]
 #[command(version)]
+#[expect(clippy::large_enum_variant, reason = "there is one in a process")]
 pub(crate) enum Command {
     /// Relay the audit events of a service in any language, which takes this for Data Storage
     ///
