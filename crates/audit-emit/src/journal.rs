@@ -87,7 +87,11 @@ pub(crate) fn close(runtime: &Runtime, store: &Store, deadline: Duration) -> Rep
 }
 
 fn open(options: &Options, directory: &Path) -> Result<Store, OpenError> {
-    Store::open(&options.url, Config::for_service("audit-emit", directory))
+    let config = Config {
+        access: options.access.clone(),
+        ..Config::for_service("audit-emit", directory)
+    };
+    Store::open(&options.url, config)
 }
 
 fn is_slot(path: &Path) -> bool {

@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use anyhow::Context as _;
-use audit_store::Event;
+use audit_store::{Access, Event};
 use clap::Parser;
 use datastorage_api::{EventCategory, EventData, EventOutcome};
 use jiff::Timestamp;
@@ -34,6 +34,8 @@ pub(crate) struct Options {
         value_name = "URL"
     )]
     pub(crate) url: String,
+    #[command(flatten)]
+    pub(crate) access: Access,
     /// Directory that keeps accepted events until they are stored; runs at the same time may share it
     #[arg(
         long,
@@ -58,6 +60,7 @@ pub(crate) struct Options {
 /// What is not emitting: it has a word of its own in front.
 #[derive(Debug, Parser)]
 #[command(version)]
+#[expect(clippy::large_enum_variant, reason = "there is one in a process")]
 pub(crate) enum Command {
     /// Relay the audit events of a service in any language, which takes this for Data Storage
     ///
@@ -85,6 +88,8 @@ pub(crate) struct ServeOptions {
         value_name = "URL"
     )]
     pub(crate) url: String,
+    #[command(flatten)]
+    pub(crate) access: Access,
     /// Directory of this relay's own that keeps accepted events until they are stored; it must outlive the process
     #[arg(
         long,

@@ -3,6 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use datastorage_api::limits;
+use datastorage_client::Access;
 
 /// Settings of a [`crate::Store`].
 #[derive(Debug, Clone)]
@@ -17,6 +18,8 @@ pub struct Config {
     pub flush_interval: Duration,
     /// Longest time for one request.
     pub request_deadline: Duration,
+    /// What proves to Data Storage who sends, and whom to trust there.
+    pub access: Access,
     /// How retries are spaced; they do not end before the store does.
     pub backoff: Backoff,
 }
@@ -64,6 +67,7 @@ impl Config {
             batch_size: 1000,
             flush_interval: Duration::from_secs(1),
             request_deadline: Duration::from_secs(10),
+            access: Access::default(),
             backoff: Backoff {
                 first: Duration::from_millis(100),
                 longest: Duration::from_secs(10),

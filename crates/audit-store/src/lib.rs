@@ -33,6 +33,7 @@
 //! | PostgreSQL is killed | nothing | `audit-emit: outage::events_that_data_storage_queued_while_its_database_was_killed_are_stored_exactly_once` |
 //! | the network delays, cuts, resets | nothing | `chaos::nothing_is_lost_or_doubled_on_a_way_that_delays_cuts_resets_and_fails_at_random` |
 //! | a proxy, a captive portal or another server answers in its place | nothing: only the 201 for the same events settles them | `sending::no_answer_but_the_201_for_the_same_events_makes_the_store_forget_them` |
+//! | Data Storage does not let the store in (401, 403) | nothing: it waits, says so, and is sent once the token or certificate is mended | `access::events_wait_while_the_store_is_not_let_in_and_are_sent_once_its_token_is_mended` |
 //! | tables or partitions are missing | nothing | `incident::missing_and_reverted_migrations_and_a_missing_partition_are_three_named_errors_and_lose_nothing` |
 //! | the disk is full | nothing: further events are refused | `audit-emit: emit::on_a_full_disk_events_are_refused_and_what_was_accepted_is_stored_later` |
 //! | Data Storage refuses an event | nothing: it is parked | `sending::one_bad_event_is_parked_with_its_reason_and_the_rest_is_stored` |
@@ -43,6 +44,10 @@
 //! | the machine crashes | the last 10 ms, unless [`Store::durable`] returned | by construction of `fsync` |
 //! | the journal's directory is deleted, with its pod for example | what waits in it | |
 //! | a memory-only store ends | what waits in it, counted | `memory::a_full_buffer_refuses_events_and_a_close_counts_the_lost` |
+//!
+//! Where Data Storage asks who calls, [`Config::access`] names the files of a token or a client certificate; they are read again when they
+//! change. While the store is not let in (401, 403) everything waits in the journal, [`Report::blocked_by`] says what to mend, and the metric
+//! `audit_access_refused` is 1.
 //!
 //! **Invariants:** accepting never waits for the network; memory does not grow with the backlog; one batch is on its way at a time, which keeps
 //! the order; the cursor moves only over events that are committed, or parked with their reason.
@@ -66,6 +71,8 @@ mod shared;
 mod stamp;
 mod store;
 mod sync;
+
+pub use datastorage_client::Access;
 
 pub use config::{Backoff, Config, JournalConfig, Mode, buffer_size};
 pub use error::{CloseError, OpenError, StoreError};

@@ -20,6 +20,7 @@ pub(crate) struct Metrics {
     journal_depth: Gauge,
     journal_bytes: Gauge,
     oldest_age: Gauge,
+    access_refused: Gauge,
     write_duration: Histogram,
     capacity: f64,
 }
@@ -52,6 +53,7 @@ impl Metrics {
             journal_depth: gauge!("audit_journal_depth", "service" => service()),
             journal_bytes: gauge!("audit_journal_bytes", "service" => service()),
             oldest_age: gauge!("audit_journal_oldest_age_seconds", "service" => service()),
+            access_refused: gauge!("audit_access_refused", "service" => service()),
             write_duration: histogram!("audit_write_duration_seconds", "service" => service()),
             capacity,
         }
@@ -75,6 +77,8 @@ impl Metrics {
             self.journal_depth.set(waiting);
             self.journal_bytes.set(as_gauge(bytes));
         }
+        let refused = now.report.is_refused_access();
+        self.access_refused.set(f64::from(refused));
         let age = now
             .oldest_us
             .map_or(0, |oldest| now_micros().saturating_sub(oldest));

@@ -28,6 +28,13 @@ impl Report {
         self.journalled == 0 && self.parked == 0 && self.lost == 0
     }
 
+    /// Whether events wait because Data Storage does not let this client in: a matter of [`crate::Config::access`], which waiting alone
+    /// does not mend, and never of the events.
+    pub fn is_refused_access(&self) -> bool {
+        let status = self.blocked_by.as_ref().and_then(|error| error.status());
+        matches!(status, Some(401 | 403))
+    }
+
     /// The failure as the end of a sentence.
     pub(crate) fn blocked(&self) -> String {
         self.blocked_by

@@ -343,7 +343,7 @@ impl Sender {
 
 /// Whether the answer judges the events, so that sending them again unchanged cannot help.
 ///
-/// Other client errors, such as 404 or 429, are about an address, a permission or a rate, which someone can put right while the events wait; so does
+/// Other client errors, such as 401, 403, 404 or 429, are about who calls, an address, a permission or a rate, which someone can put right while the events wait; so does
 /// a 400 without a problem document, which Data Storage never sends. A proxy's limit on the body, though, is one that halving gets under; one event alone waits.
 fn is_verdict(error: &Error, events: usize) -> bool {
     match error.problem() {

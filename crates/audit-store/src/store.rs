@@ -62,7 +62,8 @@ impl Store {
         if let Some(faults) = config.faults() {
             return Err(OpenError::Config(faults));
         }
-        let client = Client::new(base_url)?.with_deadline(config.request_deadline);
+        let client = Client::with_access(base_url, &config.access)?;
+        let client = client.with_deadline(config.request_deadline);
         match config.mode.clone() {
             Mode::Memory { events } => {
                 let shared = Shared::new(Queue::Memory(Memory::new(events)));

@@ -13,6 +13,10 @@ pub const DEFAULT_PROBLEM_BASE: &str = "https://kubernaut.io/problems/";
 pub enum ProblemType {
     /// The request breaks the contract.
     ValidationError,
+    /// The call does not prove who makes it.
+    Unauthorized,
+    /// The server is not set up so that anybody may do this.
+    Forbidden,
     /// A PATCH names a field that cannot change.
     ImmutableField,
     /// There is no such resource or path.
@@ -40,6 +44,8 @@ impl ProblemType {
     pub const fn name(self) -> &'static str {
         match self {
             Self::ValidationError => "validation-error",
+            Self::Unauthorized => "unauthorized",
+            Self::Forbidden => "forbidden",
             Self::ImmutableField => "immutable-field-violation",
             Self::NotFound => "not-found",
             Self::MethodNotAllowed => "method-not-allowed",
@@ -57,6 +63,8 @@ impl ProblemType {
     pub const fn title(self) -> &'static str {
         match self {
             Self::ValidationError => "Validation Error",
+            Self::Unauthorized => "Unauthorized",
+            Self::Forbidden => "Forbidden",
             Self::ImmutableField => "Immutable Field Violation",
             Self::NotFound => "Not Found",
             Self::MethodNotAllowed => "Method Not Allowed",
@@ -74,6 +82,8 @@ impl ProblemType {
     pub const fn status(self) -> u16 {
         match self {
             Self::ValidationError | Self::ImmutableField => 400,
+            Self::Unauthorized => 401,
+            Self::Forbidden => 403,
             Self::NotFound => 404,
             Self::MethodNotAllowed => 405,
             Self::RequestTimeout => 408,

@@ -3,26 +3,43 @@
 //! An answer counts only with the status that the contract documents for it: a proxy, a captive portal or another server in
 //! between answers 2xx, too. Redirects are not followed, since a POST would become a GET.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
+use base64::{Engine as _, prelude::BASE64_STANDARD};
 use bytes::{Bytes, BytesMut};
 use datastorage_api::{ProblemDetails, paths};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use reqwest::{Method, RequestBuilder, Response, StatusCode, Url, header, redirect};
+use http_body_util::{BodyExt as _, Full};
+use hyper::{
+    HeaderMap, Method, Request, StatusCode, Uri,
+    body::Incoming,
+    header::{self, HeaderValue},
+};
+use hyper_util::{
+    client::legacy,
+    rt::{TokioExecutor, TokioTimer},
+};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use serde::{Serialize, de::DeserializeOwned};
+use tokio::time::timeout;
+use url::{Position, Url};
 use uuid::Uuid;
 
 use crate::{
-    Error, Problem,
+    Access, Error, Problem,
+    connector::{Connector, root_cause},
     receipt::Receipt,
+    tls::Tls,
+    token::Token,
     types::{AcceptedResponse, AuditEventBatchResponse},
 };
 
 /// How long a call may take unless [`Client::with_deadline`] says otherwise; that of the services' client so far.
 pub const DEFAULT_DEADLINE: Duration = Duration::from_secs(5);
 
-/// How long connecting may take: an absent host is distinguished from a slow one.
-const CONNECT_DEADLINE: Duration = Duration::from_secs(2);
+/// How long a connection is kept for the next call.
+const IDLE: Duration = Duration::from_secs(90);
+/// What the client calls itself.
+const USER_AGENT: &str = concat!("datastorage-client/", env!("CARGO_PKG_VERSION"));
 /// Bytes of an answer that are read at most; more than any page of the contract's sizes should need.
 const MAX_ANSWER: usize = 64 << 20;
 /// Bytes of a foreign body that an error shows.
@@ -31,9 +48,13 @@ const EXCERPT: usize = 200;
 /// A client of one Data Storage; cheap to clone, clones share the connections.
 #[derive(Debug, Clone)]
 pub struct Client {
-    http: reqwest::Client,
+    http: legacy::Client<Connector, Full<Bytes>>,
+    connector: Connector,
     base: String,
     deadline: Duration,
+    token: Option<Arc<Token>>,
+    /// User and password of the URL, for whatever stands before the server. A token goes before them.
+    basic: Option<HeaderValue>,
 }
 
 /// How a write was taken.
@@ -81,34 +102,51 @@ impl Client {
     /// Creates a client of the Data Storage at `base_url`, such as `http://localhost:8080`; nothing is sent yet.
     ///
     /// # Errors
-    /// [`Error::BaseUrl`] for anything but an http URL.
+    /// [`Error::BaseUrl`] for anything but an http or https URL; [`Error::Access`] for https on a system without trusted authorities.
     pub fn new(base_url: &str) -> Result<Self, Error> {
+        Self::with_access(base_url, &Access::default())
+    }
+
+    /// Creates a client that proves who it is, and trusts, as `access` says. Its files are read again when they change.
+    ///
+    /// A token goes over plain http too where the URL says so, as inside a cluster: whoever sees the traffic sees the token.
+    ///
+    /// # Errors
+    /// Those of [`Client::new`], and [`Error::Access`] for files that are of no use.
+    pub fn with_access(base_url: &str, access: &Access) -> Result<Self, Error> {
         let refused = |reason: String| Error::BaseUrl {
             url: masked(base_url),
             reason,
         };
-        let url = Url::parse(base_url).map_err(|error| refused(error.to_string()))?;
-        if url.scheme() != "http" {
-            return Err(refused("only http is spoken here".to_owned()));
-        }
-        let mut builder = reqwest::Client::builder();
+        let mut url = Url::parse(base_url).map_err(|error| refused(error.to_string()))?;
+        let tls = match url.scheme() {
+            "http" if access.needs_tls() => {
+                return Err(Error::Access(
+                    "authorities or a client certificate are given, and the URL is plain http; give an https URL".to_owned(),
+                ));
+            }
+            "http" => None,
+            "https" => Some(Arc::new(Tls::new(access)?)),
+            _ => return Err(refused("only http and https are spoken here".to_owned())),
+        };
+        let token = access.token_file.clone().map(Token::read).transpose()?;
+        let basic = basic(&url);
+        // Neither belongs into what is logged.
+        url.set_username("").unwrap_or_default();
+        url.set_password(None).unwrap_or_default();
         // A proxy of the environment cannot reach this machine's own addresses, whatever it is told of exceptions.
-        if is_loopback(&url) {
-            builder = builder.no_proxy();
-        }
-        let http = builder
-            .user_agent(concat!("datastorage-client/", env!("CARGO_PKG_VERSION")))
-            .connect_timeout(CONNECT_DEADLINE)
-            .pool_idle_timeout(Duration::from_secs(90))
-            .tcp_nodelay(true)
-            .redirect(redirect::Policy::none())
-            .build()
-            .map_err(|error| refused(error.to_string()))?;
-        let base = url.as_str().trim_end_matches('/').to_owned();
+        let connector = Connector::new(tls, !is_loopback(&url));
+        let http = legacy::Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(IDLE)
+            .build(connector.clone());
         Ok(Self {
             http,
-            base,
+            connector,
+            base: url.as_str().trim_end_matches('/').to_owned(),
             deadline: DEFAULT_DEADLINE,
+            token: token.map(Arc::new),
+            basic,
         })
     }
 
@@ -142,12 +180,13 @@ impl Client {
     /// Asks for any path, with its query, and returns the answer as it came, whatever it is, for a program that passes it on.
     pub async fn get_raw(&self, path_and_query: &str) -> Result<RawAnswer, Error> {
         let answer = self.call(Method::GET, path_and_query).receive().await?;
-        Ok(RawAnswer {
-            status: answer.status.as_u16(),
-            content_type: answer.content_type,
-            retry_after: answer.retry_after,
-            body: answer.body,
-        })
+        Ok(answer.raw())
+    }
+
+    /// Sends any JSON to any path and returns the answer as it came, whatever it is.
+    pub async fn post_raw(&self, path: &str, body: &impl Serialize) -> Result<RawAnswer, Error> {
+        let answer = self.call(Method::POST, path).json(body)?.receive().await?;
+        Ok(answer.raw())
     }
 
     /// Sends any JSON to any path, for requests that the typed methods rule out, and returns the JSON of a 2xx answer, whichever
@@ -168,36 +207,57 @@ impl Client {
 
     pub(crate) fn call(&self, method: Method, path: impl AsRef<str>) -> Call {
         let url = format!("{}{}", self.base, path.as_ref());
-        let name = format!("{method} {}", masked(&url));
-        let request = self.http.request(method, url).timeout(self.deadline);
+        let name = format!("{method} {url}");
         Call {
-            request,
+            client: self.clone(),
+            method,
+            url,
+            body: None,
             name,
-            deadline: self.deadline,
+        }
+    }
+
+    /// What the next request proves who calls by.
+    async fn authorization(&self) -> Option<HeaderValue> {
+        match &self.token {
+            Some(token) => Some(token.current().await),
+            None => self.basic.clone(),
         }
     }
 }
 
 /// A request in the making.
 pub(crate) struct Call {
-    request: RequestBuilder,
+    client: Client,
+    method: Method,
+    url: String,
+    body: Option<Bytes>,
     name: String,
-    deadline: Duration,
 }
 
 impl Call {
-    pub(crate) fn query(mut self, query: &impl Serialize) -> Self {
-        self.request = self.request.query(query);
-        self
+    pub(crate) fn query(mut self, query: &impl Serialize) -> Result<Self, Error> {
+        match serde_urlencoded::to_string(query) {
+            Ok(query) if query.is_empty() => Ok(self),
+            Ok(query) => {
+                self.url = format!("{}?{query}", self.url);
+                Ok(self)
+            }
+            Err(error) => Err(self.unserialised(&error.to_string())),
+        }
     }
 
     pub(crate) fn json(self, body: &(impl Serialize + ?Sized)) -> Result<Self, Error> {
         match serde_json::to_vec(body) {
             Ok(body) => Ok(self.body(body.into())),
-            Err(error) => Err(Error::Encode {
-                call: self.name,
-                reason: error.to_string(),
-            }),
+            Err(error) => Err(self.unserialised(&error.to_string())),
+        }
+    }
+
+    fn unserialised(&self, reason: &str) -> Error {
+        Error::Encode {
+            call: self.name.clone(),
+            reason: reason.to_owned(),
         }
     }
 
@@ -209,10 +269,7 @@ impl Call {
     }
 
     fn body(mut self, body: Bytes) -> Self {
-        self.request = self
-            .request
-            .header(header::CONTENT_TYPE, "application/json")
-            .body(body);
+        self.body = Some(body);
         self
     }
 
@@ -261,66 +318,97 @@ impl Call {
     }
 
     async fn receive(self) -> Result<Answer, Error> {
-        let Self {
-            request,
-            name: call,
-            deadline,
-        } = self;
-        let received = async {
-            let response = request.send().await?;
-            let (status, headers) = (response.status(), response.headers().clone());
-            let (body, whole) = read(response).await?;
-            Ok((status, headers, body, whole))
-        };
-        match received.await {
-            Ok((status, headers, body, whole)) => {
-                let seconds = headers
-                    .get(header::RETRY_AFTER)
-                    .and_then(|value| value.to_str().ok()?.parse().ok());
-                let content_type = headers
-                    .get(header::CONTENT_TYPE)
-                    .and_then(|value| Some(value.to_str().ok()?.to_owned()));
-                let answer = Answer {
-                    call,
-                    status,
-                    content_type,
-                    retry_after: seconds.map(Duration::from_secs),
-                    body,
-                };
-                if whole {
-                    Ok(answer)
-                } else {
-                    Err(answer.foreign(&format!("more than {MAX_ANSWER} bytes")))
+        let deadline = self.client.deadline;
+        let received = timeout(deadline, async {
+            let proof = self.client.authorization().await;
+            let answer = self.exchange(proof.clone()).await?;
+            let token = self.client.token.as_ref();
+            if let (StatusCode::UNAUTHORIZED, Some(token), Some(sent)) =
+                (answer.status, token, proof)
+            {
+                // The file may hold the next one already. Nothing was done: a 401 comes before the body is read.
+                let next = token.read_again().await;
+                if next != sent {
+                    return self.exchange(Some(next)).await;
                 }
             }
-            Err(error) if is_timeout(&error) => Err(Error::Timeout { call, deadline }),
-            Err(error) if error.is_builder() => Err(Error::Encode {
-                call,
-                reason: error.to_string(),
-            }),
-            Err(cause) => Err(Error::Transport {
-                call,
-                cause: cause.without_url(),
+            Ok(answer)
+        });
+        match received.await {
+            Ok(answer) => answer,
+            Err(_) => Err(Error::Timeout {
+                call: self.name,
+                deadline,
             }),
         }
+    }
+
+    async fn exchange(&self, proof: Option<HeaderValue>) -> Result<Answer, Error> {
+        let request = self.request(proof)?;
+        let broken = |cause: &(dyn std::error::Error + 'static)| Error::Transport {
+            call: self.name.clone(),
+            cause: root_cause(cause),
+        };
+        let response = self.client.http.request(request).await;
+        let response = response.map_err(|error| broken(&error))?;
+        let (parts, body) = response.into_parts();
+        let (body, whole) = read(body).await.map_err(|error| broken(&error))?;
+        let text = |name| Some(parts.headers.get(name)?.to_str().ok()?.to_owned());
+        let seconds = text(header::RETRY_AFTER).and_then(|text| text.parse().ok());
+        let answer = Answer {
+            call: self.name.clone(),
+            status: parts.status,
+            content_type: text(header::CONTENT_TYPE),
+            retry_after: seconds.map(Duration::from_secs),
+            body,
+        };
+        if whole {
+            Ok(answer)
+        } else {
+            Err(answer.foreign(&format!("more than {MAX_ANSWER} bytes")))
+        }
+    }
+
+    fn request(&self, proof: Option<HeaderValue>) -> Result<Request<Full<Bytes>>, Error> {
+        let unusable = |reason: String| self.unserialised(&reason);
+        let url = Url::parse(&self.url).map_err(|error| unusable(error.to_string()))?;
+        let uri: Uri = url[..Position::AfterQuery]
+            .parse()
+            .map_err(|error: hyper::http::uri::InvalidUri| unusable(error.to_string()))?;
+        let mut headers = HeaderMap::new();
+        headers.insert(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
+        headers.insert(header::ACCEPT, HeaderValue::from_static("*/*"));
+        if self.body.is_some() {
+            let json = HeaderValue::from_static("application/json");
+            headers.insert(header::CONTENT_TYPE, json);
+        }
+        if let Some(proof) = proof {
+            headers.insert(header::AUTHORIZATION, proof);
+        }
+        if let Some(proof) = self.client.connector.to_proxy(&uri) {
+            headers.insert(header::PROXY_AUTHORIZATION, proof);
+        }
+        let mut request = Request::new(Full::new(self.body.clone().unwrap_or_default()));
+        *request.method_mut() = self.method.clone();
+        *request.uri_mut() = uri;
+        *request.headers_mut() = headers;
+        Ok(request)
     }
 }
 
 /// Reads a body up to its bound; whether that was all of it.
-async fn read(mut response: Response) -> Result<(Bytes, bool), reqwest::Error> {
+async fn read(mut incoming: Incoming) -> Result<(Bytes, bool), hyper::Error> {
     let mut body = BytesMut::new();
-    while let Some(chunk) = response.chunk().await? {
+    while let Some(frame) = incoming.frame().await {
+        let Ok(chunk) = frame?.into_data() else {
+            continue;
+        };
         if body.len() + chunk.len() > MAX_ANSWER {
             return Ok((body.freeze(), false));
         }
         body.extend_from_slice(&chunk);
     }
     Ok((body.freeze(), true))
-}
-
-/// An attempt to connect that times out is a host that is not there, which is not the same as a slow answer.
-fn is_timeout(error: &reqwest::Error) -> bool {
-    error.is_timeout() && !error.is_connect()
 }
 
 /// An answer, whole unless it is over [`MAX_ANSWER`].
@@ -333,6 +421,15 @@ struct Answer {
 }
 
 impl Answer {
+    fn raw(self) -> RawAnswer {
+        RawAnswer {
+            status: self.status.as_u16(),
+            content_type: self.content_type,
+            retry_after: self.retry_after,
+            body: self.body,
+        }
+    }
+
     fn success(self, documented: u16) -> Result<Self, Error> {
         if self.status.as_u16() == documented {
             Ok(self)
@@ -397,6 +494,21 @@ fn masked(url: &str) -> String {
         _ => url.to_owned(),
     }
 }
+
+/// The header of the user and password in a URL (RFC 7617).
+fn basic(url: &Url) -> Option<HeaderValue> {
+    if url.username().is_empty() && url.password().is_none() {
+        return None;
+    }
+    let mut text: Vec<u8> = percent_decode_str(url.username()).collect();
+    text.push(b':');
+    text.extend(percent_decode_str(url.password().unwrap_or_default()));
+    let value = format!("Basic {}", BASE64_STANDARD.encode(text));
+    let mut value = HeaderValue::try_from(value).ok()?;
+    value.set_sensitive(true);
+    Some(value)
+}
+
 /// Whether a URL leads to this machine (RFC 6761, section 6.3; RFC 1122, section 3.2.1.3).
 fn is_loopback(url: &Url) -> bool {
     let host = url.host_str().unwrap_or_default();

@@ -17,16 +17,19 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// What is to prove who calls, or who is trusted, cannot be used. Never says what a token is.
+    #[error("access to Data Storage: {0}")]
+    Access(String),
     /// The server answered with an error.
     #[error("{0}")]
     Problem(Box<Problem>),
     /// The server was not reached, or the connection broke. Whether a write took effect is not known: repeat it with the same `event_id`.
-    #[error("cannot reach Data Storage for {call}: {}; check that it runs at this address", root_cause(.cause))]
+    #[error("cannot reach Data Storage for {call}: {cause}; check that it runs at this address")]
     Transport {
         /// Method and URL.
         call: String,
-        /// What the HTTP library says.
-        cause: reqwest::Error,
+        /// What the system, the TLS or the HTTP library says.
+        cause: String,
     },
     /// No answer within the client's deadline. Whether a write took effect is not known: repeat it with the same `event_id`.
     #[error(
@@ -124,15 +127,10 @@ impl fmt::Display for Problem {
         if !database.is_empty() {
             write!(f, " ({})", database.join(", "))?;
         }
+        if *status == 401 {
+            let files = "DATASTORAGE_TOKEN_FILE, or DATASTORAGE_CLIENT_CERT_FILE and DATASTORAGE_CLIENT_KEY_FILE";
+            write!(f, " (the client's files: {files})")?;
+        }
         Ok(())
     }
-}
-
-/// The HTTP library's own text repeats the URL and leaves the cause to its chain.
-fn root_cause(error: &reqwest::Error) -> String {
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(next) = cause.source() {
-        cause = next;
-    }
-    cause.to_string()
 }

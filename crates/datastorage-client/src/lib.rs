@@ -26,9 +26,11 @@
 //!
 //! **Invariant:** this crate never sees the server (D1); what both share is the contract in `datastorage-api`.
 //!
-//! Modules, each may import those after it: `operations`, `client`, `receipt`, `types`, `error`
+//! Modules, each may import those after it: `operations`, `client`, `connector`, `tls`, `token`, `access`, `receipt`, `types`, `error`
 
+mod access;
 mod client;
+mod connector;
 mod error;
 #[expect(clippy::pedantic, reason = "generated, its documentation is the document's")]
 #[path = "generated/operations.rs"]
@@ -39,7 +41,10 @@ mod receipt;
 #[path = "generated/types.rs"]
 #[rustfmt::skip]
 pub mod types;
+mod tls;
+mod token;
 
+pub use access::Access;
 pub use client::{Checked, Client, DEFAULT_DEADLINE, RawAnswer, Written};
 pub use error::{Error, Problem};
 pub use operations::*;

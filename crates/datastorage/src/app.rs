@@ -17,6 +17,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::connections::Connections;
 use crate::cursor::CursorKey;
+use crate::gate::{self, Gate};
 use crate::metrics::Metrics;
 use crate::problem::Problem;
 use crate::process;
@@ -41,6 +42,7 @@ pub(crate) struct App {
     pub(crate) queue: Queue,
     pub(crate) availability: Availability,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) gate: Gate,
     pub(crate) requirements: Requirements,
     pub(crate) profile: String,
     pub(crate) problem_base: String,
@@ -82,7 +84,8 @@ impl App {
             store: store.clone(),
             queue: queue.clone(),
             availability: availability.clone(),
-            metrics,
+            gate: Gate::new(&config.access, Arc::clone(&metrics)),
+            metrics: Arc::clone(&metrics),
             requirements: config.requirements.clone(),
             profile: config.profile.clone(),
             problem_base: config.problem_base.clone(),
@@ -109,6 +112,11 @@ impl App {
             .run(stopped.clone()),
         );
         background.spawn(keep_partitions_ahead(Arc::clone(&app), stopped.clone()));
+        background.spawn(gate::keep_current(
+            config.access.clone(),
+            metrics,
+            stopped.clone(),
+        ));
         background.spawn(fold_metrics(Arc::clone(&app), stopped));
         Ok((
             app,

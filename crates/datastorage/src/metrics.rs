@@ -34,7 +34,7 @@ const COUNTS: [f64; 11] = [
 ];
 
 /// What the counters count.
-const COUNTERS: [(&str, &str); 9] = [
+const COUNTERS: [(&str, &str); 11] = [
     (
         "datastorage_http_connections_closed_total",
         "Connections of clients that were closed because as many were open as may be: of those that waited for their client the one that did longest, or the new one.",
@@ -62,12 +62,20 @@ const COUNTERS: [(&str, &str); 9] = [
         "Looks at the queue's file that failed.",
     ),
     (
+        "datastorage_refused_calls_total",
+        "Calls that were refused for who makes them, by the reason.",
+    ),
+    (
+        "datastorage_tls_handshakes_failed_total",
+        "Connections that ended before they were encrypted, by the reason.",
+    ),
+    (
         "datastorage_queue_unreadable_total",
         "Queued writes that could not be read and were parked as they are.",
     ),
 ];
 /// What the gauges show.
-const GAUGES: [(&str, &str); 16] = [
+const GAUGES: [(&str, &str); 17] = [
     (
         "datastorage_http_connections",
         "Open connections of clients.",
@@ -83,6 +91,10 @@ const GAUGES: [(&str, &str); 16] = [
     (
         "datastorage_database_available",
         "Whether the database was there when it was last asked.",
+    ),
+    (
+        "datastorage_credentials_current",
+        "Whether the files of tokens and of TLS are in force as they are now.",
     ),
     (
         "datastorage_pool_connections",
@@ -322,6 +334,27 @@ impl Metrics {
     pub(crate) fn append_only(&self, append_only: bool) {
         with_local_recorder(&self.recorder, || {
             gauge!("datastorage_append_only").set(f64::from(append_only));
+        });
+    }
+
+    /// A call was refused for who makes it. `reason` becomes a series.
+    pub(crate) fn refused_call(&self, reason: &'static str) {
+        with_local_recorder(&self.recorder, || {
+            counter!("datastorage_refused_calls_total", "reason" => reason).increment(1);
+        });
+    }
+
+    /// A connection was not encrypted. `reason` becomes a series.
+    pub(crate) fn handshake_failed(&self, reason: &'static str) {
+        with_local_recorder(&self.recorder, || {
+            counter!("datastorage_tls_handshakes_failed_total", "reason" => reason).increment(1);
+        });
+    }
+
+    /// Whether files of credentials are in force as they are now. `files` becomes a series.
+    pub(crate) fn credentials_current(&self, files: &'static str, current: bool) {
+        with_local_recorder(&self.recorder, || {
+            gauge!("datastorage_credentials_current", "files" => files).set(f64::from(current));
         });
     }
 

@@ -1,4 +1,4 @@
-//! Parked writes: seen, put back and deleted over HTTP.
+//! Parked writes: seen, put back and deleted over HTTP, the last two by nobody who has not proven who calls.
 
 use std::sync::Arc;
 
@@ -9,6 +9,7 @@ use datastorage_api::{ParkedEntriesResponse, ParkedEntry, ProblemType, RedriveRe
 
 use crate::app::App;
 use crate::body::{Cut, Json, JsonText};
+use crate::gate::Proven;
 use crate::parameters::Parameters;
 use crate::problem::Problem;
 
@@ -39,6 +40,7 @@ pub(crate) async fn list(
 
 /// `DELETE /api/v1/queue/parked/{id}`.
 pub(crate) async fn delete(
+    _caller: Proven,
     State(app): State<Arc<App>>,
     id: Result<Path<String>, PathRejection>,
 ) -> Result<Json<ParkedEntry>, Problem> {
@@ -67,7 +69,10 @@ pub(crate) async fn delete(
 }
 
 /// `POST /api/v1/queue/parked/redrive`.
-pub(crate) async fn redrive(State(app): State<Arc<App>>) -> Result<Json<RedriveResponse>, Problem> {
+pub(crate) async fn redrive(
+    _caller: Proven,
+    State(app): State<Arc<App>>,
+) -> Result<Json<RedriveResponse>, Problem> {
     let redriven = app
         .queue
         .redrive()

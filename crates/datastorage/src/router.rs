@@ -17,6 +17,7 @@ use tower::Service as _;
 
 use crate::app::App;
 use crate::audit::Writer;
+use crate::gate::{Caller, Gate};
 use crate::metrics::Seen;
 use crate::problem::{self, Problem};
 use crate::{audit, health, notifications, parked, traces, workflows};
@@ -53,15 +54,27 @@ impl Service {
         self.app.request_timeout
     }
 
-    /// Answers a request, within the time for one. What every route needs is around the router: its own layers are cloned
+    /// What lets calls in.
+    pub(crate) fn gate(&self) -> &Gate {
+        &self.app.gate
+    }
+
+    /// Answers a request that came over a connection of `caller`, within the time for one. What every route needs is around the router: its own layers are cloned
     /// and boxed anew for each request, which cost as much as reading and checking an event.
-    pub(crate) async fn answer(self, request: Request<Incoming>) -> Response {
+    pub(crate) async fn answer(self, mut request: Request<Incoming>, caller: Caller) -> Response {
         let uri = request.uri().clone();
         let app = Arc::clone(&self.app);
-        let answer = tokio::time::timeout(app.request_timeout, self.route(request)).await;
-        let response = answer.unwrap_or_else(|_| {
-            Problem::unavailable("the request took too long; send it again").into_response()
-        });
+        let response = match app.gate.admit(&uri, request.headers(), caller) {
+            // Nothing of the body is read.
+            Err(refused) => refused,
+            Ok(caller) => {
+                request.extensions_mut().insert(caller);
+                let answer = tokio::time::timeout(app.request_timeout, self.route(request)).await;
+                answer.unwrap_or_else(|_| {
+                    Problem::unavailable("the request took too long; send it again").into_response()
+                })
+            }
+        };
         problem::finish(&app.problem_base, &uri, response)
     }
 

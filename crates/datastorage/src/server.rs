@@ -6,13 +6,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use hyper::Request;
 use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Handle;
 use tokio::time::Instant;
@@ -21,8 +22,9 @@ use crate::app::App;
 use crate::audit::{CommitLane, Writer};
 use crate::body::Cut;
 use crate::clock::Clock;
-use crate::config::{Config, ServerConfig};
+use crate::config::{Config, ServerConfig, unguarded};
 use crate::connections::{Connection, Connections};
+use crate::gate::Caller;
 use crate::line::Line;
 use crate::router::Service;
 use crate::workers::Workers;
@@ -31,6 +33,8 @@ use crate::workers::Workers;
 const HEAD_BYTES: usize = 16 << 10;
 /// How long a request's head may take to arrive, which also bounds idle connections.
 const HEAD_TIMEOUT: Duration = Duration::from_mins(1);
+/// How long a TLS handshake may take.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long accepting rests after the system refused (no file descriptors left).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -51,6 +55,10 @@ pub async fn serve(
     let address = listener
         .local_addr()
         .context("the listener has no address")?;
+    // A name may lead elsewhere than it says.
+    if !address.ip().is_loopback() && !config.access.allows_others() {
+        bail!("server.host {}", unguarded(&address.to_string()));
+    }
     let workers =
         Workers::start(config.server.workers).context("cannot start the threads that serve")?;
     let (app, mut tasks) = App::start(config, clock)?;
@@ -75,7 +83,13 @@ pub async fn serve(
             }
         })
         .collect();
-    tracing::info!(%address, profile = config.profile, "listening");
+    tracing::info!(
+        %address,
+        profile = config.profile,
+        tls = config.access.tls.is_some(),
+        authentication = config.access.in_words(),
+        "listening"
+    );
     if let Some(path) = address_file {
         write_address(path, address)
             .with_context(|| format!("cannot write the address to {}", path.display()))?;
@@ -190,6 +204,34 @@ async fn serve_connection(
     let stream = TcpStream::from_std(stream)?;
     stream.set_nodelay(true)?;
     let line = Line::new(stream, service.answer_timeout());
+    let Some(acceptor) = service.gate().acceptor() else {
+        return serve_on(line, Caller::Unknown, service, watcher, cut, client).await;
+    };
+    let gate = service.gate();
+    let shaken = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(line)).await;
+    let stream = match shaken {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => {
+            gate.handshake_failed("refused");
+            return Err(error).context("a TLS handshake failed");
+        }
+        Err(_) => {
+            gate.handshake_failed("timeout");
+            bail!("a TLS handshake took too long");
+        }
+    };
+    let caller = gate.caller(stream.get_ref().1.peer_certificates());
+    serve_on(stream, caller, service, watcher, cut, client).await
+}
+
+async fn serve_on(
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    caller: Caller,
+    service: Service,
+    watcher: Watcher,
+    cut: Cut,
+    client: Arc<Connection>,
+) -> anyhow::Result<()> {
     let answer = service_fn(move |mut request: Request<Incoming>| {
         let service = service.clone();
         request.extensions_mut().insert(cut.clone());
@@ -197,7 +239,7 @@ async fn serve_connection(
         request.extensions_mut().insert(asking);
         let client = Arc::clone(&client);
         async move {
-            let response = service.answer(request).await;
+            let response = service.answer(request, caller).await;
             client.answered();
             Ok::<_, Infallible>(response)
         }
@@ -206,7 +248,7 @@ async fn serve_connection(
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(HEAD_BYTES)
-        .serve_connection(TokioIo::new(line), answer);
+        .serve_connection(TokioIo::new(stream), answer);
     Ok(watcher.watch(connection).await?)
 }
 

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use audit_store::{CloseError, Config, Report, Store, StoreError};
+use audit_store::{Access, CloseError, Config, Report, Store, StoreError};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use uuid::Uuid;
@@ -112,13 +112,26 @@ impl Fake {
         datastorage_url: &str,
         journal: Option<&Path>,
     ) -> Result<Self, OpenError> {
+        Self::open_with(service, datastorage_url, Access::default(), journal)
+    }
+
+    /// The same for a Data Storage that asks who calls; plain requests go to a relay, which proves who it is itself.
+    pub fn open_with(
+        service: &str,
+        datastorage_url: &str,
+        access: Access,
+        journal: Option<&Path>,
+    ) -> Result<Self, OpenError> {
         let scenarios =
             of_service(service).ok_or_else(|| OpenError::Service(service.to_owned()))?;
         let way = match journal {
-            Some(journal) => Way::Store(Store::open(
-                datastorage_url,
-                Config::for_service(service, journal),
-            )?),
+            Some(journal) => {
+                let config = Config {
+                    access,
+                    ..Config::for_service(service, journal)
+                };
+                Way::Store(Store::open(datastorage_url, config)?)
+            }
             None => Way::Plain(Plain::new(datastorage_url)?),
         };
         Ok(Self {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use audit_store::Access;
 use clap::Parser as _;
 use service_fake::{Fake, router};
 use tokio::net::TcpListener;
@@ -35,6 +36,8 @@ struct Options {
     /// Base URL of Data Storage
     #[arg(long, env = e2e_env::DATASTORAGE_URL, value_name = "URL", hide_env_values = true)]
     datastorage_url: String,
+    #[command(flatten)]
+    access: Access,
     /// Where it listens
     #[arg(long, env = e2e_env::fake::LISTEN_ADDRESS, value_name = "HOST:PORT", default_value = "127.0.0.1:8080")]
     listen_address: String,
@@ -62,14 +65,19 @@ async fn run(options: &Options) -> anyhow::Result<()> {
     let Options {
         service,
         datastorage_url,
+        access,
         listen_address,
         address_file,
         audit_journal_dir,
     } = options;
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
-    let journal = audit_journal_dir.as_deref();
-    let fake = Arc::new(Fake::open(service, datastorage_url, journal)?);
+    let fake = Arc::new(Fake::open_with(
+        service,
+        datastorage_url,
+        access.clone(),
+        audit_journal_dir.as_deref(),
+    )?);
     let listener = TcpListener::bind(listen_address).await.with_context(|| {
         format!(
             "cannot listen on {listen_address}; set {}",

@@ -1,4 +1,4 @@
-//! A PostgreSQL server that speaks TLS as 127.0.0.1, with a certificate of an authority of its own.
+//! Authorities and their certificates, and a PostgreSQL server that speaks TLS as 127.0.0.1 with one of them.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -24,21 +24,15 @@ impl Secured {
     pub async fn start() -> Self {
         let server = own_server(Options::default()).await;
         let files = tempfile::tempdir().expect("a directory");
-        let (authority, authority_pem) = authority_named("authority");
-        let (_, stranger_pem) = authority_named("stranger");
-        for (name, pem) in [("authority", authority_pem), ("stranger", stranger_pem)] {
+        let authority = Authority::named("authority");
+        let stranger = Authority::named("stranger");
+        for (name, pem) in [("authority", authority.pem()), ("stranger", stranger.pem())] {
             std::fs::write(files.path().join(name), pem).expect("written");
         }
-        let key = KeyPair::generate().expect("a key");
-        let certificate = CertificateParams::new(vec!["127.0.0.1".to_owned()])
-            .and_then(|params| params.signed_by(&key, &authority))
-            .expect("a certificate");
+        let (certificate, key) = authority.certificate("127.0.0.1");
         let secured = Self { server, files };
         let client = connect(&secured.server.url("postgres")).await;
-        for (name, pem) in [
-            ("server.crt", certificate.pem()),
-            ("server.key", key.serialize_pem()),
-        ] {
+        for (name, pem) in [("server.crt", certificate), ("server.key", key)] {
             secured.write(&client, name, &pem).await;
         }
         client
@@ -101,13 +95,37 @@ impl Secured {
     }
 }
 
-fn authority_named(name: &str) -> (Issuer<'static, KeyPair>, String) {
-    let key = KeyPair::generate().expect("a key");
-    let mut params = CertificateParams::default();
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    params
-        .distinguished_name
-        .push(rcgen::DnType::CommonName, name);
-    let pem = params.self_signed(&key).expect("a certificate").pem();
-    (Issuer::new(params, key), pem)
+/// Whoever signs certificates.
+pub struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    pem: String,
+}
+
+impl Authority {
+    /// A new one of that name.
+    pub fn named(name: &str) -> Self {
+        let key = KeyPair::generate().expect("a key");
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params
+            .distinguished_name
+            .push(rcgen::DnType::CommonName, name);
+        let pem = params.self_signed(&key).expect("a certificate").pem();
+        let issuer = Issuer::new(params, key);
+        Self { issuer, pem }
+    }
+
+    /// Its own certificate, in PEM.
+    pub fn pem(&self) -> &str {
+        &self.pem
+    }
+
+    /// A certificate for a host or a client of that name, and its key, in PEM.
+    pub fn certificate(&self, name: &str) -> (String, String) {
+        let key = KeyPair::generate().expect("a key");
+        let certificate = CertificateParams::new(vec![name.to_owned()])
+            .and_then(|params| params.signed_by(&key, &self.issuer))
+            .expect("a certificate");
+        (certificate.pem(), key.serialize_pem())
+    }
 }

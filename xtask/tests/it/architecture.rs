@@ -103,6 +103,7 @@ fn each_crate_links_only_what_it_may_know() {
         (
             "xtask",
             &[
+                "datastorage-client",
                 "diagnose",
                 "e2e-env",
                 "e2e-report",

@@ -171,7 +171,8 @@ async fn batch(
         .map_err(|problem: Problem| problem.at(uri.path()))
 }
 
-/// Passes a read on to Data Storage, with its answer, whatever it is. Nothing else is passed on: the relay could not answer for it.
+/// Passes a read on to Data Storage, with its answer, whatever it is. Nothing else is passed on: the relay could not answer for it. Nor is
+/// what the caller proves itself by: the relay asks as itself.
 async fn pass_on(
     State(relay): State<Arc<Relay>>,
     method: Method,
@@ -195,6 +196,11 @@ async fn pass_on(
         let target = uri.path_and_query().map_or("/", |target| target.as_str());
         let answer = relay.client.get_raw(target).await;
         let answer = answer.map_err(|error| Problem::unavailable(error.to_string()))?;
+        if answer.status == StatusCode::UNAUTHORIZED.as_u16() {
+            // Whoever asked has nothing to do with it, and nothing to send that would help.
+            let detail = "Data Storage does not let the relay in; mend the relay's token or client certificate (DATASTORAGE_TOKEN_FILE, DATASTORAGE_CLIENT_CERT_FILE)";
+            return Err(Problem::unavailable(detail));
+        }
         let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::BAD_GATEWAY);
         let mut response = (status, held_by(turn, answer.body)).into_response();
         if let Some(kind) = answer.content_type.and_then(|kind| kind.try_into().ok()) {

@@ -43,9 +43,13 @@ pub(crate) fn serve(options: &ServeOptions) -> anyhow::Result<Report> {
         .build()
         .context("make a runtime")?;
     let recorder = PrometheusBuilder::new().build_recorder();
-    let config = Config::for_service(&options.service, &options.journal);
+    let config = Config {
+        access: options.access.clone(),
+        ..Config::for_service(&options.service, &options.journal)
+    };
     let store = with_local_recorder(&recorder, || Store::open(&options.url, config))?;
-    let client = Client::new(&options.url)?.with_deadline(READ_DEADLINE);
+    let client = Client::with_access(&options.url, &options.access)?;
+    let client = client.with_deadline(READ_DEADLINE);
     let relay = Arc::new(Relay::new(store, client, recorder));
     let deadline = runtime.block_on(run(&relay, options))?;
     let left = deadline.saturating_duration_since(Instant::now());

@@ -39,7 +39,11 @@ struct Relay {
 
 impl Relay {
     async fn start(upstream: &str) -> Self {
-        let directory = directory();
+        Self::start_with(upstream, directory()).await
+    }
+
+    /// Starts it with a token, where the directory has one.
+    async fn start_with(upstream: &str, directory: TempDir) -> Self {
         let (child, url) = spawn(upstream, "127.0.0.1:0", directory.path()).await;
         Self {
             child,
@@ -90,8 +94,12 @@ impl Drop for Relay {
 }
 
 async fn spawn(upstream: &str, listen: &str, directory: &Path) -> (Child, String) {
-    let file = directory.join("address");
-    let mut child = Command::new(EMIT)
+    let (file, token) = (directory.join("address"), directory.join("token"));
+    let mut command = Command::new(EMIT);
+    if token.exists() {
+        command.env("DATASTORAGE_TOKEN_FILE", token);
+    }
+    let mut child = command
         .args(["serve", "--url", upstream, "--listen", listen])
         .args(["--linger", "0s", "--deadline", "5s", "--service", "test"])
         .arg("--journal")
@@ -378,6 +386,73 @@ async fn sigterm_sends_what_it_can_and_says_what_is_left() {
             if commits { vec![7] } else { vec![] }
         );
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_relay_proves_who_it_is_for_the_service_beside_it_and_passes_nothing_of_a_callers() {
+    const TOKEN: &str = "of-the-relay-0123456789-0123456789";
+    let directory = directory();
+    let (valid, own) = (
+        directory.path().join("valid"),
+        directory.path().join("token"),
+    );
+    for file in [&valid, &own] {
+        std::fs::write(file, TOKEN).expect("written");
+    }
+    let database = postgres::database("audit").await;
+    let settings = vec![("DATASTORAGE_AUTH_TOKEN_FILE", valid.display().to_string())];
+    let service = Service::with_settings("audit", &database, settings).await;
+    let relay = Relay::start_with(&service.url(), directory).await;
+    let correlation_id = unique("relay");
+    let event = full(&correlation_id, 1);
+    accepted(relay.post(EVENTS, &event).await).await;
+    let path = format!("{EVENTS}?correlation_id={correlation_id}");
+    wait::until(
+        "the event to be read through the relay",
+        DEADLINE,
+        async || {
+            let page: Value = relay.get(&path).await.json().await.expect("JSON");
+            if page["data"].as_array().is_some_and(|data| data.len() == 1) {
+                Ok(())
+            } else {
+                Err(page)
+            }
+        },
+    )
+    .await;
+    let with_own = Client::new()
+        .get(format!("{}{path}", relay.url))
+        .bearer_auth("a-callers-own-0123456789-0123456789");
+    let answer = with_own.send().await.expect("an answer");
+    assert_eq!(answer.status(), 200);
+    for list in ["cmdline", "environ"] {
+        let shown = std::fs::read(format!("/proc/{}/{list}", relay.child.id())).expect("read");
+        assert!(!String::from_utf8_lossy(&shown).contains(TOKEN), "{list}");
+    }
+
+    std::fs::write(&own, "not-that-of-the-relay-0123456789").expect("written");
+    wait::until("the relay not to be let in", DEADLINE, async || {
+        let answer = relay.get(&path).await;
+        if answer.status() != 503 {
+            return Err(answer.status().to_string());
+        }
+        let problem = answer.text().await.expect("text");
+        assert!(problem.contains("DATASTORAGE_TOKEN_FILE"), "{problem}");
+        Ok(())
+    })
+    .await;
+    // What it accepts meanwhile waits for the right token.
+    accepted(relay.post(EVENTS, &full(&correlation_id, 2)).await).await;
+    std::fs::write(&own, TOKEN).expect("written");
+    wait::until("both to be stored", DEADLINE, async || {
+        let page: Value = relay.get(&path).await.json().await.expect("JSON");
+        if page["data"].as_array().is_some_and(|data| data.len() == 2) {
+            Ok(())
+        } else {
+            Err(page)
+        }
+    })
+    .await;
 }
 
 #[test]

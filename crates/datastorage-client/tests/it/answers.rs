@@ -397,7 +397,7 @@ async fn calls_in_a_row_use_one_connection_and_name_the_client() {
 fn a_base_url_that_cannot_work_is_refused_at_once_and_shows_no_password() {
     for (url, part) in [
         ("localhost:8080", "only http"),
-        ("https://me:secret@host", "only http"),
+        ("ftp://me:secret@host", "only http"),
         ("", "relative URL"),
     ] {
         let error = Client::new(url).expect_err(url).to_string();

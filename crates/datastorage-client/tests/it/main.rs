@@ -1,4 +1,5 @@
 //! The client against a server with scripted answers, and against Data Storage itself.
 
+mod access;
 mod answers;
 mod service;

@@ -2,7 +2,7 @@
 
 use datastorage_api::{EventCategory, EventData};
 use datastorage_client::{
-    Client, ListParkedEntries, ListWorkflows, QueryAuditEvents,
+    Access, Client, ListParkedEntries, ListWorkflows, QueryAuditEvents,
     types::{
         AuditEventRequest, EventOutcome, LabelPriority, LabelSeverity, MandatoryLabels,
         NotificationAudit, NotificationChannel, NotificationStatus, RemediationWorkflow,
@@ -83,7 +83,17 @@ async fn events_are_written_and_read_page_by_page() {
 
 #[tokio::test]
 async fn checks_and_the_queue_answer() {
-    let (_database, _service, client) = service("audit").await;
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("token");
+    std::fs::write(&file, "of-tests-0123456789-0123456789").expect("written");
+    let database = postgres::database("audit").await;
+    let settings = vec![("DATASTORAGE_AUTH_TOKEN_FILE", file.display().to_string())];
+    let service = Service::with_settings("audit", &database, settings).await;
+    let access = Access {
+        token_file: Some(file),
+        ..Access::default()
+    };
+    let client = Client::with_access(&service.url(), &access).expect("a client");
     assert!(client.get_health().await.expect("an answer").passed);
     assert!(client.get_readiness().await.expect("an answer").passed);
     client.get_liveness().await.expect("alive");

@@ -2,7 +2,11 @@
 //!
 //! | section.field | default | |
 //! |---|---|---|
-//! | server.host, server.port | 0.0.0.0, 8080 | port 0 takes any free one |
+//! | server.host, server.port | 0.0.0.0, 8080 | port 0 takes any free one; beyond loopback one of the next three is needed |
+//! | `auth.token_file` | | a bearer token in each line; read again when it changes |
+//! | `tls.client_ca_file` | | PEM file of authorities whose clients are let in; with the two below |
+//! | `auth.open_to` | | `anyone-who-reaches-the-port`: no authentication, beyond loopback |
+//! | `tls.certificate_file`, `tls.key_file` | | PEM files: the listener speaks TLS; read again when they change |
 //! | `server.read_timeout`, `server.write_timeout` | 30s | for a request's body, for a request as a whole |
 //! | `server.body_limit` | 16777216 | bytes |
 //! | `server.max_connections` | 1000 | of clients; a further one ends the one that waits longest for its client |
@@ -19,6 +23,7 @@
 //! | `queue.max_entries`, `queue.max_bytes` | 100000, 268435456 | full beyond either |
 //! | problem.base | <https://kubernaut.io/problems/> | URI that problem types begin with |
 
+mod auth;
 mod source;
 mod tls;
 
@@ -33,6 +38,8 @@ use serde_json::Value;
 
 use self::source::{IGNORED, Source};
 use crate::profile::Requirements;
+pub use auth::AccessConfig;
+pub(crate) use auth::unguarded;
 pub use postgres_tls::Tls;
 
 /// Threads that serve unless a setting says otherwise.
@@ -43,6 +50,8 @@ const MOST_WORKERS: usize = 4;
 pub struct Config {
     /// Listening and limits of requests.
     pub server: ServerConfig,
+    /// Who may call.
+    pub access: AccessConfig,
     /// What is logged, and how.
     pub logging: LoggingConfig,
     /// The database.
@@ -174,6 +183,7 @@ impl Config {
             known: RefCell::default(),
         };
         let server = server(&mut source);
+        let access = auth::access(&mut source, &server.host);
         let logging = logging(&mut source);
         let database = database(&mut source);
         let queue = QueueConfig {
@@ -202,6 +212,7 @@ impl Config {
         }
         Ok(Self {
             server,
+            access,
             logging,
             database,
             profile,

@@ -30,11 +30,14 @@ fn environment(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
         .collect()
 }
 
+/// What an existing file, which listens everywhere, says in words to go on without authentication.
+const OPEN: (&str, &str) = ("DATASTORAGE_AUTH_OPEN_TO", "anyone-who-reaches-the-port");
+
 fn existing(secrets: &Path, pairs: &[(&str, &str)]) -> Result<Config, ConfigError> {
     let text = EXISTING.replace("SECRETS", &secrets.display().to_string());
     Config::from_parts(
         &serde_saphyr::from_str(&text).expect("YAML"),
-        &environment(pairs),
+        &environment(&[pairs, &[OPEN]].concat()),
     )
 }
 
@@ -92,6 +95,7 @@ fn the_environment_alone_is_enough() {
         ("DATASTORAGE_DATABASE_NAME", "action_history"),
         ("DATASTORAGE_DATABASE_USER", "slm_user"),
         ("DATASTORAGE_DATABASE_PASSWORD", "x"),
+        OPEN,
     ];
     assert_eq!(
         Config::load(&environment(&pairs)).expect("valid").profile,

@@ -3,10 +3,12 @@
 //! Multi-threaded tests: dropping a test's database blocks its thread, and an instance that is just logging in must be able to
 //! go on meanwhile.
 
+mod access;
 mod clock;
 mod commits;
 mod contract;
 mod exactly_once;
+mod listener;
 mod malformed;
 mod metrics;
 mod notifications;

@@ -7,7 +7,8 @@ use testkit::proxy::Proxy;
 use testkit::wait::until;
 
 use crate::support::{
-    Process, SOON, Service, audit_database, count, event, http, migrate, settings, try_send, with,
+    Process, SOON, Service, TOKEN_FILE, audit_database, count, event, http, migrate, settings,
+    token_file, try_send, with,
 };
 
 const EVENTS: &str = "/api/v1/audit/events";
@@ -218,7 +219,9 @@ async fn the_queue_outlives_a_graceful_stop() {
 #[tokio::test(flavor = "multi_thread")]
 async fn poison_is_parked_does_not_block_the_others_and_can_be_redriven() {
     let (database, proxy, url) = behind_proxy().await;
-    let service = Service::start(&url).await;
+    let tokens = token_file();
+    let more = [(TOKEN_FILE, tokens.path().to_str().expect("UTF-8"))];
+    let service = Service::with(&url, Clock::system(), &more).await;
     let client = database.connect().await;
     client
         .batch_execute(

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use testkit::wait::until;
 
 use crate::queue::{behind_proxy, depth_becomes};
-use crate::support::{SOON, Service, count, event, with};
+use crate::support::{SOON, Service, TOKEN, TOKEN_FILE, count, event, token_file, with};
 
 const EVENTS: &str = "/api/v1/audit/events";
 const BATCH: &str = "/api/v1/audit/events/batch";
@@ -22,7 +22,10 @@ fn file(directory: &Path) -> PathBuf {
 }
 
 async fn start(directory: &Path, url: &str) -> Service {
-    Service::in_directory(directory, url, Clock::system(), &[]).await
+    let tokens = directory.join("tokens");
+    std::fs::write(&tokens, TOKEN).expect("written");
+    let more = [(TOKEN_FILE, tokens.to_str().expect("UTF-8"))];
+    Service::in_directory(directory, url, Clock::system(), &more).await
 }
 
 /// Puts bytes into the queue of a server that is stopped, behind all others.
@@ -280,7 +283,11 @@ async fn the_file_gives_its_space_back_once_it_is_drained() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_bound_in_bytes_counts_the_request_and_what_is_parked() {
     let (database, proxy, url) = behind_proxy().await;
-    let more = [("DATASTORAGE_QUEUE_MAX_BYTES", "1048576")];
+    let tokens = token_file();
+    let more = [
+        ("DATASTORAGE_QUEUE_MAX_BYTES", "1048576"),
+        (TOKEN_FILE, tokens.path().to_str().expect("UTF-8")),
+    ];
     let service = Service::with(&url, Clock::system(), &more).await;
     let client = database.connect().await;
     client

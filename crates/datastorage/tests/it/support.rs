@@ -22,6 +22,18 @@ use crate::contract;
 /// Bound of every wait in these tests; none of them is a measurement.
 pub(crate) const SOON: Duration = Duration::from_secs(30);
 
+/// The setting that names the file of tokens.
+pub(crate) const TOKEN_FILE: &str = "DATASTORAGE_AUTH_TOKEN_FILE";
+/// A token that is long enough.
+pub(crate) const TOKEN: &str = "of-tests-0123456789-0123456789";
+
+/// A file with [`TOKEN`] and nothing else.
+pub(crate) fn token_file() -> tempfile::NamedTempFile {
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), TOKEN).expect("written");
+    file
+}
+
 /// A database with the audit profile.
 pub(crate) async fn audit_database() -> Database {
     testkit::postgres::database("audit").await
@@ -75,6 +87,8 @@ pub(crate) fn settings(url: &str, directory: &Path) -> BTreeMap<String, String> 
 /// An instance in this process.
 pub(crate) struct Service {
     address: String,
+    /// What its own requests show.
+    token: Option<String>,
     stop: Option<oneshot::Sender<()>>,
     served: JoinHandle<anyhow::Result<()>>,
     /// Held to be removed with the instance.
@@ -113,6 +127,10 @@ impl Service {
             more.iter()
                 .map(|(name, value)| ((*name).to_owned(), (*value).to_owned())),
         );
+        let token = settings.get(TOKEN_FILE).map(|file| {
+            let text = std::fs::read_to_string(file).expect("a file of tokens");
+            text.lines().next().unwrap_or_default().to_owned()
+        });
         let config = Config::load(&settings).expect("valid settings");
         let (stop, stopped) = oneshot::channel::<()>();
         let file = directory.join("address");
@@ -131,6 +149,7 @@ impl Service {
         });
         Self {
             address: address(&file).await,
+            token,
             stop: Some(stop),
             served,
             directory: None,
@@ -155,19 +174,19 @@ impl Service {
     }
 
     pub(crate) async fn get(&self, path: &str) -> Answer {
-        send(http().get(self.url(path))).await
+        self.send(http().get(self.url(path))).await
     }
 
     pub(crate) async fn post(&self, path: &str, body: &Value) -> Answer {
-        send(http().post(self.url(path)).json(body)).await
+        self.send(http().post(self.url(path)).json(body)).await
     }
 
     pub(crate) async fn patch(&self, path: &str, body: &Value) -> Answer {
-        send(http().patch(self.url(path)).json(body)).await
+        self.send(http().patch(self.url(path)).json(body)).await
     }
 
     pub(crate) async fn delete(&self, path: &str) -> Answer {
-        send(http().delete(self.url(path))).await
+        self.send(http().delete(self.url(path))).await
     }
 
     /// POSTs bytes as JSON, whatever they are.
@@ -176,6 +195,15 @@ impl Service {
             .post(self.url(path))
             .header("content-type", "application/json")
             .body(body.to_owned());
+        self.send(request).await
+    }
+
+    /// Sends a request with the token, where the instance was started with one.
+    async fn send(&self, request: reqwest::RequestBuilder) -> Answer {
+        let request = match &self.token {
+            Some(token) => request.bearer_auth(token),
+            None => request,
+        };
         send(request).await
     }
 
@@ -222,6 +250,8 @@ pub(crate) async fn try_send(request: reqwest::RequestBuilder) -> reqwest::Resul
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
     pub(crate) retry_after: Option<String>,
+    /// `WWW-Authenticate`.
+    pub(crate) challenge: Option<String>,
     pub(crate) content_type: String,
     pub(crate) body: Value,
 }
@@ -234,9 +264,10 @@ impl Answer {
                 .get(name)
                 .map(|value| value.to_str().expect("text").to_owned())
         };
-        let (status, retry_after, content_type) = (
+        let (status, retry_after, challenge, content_type) = (
             response.status(),
             header("retry-after"),
+            header("www-authenticate"),
             header("content-type").unwrap_or_default(),
         );
         let text = response.text().await?;
@@ -244,6 +275,7 @@ impl Answer {
         Ok(Self {
             status,
             retry_after,
+            challenge,
             content_type,
             body,
         })

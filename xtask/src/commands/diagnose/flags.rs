@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use datastorage_client::Access;
 
 use crate::commands::args::{DatabaseArgs, Format};
 
@@ -15,6 +16,8 @@ pub struct Diagnose {
     /// Base URL of Data Storage
     #[arg(long, value_name = "URL")]
     pub url: Option<String>,
+    #[command(flatten)]
+    pub access: Access,
     #[command(flatten)]
     pub place: DatabaseArgs,
     /// Data Storage's Service in the namespace of --kubeconfig

@@ -9,6 +9,7 @@ mod view;
 use std::time::{Duration, Instant};
 
 use ::diagnose::{Cause, Diagnosis, Repair};
+use datastorage_client::Access;
 use migrations::{Config, Error};
 use tokio_util::sync::CancellationToken;
 
@@ -28,7 +29,7 @@ const DEADLINE: Duration = Duration::from_secs(20);
 pub fn run(runner: &Runner, table: Option<&Table>, args: &Diagnose) -> anyhow::Result<Exit> {
     let began = Instant::now();
     let place = Place::find(runner, table, args)?;
-    let mut diagnosis = examine(runner, &place)?;
+    let mut diagnosis = examine(runner, &place, &args.access)?;
     if args.repair && !diagnosis.is_healthy() {
         let steps = steps(&diagnosis);
         terminal::message(&view::human(&diagnosis, &place, began.elapsed()));
@@ -37,7 +38,7 @@ pub fn run(runner: &Runner, table: Option<&Table>, args: &Diagnose) -> anyhow::R
         on_database(runner, config, async |config| {
             ::diagnose::repair(&config, &steps).await
         })?;
-        diagnosis = examine(runner, &place)?;
+        diagnosis = examine(runner, &place, &args.access)?;
     }
     let exit = diagnosis
         .findings
@@ -51,11 +52,11 @@ pub fn run(runner: &Runner, table: Option<&Table>, args: &Diagnose) -> anyhow::R
 }
 
 /// First by way of Data Storage, then its database itself, which also shows whether the two are one.
-fn examine(runner: &Runner, place: &Place) -> anyhow::Result<Diagnosis> {
+fn examine(runner: &Runner, place: &Place, access: &Access) -> anyhow::Result<Diagnosis> {
     let mut diagnosis = Diagnosis::default();
     let mut seen = service::Seen::default();
     match &place.url {
-        Some(url) => seen = service::examine(url, &mut diagnosis),
+        Some(url) => seen = service::examine(url, access, &mut diagnosis)?,
         None => diagnosis.skip("Data Storage", "its URL is not known: --url"),
     }
     match place.log(runner) {

@@ -3,7 +3,12 @@
 use std::time::{Duration, Instant};
 
 use ::diagnose::{Cause, Diagnosis, Finding, Repair};
+use datastorage_client::{Access, RawAnswer};
 use serde_json::{Value, json};
+use tokio::runtime::Runtime;
+
+use e2e_runner::exit::{Exit, Failure};
+use e2e_runner::tools::migrate::runtime;
 
 /// Longer than Data Storage waits for its database, so that its own answer arrives.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -51,43 +56,36 @@ impl Answer {
 type Looked = (String, Option<Finding>);
 
 struct Client {
-    base: String,
-    agent: ureq::Agent,
+    client: datastorage_client::Client,
+    runtime: Runtime,
 }
 
 impl Client {
     fn get(&self, path: &str) -> Result<Answer, String> {
-        let response = self.agent.get(format!("{}{path}", self.base)).call();
-        answer(response)
+        answer(self.runtime.block_on(self.client.get_raw(path)))
     }
 
     fn post(&self, path: &str, body: &Value) -> Result<Answer, String> {
-        let request = self.agent.post(format!("{}{path}", self.base));
-        answer(request.send_json(body))
+        answer(self.runtime.block_on(self.client.post_raw(path, body)))
     }
 }
 
-fn answer(
-    response: Result<ureq::http::Response<ureq::Body>, ureq::Error>,
-) -> Result<Answer, String> {
-    let mut response = response.map_err(|error| error.to_string())?;
+fn answer(answer: Result<RawAnswer, datastorage_client::Error>) -> Result<Answer, String> {
+    let answer = answer.map_err(|error| error.to_string())?;
     Ok(Answer {
-        status: response.status().as_u16(),
-        body: response.body_mut().read_to_string().unwrap_or_default(),
+        status: answer.status,
+        body: String::from_utf8_lossy(&answer.body).into_owned(),
     })
 }
 
 /// Examines the Data Storage at this base URL.
-pub fn examine(base: &str, diagnosis: &mut Diagnosis) -> Seen {
-    let agent = ureq::Agent::config_builder()
-        .timeout_global(Some(PATIENCE))
-        .http_status_as_error(false)
-        // A proxy of the environment does not reach this machine's own addresses, nor a tunnel's end.
-        .proxy(None)
-        .build();
+pub fn examine(base: &str, access: &Access, diagnosis: &mut Diagnosis) -> anyhow::Result<Seen> {
+    let client = datastorage_client::Client::with_access(base, access);
     let client = Client {
-        base: base.to_owned(),
-        agent: agent.into(),
+        client: client
+            .map_err(|error| Failure::new(Exit::Usage, error.to_string()))?
+            .with_deadline(PATIENCE),
+        runtime: runtime()?,
     };
     let mut seen = Seen::default();
     let began = Instant::now();
@@ -97,7 +95,7 @@ pub fn examine(base: &str, diagnosis: &mut Diagnosis) -> Seen {
             .evidence(error.clone())
             .manual_step("start it, or correct the URL; `cargo xtask logs SERVICE` shows why one that is up died");
         diagnosis.add("Data Storage", began, error, vec![finding]);
-        return seen;
+        return Ok(seen);
     }
     let mut look = |name, look: fn(&Client, &mut Seen) -> Looked| {
         let began = Instant::now();
@@ -112,7 +110,7 @@ pub fn examine(base: &str, diagnosis: &mut Diagnosis) -> Seen {
     look("read back", read_back);
     look("pool", pool);
     look("readiness", ready);
-    seen
+    Ok(seen)
 }
 
 /// Writes an event that says that it is a probe.
@@ -214,6 +212,9 @@ fn pool(client: &Client, seen: &mut Seen) -> Looked {
         Ok(answer) => answer,
         Err(error) => return (error.clone(), Some(silent("metrics", &error))),
     };
+    if answer.status != 200 {
+        return (answer.words(), Some(problem(&answer, "the metrics")));
+    }
     let value = |name: &str| {
         answer
             .body
@@ -263,6 +264,12 @@ fn pool(client: &Client, seen: &mut Seen) -> Looked {
 
 /// A problem document as the cause that it names (D28); an answer without one is told as it is.
 fn problem(answer: &Answer, what: &str) -> Finding {
+    if matches!(answer.status, 401 | 403) {
+        let summary = "Data Storage does not let this command in";
+        return Finding::new(Cause::Refused, "", summary)
+            .evidence(format!("{what}: {}", answer.words()))
+            .manual_step("give --token-file, or --client-cert and --client-key, or their variables DATASTORAGE_TOKEN_FILE and so on");
+    }
     let body = answer.json();
     let (relation, seen) = (
         body["relation"].as_str().unwrap_or("audit_events"),
