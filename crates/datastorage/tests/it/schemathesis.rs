@@ -8,7 +8,7 @@ use std::process::Command;
 use testkit::postgres::database;
 use testkit::wait::until;
 
-use crate::support::{Process, SOON, event, http, send, settings};
+use crate::support::{Process, SOON, TOKEN, TOKEN_FILE, event, http, send, settings};
 
 const TESTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/schemathesis");
 const DOCUMENT: &str = concat!(
@@ -36,6 +36,9 @@ async fn schemathesis_finds_no_answer_that_breaks_the_contract() {
             "20s".to_owned(),
         ),
     ]);
+    let tokens = directory.path().join("tokens");
+    std::fs::write(&tokens, TOKEN).expect("a file");
+    settings.insert(TOKEN_FILE.to_owned(), tokens.display().to_string());
     let server = Process::start(settings).await;
     let url = format!("http://{}", server.address);
     until("the server to be ready", SOON, async || {
@@ -48,7 +51,9 @@ async fn schemathesis_finds_no_answer_that_breaks_the_contract() {
     // The cursor and the parent of the hooks are taken from these.
     for id in ["one", "two"] {
         let events = format!("{url}/api/v1/audit/events");
-        send(http().post(events).json(&event(id))).await.expect(201);
+        send(http().post(events).bearer_auth(TOKEN).json(&event(id)))
+            .await
+            .expect(201);
     }
     let file = |name| Path::new(TESTS).join(name);
     let mut schemathesis = Command::new("timeout");
@@ -57,6 +62,7 @@ async fn schemathesis_finds_no_answer_that_breaks_the_contract() {
         .arg(file("schemathesis.toml"))
         .args(["run", DOCUMENT, "--url", &url])
         .env("SCHEMATHESIS_HOOKS", file("hooks.py"))
+        .env("DATASTORAGE_TOKEN", TOKEN)
         // It leaves files where it is.
         .current_dir(directory.path());
     let run = tokio::task::spawn_blocking(move || schemathesis.output());
