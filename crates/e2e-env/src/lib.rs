@@ -5,6 +5,8 @@
 //! ```no_run
 //! let url = std::env::var(e2e_env::DATASTORAGE_URL).expect("the tool starts a suite with it");
 //! ```
+//!
+//! Modules, each may import those after it: `fake`, `relay`
 
 /// Path of the run's own kubeconfig; absent on the local target.
 pub const KUBECONFIG: &str = "KUBECONFIG";
@@ -49,6 +51,8 @@ pub const DATASTORAGE_BIN: &str = "E2E_DATASTORAGE_BIN";
 pub const DATASTORAGE_IMAGE: &str = "DATASTORAGE_IMAGE";
 /// Path of a ready binary of the service fake, instead of a build (D4).
 pub const FAKE_BIN: &str = "E2E_FAKE_BIN";
+/// Path of a ready binary of the relay, instead of a build (D4).
+pub const RELAY_BIN: &str = "E2E_RELAY_BIN";
 /// The earlier name of [`FAKE_BIN`], still read.
 pub const EARLIER_FAKE_BIN: &str = "E2E_DOUBLE_BIN";
 /// Checkout that the tool builds from when it is not run inside one (D4).
@@ -64,4 +68,18 @@ pub mod fake {
     pub const ADDRESS_FILE: &str = "ADDRESS_FILE";
     /// Directory of the audit store's journal, on storage that outlives the process; without it the fake has no store.
     pub const AUDIT_JOURNAL_DIR: &str = "AUDIT_JOURNAL_DIR";
+}
+
+/// What the relay beside a fake is configured by.
+pub mod relay {
+    /// Label of its metrics: the service that it stands beside.
+    pub const SERVICE: &str = "AUDIT_RELAY_SERVICE";
+    /// Address it listens on, as `host:port` on loopback.
+    pub const LISTEN: &str = "AUDIT_RELAY_LISTEN";
+    /// File that gets the bound `host:port` once it listens; for port 0.
+    pub const ADDRESS_FILE: &str = "AUDIT_RELAY_ADDRESS_FILE";
+    /// How long it serves on after SIGTERM.
+    pub const LINGER: &str = "AUDIT_RELAY_LINGER";
+    /// Directory of its journal, on storage that outlives the process.
+    pub const JOURNAL_DIR: &str = "AUDIT_JOURNAL_DIR";
 }

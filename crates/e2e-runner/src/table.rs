@@ -78,6 +78,8 @@ pub enum Component {
     /// A fake that plays the service's scenarios.
     #[serde(alias = "double")]
     Fake,
+    /// A relay beside the fake, which then has no audit store of its own (D40).
+    Relay,
     /// The service itself, by its images, manifests and process.
     Own,
 }
@@ -384,6 +386,7 @@ impl Service {
             Component::Datastorage,
             "`fake` needs `datastorage`",
         )?;
+        needs(Component::Relay, Component::Fake, "`relay` needs `fake`")?;
         if !(1..=MOST_REPLICAS).contains(&self.replicas) {
             return Err(format!("`replicas` is 1 to {MOST_REPLICAS}"));
         }
@@ -504,6 +507,11 @@ mod tests {
                 ENTRY.replace(", \"own\"", "") + "manifests = [\"a\"]\n",
                 "line 1",
                 "belong to",
+            ),
+            (
+                ENTRY.replace("\"own\"", "\"own\", \"relay\""),
+                "line 1",
+                "needs `fake`",
             ),
             (format!("{ENTRY}replicas = 0\n"), "line 1", "1 to 9"),
             (

@@ -44,7 +44,7 @@ pub fn logs(runner: &Runner, wanted: Option<&str>) -> anyhow::Result<Exit> {
     }
     let told = environment.get(e2e_env::EVIDENCE_DIR).map(PathBuf::from);
     let dir = told.unwrap_or_else(|| run.dir().to_owned());
-    let logs = ["datastorage", "datastorage-unmigrated", service];
+    let logs = ["datastorage", "datastorage-unmigrated", "relay", service];
     let logs = logs.map(|name| dir.join(format!("{name}.log")));
     let servers = run.state().resources.into_iter();
     let servers = servers.filter_map(|resource| match resource {

@@ -31,18 +31,19 @@ pub fn run(table: &Table, format: Format) -> anyhow::Result<Exit> {
         return Ok(Exit::Passed);
     }
     let mut text = format!(
-        "{:<24} {:<24} {:<18} {:>12} {:>8} {:>8}  {:<8} suite\n",
+        "{:<24} {:<24} {:<18} {:>12} {:>8} {:>8}  {:<18} suite\n",
         "service", "profile", "namespace", "Data Storage", "replicas", "itself", "by"
     );
     let number = |port: Option<u16>| port.map_or("-".to_owned(), |port| port.to_string());
     for service in table.all() {
         let by = match () {
+            () if service.has(Component::Relay) => "a fake and a relay",
             () if service.has(Component::Fake) => "a fake",
             () if service.has(Component::Own) => "itself",
             () => "-",
         };
         let row = format!(
-            "{:<24} {:<24} {:<18} {:>12} {:>8} {:>8}  {by:<8} {}",
+            "{:<24} {:<24} {:<18} {:>12} {:>8} {:>8}  {by:<18} {}",
             service.name,
             service.profile,
             service.namespace,

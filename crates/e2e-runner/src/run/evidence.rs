@@ -22,9 +22,10 @@ const LIMIT: usize = 2_000_000;
 const LEDGER: Duration = Duration::from_secs(3);
 
 /// What each file of a bundle is for, in the order in which a person should look.
-const GUIDE: [(&str, &str); 13] = [
+const GUIDE: [(&str, &str); 14] = [
     ("suite.log", "what the suite printed"),
     ("datastorage.log", "Data Storage's log"),
+    ("relay.log", "the log of the relay beside the service"),
     ("postgres.log", "PostgreSQL's log"),
     (
         "migrations.json",

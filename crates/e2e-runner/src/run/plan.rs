@@ -43,6 +43,8 @@ pub enum Step {
     BuildDataStorage,
     /// Builds the binary that stands in for services.
     BuildFake,
+    /// Builds the relay that stands beside a fake.
+    BuildRelay,
     /// Builds the suites' test binary.
     BuildSuite,
     /// Makes a node image that holds PostgreSQL's, once for each pair of images.
@@ -55,6 +57,8 @@ pub enum Step {
     LoadDataStorage,
     /// Streams the fake's image into the node.
     LoadFake,
+    /// Streams the relay's image into the node.
+    LoadRelay,
     /// Builds or finds a service's own images and streams them into the node.
     LoadService,
     /// Starts PostgreSQL.
@@ -97,12 +101,14 @@ impl Step {
             Self::Preflight => "preflight",
             Self::BuildDataStorage => "build Data Storage",
             Self::BuildFake => "build fake",
+            Self::BuildRelay => "build relay",
             Self::BuildSuite => "build suite",
             Self::PrepareNode => "prepare node image",
             Self::CreateCluster => "create cluster",
             Self::LoadPostgres => "load PostgreSQL image",
             Self::LoadDataStorage => "load Data Storage image",
             Self::LoadFake => "load fake image",
+            Self::LoadRelay => "load relay image",
             Self::LoadService => "load service images",
             Self::DeployPostgres => "deploy PostgreSQL",
             Self::AwaitPostgres => "wait for PostgreSQL",
@@ -122,6 +128,7 @@ impl Step {
         match self {
             Self::BuildDataStorage
             | Self::BuildFake
+            | Self::BuildRelay
             | Self::BuildSuite
             | Self::PrepareNode
             | Self::CreateCluster
@@ -237,6 +244,7 @@ pub fn plan(services: &[Service], place: Target, until: Until) -> Plan {
     for (step, wanted) in [
         (Step::BuildDataStorage, any(Component::Datastorage)),
         (Step::BuildFake, any(Component::Fake)),
+        (Step::BuildRelay, any(Component::Relay)),
         (
             Step::BuildSuite,
             until == Until::Done && services.iter().any(has_cargo_suite),
@@ -264,6 +272,7 @@ pub fn plan(services: &[Service], place: Target, until: Until) -> Plan {
                 Step::BuildDataStorage,
             ),
             (Step::LoadFake, Component::Fake, Step::BuildFake),
+            (Step::LoadRelay, Component::Relay, Step::BuildRelay),
         ] {
             if any(component) {
                 let needs = if built == before {
@@ -402,9 +411,9 @@ impl Layout {
     /// The stages of one service. A need that no stage fulfils is one that this run does not have.
     fn service(&mut self, service: &Service, kind: bool, until: Until) {
         use Step::{
-            AwaitDataStorage, AwaitPostgres, AwaitService, BuildDataStorage, BuildFake, BuildSuite,
-            CreateCluster, DeployDataStorage, DeployService, LoadDataStorage, LoadFake,
-            LoadService, Migrate, RunSuite,
+            AwaitDataStorage, AwaitPostgres, AwaitService, BuildDataStorage, BuildFake, BuildRelay,
+            BuildSuite, CreateCluster, DeployDataStorage, DeployService, LoadDataStorage, LoadFake,
+            LoadRelay, LoadService, Migrate, RunSuite,
         };
         let mut stage = |step: Step, needs: &[Step], seconds: u64| {
             let own = |step| Id {
@@ -434,9 +443,9 @@ impl Layout {
         if service.has(Component::Fake) {
             // Its store keeps what Data Storage cannot take yet, so the two may start together.
             let ready: &[Step] = if kind {
-                &[LoadFake, CreateCluster]
+                &[LoadFake, LoadRelay, CreateCluster]
             } else {
-                &[BuildFake, DeployDataStorage]
+                &[BuildFake, BuildRelay, DeployDataStorage]
             };
             stage(DeployService, ready, 60);
             stage(AwaitService, &[DeployService], 120);

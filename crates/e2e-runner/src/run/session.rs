@@ -31,12 +31,16 @@ pub struct Artifacts {
     pub datastorage: OnceLock<PathBuf>,
     /// The fake's binary.
     pub fake: OnceLock<PathBuf>,
+    /// The relay's binary.
+    pub relay: OnceLock<PathBuf>,
     /// The suites' test binaries by package.
     pub suites: Mutex<BTreeMap<String, PathBuf>>,
     /// The name of the Data Storage image in the node.
     pub image: OnceLock<String>,
     /// The name of the fake's image in the node.
     pub fake_image: OnceLock<String>,
+    /// The name of the relay's image in the node.
+    pub relay_image: OnceLock<String>,
     /// Host port of each node port.
     pub ports: OnceLock<BTreeMap<u16, u16>>,
     /// The PostgreSQL server, as one of its databases is reached.

@@ -31,12 +31,19 @@ pub fn run_stage(session: &Session, stage: &Stage) -> Result<String, Failure> {
             deadline,
         ),
         (Step::BuildFake, _) => build(session, &session.artifacts.fake, Step::BuildFake, deadline),
+        (Step::BuildRelay, _) => build(
+            session,
+            &session.artifacts.relay,
+            Step::BuildRelay,
+            deadline,
+        ),
         (Step::BuildSuite, _) => build_suites(session, deadline),
         (Step::PrepareNode, _) => node_image::prepare(session, deadline),
         (Step::CreateCluster, _) => cluster::create_cluster(session, deadline),
         (Step::LoadPostgres, _) => images::load_postgres(session, deadline),
         (Step::LoadDataStorage, _) => images::load_datastorage(session, deadline),
         (Step::LoadFake, _) => images::load_fake(session, deadline),
+        (Step::LoadRelay, _) => images::load_relay(session, deadline),
         (Step::LoadService, _) => images::load_images(session, service_run, deadline),
         (Step::DeployPostgres, Target::Kind) => deploy::deploy_postgres(session),
         (Step::DeployPostgres, Target::Local) => postgres::deploy_postgres(session),
@@ -92,6 +99,7 @@ fn build(
 ) -> Result<String, Failure> {
     let (package, variable) = match step {
         Step::BuildFake => ("service-fake", e2e_env::FAKE_BIN),
+        Step::BuildRelay => ("audit-emit", e2e_env::RELAY_BIN),
         _ => ("datastorage", e2e_env::DATASTORAGE_BIN),
     };
     let image = format!("{} to an image for Kind", e2e_env::DATASTORAGE_IMAGE);

@@ -5,9 +5,9 @@ use serde_json::{Value, json};
 use testkit::events::unique;
 
 use crate::audit::{SOME, check, check_complete, correlated, event, found};
-use crate::catalogue;
 use crate::fault::{self, Component};
 use crate::service::play;
+use crate::{catalogue, service};
 
 /// What every event of a notification has.
 fn message(names: &Value, own: Value) -> Value {
@@ -125,6 +125,22 @@ pub(crate) async fn survives(component: Component) {
 #[tokio::test]
 async fn nothing_is_lost_when_data_storage_is_killed_in_the_middle() {
     survives(Component::DataStorage).await;
+}
+
+#[tokio::test]
+async fn what_is_emitted_without_a_store_while_data_storage_is_away_is_kept_by_the_relay() {
+    fault::during(async {
+        assert_eq!(service::health().await["emits"], "by plain requests");
+        fault::kill(Component::DataStorage).await;
+        // Answered though nobody else is there to take it.
+        let played = service::emit("three-escalations", "", &names()).await;
+        service::stored().await;
+        check_complete(
+            &found(&correlated(&played.correlation_id)).await,
+            &played.emitted,
+        );
+    })
+    .await;
 }
 
 #[tokio::test]

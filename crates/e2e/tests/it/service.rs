@@ -68,6 +68,15 @@ pub(crate) async fn stored() {
     fault::is_over();
 }
 
+/// Returns what the service says of itself.
+pub(crate) async fn health() -> Value {
+    let url = format!("{}/health", variable(e2e_env::SERVICE_URL));
+    let asked = async || reqwest::get(&url).await?.json::<Value>().await;
+    asked()
+        .await
+        .unwrap_or_else(|error| panic!("{url}: {}", chain(&error)))
+}
+
 /// Returns when the service answers.
 pub(crate) async fn answers() {
     let live = format!("{}/health/live", variable(e2e_env::SERVICE_URL));

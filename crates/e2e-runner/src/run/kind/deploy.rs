@@ -15,6 +15,7 @@ use crate::run::kind::images;
 use crate::run::kind::manifests::{self, Manifest};
 use crate::run::kind::pods::{Pods, await_pods};
 use crate::run::kind::ports::{POSTGRES, cluster_ip, host_port, node_ports, url};
+use crate::run::kind::relay;
 use crate::run::kind::replicas::{self, Replicas};
 use crate::run::reuse::Layer;
 use crate::run::service_run::{DATABASE, ServiceRun};
@@ -193,7 +194,7 @@ pub fn deploy_service(session: &Session, service_run: &ServiceRun) -> Result<Str
     let name = service_run.service.name.as_str();
     let objects = if service_run.service.has(Component::Fake) {
         let image = Session::artifact(&session.artifacts.fake_image, "the fake's image")?;
-        Manifest::parse(manifests::FAKE)?
+        let objects = Manifest::parse(manifests::FAKE)?
             .rename("fake", name)
             .set(
                 "Deployment",
@@ -206,7 +207,13 @@ pub fn deploy_service(session: &Session, service_run: &ServiceRun) -> Result<Str
                 cluster_ip(service_run, false),
             )
             .set("Service", "/spec/ports/0/nodePort", node_port)
-            .objects()
+            .objects();
+        if service_run.service.has(Component::Relay) {
+            let image = Session::artifact(&session.artifacts.relay_image, "the relay's image")?;
+            relay::beside(objects, name, image)?
+        } else {
+            objects
+        }
     } else {
         custom_service::objects(session, service_run, node_port)?
     };

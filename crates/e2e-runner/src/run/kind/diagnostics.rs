@@ -70,7 +70,7 @@ fn collect_from(kubectl: &Kubectl, dir: &Path) {
         "pods.yaml",
         read(&[
             "get",
-            "pods,deployments,statefulsets,persistentvolumeclaims,services",
+            "pods,deployments,statefulsets,services",
             "--output",
             "yaml",
         ]),

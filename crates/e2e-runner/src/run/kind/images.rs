@@ -128,6 +128,16 @@ pub fn load_fake(session: &Session, deadline: Duration) -> Result<String, Failur
     )
 }
 
+/// Brings the relay's image into the node unless it is there.
+pub fn load_relay(session: &Session, deadline: Duration) -> Result<String, Failure> {
+    load_program(
+        session,
+        "audit-emit",
+        (&session.artifacts.relay, &session.artifacts.relay_image),
+        deadline,
+    )
+}
+
 /// Brings a program of the checkout into the node: its static binary wrapped as an image, or, on hosts that cannot build that, an
 /// image that Docker builds.
 fn load_program(

@@ -14,6 +14,9 @@ pub const DATASTORAGE: &str = include_str!("../../../../../kind/manifests/datast
 /// `kind/manifests/fake.yaml`.
 pub const FAKE: &str = include_str!("../../../../../kind/manifests/fake.yaml");
 
+/// `kind/manifests/relay.yaml`.
+pub const RELAY: &str = include_str!("../../../../../kind/manifests/relay.yaml");
+
 /// Objects of one manifest.
 #[derive(Clone, Debug)]
 pub struct Manifest(Vec<Value>);
@@ -133,7 +136,7 @@ mod tests {
 
     #[test]
     fn every_manifest_parses_and_a_field_can_be_set() {
-        for text in [NAMESPACE, POSTGRES, DATASTORAGE, FAKE] {
+        for text in [NAMESPACE, POSTGRES, DATASTORAGE, FAKE, RELAY] {
             assert!(!Manifest::parse(text).unwrap().0.is_empty());
         }
         let mut objects = Manifest::parse(NAMESPACE)

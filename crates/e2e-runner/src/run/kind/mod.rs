@@ -1,6 +1,6 @@
 //! A run in a Kind cluster.
 //!
-//! Modules, each may import those after it: `deploy`, `custom_service`, `images`, `node_image`, `replicas`, `pods`, `diagnostics`, `cluster`, `apply`, `ports`, `access`, `manifests`, `image_archive`
+//! Modules, each may import those after it: `deploy`, `custom_service`, `images`, `node_image`, `relay`, `replicas`, `pods`, `diagnostics`, `cluster`, `apply`, `ports`, `access`, `manifests`, `image_archive`
 
 pub mod access;
 pub mod apply;
@@ -14,4 +14,5 @@ pub mod manifests;
 pub mod node_image;
 pub mod pods;
 pub mod ports;
+pub mod relay;
 pub mod replicas;

@@ -1,4 +1,4 @@
-//! Several replicas of Data Storage: a `StatefulSet` behind one Service, whose pods each keep their queue on a volume of the node.
+//! Several replicas of Data Storage: a `StatefulSet` behind one Service, whose pods each keep their queue in a directory of the node.
 
 use std::time::Duration;
 
@@ -11,9 +11,9 @@ use crate::run::service_run::ServiceRun;
 use crate::run::session::Session;
 use crate::tools::{docker, kind};
 
-/// Where the volumes lie in the node, which takes them along when it is removed.
+/// Where the queues lie in the node, which takes them along when it is removed.
 const VOLUMES: &str = "/var/lib/kubernaut-e2e";
-/// The volume in the manifest that becomes a claim of each pod.
+/// The volume in the manifest that becomes a directory of each pod.
 const QUEUE: &str = "queue";
 /// User and group that the manifest runs Data Storage as.
 const USER: u32 = 65532;
@@ -46,7 +46,6 @@ impl<'a> Replicas<'a> {
                 self.replicate(name, object);
             }
         }
-        objects.extend((0..self.count).map(|replica| self.volume(name, replica)));
         objects
     }
 
@@ -57,21 +56,31 @@ impl<'a> Replicas<'a> {
         spec["serviceName"] = json!(name);
         // They start together. An update takes one after the other and goes on when the new one has been ready to commit.
         spec["podManagementPolicy"] = json!("Parallel");
-        spec["volumeClaimTemplates"] = json!([{
-            "metadata": {"name": QUEUE},
-            "spec": {
-                "accessModes": ["ReadWriteOnce"], "storageClassName": "",
-                "resources": {"requests": {"storage": "1Gi"}},
-            },
-        }]);
         if let Some(spec) = spec.as_object_mut() {
             spec.remove("strategy");
         }
         let pod = &mut spec["template"]["spec"];
-        if let Some(volumes) = pod["volumes"].as_array_mut() {
-            volumes.retain(|volume| volume["name"] != QUEUE);
+        // A directory of the node by the pod's name: no provisioner has to make it, and no pod waits until a claim is bound.
+        for volume in pod["volumes"].as_array_mut().into_iter().flatten() {
+            if volume["name"] == QUEUE {
+                let path = format!("{VOLUMES}/{}", self.namespace);
+                *volume = json!({"name": QUEUE, "hostPath": {"path": path, "type": "Directory"}});
+            }
         }
         let container = &mut pod["containers"][0];
+        if let Some(variables) = container["env"].as_array_mut() {
+            let name = json!({"fieldRef": {"fieldPath": "metadata.name"}});
+            variables.push(json!({"name": "POD_NAME", "valueFrom": name}));
+        }
+        for mount in container["volumeMounts"]
+            .as_array_mut()
+            .into_iter()
+            .flatten()
+        {
+            if mount["name"] == QUEUE {
+                mount["subPathExpr"] = json!("$(POD_NAME)");
+            }
+        }
         let mut started = container["readinessProbe"].take();
         // Beyond it the kubelet starts the container anew: ten minutes, in which no database came.
         started["failureThreshold"] = json!(600);
@@ -81,27 +90,12 @@ impl<'a> Replicas<'a> {
         container["readinessProbe"] = takes_events;
     }
 
-    /// A volume that is there, for one claim: no provisioner has to make it, which would start a pod for each.
-    fn volume(self, name: &str, replica: u16) -> Value {
-        let claim = format!("{QUEUE}-{name}-{replica}");
-        json!({
-            "apiVersion": "v1", "kind": "PersistentVolume",
-            "metadata": {"name": format!("{}-{claim}", self.namespace)},
-            "spec": {
-                "accessModes": ["ReadWriteOnce"], "capacity": {"storage": "1Gi"},
-                "persistentVolumeReclaimPolicy": "Retain",
-                "claimRef": {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "namespace": self.namespace, "name": claim},
-                "hostPath": {"path": self.directory(name, replica), "type": "Directory"},
-            },
-        })
-    }
-
     fn directory(self, name: &str, replica: u16) -> String {
         format!("{VOLUMES}/{}/{name}-{replica}", self.namespace)
     }
 }
 
-/// Makes the directories of the volumes, and removes what an earlier run of another number of replicas has left of the other kind: both
+/// Makes the directories of the queues, and removes what an earlier run of another number of replicas has left of the other kind: both
 /// would be behind the Service.
 pub fn make_room(
     session: &Session,
@@ -142,34 +136,28 @@ mod tests {
     use crate::run::kind::manifests::{DATASTORAGE, Manifest};
 
     #[test]
-    fn replicas_share_a_service_and_have_a_claim_each_that_is_bound_to_a_volume() {
+    fn each_replica_has_its_queue_in_a_directory_of_the_node_that_has_its_name() {
         let replicas = Replicas {
             namespace: "here",
             count: 2,
         };
         let one = Manifest::parse(DATASTORAGE).unwrap().objects();
         let objects = replicas.objects("datastorage", one);
-        let of = |kind: &str| -> Vec<&Value> {
-            let of = |object: &&Value| object["kind"] == kind;
-            objects.iter().filter(of).collect()
-        };
-        assert_eq!(of("Deployment"), Vec::<&Value>::new());
-        let spec = &of("StatefulSet")[0]["spec"];
+        let of = |kind: &str| objects.iter().find(|object| object["kind"] == kind);
+        assert_eq!(of("Deployment"), None);
+        let spec = &of("StatefulSet").unwrap()["spec"];
         assert_eq!(spec["replicas"], 2);
         let pod = &spec["template"]["spec"];
-        let mounted = |mount: &Value| mount["name"] == "queue";
-        let mounts = pod["containers"][0]["volumeMounts"].as_array();
-        assert!(mounts.unwrap().iter().any(mounted), "{pod}");
-        assert!(
-            !pod["volumes"].as_array().unwrap().iter().any(mounted),
-            "{pod}"
-        );
-        let claims: Vec<_> = of("PersistentVolume")
-            .iter()
-            .map(|volume| volume["spec"]["claimRef"]["name"].clone())
-            .collect();
-        // As such a set names its claims: template, set, number.
-        assert_eq!(claims, ["queue-datastorage-0", "queue-datastorage-1"]);
+        let queue = |list: &Value| {
+            let mut list = list.as_array().unwrap().iter();
+            list.find(|entry| entry["name"] == QUEUE).unwrap().clone()
+        };
+        let path = &queue(&pod["volumes"])["hostPath"]["path"];
+        assert_eq!(path, "/var/lib/kubernaut-e2e/here");
+        let mount = queue(&pod["containers"][0]["volumeMounts"]);
+        assert_eq!(mount["subPathExpr"], "$(POD_NAME)");
+        let of_second = replicas.directory("datastorage", 1);
+        assert_eq!(of_second, "/var/lib/kubernaut-e2e/here/datastorage-1");
     }
 
     #[test]
@@ -180,8 +168,10 @@ mod tests {
         };
         let one = Manifest::parse(DATASTORAGE).unwrap().objects();
         let objects = replicas.objects("datastorage", one);
-        assert_eq!(objects[0]["spec"]["publishNotReadyAddresses"], false);
-        let container = &objects[1]["spec"]["template"]["spec"]["containers"][0];
+        let of = |kind: &str| objects.iter().find(|object| object["kind"] == kind);
+        let service = of("Service").unwrap();
+        assert_eq!(service["spec"]["publishNotReadyAddresses"], false);
+        let container = &of("StatefulSet").unwrap()["spec"]["template"]["spec"]["containers"][0];
         let path = |probe: &str| &container[probe]["httpGet"]["path"];
         assert_eq!(path("startupProbe"), "/health/ready");
         assert_eq!(path("readinessProbe"), "/health/live");

@@ -169,60 +169,59 @@ pub fn deploy_service(
     if service.has(Component::Own) && service.process.is_empty() {
         return Ok("not started: its entry in the table has no `process`".to_owned());
     }
-    let name = service.name.as_str();
-    // Data Storage's own directory has that name where it is the service.
-    let dir = own_directory(session, service_run, "service")?;
-    let log = service_run.dir.join(format!("{name}.log"));
-    let (made_from, launch) = if service.has(Component::Fake) {
-        let binary = Session::artifact(&session.artifacts.fake, "the fake's binary")?;
-        let datastorage = Session::artifact(&service_run.url, "Data Storage's address")?;
-        let text = |value: &str| value.to_owned();
-        let env = BTreeMap::from([
-            (text(e2e_env::fake::SERVICE), text(name)),
-            (text(e2e_env::DATASTORAGE_URL), datastorage.clone()),
-            (text(e2e_env::fake::LISTEN_ADDRESS), text("127.0.0.1:0")),
-            (
-                text(e2e_env::fake::AUDIT_JOURNAL_DIR),
-                dir.join("journal").display().to_string(),
-            ),
-        ]);
-        let launch = ProcessSpec {
-            name: text(name),
-            cwd: None,
-            log,
-            command: vec![binary.display().to_string()],
-            env,
-            address: Address::Written {
-                file: text(e2e_env::fake::ADDRESS_FILE),
-                again: text(e2e_env::fake::LISTEN_ADDRESS),
-                whole: true,
-            },
-            dir: dir.clone(),
-        };
-        (
-            fingerprint(&[&content(session, binary)?, datastorage]),
-            launch,
-        )
-    } else {
-        let address = format!("127.0.0.1:{}", free_port(&service.ports)?);
-        let mut env = session.environment(service_run);
-        env.insert(e2e_env::PGPASSWORD.to_owned(), session.password());
-        env.insert(e2e_env::fake::LISTEN_ADDRESS.to_owned(), address.clone());
-        let launch = ProcessSpec {
-            name: name.to_owned(),
-            cwd: Some(service.root.clone()),
-            log,
-            command: service.process.clone(),
-            env,
-            address: Address::Given(address),
-            dir: dir.clone(),
-        };
-        // What a team's command runs is not known here: it is always started anew.
-        (String::new(), launch)
+    if service.has(Component::Fake) {
+        return deploy_fake(session, service_run, deadline);
+    }
+    let dir = own_directory(session, service_run, SERVICE)?;
+    let address = format!("127.0.0.1:{}", free_port(&service.ports)?);
+    let mut env = session.environment(service_run);
+    env.insert(e2e_env::PGPASSWORD.to_owned(), session.password());
+    env.insert(e2e_env::fake::LISTEN_ADDRESS.to_owned(), address.clone());
+    let launch = ProcessSpec {
+        name: service.name.clone(),
+        cwd: Some(service.root.clone()),
+        log: service_run.dir.join(format!("{}.log", service.name)),
+        command: service.process.clone(),
+        env,
+        address: Address::Given(address),
+        dir,
     };
-    if service.has(Component::Fake)
-        && session.fingerprint_matches(Layer::Service, Some(service_run), &made_from)
-        && let Some(url) = ProcessSpec::answering(&dir)
+    let why = session.rebuild_reason(Layer::Service, Some(service_run));
+    let url = start(session, &launch, deadline)?;
+    // What a team's command runs is not known here: it is always started anew.
+    session.record_fingerprint(Layer::Service, Some(service_run), "")?;
+    Ok(format!(
+        "{}{why}",
+        service_run.service_url.get_or_init(|| url)
+    ))
+}
+
+/// The directory of the service: Data Storage's own has that name where it is the service.
+const SERVICE: &str = "service";
+/// The directory of the relay beside it.
+const RELAY: &str = "relay";
+
+/// Starts the fake of a service, with a relay before Data Storage where it has one.
+fn deploy_fake(
+    session: &Session,
+    service_run: &ServiceRun,
+    deadline: Duration,
+) -> Result<String, Failure> {
+    let service = &service_run.service;
+    let binary = Session::artifact(&session.artifacts.fake, "the fake's binary")?;
+    let datastorage = Session::artifact(&service_run.url, "Data Storage's address")?;
+    let relay = if service.has(Component::Relay) {
+        let relay = Session::artifact(&session.artifacts.relay, "the relay's binary")?;
+        Some((relay, content(session, relay)?))
+    } else {
+        None
+    };
+    let of_relay = relay.as_ref().map_or("", |(_, content)| content);
+    let made_from = fingerprint(&[&content(session, binary)?, datastorage, of_relay]);
+    let answering = |name: &str| ProcessSpec::answering(&service_run.dir.join(name));
+    if session.fingerprint_matches(Layer::Service, Some(service_run), &made_from)
+        && (relay.is_none() || answering(RELAY).is_some())
+        && let Some(url) = answering(SERVICE)
     {
         return Ok(format!(
             "{} is used again: same binary and Data Storage",
@@ -230,12 +229,76 @@ pub fn deploy_service(
         ));
     }
     let why = session.rebuild_reason(Layer::Service, Some(service_run));
+    let dir = own_directory(session, service_run, SERVICE)?;
+    let text = |value: &str| value.to_owned();
+    let mut env = BTreeMap::from([
+        (text(e2e_env::fake::SERVICE), text(&service.name)),
+        (text(e2e_env::DATASTORAGE_URL), datastorage.clone()),
+        (text(e2e_env::fake::LISTEN_ADDRESS), text("127.0.0.1:0")),
+    ]);
+    if let Some((relay, _)) = relay {
+        let url = start_relay(session, service_run, relay, deadline)?;
+        env.insert(text(e2e_env::DATASTORAGE_URL), url);
+    } else {
+        let journal = dir.join("journal").display().to_string();
+        env.insert(text(e2e_env::fake::AUDIT_JOURNAL_DIR), journal);
+    }
+    let launch = ProcessSpec {
+        name: service.name.clone(),
+        cwd: None,
+        log: service_run.dir.join(format!("{}.log", service.name)),
+        command: vec![binary.display().to_string()],
+        env,
+        address: Address::Written {
+            file: text(e2e_env::fake::ADDRESS_FILE),
+            again: text(e2e_env::fake::LISTEN_ADDRESS),
+            whole: true,
+        },
+        dir,
+    };
     let url = start(session, &launch, deadline)?;
     session.record_fingerprint(Layer::Service, Some(service_run), &made_from)?;
     Ok(format!(
         "{}{why}",
         service_run.service_url.get_or_init(|| url)
     ))
+}
+
+/// Starts a relay before a service's Data Storage, and returns its base URL.
+fn start_relay(
+    session: &Session,
+    service_run: &ServiceRun,
+    binary: &Path,
+    deadline: Duration,
+) -> Result<String, Failure> {
+    use e2e_env::relay::{ADDRESS_FILE, JOURNAL_DIR, LINGER, LISTEN, SERVICE};
+    let datastorage = Session::artifact(&service_run.url, "Data Storage's address")?;
+    let dir = own_directory(session, service_run, RELAY)?;
+    let journal = dir.join("journal").display().to_string();
+    let env = [
+        (SERVICE, service_run.service.name.as_str()),
+        (LISTEN, "127.0.0.1:0"),
+        // The fake ends at the same time, and emits on request only.
+        (LINGER, "0s"),
+        (JOURNAL_DIR, &journal),
+        (e2e_env::DATASTORAGE_URL, datastorage),
+    ];
+    let launch = ProcessSpec {
+        name: RELAY.to_owned(),
+        cwd: None,
+        log: service_run.dir.join("relay.log"),
+        command: vec![binary.display().to_string(), "serve".to_owned()],
+        env: env
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .into(),
+        address: Address::Written {
+            file: ADDRESS_FILE.to_owned(),
+            again: LISTEN.to_owned(),
+            whole: true,
+        },
+        dir,
+    };
+    start(session, &launch, deadline)
 }
 
 /// A port of this machine for the service: its own where it is free, else any, unless it insists on its own.
