@@ -120,6 +120,7 @@ mod tests {
             ("DATASTORAGE_DATABASE_USER", "slm_user"),
             ("DATASTORAGE_DATABASE_PASSWORD", password),
             ("DATASTORAGE_DATABASE_HOST", "localhost"),
+            ("DATASTORAGE_SERVER_HOST", "127.0.0.1"),
         ];
         let settings: BTreeMap<_, _> = settings
             .map(|(name, value)| (name.to_owned(), value.to_owned()))

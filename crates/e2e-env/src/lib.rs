@@ -12,6 +12,8 @@
 pub const KUBECONFIG: &str = "KUBECONFIG";
 /// Base URL of the Data Storage service of this run, without a trailing slash.
 pub const DATASTORAGE_URL: &str = "DATASTORAGE_URL";
+/// File whose first line is the bearer token for Data Storage; absent where it asks nobody who they are.
+pub const DATASTORAGE_TOKEN_FILE: &str = "DATASTORAGE_TOKEN_FILE";
 /// PostgreSQL URL of this run's database, without a password.
 pub const DATABASE_URL: &str = "DATABASE_URL";
 /// Directory of a service's own, where it runs as a process of this machine; removed with the run.

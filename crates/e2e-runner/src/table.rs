@@ -27,6 +27,9 @@ pub struct Service {
     /// How many Data Storage pods answer behind its Service on Kind, each with a queue of its own that outlives its pod.
     #[serde(default = "one")]
     pub replicas: u16,
+    /// Who may call its Data Storage.
+    #[serde(default)]
+    pub callers: Callers,
     /// Its host ports.
     pub ports: Ports,
     /// The ports of the tier without a cluster, for suites that used a compose file (D8).
@@ -82,6 +85,17 @@ pub enum Component {
     Relay,
     /// The service itself, by its images, manifests and process.
     Own,
+}
+
+/// Who may call a Data Storage.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Callers {
+    /// Whoever reaches it: services of before send no token.
+    #[default]
+    Anyone,
+    /// Whoever has the run's token.
+    Token,
 }
 
 /// The host ports of a service.

@@ -1,5 +1,6 @@
 //! Runs without Docker, with a real PostgreSQL and the real Data Storage: reuse, two at once, and what a killed run leaves.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -11,6 +12,9 @@ use serde_json::{Value, json};
 
 use crate::place::{Place, processes, program};
 
+/// What a suite is given.
+type Environment = BTreeMap<String, String>;
+
 fn servers(states: &[Value]) -> Vec<PathBuf> {
     let resources = states
         .iter()
@@ -20,20 +24,31 @@ fn servers(states: &[Value]) -> Vec<PathBuf> {
         .collect()
 }
 
-fn total(url: &str) -> u64 {
+/// What proves to an environment's Data Storage who calls.
+fn proof(environment: &Environment) -> String {
+    let file = &environment["DATASTORAGE_TOKEN_FILE"];
+    let token = fs::read_to_string(file).expect("the token's file");
+    format!("Bearer {token}")
+}
+
+fn total(environment: &Environment) -> u64 {
+    let url = &environment["DATASTORAGE_URL"];
     let mut response = ureq::get(format!("{url}/api/v1/audit/events"))
+        .header("Authorization", proof(environment))
         .call()
         .expect("Data Storage answers");
     let page: Value = response.body_mut().read_json().expect("a page of events");
     page["pagination"]["total"].as_u64().expect("a total")
 }
 
-fn emit(url: &str) {
+fn emit(environment: &Environment) {
+    let url = &environment["DATASTORAGE_URL"];
     let event = json!([{
         "event_category": "workflow", "event_action": "workflow.started", "event_outcome": "success",
         "resource_type": "WorkflowExecution", "correlation_id": "test-123",
     }]);
     let response = ureq::post(format!("{url}/api/v1/audit/events/batch"))
+        .header("Authorization", proof(environment))
         .send_json(event)
         .expect("the event is stored");
     assert_eq!(response.status(), 201);
@@ -44,8 +59,8 @@ fn a_kept_environment_is_used_again_and_ends_in_the_same_state() {
     let place = Place::new();
     let (cold, said) = place.up();
     assert!(!said.contains("used again"), "{said}");
-    emit(&cold["DATASTORAGE_URL"]);
-    assert_eq!(total(&cold["DATASTORAGE_URL"]), 1);
+    emit(&cold);
+    assert_eq!(total(&cold), 1);
 
     let (hot, said) = place.up();
     assert!(
@@ -54,11 +69,7 @@ fn a_kept_environment_is_used_again_and_ends_in_the_same_state() {
         "{said}"
     );
     assert_eq!(cold, hot, "a suite gets the same environment");
-    assert_eq!(
-        total(&hot["DATASTORAGE_URL"]),
-        0,
-        "what an earlier run wrote is not there"
-    );
+    assert_eq!(total(&hot), 0, "what an earlier run wrote is not there");
     let url = &hot["DATABASE_URL"];
     let password = fs::read_to_string(Path::new(&hot["E2E_EVIDENCE_DIR"]).join("password"))
         .expect("the password's file");
@@ -93,11 +104,7 @@ fn fresh_leaves_the_kept_environment_alone() {
         !stdout.contains(&kept["DATASTORAGE_URL"]) && !stdout.contains(&kept["DATABASE_URL"]),
         "{stdout}"
     );
-    assert_eq!(
-        total(&kept["DATASTORAGE_URL"]),
-        0,
-        "the kept one still answers"
-    );
+    assert_eq!(total(&kept), 0, "the kept one still answers");
     place.run(&["down"]);
     assert_eq!(place.states(), Vec::<Value>::new());
 }
@@ -145,14 +152,8 @@ fn two_runs_at_once_do_not_meet() {
             .map(|run| run.join().expect("a run"))
             .collect()
     });
-    emit(&environments[0]["DATASTORAGE_URL"]);
-    assert_eq!(
-        (
-            total(&environments[0]["DATASTORAGE_URL"]),
-            total(&environments[1]["DATASTORAGE_URL"])
-        ),
-        (1, 0)
-    );
+    emit(&environments[0]);
+    assert_eq!((total(&environments[0]), total(&environments[1])), (1, 0));
     for place in &places {
         place.run(&["down"]);
     }

@@ -201,6 +201,7 @@ fn settings_that_nobody_knows_are_named_with_the_nearest_known_one() {
         .replace("server: {", "databse: { host: x }\nserver: { body_limt: 1,");
     let file: Value = serde_saphyr::from_str(&text).expect("YAML");
     let variables = environment(&[
+        ("DATASTORAGE_SERVER_HOST", "127.0.0.1"),
         ("DATASTORAGE_DATABASE_HOSTT", "x"),
         ("DATASTORAGE_SERVICE_HOST", "10.0.0.1"),
         ("DATASTORAGE_PORT_8080_TCP", "tcp://10.0.0.1:8080"),

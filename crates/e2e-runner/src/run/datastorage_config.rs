@@ -20,6 +20,8 @@ pub struct Config<'a> {
     pub secrets: PathBuf,
     /// Where events wait while the database is away.
     pub queue: PathBuf,
+    /// The file with the tokens of those who may call it; without one anyone may.
+    pub tokens: Option<PathBuf>,
     /// The profile whose tables must be there before it is ready (D10).
     pub profile: &'a str,
     /// How long it serves on after SIGTERM.
@@ -30,6 +32,10 @@ impl Config<'_> {
     /// The file's text: JSON, which is YAML.
     pub fn yaml(&self) -> String {
         let (host, port) = self.listen;
+        let auth = match &self.tokens {
+            Some(tokens) => json!({"token_file": tokens}),
+            None => json!({"open_to": "anyone-who-reaches-the-port"}),
+        };
         let (database_host, database_port, name, user) = self.database;
         json!({
             "server": {"host": host, "port": port, "drain_pause": self.drain_pause},
@@ -38,6 +44,7 @@ impl Config<'_> {
                 "host": database_host, "port": database_port, "name": name, "user": user, "ssl_mode": "disable",
                 "secretsFile": self.secrets, "usernameKey": "username", "passwordKey": "password",
             },
+            "auth": auth,
             "queue": {"directory": self.queue},
             "schema": {"profile": self.profile},
         })

@@ -13,7 +13,7 @@ use crate::run::service_run::ServiceRun;
 use crate::run::session::{Session, TOOL};
 use crate::run::timing::{Timing, table};
 use crate::secrets::Secrets;
-use crate::state::{Resource, write_private};
+use crate::state::{Resource, TOKEN, write_private};
 use crate::table::Component;
 
 /// How much of a file is kept: its end, where the failure is.
@@ -155,7 +155,14 @@ fn bound(path: &Path) {
 }
 
 /// Files of a run's directory that hold a password because somebody reads it there; they go with the environment.
-const KEEPERS: [&str; 5] = ["password", "postgres-url", "kubeconfig", "state.json", TOOL];
+const KEEPERS: [&str; 6] = [
+    "password",
+    "postgres-url",
+    TOKEN,
+    "kubeconfig",
+    "state.json",
+    TOOL,
+];
 /// Longer files are not text that somebody wrote for people.
 const LONGEST: u64 = 512 << 20;
 

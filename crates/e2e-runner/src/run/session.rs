@@ -20,7 +20,7 @@ use crate::run::repeat::Repeat;
 use crate::run::service_run::ServiceRun;
 use crate::secrets::Secrets;
 use crate::state::{Resource, Run, processes};
-use crate::table::{Component, Service};
+use crate::table::{Callers, Component, Service};
 use crate::tools::migrate;
 use crate::tools::postgres::random_password;
 
@@ -111,6 +111,8 @@ pub struct Session {
     pub runtime: tokio::runtime::Runtime,
     /// The password of this run's PostgreSQL.
     pub password: String,
+    /// What callers of this run's Data Storage prove themselves by.
+    pub token: String,
     /// What the stages have made.
     pub artifacts: Artifacts,
     /// How often the suites run.
@@ -255,6 +257,7 @@ impl Session {
         let report = Reporter::logging_to(&run.dir().join(EVENTS), Secrets::default(), watcher)
             .context("cannot write the run's event log")?;
         let foreign = request.postgres_url.is_some();
+        let token = run.token(random_password)?;
         Ok(Self {
             service_runs: ServiceRun::all(request.services, &run, foreign)?,
             adopted: false,
@@ -267,6 +270,7 @@ impl Session {
             paths,
             runtime: migrate::runtime()?,
             password,
+            token,
             artifacts: Artifacts::default(),
             repeat: request.repeat,
             lifetime: request.lifetime,
@@ -283,6 +287,7 @@ impl Session {
         });
         let given = self.postgres_url.as_ref().and_then(PostgresUrl::password);
         self.report.secrets().add(&self.password);
+        self.report.secrets().add(&self.token);
         for service_run in &self.service_runs {
             let service = &service_run.service;
             if service.replaces {
@@ -343,6 +348,13 @@ impl Session {
         self.run
             .keep(environments.collect(), &self.password(), lifetime)
             .map_err(Failure::setup)
+    }
+
+    /// The file of the token for a service's Data Storage; none where that asks nobody who they are.
+    pub fn token_file(&self, service_run: &ServiceRun) -> Option<PathBuf> {
+        let asks = service_run.service.callers == Callers::Token
+            && service_run.service.has(Component::Datastorage);
+        asks.then(|| self.run.token_file())
     }
 
     /// The password of the services' databases.
@@ -421,6 +433,11 @@ impl Session {
                 database.map(|database| database.to_string()),
             ),
             (e2e_env::DATASTORAGE_URL, service_run.url.get().cloned()),
+            (
+                e2e_env::DATASTORAGE_TOKEN_FILE,
+                self.token_file(service_run)
+                    .map(|file| file.display().to_string()),
+            ),
             (
                 e2e_env::DATASTORAGE_REPLICAS,
                 service_run

@@ -11,7 +11,7 @@ use crate::run::kind::node_image;
 use crate::run::local::postgres;
 use crate::run::reuse::Layer;
 use crate::run::session::TOOL;
-use crate::state::{Resource, Run, STATE, processes};
+use crate::state::{Resource, Run, STATE, TOKEN, processes};
 use crate::tools::{docker, kind};
 
 /// Removes every resource of a run, and says how many there were. What cannot be removed is named and stays in the state; the rest
@@ -44,7 +44,7 @@ pub fn release(run: &Run, runner: &Runner) -> Result<String, Failure> {
         drop(run.update(|state| state.expires = Timestamp::now()));
         return Err(still_there(left.join("\n")));
     }
-    for file in ["password", "postgres-url", STATE] {
+    for file in ["password", "postgres-url", TOKEN, STATE] {
         let path = run.dir().join(file);
         match std::fs::remove_file(&path) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {

@@ -384,6 +384,24 @@ impl Run {
         std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
     }
 
+    /// The file of the token for this run's Data Storage.
+    pub fn token_file(&self) -> PathBuf {
+        self.dir.join(TOKEN)
+    }
+
+    /// The token for this run's Data Storage: that of its file, else a new one, which is kept there.
+    pub fn token(&self, new: impl FnOnce() -> String) -> anyhow::Result<String> {
+        let path = self.token_file();
+        match std::fs::read_to_string(&path) {
+            Ok(token) if !token.is_empty() => Ok(token),
+            _ => {
+                let token = new();
+                write_private(&path, token.as_bytes())?;
+                Ok(token)
+            }
+        }
+    }
+
     /// The newest kept environment of these services together.
     pub fn kept_together(runs: &Path, services: &[String]) -> Option<Self> {
         Self::kept_by(runs, |state| state.services == services)
@@ -400,6 +418,9 @@ impl Run {
         lock(&self.state)
     }
 }
+
+/// The name, in a run's directory, of the file with the token for its Data Storage.
+pub const TOKEN: &str = "datastorage-token";
 
 /// The state file's name in a run's directory.
 pub const STATE: &str = "state.json";

@@ -1,6 +1,6 @@
 //! What xtask gives a suite, by the names in `e2e-env`.
 
-use datastorage_client::Client;
+use datastorage_client::{Access, Client};
 
 /// Returns a client of the run's Data Storage.
 pub(crate) fn datastorage() -> Client {
@@ -21,5 +21,7 @@ pub(crate) fn variable(name: &str) -> String {
 }
 
 fn client(name: &str) -> Client {
-    Client::new(&variable(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+    let access = Access::from_variables(|name| std::env::var(name).ok());
+    let client = Client::with_access(&variable(name), &access);
+    client.unwrap_or_else(|error| panic!("{name}: {error}"))
 }

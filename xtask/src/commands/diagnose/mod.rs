@@ -55,8 +55,10 @@ pub fn run(runner: &Runner, table: Option<&Table>, args: &Diagnose) -> anyhow::R
 fn examine(runner: &Runner, place: &Place, access: &Access) -> anyhow::Result<Diagnosis> {
     let mut diagnosis = Diagnosis::default();
     let mut seen = service::Seen::default();
+    let mut access = access.clone();
+    access.token_file = access.token_file.or_else(|| place.token_file.clone());
     match &place.url {
-        Some(url) => seen = service::examine(url, access, &mut diagnosis)?,
+        Some(url) => seen = service::examine(url, &access, &mut diagnosis)?,
         None => diagnosis.skip("Data Storage", "its URL is not known: --url"),
     }
     match place.log(runner) {

@@ -27,6 +27,8 @@ pub struct Place {
     pub profile: String,
     /// Base URL of Data Storage.
     pub url: Option<String>,
+    /// The file of the token for it, where the environment has one.
+    pub token_file: Option<PathBuf>,
     /// URL of the database, without a password.
     pub database: Option<String>,
     /// The same with it.
@@ -65,6 +67,7 @@ impl Place {
             title: "what the flags name".to_owned(),
             profile: profile(),
             url: args.url.as_deref().map(trimmed),
+            token_file: None,
             database: shown,
             secret,
             password_from: String::new(),
@@ -168,6 +171,7 @@ fn of_environment(
         title: format!("{} on {}", state.run, state.target),
         profile: args.profile.clone().unwrap_or(profile),
         url: of(e2e_env::DATASTORAGE_URL),
+        token_file: of(e2e_env::DATASTORAGE_TOKEN_FILE).map(PathBuf::from),
         secret: database::of_run(database.as_deref().unwrap_or_default(), &password),
         database,
         password_from: format!("PGPASSWORD=$(cat {}/password) ", run.dir().display()),
@@ -214,6 +218,7 @@ fn in_cluster(
         title: format!("namespace {} by {shown}", flags.namespace),
         profile,
         url: args.url.as_deref().map(trimmed).or(own),
+        token_file: None,
         database: Some(postgres.database.to_string()),
         secret: postgres.database.secret(),
         password_from: String::new(),

@@ -31,6 +31,8 @@ use crate::tools::postgres;
 const USER: &str = "slm_user";
 /// The Data Storage that a service talks to.
 const MAIN: &str = "datastorage";
+/// The file of Data Storage's Secret that holds the tokens of those who may call it.
+const TOKENS: &str = "tokens";
 /// Where Data Storage and services listen inside the cluster.
 const LISTEN: u16 = 8080;
 
@@ -110,6 +112,9 @@ pub fn deploy_datastorage(session: &Session, service_run: &ServiceRun) -> Result
             database: (&server, 5432, &database, USER),
             secrets: "/etc/datastorage/secrets/db-secrets.yaml".into(),
             queue: "/var/lib/datastorage/queue".into(),
+            tokens: session
+                .token_file(service_run)
+                .map(|_| format!("/etc/datastorage/secrets/{TOKENS}").into()),
             profile: &service_run.service.profile,
             drain_pause: if replicas.is_some() && name == MAIN {
                 HAND_OVER
@@ -122,7 +127,8 @@ pub fn deploy_datastorage(session: &Session, service_run: &ServiceRun) -> Result
             name,
             &json!({"config.yaml": config.yaml()}),
         ));
-        objects.push(manifests::secret(name, &json!({"db-secrets.yaml": secret})));
+        let secrets = json!({"db-secrets.yaml": secret, TOKENS: session.token});
+        objects.push(manifests::secret(name, &secrets));
         let deployment = Manifest::parse(manifests::DATASTORAGE)?
             .rename("datastorage", name)
             .set(
@@ -208,6 +214,8 @@ pub fn deploy_service(session: &Session, service_run: &ServiceRun) -> Result<Str
             )
             .set("Service", "/spec/ports/0/nodePort", node_port)
             .objects();
+        let secret = manifests::secret("datastorage-client", &json!({"token": session.token}));
+        let objects = [vec![secret], objects].concat();
         if service_run.service.has(Component::Relay) {
             let image = Session::artifact(&session.artifacts.relay_image, "the relay's image")?;
             relay::beside(objects, name, image)?

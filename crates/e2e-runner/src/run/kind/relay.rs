@@ -22,7 +22,11 @@ pub fn beside(mut objects: Vec<Value>, name: &str, image: &str) -> Result<Vec<Va
         let service = &mut pod["containers"][0];
         service["volumeMounts"] = json!([]);
         if let Some(variables) = service["env"].as_array_mut() {
-            variables.retain(|variable| variable["name"] != e2e_env::fake::AUDIT_JOURNAL_DIR);
+            let of_relay = [
+                e2e_env::fake::AUDIT_JOURNAL_DIR,
+                e2e_env::DATASTORAGE_TOKEN_FILE,
+            ];
+            variables.retain(|variable| of_relay.iter().all(|name| variable["name"] != *name));
             let url = variables
                 .iter_mut()
                 .find(|variable| variable["name"] == e2e_env::DATASTORAGE_URL);
@@ -49,12 +53,14 @@ mod tests {
         assert_eq!(relay["env"][0]["value"], "notification");
         let journal = &relay["volumeMounts"][0]["name"];
         assert_eq!(
-            (journal, &pod["volumes"][0]["name"]),
+            (journal, &pod["volumes"][1]["name"]),
             (&json!("journal"), &json!("journal"))
         );
         let variables = fake["env"].to_string();
         assert!(
-            variables.contains(RELAY) && !variables.contains("JOURNAL"),
+            variables.contains(RELAY)
+                && !variables.contains("JOURNAL")
+                && !variables.contains("TOKEN"),
             "{variables}"
         );
         // Where the fake's requests go is where the relay listens.

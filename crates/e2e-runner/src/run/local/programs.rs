@@ -116,6 +116,7 @@ fn config<'a>(
         ),
         secrets: dir.join("db-secrets.yaml"),
         queue: dir.join("queue"),
+        tokens: session.token_file(service_run),
         profile: &service_run.service.profile,
         drain_pause: NO_PAUSE,
     })
@@ -242,6 +243,10 @@ fn deploy_fake(
     } else {
         let journal = dir.join("journal").display().to_string();
         env.insert(text(e2e_env::fake::AUDIT_JOURNAL_DIR), journal);
+        if let Some(token) = session.token_file(service_run) {
+            let token = token.display().to_string();
+            env.insert(text(e2e_env::DATASTORAGE_TOKEN_FILE), token);
+        }
     }
     let launch = ProcessSpec {
         name: service.name.clone(),
@@ -274,6 +279,8 @@ fn start_relay(
     use e2e_env::relay::{ADDRESS_FILE, JOURNAL_DIR, LINGER, LISTEN, SERVICE};
     let datastorage = Session::artifact(&service_run.url, "Data Storage's address")?;
     let dir = own_directory(session, service_run, RELAY)?;
+    let token = session.token_file(service_run).unwrap_or_default();
+    let token = token.display().to_string();
     let journal = dir.join("journal").display().to_string();
     let env = [
         (SERVICE, service_run.service.name.as_str()),
@@ -282,6 +289,7 @@ fn start_relay(
         (LINGER, "0s"),
         (JOURNAL_DIR, &journal),
         (e2e_env::DATASTORAGE_URL, datastorage),
+        (e2e_env::DATASTORAGE_TOKEN_FILE, &token),
     ];
     let launch = ProcessSpec {
         name: RELAY.to_owned(),
