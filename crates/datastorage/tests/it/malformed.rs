@@ -3,17 +3,19 @@
 use std::cell::Cell;
 use std::sync::{Arc, LazyLock};
 
+use datastorage::clock::Clock;
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
 use reqwest::Method;
+use reqwest::header::{AUTHORIZATION, HeaderValue};
 use serde_json::{Map, Value, json};
 use testkit::postgres::{Database, database};
 use tokio::runtime::Handle;
 
 use crate::contract::{self, DOCUMENT};
-use crate::support::{Answer, Service, http, send};
+use crate::support::{Answer, SOON, Service, TOKEN, TOKEN_FILE, send, token_file};
 
 /// Cases for each operation.
 const CASES: u32 = 100;
@@ -331,13 +333,24 @@ struct Fixture {
     client: reqwest::Client,
     rows: tokio_postgres::Client,
     workflow_id: String,
+    _tokens: tempfile::NamedTempFile,
     _database: Database,
 }
 
 impl Fixture {
     async fn new() -> Self {
         let database = database("datastorage").await;
-        let service = Service::of_profile(database.url(), "datastorage").await;
+        // With a token: without one an operation that always needs it would refuse the caller before the request.
+        let tokens = token_file();
+        let more = [
+            ("DATASTORAGE_SCHEMA_PROFILE", "datastorage"),
+            (TOKEN_FILE, tokens.path().to_str().expect("UTF-8")),
+        ];
+        let service = Service::with(database.url(), Clock::system(), &more).await;
+        let proof = HeaderValue::from_str(&format!("Bearer {TOKEN}")).expect("a header");
+        let client = reqwest::Client::builder()
+            .timeout(SOON)
+            .default_headers([(AUTHORIZATION, proof)].into_iter().collect());
         let workflow = json!({
             "workflow_name": "kept", "version": "1", "name": "kept", "description": "stays as it is", "content": "steps: []",
             "content_hash": "a".repeat(64), "execution_engine": "tekton", "status": "active",
@@ -350,9 +363,10 @@ impl Fixture {
             .body;
         Self {
             service,
-            client: http(),
+            client: client.build().expect("a client"),
             rows: database.connect().await,
             workflow_id: stored["workflow_id"].as_str().expect("an id").to_owned(),
+            _tokens: tokens,
             _database: database,
         }
     }

@@ -13,7 +13,7 @@ use crate::audit::{
     self, STORED_WITHIN, assert_names_the_missing_table, check, correlated, found, request,
 };
 use crate::catalogue::{register, searched};
-use crate::environment::{datastorage, unmigrated_datastorage, variable};
+use crate::environment::{datastorage, nobody, unmigrated_datastorage, variable};
 use crate::fault::{self, Component, during, kill};
 use crate::tool;
 use crate::writer::{Writer, keyed};
@@ -168,6 +168,20 @@ async fn checks_metrics_and_the_queue_answer() {
         datastorage.redrive_parked_entries().await.unwrap().redriven,
         0
     );
+}
+
+#[tokio::test]
+async fn who_proves_nothing_is_refused_and_the_health_checks_are_open() {
+    let _undisturbed = fault::none().await;
+    let nobody = nobody();
+    assert!(nobody.get_readiness().await.unwrap().passed);
+    let refused = nobody.redrive_parked_entries().await.unwrap_err();
+    assert_eq!(refused.status(), Some(401), "{refused}");
+    let refused = nobody
+        .list_parked_entries(&ListParkedEntries::default())
+        .await
+        .unwrap_err();
+    assert_eq!(refused.status(), Some(401), "{refused}");
 }
 
 // The catalogue.

@@ -7,6 +7,12 @@ pub(crate) fn datastorage() -> Client {
     client(e2e_env::DATASTORAGE_URL)
 }
 
+/// Returns a client of the run's Data Storage that does not say who it is.
+pub(crate) fn nobody() -> Client {
+    let url = variable(e2e_env::DATASTORAGE_URL);
+    Client::new(&url).unwrap_or_else(|error| panic!("{url}: {error}"))
+}
+
 /// Returns a client of the Data Storage whose database holds no migration.
 pub(crate) fn unmigrated_datastorage() -> Client {
     client(e2e_env::DATASTORAGE_UNMIGRATED_URL)
