@@ -442,12 +442,15 @@ impl Layout {
         }
         if service.has(Component::Fake) {
             // Its store keeps what Data Storage cannot take yet, so the two may start together.
-            let ready: &[Step] = if kind {
-                &[LoadFake, LoadRelay, CreateCluster]
+            let (mut ready, relay) = if kind {
+                (vec![LoadFake, CreateCluster], LoadRelay)
             } else {
-                &[BuildFake, BuildRelay, DeployDataStorage]
+                (vec![BuildFake, DeployDataStorage], BuildRelay)
             };
-            stage(DeployService, ready, 60);
+            if service.has(Component::Relay) {
+                ready.insert(1, relay);
+            }
+            stage(DeployService, &ready, 60);
             stage(AwaitService, &[DeployService], 120);
         }
         let stands = match () {
