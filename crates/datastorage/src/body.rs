@@ -162,7 +162,7 @@ impl Bodies {
             let taken = share.take(data.len() * weight).await;
             taken.map_err(|Revoked| too_slow())?;
             if let Some(asking) = asking {
-                asking.body_moved();
+                asking.body_moved(data.len());
             }
             if collected.len() < WORTH_RESERVING
                 && (WORTH_RESERVING..announced).contains(&(collected.len() + data.len()))

@@ -1,20 +1,21 @@
 //! The open connections of clients: so many and no more, and whose time is up when another one comes.
 //!
-//! A new client is not refused for one that does nothing: the connection that waits longest for its client is closed to make room,
-//! first among those between two requests, then among those whose body is still arriving. One that the server works for stays.
+//! A new client is not refused for one that does nothing: a connection that waits for its client is closed to make room. First those
+//! whose body comes too slowly, then probes, which ask again, then those between two requests, then bodies that keep their pace; of
+//! each the one that waits longest. One that the server works for stays.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
-/// What a connection waits for; the first gives way first.
-const NEXT_REQUEST: u8 = 0;
-const BODY: u8 = 1;
-const SERVER: u8 = 2;
+use crate::pace::Pace;
 
+/// How far a body may fall behind its pace before its connection is the first to give way.
+const GRACE: Duration = Duration::from_secs(1);
 /// How often the log says again that there is no room.
 const SAY_EVERY: Duration = Duration::from_secs(30);
 
@@ -22,7 +23,6 @@ const SAY_EVERY: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub(crate) struct Connections {
     most: usize,
-    started: Instant,
     open: Mutex<Open>,
     closed: AtomicU64,
     refused: AtomicU64,
@@ -37,10 +37,43 @@ struct Open {
 
 #[derive(Debug)]
 struct Client {
-    waits_for: AtomicU8,
-    /// Milliseconds after the start at which it began to.
-    since: AtomicU64,
+    state: Mutex<State>,
     close: Arc<Notify>,
+}
+
+/// What a connection waits for, and since when.
+#[derive(Debug, Clone, Copy)]
+enum State {
+    NextRequest(Instant),
+    /// The rest of a body, as fast as it comes.
+    Body(Instant, Pace),
+    /// The answer to a probe, which is asked again soon.
+    Probe(Instant),
+    Server,
+}
+
+impl State {
+    /// Who gives way before whom: the least first; none for one that the server works for.
+    fn rank(self, now: Instant) -> Option<(u8, Instant)> {
+        match self {
+            Self::Body(since, pace) if pace.slow_from() <= now => Some((0, since)),
+            Self::Probe(since) => Some((1, since)),
+            Self::NextRequest(since) => Some((2, since)),
+            Self::Body(since, _) => Some((3, since)),
+            Self::Server => None,
+        }
+    }
+}
+
+/// What a request has the server wait or work for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// A body that is still to come.
+    WithBody,
+    /// One of the health checks.
+    Probe,
+    /// Anything else.
+    Other,
 }
 
 /// How many connections there are and were, for metrics.
@@ -71,7 +104,6 @@ impl Connections {
     pub(crate) fn new(most: usize) -> Arc<Self> {
         Arc::new(Self {
             most,
-            started: Instant::now(),
             open: Mutex::default(),
             closed: AtomicU64::new(0),
             refused: AtomicU64::new(0),
@@ -88,8 +120,7 @@ impl Connections {
         let number = open.next;
         open.next += 1;
         let client = Arc::new(Client {
-            waits_for: AtomicU8::new(NEXT_REQUEST),
-            since: AtomicU64::new(self.now()),
+            state: Mutex::new(State::NextRequest(Instant::now())),
             close: Arc::default(),
         });
         open.by_number.insert(number, Arc::clone(&client));
@@ -115,13 +146,6 @@ impl Connections {
     }
 
     fn close_one(&self, open: &mut Open) -> bool {
-        let mut waiting = Vec::with_capacity(open.by_number.len());
-        for (number, client) in &open.by_number {
-            let waits_for = client.waits_for.load(Ordering::Relaxed);
-            if waits_for != SERVER {
-                waiting.push((waits_for, client.since.load(Ordering::Relaxed), *number));
-            }
-        }
         if open.said.is_none_or(|said| said.elapsed() >= SAY_EVERY) {
             open.said = Some(Instant::now());
             tracing::warn!(
@@ -129,8 +153,13 @@ impl Connections {
                 "as many connections are open as there may be; the one that waits longest for its client is closed for each new one: see server.max_connections"
             );
         }
-        let longest = waiting.into_iter().min();
-        let client = longest.and_then(|(_, _, number)| open.by_number.remove(&number));
+        let now = Instant::now();
+        let waiting = open.by_number.iter().filter_map(|(number, client)| {
+            let rank = client.state().rank(now)?;
+            Some((rank, *number))
+        });
+        let first = waiting.min();
+        let client = first.and_then(|(_, number)| open.by_number.remove(&number));
         if let Some(client) = &client {
             client.close.notify_one();
             self.closed.fetch_add(1, Ordering::Relaxed);
@@ -138,8 +167,14 @@ impl Connections {
         client.is_some()
     }
 
-    fn now(&self) -> u64 {
-        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    /// Ends all that wait for their clients: a shutdown has no time for them.
+    pub(crate) fn close_waiting(&self) {
+        let now = Instant::now();
+        for client in self.open().by_number.values() {
+            if client.state().rank(now).is_some() {
+                client.close.notify_one();
+            }
+        }
     }
 
     fn open(&self) -> MutexGuard<'_, Open> {
@@ -153,32 +188,46 @@ impl Connection {
         Arc::clone(&self.client.close)
     }
 
-    /// A request begins, with a body or without.
-    pub(crate) fn asked(self: &Arc<Self>, has_body: bool) -> Asking {
-        self.waits_for(if has_body { BODY } else { SERVER });
+    /// A request begins.
+    pub(crate) fn asked(self: &Arc<Self>, kind: Kind) -> Asking {
+        let now = Instant::now();
+        self.client.set(match kind {
+            Kind::WithBody => State::Body(now, Pace::new(GRACE)),
+            Kind::Probe => State::Probe(now),
+            Kind::Other => State::Server,
+        });
         Asking(Arc::clone(self))
     }
 
     /// The request is answered.
     pub(crate) fn answered(&self) {
-        self.waits_for(NEXT_REQUEST);
+        self.client.set(State::NextRequest(Instant::now()));
+    }
+}
+
+impl Client {
+    fn state(&self) -> State {
+        *self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn waits_for(&self, what: u8) {
-        self.client.since.store(self.all.now(), Ordering::Relaxed);
-        self.client.waits_for.store(what, Ordering::Relaxed);
+    fn set(&self, state: State) {
+        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = state;
     }
 }
 
 impl Asking {
-    /// A part of the body came.
-    pub(crate) fn body_moved(&self) {
-        self.0.waits_for(BODY);
+    /// So many bytes of the body came.
+    pub(crate) fn body_moved(&self, bytes: usize) {
+        let state = &self.0.client.state;
+        let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
+        if let State::Body(_, pace) = &mut *state {
+            pace.moved(bytes);
+        }
     }
 
     /// All of the body is there.
     pub(crate) fn body_read(&self) {
-        self.0.waits_for(SERVER);
+        self.0.client.set(State::Server);
     }
 }
 
@@ -200,24 +249,49 @@ mod tests {
             .contains_key(&connection.number)
     }
 
-    #[test]
-    fn the_one_that_waits_longest_for_its_client_makes_room_and_none_that_the_server_works_for() {
+    #[tokio::test(start_paused = true)]
+    async fn the_one_that_waits_longest_for_its_client_makes_room_and_none_that_the_server_works_for()
+     {
         let all = Connections::new(3);
         let three: Vec<_> = (0..3).map(|_| all.admit().expect("room")).collect();
-        let _asking = three[0].asked(false);
-        let arriving = three[1].asked(true);
+        let _asking = three[0].asked(Kind::Other);
+        let arriving = three[1].asked(Kind::WithBody);
         let fourth = all.admit().expect("the idle one makes room");
         assert!(closed(&three[2]) && !closed(&three[1]));
-        let _working = fourth.asked(false);
-        let fifth = all.admit().expect("the slow body makes room");
+        let _working = fourth.asked(Kind::Other);
+        let fifth = all.admit().expect("the body makes room");
         assert!(closed(&three[1]));
         arriving.body_read();
-        let _working = fifth.asked(false);
+        let _working = fifth.asked(Kind::Other);
         assert!(all.admit().is_none(), "the server works for all three");
         let clients = all.clients();
         assert_eq!((clients.open, clients.closed, clients.refused), (3, 2, 1));
         fifth.answered();
         drop(all.admit().expect("what was answered makes room"));
         assert_eq!(all.clients().open, 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_drips_gives_way_before_a_client_between_two_requests_and_one_that_flows_after_it()
+     {
+        let all = Connections::new(3);
+        let three: Vec<_> = (0..3).map(|_| all.admit().expect("room")).collect();
+        let idle = &three[0];
+        let (drips, flows) = (
+            three[1].asked(Kind::WithBody),
+            three[2].asked(Kind::WithBody),
+        );
+        for _ in 0..20 {
+            tokio::time::advance(Duration::from_millis(100)).await;
+            drips.body_moved(1);
+            flows.body_moved(64 << 10);
+        }
+        let fourth = all.admit().expect("the one that drips makes room");
+        assert!(closed(&three[1]) && !closed(idle) && !closed(&three[2]));
+        let _probe = fourth.asked(Kind::Probe);
+        let _fifth = all.admit().expect("the probe makes room");
+        assert!(closed(&fourth) && !closed(idle));
+        let _sixth = all.admit().expect("the idle one makes room");
+        assert!(closed(idle) && !closed(&three[2]));
     }
 }

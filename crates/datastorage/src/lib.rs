@@ -16,7 +16,7 @@
 //! **Invariants:** SQL is in `store` alone (D2). A 201 follows a commit, a 202 follows a sync (D28). The server never
 //! migrates; it says what is missing (D10). Nothing waits without a bound.
 //!
-//! Modules, each may import those after it: `server`, `line`, `router`, `workers`, `workflows`, `notifications`, `traces`, `parked`, `health`, `audit`, `app`, `gate`, `body`, `memory`, `pace`, `parameters`, `cursor`, `problem`, `metrics`, `connections`, `process`, `outcome`, `queue`, `availability`, `store`, `config`, `credentials`, `profile`, `tables`, `clock`
+//! Modules, each may import those after it: `server`, `line`, `router`, `workers`, `workflows`, `notifications`, `traces`, `parked`, `health`, `audit`, `app`, `gate`, `body`, `memory`, `parameters`, `cursor`, `problem`, `metrics`, `connections`, `pace`, `process`, `outcome`, `queue`, `availability`, `store`, `config`, `credentials`, `profile`, `tables`, `clock`
 
 mod app;
 mod audit;

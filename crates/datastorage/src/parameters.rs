@@ -123,7 +123,9 @@ fn decode(text: &str) -> Option<String> {
             b'+' => bytes.push(b' '),
             b'%' => {
                 let digits = std::str::from_utf8(rest.get(..2)?).ok()?;
-                bytes.push(u8::from_str_radix(digits, 16).ok()?);
+                // The radix parser takes a sign, too.
+                let is_hex = digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+                bytes.push(u8::from_str_radix(digits, 16).ok().filter(|_| is_hex)?);
                 rest = &rest[2..];
             }
             byte => bytes.push(*byte),

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use datastorage_api::paths;
 use hyper::Request;
 use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::http1;
@@ -23,7 +24,7 @@ use crate::audit::{CommitLane, Writer};
 use crate::body::Cut;
 use crate::clock::Clock;
 use crate::config::{Config, ServerConfig, unguarded};
-use crate::connections::{Connection, Connections};
+use crate::connections::{Connection, Connections, Kind};
 use crate::gate::Caller;
 use crate::line::Line;
 use crate::router::Service;
@@ -35,6 +36,10 @@ const HEAD_BYTES: usize = 16 << 10;
 const HEAD_TIMEOUT: Duration = Duration::from_mins(1);
 /// How long a TLS handshake may take.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a client whose request has begun may still take for the rest of it once the server stops listening.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+/// What a shutdown keeps of its time for lanes, queue and pool, at most.
+const FINISH: Duration = Duration::from_secs(5);
 /// How long accepting rests after the system refused (no file descriptors left).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -114,11 +119,20 @@ pub async fn serve(
     )
     .await;
     drop((listener, served));
-    if tokio::time::timeout_at(deadline, connections.shutdown())
+    let ended = connections.shutdown();
+    tokio::pin!(ended);
+    if tokio::time::timeout(LAST_WORDS.min(shutdown_timeout / 4), &mut ended)
         .await
         .is_err()
     {
-        tracing::warn!("requests were still in flight when the shutdown's time was over");
+        // Half a request would hold up the end for as long as its client likes.
+        app.clients.close_waiting();
+        let requests = deadline - (shutdown_timeout / 5).min(FINISH);
+        if tokio::time::timeout_at(requests, ended).await.is_err() {
+            tracing::warn!(
+                "requests were still in flight when the shutdown's time for them was over"
+            );
+        }
     }
     if tokio::time::timeout_at(deadline, tasks.finish(app))
         .await
@@ -224,6 +238,18 @@ async fn serve_connection(
     serve_on(stream, caller, service, watcher, cut, client).await
 }
 
+fn kind(request: &Request<Incoming>) -> Kind {
+    if !request.body().is_end_stream() {
+        Kind::WithBody
+    } else if [paths::HEALTH, paths::HEALTH_READY, paths::HEALTH_LIVE]
+        .contains(&request.uri().path())
+    {
+        Kind::Probe
+    } else {
+        Kind::Other
+    }
+}
+
 async fn serve_on(
     stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
     caller: Caller,
@@ -235,7 +261,7 @@ async fn serve_on(
     let answer = service_fn(move |mut request: Request<Incoming>| {
         let service = service.clone();
         request.extensions_mut().insert(cut.clone());
-        let asking = client.asked(!request.body().is_end_stream());
+        let asking = client.asked(kind(&request));
         request.extensions_mut().insert(asking);
         let client = Arc::clone(&client);
         async move {

@@ -42,6 +42,8 @@ pub use auth::AccessConfig;
 pub(crate) use auth::unguarded;
 pub use postgres_tls::Tls;
 
+/// The shortest time that anything can be done in.
+const SHORTEST: Duration = Duration::from_millis(1);
 /// Threads that serve unless a setting says otherwise.
 const MOST_WORKERS: usize = 4;
 
@@ -207,6 +209,7 @@ impl Config {
             source.fault("schema", "profile", &unknown.to_string());
             Requirements::default()
         });
+        source.check_shapes();
         if !source.faults.is_empty() {
             return Err(ConfigError::Faults(source.faults));
         }
@@ -239,8 +242,13 @@ fn server(source: &mut Source<'_>) -> ServerConfig {
             16..=1_000_000,
         ))
         .unwrap_or(1000),
-        read_timeout: source.duration("server", "read_timeout", Duration::from_secs(30)),
-        write_timeout: source.duration("server", "write_timeout", Duration::from_secs(30)),
+        read_timeout: source.duration("server", "read_timeout", Duration::from_secs(30), SHORTEST),
+        write_timeout: source.duration(
+            "server",
+            "write_timeout",
+            Duration::from_secs(30),
+            SHORTEST,
+        ),
         body_limit: usize::try_from(source.number(
             "server",
             "body_limit",
@@ -250,7 +258,12 @@ fn server(source: &mut Source<'_>) -> ServerConfig {
         .unwrap_or(16 << 20),
         workers: usize::try_from(source.number("server", "workers", workers(), 1..=1024))
             .unwrap_or(1),
-        drain_pause: source.duration("server", "drain_pause", Duration::from_secs(5)),
+        drain_pause: source.duration(
+            "server",
+            "drain_pause",
+            Duration::from_secs(5),
+            Duration::ZERO,
+        ),
         shutdown_timeout: shutdown_timeout(source),
     }
 }
@@ -262,14 +275,17 @@ fn workers() -> u64 {
 
 /// `server.shutdown_timeout`, or the existing variable `SHUTDOWN_TIMEOUT`.
 fn shutdown_timeout(source: &mut Source<'_>) -> Duration {
-    let default = source
-        .environment
-        .get("SHUTDOWN_TIMEOUT")
-        .and_then(|text| datastorage_api::time::parse_duration(text));
-    let default = default
-        .and_then(|parsed| Duration::try_from(parsed).ok())
-        .unwrap_or(Duration::from_secs(25));
-    source.duration("server", "shutdown_timeout", default)
+    let mut default = Duration::from_secs(25);
+    if let Some(text) = source.environment.get("SHUTDOWN_TIMEOUT") {
+        let parsed = datastorage_api::time::parse_duration(text);
+        match parsed.and_then(|parsed| Duration::try_from(parsed).ok()) {
+            Some(given) => default = given,
+            None => source.faults.push(format!(
+                "SHUTDOWN_TIMEOUT must be a duration such as 30s, is {text:?}"
+            )),
+        }
+    }
+    source.duration("server", "shutdown_timeout", default, SHORTEST)
 }
 
 fn logging(source: &mut Source<'_>) -> LoggingConfig {
@@ -333,11 +349,17 @@ fn database(source: &mut Source<'_>) -> DatabaseConfig {
         password: SecretString::from(password.unwrap_or_default()),
         tls: tls::tls(source),
         max_connections: usize::try_from(connections).unwrap_or(16),
-        connect_timeout: source.duration("database", "connect_timeout", Duration::from_secs(2)),
+        connect_timeout: source.duration(
+            "database",
+            "connect_timeout",
+            Duration::from_secs(2),
+            SHORTEST,
+        ),
         statement_timeout: source.duration(
             "database",
             "statement_timeout",
             Duration::from_secs(10),
+            SHORTEST,
         ),
     }
 }

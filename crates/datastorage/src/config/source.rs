@@ -16,8 +16,15 @@ pub(super) struct Source<'a> {
     pub(super) known: RefCell<BTreeSet<(String, String)>>,
 }
 
+/// The longest duration that is of any use.
+const LONGEST: Duration = Duration::from_hours(24);
+
 /// Variables that this server or Kubernetes (for a Service of this name) sets beside the settings.
-const OTHER_VARIABLES: [&str; 4] = [
+const OTHER_VARIABLES: [&str; 7] = [
+    // Of clients, whose environment a server may share.
+    "DATASTORAGE_TOKEN_FILE",
+    "DATASTORAGE_CA_FILE",
+    "DATASTORAGE_CLIENT_",
     "DATASTORAGE_DATABASE_PASSWORD",
     "DATASTORAGE_ADDRESS_FILE",
     "DATASTORAGE_SERVICE_",
@@ -72,11 +79,13 @@ impl Source<'_> {
         found
     }
 
-    /// The setting as text; an empty one in the file counts as absent.
+    /// The setting as text; an empty one counts as absent.
     pub(super) fn text(&self, section: &str, field: &str) -> Option<String> {
         let name = (section.to_owned(), field.to_owned());
         self.known.borrow_mut().insert(name);
-        if let Some(value) = self.environment.get(&variable(section, field)) {
+        if let Some(value) = self.environment.get(&variable(section, field))
+            && !value.is_empty()
+        {
             return Some(value.clone());
         }
         match self.file.get(section)?.get(field)? {
@@ -85,6 +94,27 @@ impl Source<'_> {
             Value::Bool(flag) => Some(flag.to_string()),
             _ => None,
         }
+    }
+
+    /// Notes a fault for each known section that is no map, and each known setting that is a list or a map: it would count as absent.
+    pub(super) fn check_shapes(&mut self) {
+        let known = self.known.take();
+        let mut sections: Vec<&str> = known.iter().map(|(section, _)| section.as_str()).collect();
+        sections.dedup();
+        for section in sections {
+            let given = self.file.get(section);
+            if given.is_some_and(|given| !given.is_object() && !given.is_null()) {
+                self.faults
+                    .push(format!("{section} must be a map of settings"));
+            }
+        }
+        for (section, field) in &known {
+            let given = self.file.get(section).and_then(|given| given.get(field));
+            if given.is_some_and(|given| given.is_array() || given.is_object()) {
+                self.fault(section, field, "must be a single value, and no list or map");
+            }
+        }
+        self.known = RefCell::new(known);
     }
 
     /// A text that must be there.
@@ -124,17 +154,24 @@ impl Source<'_> {
         }
     }
 
-    /// A duration such as `30s`, positive.
-    pub(super) fn duration(&mut self, section: &str, field: &str, default: Duration) -> Duration {
+    /// A duration such as `30s`, from `least` to a day.
+    pub(super) fn duration(
+        &mut self,
+        section: &str,
+        field: &str,
+        default: Duration,
+        least: Duration,
+    ) -> Duration {
         let Some(text) = self.text(section, field) else {
             return default;
         };
         let duration = parse_duration(&text).and_then(|parsed| Duration::try_from(parsed).ok());
+        let duration = duration.filter(|duration| (least..=LONGEST).contains(duration));
         duration.unwrap_or_else(|| {
             self.fault(
                 section,
                 field,
-                &format!("must be a duration such as 30s, is {text:?}"),
+                &format!("must be a duration such as 30s, from {least:?} to 24h, is {text:?}"),
             );
             default
         })

@@ -127,6 +127,37 @@ fn all_faults_come_in_one_message() {
 }
 
 #[test]
+fn a_setting_of_the_wrong_shape_is_a_fault_and_no_absent_one() {
+    let secrets = secrets_file("{\"password\": \"x\"}");
+    let text = EXISTING.replace("SECRETS", &secrets.path().display().to_string());
+    for (wrong, named) in [
+        ("auth: {token_file: [/a]}\n", "auth.token_file"),
+        ("auth: /a\n", "auth must be a map"),
+        ("queue: [1]\n", "queue must be a map"),
+    ] {
+        let file: Value = serde_saphyr::from_str(&format!("{text}{wrong}")).expect("YAML");
+        let message = Config::from_parts(&file, &environment(&[OPEN])).expect_err("a fault");
+        assert!(message.to_string().contains(named), "{message}");
+    }
+}
+
+#[test]
+fn a_duration_that_nothing_can_be_done_in_or_that_never_ends_is_a_fault() {
+    let secrets = secrets_file("{\"password\": \"x\"}");
+    for (name, value) in [
+        ("DATASTORAGE_SERVER_WRITE_TIMEOUT", "0s"),
+        ("DATASTORAGE_DATABASE_STATEMENT_TIMEOUT", "1us"),
+        ("DATASTORAGE_DATABASE_STATEMENT_TIMEOUT", "1000000h"),
+        ("SHUTDOWN_TIMEOUT", "abc"),
+    ] {
+        let message = existing(secrets.path(), &[(name, value)]).expect_err("a fault");
+        assert!(message.to_string().contains(name), "{message}");
+    }
+    let no_pause = ("DATASTORAGE_SERVER_DRAIN_PAUSE", "0s");
+    existing(secrets.path(), &[no_pause]).expect("valid");
+}
+
+#[test]
 fn a_secrets_file_that_is_not_yaml_is_not_quoted() {
     let secrets = secrets_file("password: [hunter2");
     let message = existing(secrets.path(), &[])

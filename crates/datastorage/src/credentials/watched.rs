@@ -119,6 +119,11 @@ fn read(files: &[PathBuf]) -> Result<(Vec<Vec<u8>>, Vec<Fingerprint>), String> {
     for path in files {
         let refused =
             |why: &dyn std::fmt::Display| format!("cannot read {}: {why}", path.display());
+        // Opening a pipe waits for its writer, for ever.
+        let is_file = std::fs::metadata(path).map_err(|error| refused(&error))?;
+        if !is_file.is_file() {
+            return Err(refused(&"it is no regular file"));
+        }
         let file = std::fs::File::open(path).map_err(|error| refused(&error))?;
         let mut content = Vec::new();
         file.take(MOST + 1)

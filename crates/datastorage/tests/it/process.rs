@@ -162,6 +162,36 @@ async fn a_request_in_flight_completes_during_a_shutdown() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn half_a_request_does_not_hold_up_a_shutdown() {
+    let database = audit_database().await;
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut settings = settings(database.url(), directory.path());
+    // Far longer than the test waits.
+    settings.insert(
+        "DATASTORAGE_SERVER_SHUTDOWN_TIMEOUT".to_owned(),
+        "10m".to_owned(),
+    );
+    let mut service = Process::start(settings).await;
+    let halves = [
+        "GET /health HTTP/1.1\r\nHost",
+        "POST /api/v1/audit/events HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{",
+    ];
+    let mut clients = Vec::new();
+    for half in halves {
+        let mut client = TcpStream::connect(&service.address)
+            .await
+            .expect("connected");
+        client.write_all(half.as_bytes()).await.expect("sent");
+        clients.push(client);
+    }
+    let id = service.id().to_string();
+    let status = Command::new("kill").args(["-TERM", &id]).status();
+    assert!(status.expect("kill runs").success());
+    assert!(service.ended().await.success());
+    drop(clients);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_body_that_does_not_arrive_is_given_up() {
     let database = audit_database().await;
     let service = Service::with(

@@ -177,32 +177,45 @@ fn ready(client: &Client, _: &mut Seen) -> Looked {
                 .flatten()
                 .filter_map(Value::as_str)
                 .collect();
+            let manual = |text: &str| Some(Repair::Manual(text.to_owned()));
             let (cause, step) = match (body["reason"].as_str(), missing.first()) {
-                (_, Some(first)) if first.starts_with("column ") => {
-                    (Cause::MissingColumn, Repair::Migrate)
-                }
-                (_, Some(first)) if first.starts_with("partition ") => {
-                    (Cause::NoPartition, Repair::Partitions)
-                }
-                (_, Some(_)) => (Cause::MissingTable, Repair::Migrate),
-                (Some("database_unreachable"), _) => (
+                (_, Some(first)) => cause_of_gap(first),
+                (Some("database_unreachable"), None) => (
                     Cause::Connection,
-                    Repair::Manual(
-                        "start its database, or correct its `database` settings".to_owned(),
-                    ),
+                    manual("start its database, or correct its `database` settings"),
                 ),
                 _ => (
                     Cause::DataStorage,
-                    Repair::Manual("wait until it has started, or look at its log".to_owned()),
+                    manual("wait until it has started, or look at its log"),
                 ),
             };
             let seen = format!("{} {}", answer.words(), missing.join(", "));
             let finding = Finding::new(cause, "", "Data Storage is not ready")
-                .evidence(format!("/health/ready: {}", seen.trim_end()))
-                .repair(step);
+                .evidence(format!("/health/ready: {}", seen.trim_end()));
+            let finding = match step {
+                Some(step) => finding.repair(step),
+                None => finding.manual_step(ASK_THE_DATABASE),
+            };
             (seen, Some(finding))
         }
         Err(error) => (error.clone(), Some(silent("readiness", &error))),
+    }
+}
+
+/// The next move where Data Storage shows a symptom only.
+const ASK_THE_DATABASE: &str = "give --database-url as well: the database shows the root";
+
+/// What stands behind a gap that readiness names by one phrase. What no migration mends has its steps in what the database's own check
+/// finds.
+fn cause_of_gap(phrase: &str) -> (Cause, Option<Repair>) {
+    match phrase.split(' ').next().unwrap_or_default() {
+        "column" => (Cause::MissingColumn, Some(Repair::Migrate)),
+        "partition" => (Cause::NoPartition, Some(Repair::Partitions)),
+        "type" => (Cause::TypeMismatch, None),
+        "privilege" => (Cause::Permission, None),
+        // "a default for column …"
+        "a" => (Cause::Constraint, None),
+        _ => (Cause::MissingTable, Some(Repair::Migrate)),
     }
 }
 
@@ -300,7 +313,7 @@ fn problem(answer: &Answer, what: &str) -> Finding {
     let finding = Finding::new(cause, "", summary).evidence(seen);
     match step {
         Some(step) => finding.repair(step),
-        None => finding.manual_step("give --database-url as well: the database shows the root"),
+        None => finding.manual_step(ASK_THE_DATABASE),
     }
 }
 

@@ -3,6 +3,7 @@ pause() { [ "$(cat "$FAKE_STATE/hang" 2>/dev/null)" = "$1" ] || return 0; touch 
 case "$*" in
   *"version --client"*) echo '{"clientVersion":{"gitVersion":"v1.34.1"}}' ;;
   *apply*) cat > /dev/null; pause apply ;;
+  *"--all-namespaces --selector"*) ;;
   *--all-namespaces*) sleep 600 ;;
   *"app=postgres,"*"--watch "*) pause watch; cat "$FAKE_STATE/watch"; sleep 600 ;;
   *"--watch "*) sleep 600 ;;
