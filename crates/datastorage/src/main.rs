@@ -19,11 +19,15 @@ use tracing_subscriber::util::SubscriberInitExt;
 /// Where the bound `host:port` is written once the server listens; for port 0.
 const ADDRESS_FILE: &str = "DATASTORAGE_ADDRESS_FILE";
 
-/// From so many bytes on, glibc gives a block back to the system when it is freed (mallopt(3), `M_MMAP_THRESHOLD`).
-const RETURNED_FROM: (&str, &str) = ("MALLOC_MMAP_THRESHOLD_", "131072");
+/// What glibc's allocator is told (mallopt(3)): from so many bytes on a block goes back to the system when it is freed
+/// (`M_MMAP_THRESHOLD`), and small ones are all of one arena, where the blocks that one worker freed serve the next (`M_ARENA_MAX`).
+const ALLOCATOR: [(&str, &str); 2] = [
+    ("MALLOC_MMAP_THRESHOLD_", "131072"),
+    ("MALLOC_ARENA_MAX", "1"),
+];
 
 fn main() -> ExitCode {
-    fix_threshold();
+    tell_the_allocator();
     match run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -39,18 +43,26 @@ fn main() -> ExitCode {
     }
 }
 
-/// Becomes the same program with the threshold in its environment, which is where glibc looks for it. Otherwise it grows to the
-/// largest block that was freed, up to 32 MiB, and the memory of large bodies and answers stays with the thread that had it. Where
-/// that cannot be done the server only takes more memory.
-fn fix_threshold() {
-    let (name, value) = RETURNED_FROM;
-    if std::env::var_os(name).is_some() {
+/// Becomes the same program with these variables in its environment, which is where glibc looks for them. Otherwise the threshold
+/// grows to the largest block that was freed, up to 32 MiB, and the memory of large bodies and answers stays with the thread that had
+/// it. Where that cannot be done the server only takes more memory.
+fn tell_the_allocator() {
+    if ALLOCATOR
+        .iter()
+        .all(|(name, _)| std::env::var_os(name).is_some())
+    {
         return;
     }
+    let missing = ALLOCATOR
+        .iter()
+        .filter(|(name, _)| std::env::var_os(name).is_none());
     if let Ok(own) = std::env::current_exe() {
         let arguments = std::env::args_os().skip(1);
         // Returns only if it fails.
-        let _error = Command::new(own).args(arguments).env(name, value).exec();
+        let _error = Command::new(own)
+            .args(arguments)
+            .envs(missing.copied())
+            .exec();
     }
 }
 

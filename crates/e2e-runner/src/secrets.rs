@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::sync::{Arc, PoisonError, RwLock};
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use e2e_report::text::escaped;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
@@ -71,13 +73,15 @@ impl Secrets {
     }
 }
 
-/// A secret as it is, and as programs write it: in URLs, forms, JSON, XML and HTML.
+/// A secret as it is, and as programs write it: in URLs, forms, JSON, XML, HTML and Secrets of Kubernetes.
 fn spellings(secret: &str) -> Vec<String> {
     let json = serde_json::to_string(secret).unwrap_or_default();
     let url = utf8_percent_encode(secret, NON_ALPHANUMERIC).to_string();
     let reserved = utf8_percent_encode(secret, UNRESERVED).to_string();
     let mut all = vec![
         secret.to_owned(),
+        // As Kubernetes shows what a Secret holds.
+        BASE64_STANDARD.encode(secret),
         json.trim_matches('"').to_owned(),
         escaped(secret),
         secret
@@ -137,6 +141,7 @@ mod tests {
             r#"{"pw":"p@/#: %\"x'y"}"#,
             "<b>p@/#: %&quot;x&#39;y</b>",
             "pw=p%40%2F%23%3A+%25%22x%27y",
+            "pw: cEAvIzogJSJ4J3k=",
         ] {
             assert!(secrets.clean(text).contains("***"), "{text}");
         }

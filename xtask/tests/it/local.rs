@@ -140,6 +140,26 @@ fn a_changed_binary_is_noticed_and_the_rest_is_used_again() {
 }
 
 #[test]
+fn an_up_that_fails_leaves_what_stood_before() {
+    let place = Place::new();
+    let (before, _) = place.up();
+    let broken = place.0.path().join("broken");
+    fs::write(&broken, "this is no program").expect("a file");
+    fs::set_permissions(&broken, std::os::unix::fs::PermissionsExt::from_mode(0o755))
+        .expect("an executable file");
+    let mut command = place.command(&["up", "workflowexecution", "--target", "local"]);
+    let output = command
+        .env("E2E_DATASTORAGE_BIN", &broken)
+        .output()
+        .expect("the tool starts");
+    assert!(!output.status.success());
+    let (after, said) = place.up();
+    assert_eq!(before["E2E_RUN"], after["E2E_RUN"]);
+    assert!(said.contains("used again: same binaries"), "{said}");
+    place.run(&["down"]);
+}
+
+#[test]
 fn two_runs_at_once_do_not_meet() {
     let places = [Place::new(), Place::new()];
     let environments: Vec<_> = std::thread::scope(|scope| {

@@ -114,7 +114,9 @@ pub fn run(session: &Session, plan: &Plan, keep: Keep) -> Ended {
         || (keep == Keep::WhenReady && session.stood_before())
         || (!interrupted && keep.keeps(failure.is_some()));
     let left = if keeps {
-        session.keep(KEPT_FOR).err()
+        session
+            .keep(KEPT_FOR, failure.is_some() || interrupted)
+            .err()
     } else {
         let deadline = plan.deadline(Step::TearDown);
         let runner = session.runner.after(2).within(deadline);

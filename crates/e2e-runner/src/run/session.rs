@@ -336,12 +336,13 @@ impl Session {
     }
 
     /// Hands the environment over to whoever comes next, until it expires.
-    pub fn keep(&self, lifetime: Duration) -> Result<(), Failure> {
-        // What this run did not come to is as the one before it left it.
-        let before = self.run.state();
+    pub fn keep(&self, lifetime: Duration, failed: bool) -> Result<(), Failure> {
+        // What a run that failed did not come to is as the one before it left it.
+        let before = failed.then(|| self.run.state());
         let environments = self.service_runs.iter().map(|service_run| {
             let name = &service_run.service.name;
-            let mut environment = before.environment(name);
+            let before = before.as_ref().map(|before| before.environment(name));
+            let mut environment = before.unwrap_or_default();
             environment.extend(self.environment(service_run));
             (name.clone(), environment)
         });

@@ -98,6 +98,9 @@ pub struct Applied {
     /// The labels of the pods that it makes, if it makes any.
     #[serde(default)]
     pub pods: BTreeMap<String, String>,
+    /// How many of them it makes, as far as it says; at least one.
+    #[serde(default)]
+    pub count: u16,
 }
 
 impl Applied {

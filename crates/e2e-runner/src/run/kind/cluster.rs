@@ -8,7 +8,7 @@ use crate::exit::{Exit, Failure};
 use crate::fingerprint::fingerprint;
 use crate::process::{Error, Runner};
 use crate::run::kind::access::{cluster, home, kubeconfig, kubectl};
-use crate::run::kind::ports::{leased, publish, wanted};
+use crate::run::kind::ports::{are_kept, leased, publish, wanted};
 use crate::run::reuse::Layer;
 use crate::run::session::Session;
 use crate::settings::node_image;
@@ -83,6 +83,7 @@ pub fn create_cluster(session: &Session, deadline: Duration) -> Result<String, F
     let (runner, name) = (&session.runner, cluster(session));
     if is_cluster_reused(session)? {
         publish(session, &name)?;
+        are_kept(session)?;
         return Ok(format!(
             "{name} is used again: same configuration and node image"
         ));

@@ -83,12 +83,13 @@ pub fn await_ready(
     for Awaited {
         namespace,
         selector,
+        count,
         ..
     } in &awaited
     {
         let expected = Expected {
             label: selector,
-            count: 1,
+            count: *count,
             strictness: Strictness::OneRestart,
         };
         kubectl(session, namespace).await_ready(
@@ -124,6 +125,8 @@ pub fn await_ready(
 struct Awaited {
     namespace: String,
     selector: String,
+    /// How many there must be at least.
+    count: u16,
     /// The deployment that makes them, which knows how many there should be.
     deployment: Option<String>,
 }
@@ -133,6 +136,7 @@ fn awaited(service_run: &ServiceRun, workloads: &[Applied]) -> Vec<Awaited> {
     let of_workload = |workload: &Applied| Awaited {
         namespace: workload.namespace.clone().unwrap_or_default(),
         selector: selector(&workload.pods),
+        count: workload.count,
         deployment: (workload.kind == "Deployment").then(|| workload.name.clone()),
     };
     let ready = &service_run.service.ready;
@@ -161,6 +165,7 @@ fn awaited(service_run: &ServiceRun, workloads: &[Applied]) -> Vec<Awaited> {
             awaited.push(Awaited {
                 namespace: namespace.to_owned(),
                 selector: label.to_owned(),
+                count: 1,
                 deployment: None,
             });
         }
@@ -230,10 +235,18 @@ fn parse(text: &str, path: &Path) -> Result<Vec<Value>, Failure> {
         ..failure
     })?;
     // An empty document, as between two separators, is no object.
-    Ok(manifest
-        .objects()
-        .into_iter()
-        .filter(Value::is_object)
+    let objects = manifest.objects().into_iter().filter(Value::is_object);
+    // A list of objects, as kubectl prints them, is its objects.
+    Ok(objects
+        .flat_map(|mut object| match object["items"].take() {
+            Value::Array(items) if object["kind"] == "List" => items,
+            items => {
+                if !items.is_null() {
+                    object["items"] = items;
+                }
+                vec![object]
+            }
+        })
         .collect())
 }
 
@@ -254,6 +267,18 @@ mod tests {
             in_namespace("other/app.kubernetes.io/name=w", "own"),
             ("other", named)
         );
+    }
+
+    #[test]
+    fn a_list_of_objects_is_its_objects() {
+        let text = "kind: List\nitems: [{kind: A}, {kind: B}]\n---\nkind: C\nitems: [1]\n---\n";
+        let objects = parse(text, Path::new("m.yaml")).unwrap();
+        let kinds: Vec<_> = objects
+            .iter()
+            .map(|object| object["kind"].as_str())
+            .collect();
+        assert_eq!(kinds, [Some("A"), Some("B"), Some("C")]);
+        assert_eq!(objects[2]["items"], serde_json::json!([1]));
     }
 
     #[test]

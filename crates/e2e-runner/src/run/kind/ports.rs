@@ -81,6 +81,32 @@ pub fn wanted(session: &Session) -> Result<Vec<(u16, u16)>, Failure> {
     Ok(wanted)
 }
 
+/// Whether a cluster that is used again has the host ports on which its services insist.
+pub fn are_kept(session: &Session) -> Result<(), Failure> {
+    for service_run in &session.service_runs {
+        let (ports, nodes) = (&service_run.service.ports, node_ports(service_run));
+        let pairs = [
+            (nodes.datastorage, ports.datastorage),
+            (nodes.service, ports.service),
+        ];
+        for (node, host) in pairs {
+            let Some(host) = host.filter(|_| ports.policy == Policy::Fixed) else {
+                continue;
+            };
+            let got = host_port(session, node)?;
+            if got != host {
+                let name = &service_run.service.name;
+                let what = format!(
+                    "port {host} is fixed for {name}, and the kept cluster was made with {got}"
+                );
+                return Err(Failure::new(Exit::Preflight, what)
+                    .hint(format!("`cargo xtask down {name}` first, or --fresh")));
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Whether something listens on a port of this host.
 pub fn taken(port: u16) -> bool {
     TcpListener::bind(("127.0.0.1", port)).is_err()

@@ -117,19 +117,17 @@ pub fn deploy_postgres(session: &Session) -> Result<String, Failure> {
     } else {
         forget(session)?;
         let port = integration(session).map(|ports| ports.postgres);
-        (
-            start_postgres(
-                &found,
-                &session.run,
-                &session.runtime,
-                &session.password,
-                port,
-                session.lifetime,
-            )?,
-            why,
-        )
+        let server = start_postgres(
+            &found,
+            &session.run,
+            &session.runtime,
+            &session.password,
+            port,
+            session.lifetime,
+        )?;
+        session.record_fingerprint(Layer::Postgres, None, &made_from)?;
+        (server, why)
     };
-    session.record_fingerprint(Layer::Postgres, None, &made_from)?;
     let (_, port) = address(&server)?;
     let note = format!("PostgreSQL {} on port {port}{note}", found.version);
     session.artifacts.server.get_or_init(|| server);

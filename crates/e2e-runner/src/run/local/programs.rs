@@ -279,8 +279,9 @@ fn start_relay(
     use e2e_env::relay::{ADDRESS_FILE, JOURNAL_DIR, LINGER, LISTEN, SERVICE};
     let datastorage = Session::artifact(&service_run.url, "Data Storage's address")?;
     let dir = own_directory(session, service_run, RELAY)?;
-    let token = session.token_file(service_run).unwrap_or_default();
-    let token = token.display().to_string();
+    let token = session
+        .token_file(service_run)
+        .map(|file| file.display().to_string());
     let journal = dir.join("journal").display().to_string();
     let env = [
         (SERVICE, service_run.service.name.as_str()),
@@ -289,8 +290,8 @@ fn start_relay(
         (LINGER, "0s"),
         (JOURNAL_DIR, &journal),
         (e2e_env::DATASTORAGE_URL, datastorage),
-        (e2e_env::DATASTORAGE_TOKEN_FILE, &token),
     ];
+    let token = token.map(|token| (e2e_env::DATASTORAGE_TOKEN_FILE.to_owned(), token));
     let launch = ProcessSpec {
         name: RELAY.to_owned(),
         cwd: None,
@@ -298,7 +299,9 @@ fn start_relay(
         command: vec![binary.display().to_string(), "serve".to_owned()],
         env: env
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
-            .into(),
+            .into_iter()
+            .chain(token)
+            .collect(),
         address: Address::Written {
             file: ADDRESS_FILE.to_owned(),
             again: LISTEN.to_owned(),

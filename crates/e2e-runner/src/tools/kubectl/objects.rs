@@ -41,6 +41,7 @@ impl Kubectl {
         let mut applied = identities(&text);
         for (object, applied) in objects.iter().zip(&mut applied) {
             applied.pods = pod_labels(object);
+            applied.count = pod_count(object);
         }
         Ok(applied)
     }
@@ -215,7 +216,15 @@ fn identity(object: &Value) -> Applied {
         name: text(&meta["name"]),
         version: format!("{} {state}", text(&meta["uid"])),
         pods: BTreeMap::new(),
+        count: 1,
     }
+}
+
+/// How many pods a workload makes: replicas, or what runs of a job at once.
+fn pod_count(object: &Value) -> u16 {
+    let spec = &object["spec"];
+    let count = spec["replicas"].as_u64().or(spec["parallelism"].as_u64());
+    u16::try_from(count.unwrap_or(1)).unwrap_or(u16::MAX).max(1)
 }
 
 /// The labels of the pods that a workload keeps; none where it is to have none.
@@ -272,6 +281,9 @@ mod tests {
             "template": {"metadata": {"labels": {"app": "w"}}}}})
         };
         assert_eq!(pod_labels(&workload(1)).len(), 1);
+        assert_eq!(pod_count(&workload(3)), 3);
+        assert_eq!(pod_count(&json!({"spec": {"parallelism": 2}})), 2);
+        assert_eq!(pod_count(&json!({"spec": {}})), 1);
         assert!(pod_labels(&workload(0)).is_empty());
     }
 }
