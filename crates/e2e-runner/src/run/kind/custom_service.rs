@@ -237,17 +237,20 @@ fn parse(text: &str, path: &Path) -> Result<Vec<Value>, Failure> {
     // An empty document, as between two separators, is no object.
     let objects = manifest.objects().into_iter().filter(Value::is_object);
     // A list of objects, as kubectl prints them, is its objects.
-    Ok(objects
-        .flat_map(|mut object| match object["items"].take() {
-            Value::Array(items) if object["kind"] == "List" => items,
-            items => {
-                if !items.is_null() {
-                    object["items"] = items;
-                }
-                vec![object]
-            }
-        })
-        .collect())
+    Ok(objects.flat_map(items).collect())
+}
+
+/// The objects of a list, or the only object.
+fn items(mut object: Value) -> Vec<Value> {
+    let is_list = object["kind"] == "List";
+    match object.get_mut("items").map(Value::take) {
+        Some(Value::Array(items)) if is_list => items,
+        Some(other) => {
+            object["items"] = other;
+            vec![object]
+        }
+        None => vec![object],
+    }
 }
 
 #[cfg(test)]
@@ -271,13 +274,14 @@ mod tests {
 
     #[test]
     fn a_list_of_objects_is_its_objects() {
-        let text = "kind: List\nitems: [{kind: A}, {kind: B}]\n---\nkind: C\nitems: [1]\n---\n";
+        let text = "kind: List\nitems: [{kind: A}, {kind: B}]\n---\nkind: C\nitems: [1]\n---\nkind: D\n---\n";
         let objects = parse(text, Path::new("m.yaml")).unwrap();
         let kinds: Vec<_> = objects
             .iter()
             .map(|object| object["kind"].as_str())
             .collect();
-        assert_eq!(kinds, [Some("A"), Some("B"), Some("C")]);
+        assert_eq!(kinds, [Some("A"), Some("B"), Some("C"), Some("D")]);
+        assert_eq!(objects[3], serde_json::json!({"kind": "D"}));
         assert_eq!(objects[2]["items"], serde_json::json!([1]));
     }
 
