@@ -23,7 +23,7 @@ use crate::problem::Problem;
 use crate::process;
 use crate::profile::Requirements;
 use crate::queue::{Drain, Queue};
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 
 /// Pages that may be in memory at once.
 const ANSWERS_AT_ONCE: usize = 4;
@@ -143,6 +143,24 @@ impl App {
             self.profile
         );
         Err(Problem::unavailable(detail).about(DatabaseErrorKind::RelationMissing, table))
+    }
+
+    /// Measures a read, and turns its failure into a problem.
+    pub(crate) async fn timed<T>(
+        &self,
+        operation: &'static str,
+        read: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, Problem> {
+        let timer = self.metrics.query_timer(operation);
+        let result = read.await;
+        timer.done(result.is_ok());
+        result.map_err(|error| self.failed(&error))
+    }
+
+    /// The problem of a failure of the store; one of the database is noted.
+    pub(crate) fn failed(&self, error: &StoreError) -> Problem {
+        self.availability.read_failed(error);
+        Problem::store(error)
     }
 
     /// From now on the instance says that it is not ready.

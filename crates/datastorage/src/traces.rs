@@ -12,7 +12,7 @@ use crate::app::App;
 use crate::body::{Cut, Json, JsonText};
 use crate::parameters::Parameters;
 use crate::problem::Problem;
-use crate::store::{Counts, IncidentFilter, RateFilter, StoreError};
+use crate::store::{Counts, IncidentFilter, RateFilter};
 
 const TABLE: &str = "resource_action_traces";
 /// The time that is looked back unless the request says another.
@@ -119,7 +119,7 @@ pub(crate) async fn incidents(
     given.finish(())?;
     let mut list = app.answers.list("data", cut).await?;
     let page = app.store.incidents(&filter, limit, offset, &mut list.text);
-    let page = timed(&app, "incidents", page).await?;
+    let page = app.timed("incidents", page).await?;
     Ok(list.end(&json!({
         "pagination": {"limit": limit, "offset": offset, "total": page.total, "has_more": page.has_more(offset)},
     })))
@@ -133,12 +133,9 @@ pub(crate) async fn incident_success_rate(
     let mut asked = Asked::new(&app, query.as_deref())?;
     let id = asked.required("workflow_id");
     asked.given.finish(())?;
-    let counts = timed(
-        &app,
-        "incident_success_rate",
-        app.store.execution_counts(&id),
-    )
-    .await?;
+    let counts = app
+        .timed("incident_success_rate", app.store.execution_counts(&id))
+        .await?;
     Ok(Json(json!({
         "workflow_id": id,
         "total_count": counts.total,
@@ -194,7 +191,9 @@ impl Asked {
         filter.since = span
             .and_then(|span| app.clock.now().checked_sub(span).ok())
             .unwrap_or(Timestamp::UNIX_EPOCH);
-        let rates = timed(app, "success_rate", app.store.success_rates(&filter)).await?;
+        let rates = app
+            .timed("success_rate", app.store.success_rates(&filter))
+            .await?;
         let Counts {
             total,
             successful,
@@ -254,19 +253,4 @@ fn span(text: &str) -> Option<SignedDuration> {
     (1..=LONGEST)
         .contains(&number)
         .then(|| SignedDuration::from_hours(i64::from(number) * hours))
-}
-
-/// Measures a read, and turns its failure into a problem.
-async fn timed<T>(
-    app: &App,
-    operation: &'static str,
-    read: impl Future<Output = Result<T, StoreError>>,
-) -> Result<T, Problem> {
-    let timer = app.metrics.query_timer(operation);
-    let result = read.await;
-    timer.done(result.is_ok());
-    result.map_err(|error| {
-        app.availability.read_failed(&error);
-        Problem::store(&error)
-    })
 }

@@ -13,7 +13,7 @@ use crate::body::{Cut, JsonText};
 use crate::cursor::Cursor;
 use crate::parameters::Parameters;
 use crate::problem::Problem;
-use crate::store::{EventFilter, Position, StoreError};
+use crate::store::{EventFilter, Position};
 
 /// `GET /api/v1/audit/events`.
 pub(crate) async fn query(
@@ -24,21 +24,14 @@ pub(crate) async fn query(
     app.require_table("audit_events")?;
     let asked = Asked::parse(query.as_deref().unwrap_or_default(), &app)?;
     let mut list = app.answers.list("data", cut).await?;
-    let timer = app.metrics.query_timer("audit_events");
-    let result = app
+    let page = app
         .store
-        .query_events(&asked.filter, asked.position(), asked.limit, &mut list.text)
-        .await;
-    let failed = |error: StoreError| {
-        app.availability.read_failed(&error);
-        Problem::store(&error)
-    };
-    timer.done(result.is_ok());
-    let page = result.map_err(failed)?;
+        .query_events(&asked.filter, asked.position(), asked.limit, &mut list.text);
+    let page = app.timed("audit_events", page).await?;
     if let Some(large) = page.large {
         list.grow(2 * large.bytes).await?;
         let read = app.store.append_large(large, &mut list.text).await;
-        read.map_err(failed)?;
+        read.map_err(|error| app.failed(&error))?;
     }
 
     let offset = asked.cursor.map_or(asked.offset, |cursor| cursor.seen);

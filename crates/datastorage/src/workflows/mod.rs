@@ -23,7 +23,7 @@ use crate::app::App;
 use crate::body::{Content, Cut, Json, JsonText};
 use crate::parameters::Parameters;
 use crate::problem::Problem;
-use crate::store::{StoreError, WorkflowChange, WorkflowFilter, WorkflowRow};
+use crate::store::{WorkflowChange, WorkflowFilter, WorkflowRow};
 
 const TABLE: &str = "remediation_workflow_catalog";
 
@@ -47,7 +47,7 @@ pub(crate) async fn create(
         .create_workflow(id, &workflow, audit.as_ref())
         .await;
     app.metrics.row_written(TABLE, started, result.is_ok());
-    let row = result.map_err(|error| failed(&app, &error))?;
+    let row = result.map_err(|error| app.failed(&error))?;
     let row = row.ok_or_else(|| {
         let detail = format!(
             "workflow {:?} has a version {:?} already; a version is immutable, register another",
@@ -79,7 +79,7 @@ pub(crate) async fn list(
     let page = app
         .store
         .list_workflows(&filter, limit, offset, &mut list.text);
-    let page = timed(&app, "workflow_list", page).await?;
+    let page = app.timed("workflow_list", page).await?;
     Ok(list.end(&json!({
         "limit": limit,
         "offset": offset,
@@ -95,7 +95,9 @@ pub(crate) async fn get(
 ) -> Result<Json<WorkflowRow>, Problem> {
     app.require_table(TABLE)?;
     let id = workflow_id(path)?;
-    let row = timed(&app, "workflow_get", app.store.get_workflow(id)).await?;
+    let row = app
+        .timed("workflow_get", app.store.get_workflow(id))
+        .await?;
     row.map(Json).ok_or_else(|| not_found(id))
 }
 
@@ -113,7 +115,7 @@ pub(crate) async fn versions(
     }
     let mut list = app.answers.list("versions", cut).await?;
     let versions = app.store.workflow_versions(&workflow_name, &mut list.text);
-    let versions = timed(&app, "workflow_versions", versions).await?;
+    let versions = app.timed("workflow_versions", versions).await?;
     Ok(list.end(&json!({
         "workflow_name": workflow_name,
         "total": versions.total,
@@ -191,25 +193,8 @@ async fn change_workflow(
     let audit = |changed: &_| audit::updated(app, changed, data);
     let result = app.store.update_workflow(id, change, audit).await;
     app.metrics.row_written(TABLE, started, result.is_ok());
-    let row = result.map_err(|error| failed(app, &error))?;
+    let row = result.map_err(|error| app.failed(&error))?;
     row.map(Json).ok_or_else(|| not_found(id))
-}
-
-/// Measures a read, and turns its failure into a problem.
-async fn timed<T>(
-    app: &App,
-    operation: &'static str,
-    read: impl Future<Output = Result<T, StoreError>>,
-) -> Result<T, Problem> {
-    let timer = app.metrics.query_timer(operation);
-    let result = read.await;
-    timer.done(result.is_ok());
-    result.map_err(|error| failed(app, &error))
-}
-
-fn failed(app: &App, error: &StoreError) -> Problem {
-    app.availability.read_failed(error);
-    Problem::store(error)
 }
 
 fn not_found(id: Uuid) -> Problem {

@@ -12,7 +12,7 @@ use datastorage_api::{
 use uuid::Uuid;
 
 use super::score::{Ranked, Score};
-use super::{TABLE, audit, timed};
+use super::{TABLE, audit};
 use crate::app::App;
 use crate::audit::Writer;
 use crate::body::{Content, Cut, JsonText};
@@ -42,7 +42,7 @@ pub(crate) async fn search(
         let found = app.store.found_workflows(&best.ids()).await?;
         Ok(best.with(found))
     };
-    let ranked = timed(&app, "workflow_search", ranked).await?;
+    let ranked = app.timed("workflow_search", ranked).await?;
     audit::searched(&app, writer, &request, &ranked, started.elapsed());
     JsonText::new(&ranked.into_response(request), share)
 }

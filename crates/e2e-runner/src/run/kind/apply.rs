@@ -75,7 +75,11 @@ pub fn ensure(
         return Ok(" is used again: same objects");
     }
     // Applying leaves alone what the manifests do not say, such as the number of pods: what was changed is made anew.
-    let (anew, _): (Vec<_>, Vec<_>) = touched.changed.into_iter().partition(Applied::is_built_in);
+    let anew: Vec<_> = touched
+        .changed
+        .into_iter()
+        .filter(Applied::is_built_in)
+        .collect();
     kubectl.delete(&anew)?;
     let why = if same {
         ", put back: changed or deleted since it was applied"
