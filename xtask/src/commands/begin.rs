@@ -11,7 +11,7 @@ use e2e_runner::run::abandoned;
 use e2e_runner::run::plan::Target;
 use e2e_runner::run::repeat::Repeat;
 use e2e_runner::run::session::{RunRequest, Session};
-use e2e_runner::table::Service;
+use e2e_runner::table::service::Service;
 use e2e_runner::tools::{docker, kind, postgres};
 
 /// Decides where a run takes place, and says why.

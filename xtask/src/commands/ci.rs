@@ -5,7 +5,8 @@ use serde_json::json;
 
 use crate::terminal;
 use e2e_runner::exit::Exit;
-use e2e_runner::table::{Suite, Table};
+use e2e_runner::table::Table;
+use e2e_runner::table::suite::Suite;
 
 /// What setting up and cleaning up may take beside the suite, in minutes: a cold build of everything on two cores.
 const AROUND: u64 = 25;

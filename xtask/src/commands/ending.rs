@@ -96,7 +96,7 @@ fn document(session: &Session, ended: &Ended, reports: &[PathBuf]) -> serde_json
         .iter()
         .map(|timing| {
             serde_json::json!({
-                "stage": timing.id.step.name(),
+                "stage": timing.id.title(),
                 "service": timing.id.service,
                 "outcome": timing.outcome.word(),
                 "seconds": timing.took.as_secs_f64(),
@@ -161,11 +161,7 @@ fn outcomes(session: &Session, timings: &[Timing]) -> String {
                 .filter(|timing| timing.id.service.as_ref() == Some(name))
         };
         let row = if let Some(timing) = own().find(|timing| timing.outcome == Outcome::Failed) {
-            format!(
-                "{name:<24} failed: {}: {}",
-                timing.id.step.name(),
-                timing.note
-            )
+            format!("{name:<24} failed: {}: {}", timing.id.title(), timing.note)
         } else if let Some(timing) = own().find(|timing| timing.id.step == Step::RunSuite) {
             format!(
                 "{name:<24} {} ({:.1} s)",

@@ -5,7 +5,9 @@ use std::fmt::Write as _;
 use crate::commands::args::Format;
 use crate::terminal;
 use e2e_runner::exit::Exit;
-use e2e_runner::table::{Component, Suite, Table};
+use e2e_runner::table::Table;
+use e2e_runner::table::service::Component;
+use e2e_runner::table::suite::Suite;
 
 /// Runs the verb.
 pub fn run(table: &Table, format: Format) -> anyhow::Result<Exit> {
@@ -22,7 +24,7 @@ pub fn run(table: &Table, format: Format) -> anyhow::Result<Exit> {
                     "datastorage_port": service.ports.datastorage,
                     "service_port": service.ports.service,
                     "suite": service.suite.as_ref().map(Suite::describe),
-                    "table": service.table,
+                    "table": service.table(),
                     "replaces": service.replaces,
                 })
             })
@@ -62,7 +64,9 @@ pub fn run(table: &Table, format: Format) -> anyhow::Result<Exit> {
         writeln!(
             text,
             "\n{} is the one of {}; the one of {} is not used",
-            by.name, by.table, replaced.table
+            by.name,
+            by.table(),
+            replaced.table()
         )?;
     }
     terminal::print(&text);

@@ -14,7 +14,8 @@ use e2e_runner::run::repeat::Repeat;
 use e2e_runner::run::session::Session;
 use e2e_runner::run::{self, Keep, check};
 use e2e_runner::state::{Held, KEPT_FOR};
-use e2e_runner::table::{Service, Table};
+use e2e_runner::table::Table;
+use e2e_runner::table::service::Service;
 
 /// Flags of `test`.
 #[derive(Debug, Args)]

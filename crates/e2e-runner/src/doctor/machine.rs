@@ -9,7 +9,8 @@ use crate::paths::Paths;
 use crate::process::Runner;
 use crate::run::kind::ports::{owner_of, taken};
 use crate::run::walk::available_memory;
-use crate::table::{Policy, Table};
+use crate::table::Table;
+use crate::table::service::Policy;
 
 const GB: u64 = 1_000_000_000;
 /// Below the first a run fails, below the second it may: a node image is 1 to 1.5 GB, a build of Data Storage about 2.

@@ -10,7 +10,10 @@ use crate::exit::{Exit, Failure};
 use crate::process::Runner;
 use crate::run::plan::Target;
 use crate::settings;
-use crate::table::{Component, Policy, Service, Tests, nearest};
+use crate::table::nearest;
+use crate::table::part::Source;
+use crate::table::service::{Component, Policy, Service};
+use crate::table::suite::Tests;
 
 /// Checks profiles, commands, files and programs of the services; with their suites, where those are to run.
 pub fn services(services: &[Service], place: Target, suites: bool) -> Result<(), Failure> {
@@ -29,7 +32,7 @@ pub fn services(services: &[Service], place: Target, suites: bool) -> Result<(),
         if service.has(Component::Own) {
             match place {
                 Target::Kind => files(service).map_err(wrong)?,
-                Target::Local => command(service, &service.process, &service.root, "process")?,
+                Target::Local => command(service, &service.own.process, service.root(), "process")?,
             }
         }
     }
@@ -64,7 +67,7 @@ fn profile(service: &Service) -> Result<(), Failure> {
 pub fn suite(service: &Service) -> Result<(), Failure> {
     let suite = service.suite()?;
     if let Tests::Command(words) = suite.tests() {
-        command(service, words, &service.root.join(&suite.dir), "suite")?;
+        command(service, words, &service.root().join(&suite.dir), "suite")?;
     }
     let Some(junit) = &suite.junit else {
         return Ok(());
@@ -128,8 +131,8 @@ pub fn fixed_ports(service: &Service) -> Result<(), Failure> {
 }
 
 fn files(service: &Service) -> Result<(), String> {
-    for image in &service.images {
-        if let Some(dir) = image.build.as_ref().map(|dir| service.root.join(dir))
+    for image in &service.own.images {
+        if let Some(dir) = image.build.as_ref().map(|dir| service.root().join(dir))
             && !dir.join("Dockerfile").is_file()
         {
             return Err(format!(
@@ -138,7 +141,7 @@ fn files(service: &Service) -> Result<(), String> {
                 dir.display()
             ));
         }
-        if let Some(archive) = image.archive.as_ref().map(|path| service.root.join(path))
+        if let Some(archive) = image.archive.as_ref().map(|path| service.root().join(path))
             && !archive.is_file()
         {
             return Err(format!(
@@ -148,7 +151,15 @@ fn files(service: &Service) -> Result<(), String> {
             ));
         }
     }
-    for path in service.manifests.iter().map(|path| service.root.join(path)) {
+    let named = service
+        .own
+        .manifests
+        .iter()
+        .filter_map(|source| match source {
+            Source::Named(path) => Some(service.root().join(path)),
+            _ => None,
+        });
+    for path in named {
         if !path.exists() {
             return Err(format!("its manifest {} is not there", path.display()));
         }

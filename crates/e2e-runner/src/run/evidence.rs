@@ -14,7 +14,7 @@ use crate::run::session::{Session, TOOL};
 use crate::run::timing::{Timing, table};
 use crate::secrets::Secrets;
 use crate::state::{Resource, TOKEN, write_private};
-use crate::table::Component;
+use crate::table::service::Component;
 
 /// How much of a file is kept: its end, where the failure is.
 const LIMIT: usize = 2_000_000;

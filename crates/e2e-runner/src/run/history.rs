@@ -5,7 +5,7 @@ use std::path::Path;
 
 use e2e_report::Outcome;
 
-use crate::run::plan::{Step, Target};
+use crate::run::plan::{Id, Step, Target};
 use crate::run::reuse::is_reuse;
 use crate::run::timing::Timing;
 use crate::state::{locked, write_private};
@@ -24,14 +24,14 @@ impl History {
         Self(serde_json::from_str(&text).unwrap_or_default())
     }
 
-    /// How many seconds a stage usually takes, if it ever ran.
-    pub fn usual(&self, place: Target, step: Step, service: &str) -> Option<f64> {
-        self.0.get(&key(place, step, service)).copied()
+    /// How many seconds a stage usually takes, if it ever ran; `only` is the service of a run of one.
+    pub fn usual(&self, place: Target, id: &Id, only: &str) -> Option<f64> {
+        self.0.get(&key(place, id, only)).copied()
     }
 
     /// The least seconds that a stage ever took.
-    pub fn fastest(&self, place: Target, step: Step, service: &str) -> Option<f64> {
-        self.0.get(&fastest_key(place, step, service)).copied()
+    pub fn fastest(&self, place: Target, id: &Id, only: &str) -> Option<f64> {
+        self.0.get(&fastest_key(place, id, only)).copied()
     }
 
     /// Learns from the stages of a run that did what they were to do, and writes it down; `only` is the service of a run of one.
@@ -52,27 +52,28 @@ impl History {
 
     fn add(&mut self, place: Target, only: &str, timing: &Timing) {
         let seconds = timing.took.as_secs_f64();
-        let (step, service) = (timing.id.step, timing.id.service.as_deref().unwrap_or(only));
-        let usual = self.0.entry(key(place, step, service)).or_insert(seconds);
+        let id = &timing.id;
+        let usual = self.0.entry(key(place, id, only)).or_insert(seconds);
         *usual += WEIGHT * (seconds - *usual);
         // What was not made says nothing about how fast it can be made.
         if is_reuse(&timing.note) {
             return;
         }
-        let fastest = self.0.entry(fastest_key(place, step, service));
+        let fastest = self.0.entry(fastest_key(place, id, only));
         let fastest = fastest.or_insert(seconds);
         *fastest = fastest.min(seconds);
     }
 }
 
-fn fastest_key(place: Target, step: Step, service: &str) -> String {
-    key(place, step, service) + ", fastest"
+fn fastest_key(place: Target, id: &Id, only: &str) -> String {
+    key(place, id, only) + ", fastest"
 }
 
 /// A suite and a service of a team take as long as they take: what is known of one says nothing of another.
-fn key(place: Target, step: Step, service: &str) -> String {
-    let stage = format!("{}: {}", place.word(), step.name());
-    match step {
+fn key(place: Target, id: &Id, only: &str) -> String {
+    let stage = format!("{}: {}", place.word(), id.title());
+    let service = id.service.as_deref().unwrap_or(only);
+    match id.step {
         Step::RunSuite | Step::LoadService | Step::DeployService | Step::AwaitService => {
             format!("{stage} of {service}")
         }
@@ -109,11 +110,11 @@ mod tests {
             History::learn(&path, Target::Kind, "gateway", &[timing]);
         }
         let usual = History::load(&path)
-            .usual(Target::Kind, Step::CreateCluster, "gateway")
+            .usual(Target::Kind, &Step::CreateCluster.into(), "gateway")
             .unwrap();
         assert!((usual - 14.0).abs() < 0.001, "{usual}");
         assert_eq!(
-            History::load(&path).usual(Target::Local, Step::CreateCluster, "gateway"),
+            History::load(&path).usual(Target::Local, &Step::CreateCluster.into(), "gateway"),
             None
         );
     }
@@ -129,9 +130,9 @@ mod tests {
         given.note = format!("{GIVEN}: 60 KB");
         History::learn(&path, Target::Kind, "gateway", &[suite, given]);
         let history = History::load(&path);
-        let usual = |service| history.usual(Target::Kind, Step::RunSuite, service);
+        let usual = |service| history.usual(Target::Kind, &Step::RunSuite.into(), service);
         assert!(usual("gateway").is_some() && usual("notification").is_none());
-        let fastest = history.fastest(Target::Kind, Step::CreateCluster, "gateway");
+        let fastest = history.fastest(Target::Kind, &Step::CreateCluster.into(), "gateway");
         assert_eq!(fastest, None);
     }
 
@@ -141,7 +142,7 @@ mod tests {
         let path = dir.path().join("history.json");
         std::fs::write(&path, "{").unwrap();
         assert_eq!(
-            History::load(&path).usual(Target::Kind, Step::Migrate, "gateway"),
+            History::load(&path).usual(Target::Kind, &Step::Migrate.into(), "gateway"),
             None
         );
     }

@@ -164,14 +164,10 @@ fn announce(session: &Session, plan: &Plan) {
     for Stage { id, needs, .. } in &plan.stages {
         let needs: Vec<String> = needs.iter().map(Id::name).collect();
         session.report.emit(Event::Planned {
-            stage: id.step.name().to_owned(),
+            stage: id.title(),
             service: id.service.clone(),
             needs,
-            fastest: history.fastest(
-                session.place,
-                id.step,
-                id.service.as_deref().unwrap_or(only),
-            ),
+            fastest: history.fastest(session.place, id, only),
         });
     }
 }

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::table::{Component, Service, Tests};
+use crate::table::service::{Component, Service};
+use crate::table::suite::Tests;
 
 /// Where a run's PostgreSQL and Data Storage live.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -123,6 +124,16 @@ impl Step {
         }
     }
 
+    /// The stage's name where it is about one of several.
+    fn name_of(self, part: &str) -> String {
+        match self {
+            Self::LoadService => format!("load {part} images"),
+            Self::DeployService => format!("deploy {part}"),
+            Self::AwaitService => format!("wait for {part}"),
+            _ => format!("{} {part}", self.name()),
+        }
+    }
+
     /// What it asks of the machine.
     pub const fn load(self) -> Load {
         match self {
@@ -147,14 +158,24 @@ pub struct Id {
     pub step: Step,
     /// The service it is done for, of several; none for what they share, and in the run of one service.
     pub service: Option<String>,
+    /// The part, suite or command that it is about, where a service has several.
+    pub part: Option<String>,
 }
 
 impl Id {
+    /// What the stage does, in lines, tables and logs.
+    pub fn title(&self) -> String {
+        match &self.part {
+            Some(part) => self.step.name_of(part),
+            None => self.step.name().to_owned(),
+        }
+    }
+
     /// The stage's name where several services share a run.
     pub fn name(&self) -> String {
         match &self.service {
-            Some(service) => format!("{service}: {}", self.step.name()),
-            None => self.step.name().to_owned(),
+            Some(service) => format!("{service}: {}", self.title()),
+            None => self.title(),
         }
     }
 }
@@ -164,6 +185,7 @@ impl From<Step> for Id {
         Self {
             step,
             service: None,
+            part: None,
         }
     }
 }
@@ -313,6 +335,7 @@ pub fn retest(services: &[Service], tested: &Service, place: Target) -> Plan {
     let own = |step| Id {
         step,
         service: (services.len() > 1).then(|| tested.name.clone()),
+        part: None,
     };
     let mut needs = Vec::new();
     if tested.has(Component::Datastorage) {
@@ -419,6 +442,7 @@ impl Layout {
             let own = |step| Id {
                 step,
                 service: self.several.then(|| service.name.clone()),
+                part: None,
             };
             let known = |need: &Step| {
                 let there = |id: &Id| self.stages.iter().any(|stage| stage.id == *id);
@@ -460,7 +484,7 @@ impl Layout {
         };
         if service.has(Component::Own) {
             // What a service does at its start is not known here: it finds everything that it may ask for.
-            if kind && !service.images.is_empty() {
+            if kind && !service.own.images.is_empty() {
                 stage(LoadService, &[CreateCluster], BUILD);
             }
             stage(DeployService, &[LoadService, stands], 120);

@@ -14,7 +14,7 @@ use crate::run::local::postgres;
 use crate::run::plan::{Id, Plan, Stage, Step, Target};
 use crate::run::reuse::Layer;
 use crate::state::{Run, State};
-use crate::table::{Component, Service};
+use crate::table::service::{Component, Service};
 use crate::tools::{docker, kind};
 
 /// The plan as a table, for `--plan`: what each stage may take at most, what it usually takes, and what it comes after.
@@ -44,11 +44,7 @@ pub fn plan_table(plan: &Plan, history: &History) -> String {
     } in &plan.stages
     {
         let usual = history
-            .usual(
-                plan.place,
-                id.step,
-                id.service.as_deref().unwrap_or(&plan.services[0]),
-            )
+            .usual(plan.place, id, &plan.services[0])
             .map_or("-".to_owned(), |seconds| format!("{seconds:.1} s"));
         let after = needs.iter().map(Id::name).collect::<Vec<_>>().join(", ");
         let row = format!(
@@ -91,12 +87,7 @@ fn predicted(plan: &Plan, history: &History) -> Option<f64> {
         };
         ends.insert(
             id.name(),
-            begins
-                + history.usual(
-                    plan.place,
-                    id.step,
-                    id.service.as_deref().unwrap_or(&plan.services[0]),
-                )?,
+            begins + history.usual(plan.place, id, &plan.services[0])?,
         );
     }
     ends.into_values().reduce(f64::max)

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use crate::state::Run;
-use crate::table::Service;
+use crate::table::service::Service;
 
 /// A service of a run, with what the stages have made for it.
 #[derive(Debug)]

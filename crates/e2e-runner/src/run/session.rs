@@ -20,7 +20,7 @@ use crate::run::repeat::Repeat;
 use crate::run::service_run::ServiceRun;
 use crate::secrets::Secrets;
 use crate::state::{Resource, Run, processes};
-use crate::table::{Callers, Component, Service};
+use crate::table::service::{Callers, Component, Service};
 use crate::tools::migrate;
 use crate::tools::postgres::random_password;
 
@@ -293,7 +293,8 @@ impl Session {
             if service.replaces {
                 self.report.note(&format!(
                     "{} is the one of {}, in place of the tool's own",
-                    service.name, service.table
+                    service.name,
+                    service.table()
                 ));
             }
         }
@@ -325,7 +326,11 @@ impl Session {
     /// A stage of a service; of one that is alone nothing has to say whose it is.
     pub fn stage(&self, step: Step, service_run: &ServiceRun) -> Id {
         let service = self.is_shared().then(|| service_run.service.name.clone());
-        Id { step, service }
+        Id {
+            step,
+            service,
+            part: None,
+        }
     }
 
     /// The services that have a component.
@@ -452,7 +457,7 @@ impl Session {
             ),
             (e2e_env::SERVICE_URL, service_run.service_url.get().cloned()),
         ];
-        let own = service_run.service.env.clone();
+        let own = service_run.service.own.env.clone();
         let made = entries
             .into_iter()
             .filter_map(|(name, value)| Some((name.to_owned(), value?)));
@@ -471,7 +476,7 @@ impl Session {
 
     /// Shows the lines of a command as part of a stage.
     pub fn lines(&self, id: &Id) -> impl FnMut(&str) + '_ {
-        let (stage, service) = (id.step.name().to_owned(), id.service.clone());
+        let (stage, service) = (id.title(), id.service.clone());
         move |text| {
             self.report.emit(Event::Line {
                 stage: stage.clone(),

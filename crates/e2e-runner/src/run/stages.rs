@@ -14,7 +14,8 @@ use crate::run::service_run::ServiceRun;
 use crate::run::session::Session;
 use crate::run::{suite, wait};
 use crate::settings;
-use crate::table::{Component, Tests};
+use crate::table::service::Component;
+use crate::table::suite::Tests;
 use crate::tools::{cargo, migrate};
 
 /// Performs one stage and returns a few words on what it made.

@@ -36,7 +36,7 @@ pub fn for_service(
     match service_run.service_url.get() {
         Some(base) => {
             let mut health = Health::of(&service_run.service.name, base);
-            if let Some(path) = &service_run.service.ready_path {
+            if let Some(path) = &service_run.service.own.ready_path {
                 health = health.on(base, path);
             }
             await_answer(session, &service_run.service.name, health, deadline)

@@ -136,7 +136,7 @@ pub fn timed(
     work: impl FnOnce() -> Result<String, Failure>,
 ) -> (Timing, Result<(), Failure>) {
     let began = report.elapsed();
-    let (stage, service) = (id.step.name().to_owned(), id.service.clone());
+    let (stage, service) = (id.title(), id.service.clone());
     report.emit(Event::StageStarted {
         stage: stage.clone(),
         service: service.clone(),
@@ -208,7 +208,11 @@ mod tests {
 
     fn id(step: Step, service: Option<&str>) -> Id {
         let service = service.map(str::to_owned);
-        Id { step, service }
+        Id {
+            step,
+            service,
+            part: None,
+        }
     }
 
     fn stage(id: Id, needs: &[Id]) -> Stage {

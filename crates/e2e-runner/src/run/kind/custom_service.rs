@@ -16,6 +16,7 @@ use crate::run::service_run::ServiceRun;
 use crate::run::session::Session;
 use crate::run::wait;
 use crate::state::Applied;
+use crate::table::part::{Ready, Source};
 use crate::tools::kubectl::pods::{Expected, Strictness};
 
 /// The files that make a directory a kustomization.
@@ -28,11 +29,14 @@ pub fn objects(
     node_port: u16,
 ) -> Result<Vec<Value>, Failure> {
     let mut objects = Vec::new();
-    for path in &service_run.service.manifests {
+    for source in &service_run.service.own.manifests {
+        let Source::Named(path) = source else {
+            continue;
+        };
         objects.extend(read(
             session,
             service_run,
-            &service_run.service.root.join(path),
+            &service_run.service.root().join(path),
         )?);
     }
     for object in &mut objects {
@@ -43,7 +47,7 @@ pub fn objects(
             object["spec"]["ports"][0]["nodePort"] = json!(node_port);
         }
     }
-    let images = &service_run.service.images;
+    let images = &service_run.service.own.images;
     manifests::pin_images(&mut objects, |name| {
         let known = images
             .iter()
@@ -112,7 +116,7 @@ pub fn await_ready(
     }
     await_earlier_gone(session, (layer, whose), left())?;
     match service_run.service_url.get() {
-        Some(_) if service_run.service.ready_path.is_some() => {
+        Some(_) if service_run.service.own.ready_path.is_some() => {
             wait::for_service(session, service_run, left())
         }
         Some(url) => wait::for_address(session, &service_run.service.name, url, left()),
@@ -139,7 +143,16 @@ fn awaited(service_run: &ServiceRun, workloads: &[Applied]) -> Vec<Awaited> {
         count: workload.count,
         deployment: (workload.kind == "Deployment").then(|| workload.name.clone()),
     };
-    let ready = &service_run.service.ready;
+    let ready: Vec<&String> = service_run
+        .service
+        .own
+        .ready
+        .iter()
+        .filter_map(|ready| match ready {
+            Ready::Pods(label) => Some(label),
+            _ => None,
+        })
+        .collect();
     if ready.is_empty() {
         return workloads.iter().map(of_workload).collect();
     }

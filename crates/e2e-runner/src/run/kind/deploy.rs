@@ -22,7 +22,7 @@ use crate::run::service_run::{DATABASE, ServiceRun};
 use crate::run::session::Session;
 use crate::run::wait;
 use crate::settings::postgres_image;
-use crate::table::Component;
+use crate::table::service::Component;
 use crate::tools::docker;
 use crate::tools::health::Health;
 use crate::tools::postgres;

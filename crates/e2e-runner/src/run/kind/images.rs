@@ -183,8 +183,8 @@ pub fn load_images(
 ) -> Result<String, Failure> {
     let runner = &session.runner;
     let mut told = Vec::new();
-    for image in &service_run.service.images {
-        let at = |path: &Path| service_run.service.root.join(path);
+    for image in &service_run.service.own.images {
+        let at = |path: &Path| service_run.service.root().join(path);
         match (&image.build, &image.archive) {
             (Some(dir), _) => {
                 let lines = session.lines(&session.stage(Step::LoadService, service_run));

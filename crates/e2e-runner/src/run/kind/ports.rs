@@ -6,7 +6,7 @@ use crate::exit::{Exit, Failure};
 use crate::process::Runner;
 use crate::run::service_run::ServiceRun;
 use crate::run::session::Session;
-use crate::table::Policy;
+use crate::table::service::Policy;
 use crate::tools::{docker, kind};
 
 /// Node port of PostgreSQL.

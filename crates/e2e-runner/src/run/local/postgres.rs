@@ -10,7 +10,7 @@ use postgres_url::PostgresUrl;
 
 use crate::exit::{Exit, Failure};
 use crate::fingerprint::fingerprint;
-use crate::table::Component;
+use crate::table::service::Component;
 use crate::tools::postgres::address;
 
 use crate::paths::Paths;
@@ -140,7 +140,7 @@ pub fn server_fingerprint(found: &Installation) -> String {
 }
 
 /// The ports of the integration tier, where they were asked for.
-pub fn integration(session: &Session) -> Option<crate::table::Integration> {
+pub fn integration(session: &Session) -> Option<crate::table::service::Integration> {
     session.service_runs[0]
         .service
         .integration

@@ -18,7 +18,7 @@ use crate::run::reuse::Layer;
 use crate::run::service_run::ServiceRun;
 use crate::run::session::Session;
 use crate::state::{Resource, write_private};
-use crate::table::{Component, Policy, Ports};
+use crate::table::service::{Component, Policy, Ports};
 use crate::tools::postgres;
 
 /// Starts Data Storage, and a second one on the empty database where the service wants it, each on a port that the system
@@ -167,7 +167,7 @@ pub fn deploy_service(
     deadline: Duration,
 ) -> Result<String, Failure> {
     let service = &service_run.service;
-    if service.has(Component::Own) && service.process.is_empty() {
+    if service.has(Component::Own) && service.own.process.is_empty() {
         return Ok("not started: its entry in the table has no `process`".to_owned());
     }
     if service.has(Component::Fake) {
@@ -180,9 +180,9 @@ pub fn deploy_service(
     env.insert(e2e_env::fake::LISTEN_ADDRESS.to_owned(), address.clone());
     let launch = ProcessSpec {
         name: service.name.clone(),
-        cwd: Some(service.root.clone()),
+        cwd: Some(service.root().to_owned()),
         log: service_run.dir.join(format!("{}.log", service.name)),
-        command: service.process.clone(),
+        command: service.own.process.clone(),
         env,
         address: Address::Given(address),
         dir,

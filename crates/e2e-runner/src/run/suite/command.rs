@@ -19,7 +19,7 @@ pub(super) fn run(
     mut on_line: impl FnMut(&str),
 ) -> Result<String, Failure> {
     let entry = suite.service.suite()?;
-    let dir = suite.service.root.join(&entry.dir);
+    let dir = suite.service.root().join(&entry.dir);
     let files = entry.junit.as_ref().map(|file| Files::before(&dir, file));
     let (program, args) = words
         .split_first()

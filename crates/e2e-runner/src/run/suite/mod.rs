@@ -17,7 +17,7 @@ use crate::exit::{Exit, Failure};
 use crate::run::plan::Step;
 use crate::run::service_run::ServiceRun;
 use crate::run::session::Session;
-use crate::table::Tests;
+use crate::table::suite::Tests;
 use running::SuiteRun;
 
 /// Runs the suite of a service of a session; `ready_again` is called before each time but the first, since a suite may end while what it

@@ -8,7 +8,7 @@ use e2e_report::{Event, Outcome};
 use crate::process::{Command, Runner};
 use crate::reporter::Reporter;
 use crate::run::session::SUITE;
-use crate::table::Service;
+use crate::table::service::Service;
 
 /// How long a suite may take to end by itself, once its deadline or a signal ends it: its own clean-up runs, and its reports are
 /// written.

@@ -1,0 +1,365 @@
+//! A part of an environment: what is deployed once, how it is known to be ready, and what it publishes (D39).
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use crate::table::image::Image;
+
+/// A part: a service itself, or something beside it that several services may share.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Part {
+    /// Its name: a DNS label (RFC 1123). A service's own part has the service's.
+    pub name: String,
+    /// The namespace of those of its objects that name none; that of the first service that uses it, where it is left out.
+    pub namespace: Option<String>,
+    /// The parts that are ready before it is deployed, by name; `postgres` and `datastorage` are those of the service.
+    pub needs: Vec<String>,
+    /// Images that its manifests name, brought into the node.
+    pub images: Vec<Image>,
+    /// What is applied, in this order.
+    pub manifests: Vec<Source>,
+    /// How it is known to be ready; every workload that was applied, where it is left out.
+    pub ready: Vec<Ready>,
+    /// What of it this machine reaches.
+    pub publish: Vec<Publish>,
+    /// The part as a process of this machine, for the local target.
+    pub process: Vec<String>,
+    /// The path on which the local process answers with 2xx once it is ready.
+    pub ready_path: Option<String>,
+    /// Variables of its process, and of the suite where it is a service's own part, besides the tool's own.
+    pub env: BTreeMap<String, String>,
+    /// Names of passwords that are made once for each run.
+    pub passwords: Vec<String>,
+    /// Certificates that the run's authority signs, each a Secret of type `kubernetes.io/tls`.
+    pub certificates: Vec<Certificate>,
+    /// Directories of this machine that the node sees.
+    pub mounts: Vec<Mount>,
+    /// How often one of its containers may end before it counts as dead.
+    pub restarts: Option<u32>,
+    /// How long its stages may take.
+    pub deadlines: Deadlines,
+    /// The directory that its paths start from.
+    #[serde(skip)]
+    pub root: PathBuf,
+    /// The table that it is from, as it was named.
+    #[serde(skip)]
+    pub table: String,
+    /// Whether it is the service that is tested.
+    #[serde(skip)]
+    pub is_service: bool,
+}
+
+/// Where manifests come from.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(
+    untagged,
+    expecting = "manifests are a path, a URL, { file, verbatim }, { run, dir }, or { chart, release, values, set }"
+)]
+pub enum Source {
+    /// A file, a directory, a kustomization; or a URL, which is taken as it is.
+    Named(String),
+    /// A file whose `${NAMES}` may be left alone.
+    File(File),
+    /// A command whose standard output they are.
+    Output(Output),
+    /// A Helm chart.
+    Chart(Chart),
+}
+
+/// A file, a directory or a kustomization.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct File {
+    /// Its path.
+    pub file: PathBuf,
+    /// Whether its `${NAMES}` stay as they are written.
+    #[serde(default)]
+    pub verbatim: bool,
+}
+
+/// A command that prints manifests.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Output {
+    /// Program and arguments.
+    pub run: Vec<String>,
+    /// Where it runs.
+    #[serde(default)]
+    pub dir: PathBuf,
+}
+
+/// A Helm chart, rendered by `helm template`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Chart {
+    /// A directory or an archive; or what `helm template` takes for a chart, such as `oci://…`.
+    pub chart: String,
+    /// The release's name; the part's, where it is left out.
+    pub release: Option<String>,
+    /// The chart's repository, where `chart` is a name in one.
+    pub repository: Option<String>,
+    /// Its version.
+    pub version: Option<String>,
+    /// Files of values.
+    #[serde(default)]
+    pub values: Vec<PathBuf>,
+    /// Single values, by path.
+    #[serde(default)]
+    pub set: BTreeMap<String, String>,
+}
+
+/// How a part is known to be ready.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(
+    untagged,
+    expecting = "`ready` is a label, or one of { crd }, { rollout, namespace }, { webhook }, { secret }, { http, on }, { tcp }, { run }"
+)]
+pub enum Ready {
+    /// Pods by label, after `NAMESPACE/` where they are in another namespace.
+    Pods(String),
+    /// A definition of custom resources is served.
+    Crd(Crd),
+    /// A workload runs with all its pods.
+    Rollout(Rollout),
+    /// An admission webhook's configuration names a service that answers.
+    Webhook(Webhook),
+    /// A Secret is there, which a controller makes.
+    Secret(Secret),
+    /// A published port answers a request with 2xx.
+    Http(Http),
+    /// A published port keeps a connection.
+    Tcp(Tcp),
+    /// A command exits with 0.
+    Run(Command),
+}
+
+/// `{ crd = "widgets.example.io" }`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Crd {
+    /// The definition's name.
+    pub crd: String,
+}
+
+/// `{ rollout = "deployment/operator", namespace = "operators" }`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rollout {
+    /// Kind and name, as `kubectl rollout status` takes them.
+    pub rollout: String,
+    /// Its namespace, where it is another one.
+    pub namespace: Option<String>,
+}
+
+/// `{ webhook = "validating/widgets" }`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Webhook {
+    /// `validating/NAME` or `mutating/NAME` of a configuration.
+    pub webhook: String,
+}
+
+/// `{ secret = "operators/webhook-cert" }`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Secret {
+    /// Its name, after `NAMESPACE/` where it is in another namespace.
+    pub secret: String,
+}
+
+/// `{ http = "/healthz", on = "GATEWAY_URL" }`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Http {
+    /// The path.
+    pub http: String,
+    /// The variable of the published port; the first one's, where it is left out.
+    pub on: Option<String>,
+}
+
+/// `{ tcp = "VALKEY_URL" }`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tcp {
+    /// The variable of the published port.
+    pub tcp: String,
+}
+
+/// `{ run = ["./is-ready.sh"] }`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Command {
+    /// Program and arguments.
+    pub run: Vec<String>,
+}
+
+/// A port that this machine reaches.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Publish {
+    /// The variable that gets its address.
+    pub env: String,
+    /// The Kubernetes Service; that of the part's name, where it is left out.
+    pub service: Option<String>,
+    /// The Service's namespace, where it is another one than the part's.
+    pub namespace: Option<String>,
+    /// The Service's port, by number or name; its first one, where it is left out.
+    pub port: Option<Port>,
+    /// What stands before `://` of the address; `http`, where it is left out. Empty: the address is `host:port`.
+    pub scheme: Option<String>,
+    /// The port of this machine that is asked for.
+    pub host: Option<u16>,
+    /// The port of this machine in the integration tier.
+    pub integration: Option<u16>,
+}
+
+/// A port of a Kubernetes Service.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(untagged, expecting = "a port is a number or a name")]
+pub enum Port {
+    /// By number.
+    Number(u16),
+    /// By name.
+    Name(String),
+}
+
+/// A certificate of the run's authority.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Certificate {
+    /// The Secret's name; its data are `tls.crt`, `tls.key` and `ca.crt`.
+    pub secret: String,
+    /// The Secret's namespace, where it is another one than the part's.
+    pub namespace: Option<String>,
+    /// The names and addresses that it is for.
+    pub hosts: Vec<String>,
+}
+
+/// A directory of this machine that the node sees.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Mount {
+    /// The directory; made if it is not there.
+    pub host: PathBuf,
+    /// Its path in the node.
+    pub node: PathBuf,
+}
+
+/// How long the stages of a part may take, in seconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Deadlines {
+    images: Option<u64>,
+    apply: Option<u64>,
+    ready: Option<u64>,
+}
+
+impl Deadlines {
+    /// For its images to be built, pulled and brought into the node: ten minutes, where the table does not say.
+    pub fn images(self) -> Duration {
+        Duration::from_secs(self.images.unwrap_or(600))
+    }
+
+    /// For its objects to be applied, or its process to listen: two minutes.
+    pub fn apply(self) -> Duration {
+        Duration::from_secs(self.apply.unwrap_or(120))
+    }
+
+    /// For it to be ready: three minutes.
+    pub fn ready(self) -> Duration {
+        Duration::from_secs(self.ready.unwrap_or(180))
+    }
+}
+
+impl Part {
+    /// Whether there is anything of it.
+    pub fn is_empty(&self) -> bool {
+        self.images.is_empty()
+            && self.manifests.is_empty()
+            && self.process.is_empty()
+            && self.certificates.is_empty()
+    }
+}
+
+impl Part {
+    /// What no type can say about an entry of its own.
+    pub(super) fn check(&self) -> Result<(), String> {
+        label("name", &self.name)?;
+        if let Some(namespace) = &self.namespace {
+            label("namespace", namespace)?;
+        }
+        self.check_fields()
+    }
+
+    /// What no type can say about its fields.
+    pub(super) fn check_fields(&self) -> Result<(), String> {
+        for image in &self.images {
+            image.check()?;
+        }
+        let variables = self.publish.iter().map(|publish| &publish.env);
+        for name in variables.chain(&self.passwords).chain(self.env.keys()) {
+            variable(name)?;
+        }
+        for source in &self.manifests {
+            if matches!(source, Source::Output(output) if output.run.is_empty()) {
+                return Err("`run` of `manifests` is empty".to_owned());
+            }
+        }
+        let known = |name: &str| self.publish.iter().any(|publish| publish.env == name);
+        for ready in &self.ready {
+            let on = match ready {
+                Ready::Http(http) if self.publish.is_empty() && http.on.is_none() => Some(""),
+                Ready::Http(http) => http.on.as_deref(),
+                Ready::Tcp(tcp) => Some(&*tcp.tcp),
+                _ => None,
+            };
+            if let Some(name) = on.filter(|name| !known(name)) {
+                return Err(format!(
+                    "`ready` asks `{name}`, which is no variable of its `publish`"
+                ));
+            }
+        }
+        for mount in &self.mounts {
+            if !mount.node.is_absolute() {
+                let node = mount.node.display();
+                return Err(format!(
+                    "the mount in the node, {node}, is no absolute path"
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Refuses what is no DNS label (RFC 1123), with room for what Kubernetes adds to it.
+pub(super) fn label(field: &str, text: &str) -> Result<(), String> {
+    let inside = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    let fits = (1..=40).contains(&text.len())
+        && text.bytes().all(inside)
+        && !text.starts_with('-')
+        && !text.ends_with('-');
+    if fits {
+        return Ok(());
+    }
+    Err(format!(
+        "{field} must be lower-case letters, digits and dashes, 40 at most (RFC 1123)"
+    ))
+}
+
+/// Refuses what no shell takes for a variable's name.
+fn variable(name: &str) -> Result<(), String> {
+    let inside = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    let fits = !name.is_empty()
+        && name.bytes().all(inside)
+        && !name.starts_with(|first: char| first.is_ascii_digit());
+    if fits {
+        return Ok(());
+    }
+    Err(format!(
+        "`{name}` is no name of a variable: letters, digits and underscores"
+    ))
+}

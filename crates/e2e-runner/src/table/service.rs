@@ -1,0 +1,281 @@
+//! A service that has end-to-end tests: its database, its Data Storage, its own part and its suites.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use crate::exit::{Exit, Failure};
+use crate::table::hook::Hook;
+use crate::table::image::Image;
+use crate::table::part::{Certificate, Deadlines, Mount, Part, Publish, Ready, Source, label};
+use crate::table::suite::Suite;
+
+/// One service that has end-to-end tests.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(from = "Entry")]
+pub struct Service {
+    /// Its name, as people type it: a DNS label (RFC 1123), for it is part of namespaces and Kubernetes names.
+    pub name: String,
+    /// The migration profile that its database gets.
+    pub profile: String,
+    /// The Kubernetes namespace it runs in.
+    pub namespace: String,
+    /// What is set up for it.
+    pub components: Vec<Component>,
+    /// How many Data Storage pods answer behind its Service on Kind, each with a queue of its own that outlives its pod.
+    pub replicas: u16,
+    /// Who may call its Data Storage.
+    pub callers: Callers,
+    /// Its host ports.
+    pub ports: Ports,
+    /// The ports of the tier without a cluster, for suites that used a compose file (D8).
+    pub integration: Option<Integration>,
+    /// The service itself, where the table has it.
+    pub own: Part,
+    /// The parts that are ready before it is deployed, by name.
+    pub parts: Vec<String>,
+    /// Whether it never shares a run with another service.
+    pub alone: bool,
+    /// Commands between ready and the suite.
+    pub before: Vec<Hook>,
+    /// Commands after the suite, whatever came of it.
+    pub after: Vec<Hook>,
+    /// The tests; a service without them is refused by `e2e`.
+    pub suite: Option<Suite>,
+    /// Whether it stands for the tool's own entry of that name.
+    pub replaces: bool,
+}
+
+/// A service as the table has it: what is its own part stands beside the rest.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Entry {
+    name: String,
+    profile: String,
+    namespace: String,
+    components: Vec<Component>,
+    #[serde(default = "one")]
+    replicas: u16,
+    #[serde(default)]
+    callers: Callers,
+    ports: Ports,
+    integration: Option<Integration>,
+    #[serde(default)]
+    parts: Vec<String>,
+    #[serde(default)]
+    alone: bool,
+    #[serde(default)]
+    before: Vec<Hook>,
+    #[serde(default)]
+    after: Vec<Hook>,
+    suite: Option<Suite>,
+    #[serde(default)]
+    images: Vec<Image>,
+    #[serde(default)]
+    manifests: Vec<Source>,
+    #[serde(default)]
+    ready: Vec<Ready>,
+    #[serde(default)]
+    publish: Vec<Publish>,
+    #[serde(default)]
+    process: Vec<String>,
+    ready_path: Option<String>,
+    #[serde(default)]
+    env: BTreeMap<String, String>,
+    #[serde(default)]
+    passwords: Vec<String>,
+    #[serde(default)]
+    certificates: Vec<Certificate>,
+    #[serde(default)]
+    mounts: Vec<Mount>,
+    restarts: Option<u32>,
+    #[serde(default)]
+    deadlines: Deadlines,
+}
+
+impl From<Entry> for Service {
+    fn from(entry: Entry) -> Self {
+        let own = Part {
+            name: entry.name.clone(),
+            namespace: Some(entry.namespace.clone()),
+            images: entry.images,
+            manifests: entry.manifests,
+            ready: entry.ready,
+            publish: entry.publish,
+            process: entry.process,
+            ready_path: entry.ready_path,
+            env: entry.env,
+            passwords: entry.passwords,
+            certificates: entry.certificates,
+            mounts: entry.mounts,
+            restarts: entry.restarts,
+            deadlines: entry.deadlines,
+            is_service: true,
+            ..Part::default()
+        };
+        Self {
+            name: entry.name,
+            profile: entry.profile,
+            namespace: entry.namespace,
+            components: entry.components,
+            replicas: entry.replicas,
+            callers: entry.callers,
+            ports: entry.ports,
+            integration: entry.integration,
+            own,
+            parts: entry.parts,
+            alone: entry.alone,
+            before: entry.before,
+            after: entry.after,
+            suite: entry.suite,
+            replaces: false,
+        }
+    }
+}
+
+fn one() -> u16 {
+    1
+}
+
+/// Something that is set up for a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Component {
+    /// PostgreSQL with the service's migrations.
+    Postgres,
+    /// Data Storage on that database.
+    Datastorage,
+    /// A second Data Storage on a database without any migration.
+    Unmigrated,
+    /// A fake that plays the service's scenarios.
+    #[serde(alias = "double")]
+    Fake,
+    /// A relay beside the fake, which then has no audit store of its own (D40).
+    Relay,
+    /// The service itself, by its images, manifests and process.
+    Own,
+}
+
+/// Who may call a Data Storage.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Callers {
+    /// Whoever reaches it: services of before send no token.
+    #[default]
+    Anyone,
+    /// Whoever has the run's token.
+    Token,
+}
+
+/// The host ports of a service.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ports {
+    /// What happens when one of them is taken.
+    #[serde(default)]
+    pub policy: Policy,
+    /// Data Storage's, by DD-TEST-001.
+    pub datastorage: Option<u16>,
+    /// The service's own.
+    pub service: Option<u16>,
+}
+
+/// Whether a service insists on its host ports.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Policy {
+    /// Asks for its own numbers and leases others where they are taken.
+    #[default]
+    Preferred,
+    /// Fails where they are taken.
+    Fixed,
+}
+
+/// The ports of the integration tier.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Integration {
+    /// PostgreSQL's.
+    pub postgres: u16,
+    /// Data Storage's.
+    pub datastorage: u16,
+}
+
+/// How many replicas of Data Storage one database serves: each may open 16 connections, and the server takes 200.
+const MOST_REPLICAS: u16 = 9;
+
+impl Service {
+    /// The directory that its paths start from: that of its file, or the checkout.
+    pub fn root(&self) -> &std::path::Path {
+        &self.own.root
+    }
+
+    /// The table that it is from, as it was named.
+    pub fn table(&self) -> &str {
+        &self.own.table
+    }
+
+    /// Whether a component is set up for it.
+    pub fn has(&self, component: Component) -> bool {
+        self.components.contains(&component)
+    }
+
+    /// The suite, or the failure that says there is none yet.
+    pub fn suite(&self) -> Result<&Suite, Failure> {
+        self.suite.as_ref().ok_or_else(|| {
+            Failure::new(Exit::Usage, format!("the service `{}` has no suite yet", self.name)).hint(format!(
+                "add `suite` to its entry in the table of services, or use `cargo xtask migrate --profile {}`",
+                self.profile
+            ))
+        })
+    }
+
+    /// What no type can say about an entry.
+    pub(super) fn check(&self) -> Result<(), String> {
+        label("name", &self.name)?;
+        label("namespace", &self.namespace)?;
+        let needs = |component, other, words: &str| {
+            if self.has(component) && !self.has(other) {
+                Err(words.to_owned())
+            } else {
+                Ok(())
+            }
+        };
+        needs(
+            Component::Datastorage,
+            Component::Postgres,
+            "`datastorage` needs `postgres`",
+        )?;
+        needs(
+            Component::Unmigrated,
+            Component::Datastorage,
+            "`unmigrated` needs `datastorage`",
+        )?;
+        needs(
+            Component::Fake,
+            Component::Datastorage,
+            "`fake` needs `datastorage`",
+        )?;
+        needs(Component::Relay, Component::Fake, "`relay` needs `fake`")?;
+        if !(1..=MOST_REPLICAS).contains(&self.replicas) {
+            return Err(format!("`replicas` is 1 to {MOST_REPLICAS}"));
+        }
+        if self.replicas > 1 && !self.has(Component::Datastorage) {
+            return Err("`replicas` belongs to the component `datastorage`".to_owned());
+        }
+        if self.has(Component::Fake) && self.has(Component::Own) {
+            return Err("components hold the service itself or its fake, not both".to_owned());
+        }
+        if !self.own.is_empty() && !self.has(Component::Own) {
+            return Err("images, manifests and process belong to the component `own`".to_owned());
+        }
+        self.own.check_fields()?;
+        let Some(suite) = &self.suite else {
+            return Ok(());
+        };
+        match (&suite.package, &suite.module, suite.command.is_empty()) {
+            (Some(_), Some(_), true) | (None, None, false) => Ok(()),
+            _ => Err("a suite is `package` with `module`, or `command`".to_owned()),
+        }
+    }
+}
