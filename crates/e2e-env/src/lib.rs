@@ -36,6 +36,8 @@ pub const SERVICE: &str = "E2E_SERVICE";
 pub const TARGET: &str = "E2E_TARGET";
 /// Identity of the run; everything that the run created carries it.
 pub const RUN: &str = "E2E_RUN";
+/// Name of the cluster's node, which is a container; absent on the local target.
+pub const NODE: &str = "E2E_NODE";
 /// Kubernetes namespace of the run; absent on the local target.
 pub const NAMESPACE: &str = "E2E_NAMESPACE";
 /// Directory for what a suite wants kept as evidence.

@@ -9,7 +9,7 @@ fn text(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
-/// A variable that a person's file names: `ENVSUB` of a goose migration.
+/// A variable that a person's file names: `ENVSUB` of a goose migration, `${NAME:-default}` of a table of services.
 pub fn named_by_a_file(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }

@@ -11,7 +11,7 @@ use e2e_runner::run::abandoned;
 use e2e_runner::run::plan::Target;
 use e2e_runner::run::repeat::Repeat;
 use e2e_runner::run::session::{RunRequest, Session};
-use e2e_runner::table::service::Service;
+use e2e_runner::table::Chosen;
 use e2e_runner::tools::{docker, kind, postgres};
 
 /// Decides where a run takes place, and says why.
@@ -70,7 +70,7 @@ fn supported(place: Target) -> Result<(), Failure> {
 /// Begins a run, once what killed runs left is gone.
 pub fn begin(
     runner: &Runner,
-    services: Vec<Service>,
+    chosen: Chosen,
     (place, why): (Target, String),
     args: &TargetArgs,
     integration: bool,
@@ -85,7 +85,7 @@ pub fn begin(
         terminal::message(&format!("left behind by earlier runs: {left}"));
     }
     let request = RunRequest {
-        services,
+        chosen,
         place,
         why,
         postgres_url: server,

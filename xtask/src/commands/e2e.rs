@@ -38,13 +38,13 @@ pub struct E2e {
 
 /// Runs the verb.
 pub fn run(runner: &Runner, table: &Table, args: &E2e) -> anyhow::Result<Exit> {
-    let services = table.choose(&args.which.services, args.which.all)?;
-    for service in &services {
+    let chosen = table.choose(&args.which.services, args.which.all)?;
+    for service in &chosen.services {
         service.suite()?;
     }
     let (place, why) = begin::place(runner, &args.place)?;
-    let plan = plan(&services, place, Until::Done);
-    check::services(&services, place, true)?;
+    let plan = plan(&chosen, place, Until::Done);
+    check::services(&chosen, place, true)?;
     let repeat = Repeat::from(args.repeat);
     let lifetime = plan.longest(repeat.times) + KEPT_FOR;
     let paths = Paths::find(runner)?;
@@ -58,13 +58,13 @@ pub fn run(runner: &Runner, table: &Table, args: &E2e) -> anyhow::Result<Exit> {
             runner,
             kept.as_ref(),
             place,
-            &services,
+            &chosen.services,
         ));
         return Ok(Exit::Passed);
     }
     let session = begin::begin(
         runner,
-        services,
+        chosen,
         (place, why),
         &args.place,
         false,

@@ -77,10 +77,11 @@ fn on_environment(
     let services = services.collect::<Result<Vec<_>, _>>()?;
     let place = Target::of_word(&state.target).unwrap_or(Target::Local);
     check::suite(service)?;
-    let plan = retest(&services, service, place);
+    let chosen = table.together(services);
+    let plan = retest(&chosen.services, service, place);
     let lifetime = plan.longest(repeat.times) + KEPT_FOR;
     let watcher = Box::new(terminal::event);
-    let session = Session::resume(run, services, runner, repeat, lifetime, paths, watcher)?;
+    let session = Session::resume(run, chosen, runner, repeat, lifetime, paths, watcher)?;
     if place == Target::Local {
         postgres::prolong(&session)?;
     }

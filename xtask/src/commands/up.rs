@@ -40,9 +40,9 @@ pub enum PortNumbers {
 
 /// Runs the verb. A failed set-up leaves nothing behind.
 pub fn run(runner: &Runner, table: &Table, mut args: Up) -> anyhow::Result<Exit> {
-    let services = table.choose(&args.which.services, args.which.all)?;
+    let chosen = table.choose(&args.which.services, args.which.all)?;
     let integration = args.ports == PortNumbers::Integration;
-    if integration && (services.len() > 1 || args.place.target == TargetChoice::Kind) {
+    if integration && (chosen.services.len() > 1 || args.place.target == TargetChoice::Kind) {
         let what = "--ports integration is for one service without a cluster";
         return Err(Failure::new(Exit::Usage, what)
             .hint("name one service, and leave out --target kind")
@@ -52,14 +52,14 @@ pub fn run(runner: &Runner, table: &Table, mut args: Up) -> anyhow::Result<Exit>
         args.place.target = TargetChoice::Local;
     }
     let (place, why) = begin::place(runner, &args.place)?;
-    let plan = plan(&services, place, Until::Ready);
+    let plan = plan(&chosen, place, Until::Ready);
     debug_assert!(!integration || place == Target::Local);
     let paths = Paths::find(runner)?;
-    check::services(&services, place, false)?;
+    check::services(&chosen, place, false)?;
     let lifetime = plan.longest(1) + KEPT_FOR;
     let session = begin::begin(
         runner,
-        services,
+        chosen,
         (place, why),
         &args.place,
         integration,

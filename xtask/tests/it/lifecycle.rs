@@ -35,7 +35,7 @@ impl Machine {
             .to_string();
         let binding = |port: &str| json!([{"HostIp": "127.0.0.1", "HostPort": port}]);
         let ports = json!({
-            "30080/tcp": binding(&port), "30081/tcp": binding("1"), "30082/tcp": binding("1"), "30083/tcp": binding("1"),
+            "30040/tcp": binding(&port), "30041/tcp": binding("1"), "30042/tcp": binding("1"), "30043/tcp": binding("1"),
         });
         let machine = Self {
             tools,

@@ -8,20 +8,17 @@ use migrations::Selection;
 
 use crate::exit::{Exit, Failure};
 use crate::process::Runner;
+use crate::run::check_parts;
 use crate::run::plan::Target;
 use crate::settings;
-use crate::table::nearest;
-use crate::table::part::Source;
 use crate::table::service::{Component, Policy, Service};
 use crate::table::suite::Tests;
+use crate::table::{Chosen, nearest};
 
 /// Checks profiles, commands, files and programs of the services; with their suites, where those are to run.
-pub fn services(services: &[Service], place: Target, suites: bool) -> Result<(), Failure> {
+pub fn services(chosen: &Chosen, place: Target, suites: bool) -> Result<(), Failure> {
+    let services = &chosen.services;
     for service in services {
-        let wrong = |what: String| {
-            let what = format!("the service `{}`: {what}", service.name);
-            Failure::new(Exit::Usage, what).hint("correct its entry in the table of services")
-        };
         profile(service).map_err(|failure| Failure {
             summary: format!("the service `{}`: {}", service.name, failure.summary),
             ..failure
@@ -29,13 +26,19 @@ pub fn services(services: &[Service], place: Target, suites: bool) -> Result<(),
         if suites {
             suite(service)?;
         }
-        if service.has(Component::Own) {
-            match place {
-                Target::Kind => files(service).map_err(wrong)?,
-                Target::Local => command(service, &service.own.process, service.root(), "process")?,
-            }
+        if service.has(Component::Own) && place == Target::Local {
+            command(service, &service.own.process, service.root(), "process")?;
+        }
+        for hook in service.before.iter().chain(&service.after) {
+            command(
+                service,
+                &hook.run,
+                &service.root().join(&hook.dir),
+                &hook.name,
+            )?;
         }
     }
+    check_parts::all(chosen, place)?;
     for (variable, component) in [
         (e2e_env::DATASTORAGE_BIN, Component::Datastorage),
         (e2e_env::FAKE_BIN, Component::Fake),
@@ -130,43 +133,6 @@ pub fn fixed_ports(service: &Service) -> Result<(), Failure> {
     Ok(())
 }
 
-fn files(service: &Service) -> Result<(), String> {
-    for image in &service.own.images {
-        if let Some(dir) = image.build.as_ref().map(|dir| service.root().join(dir))
-            && !dir.join("Dockerfile").is_file()
-        {
-            return Err(format!(
-                "its image {} is built from {}, which has no Dockerfile",
-                image.name,
-                dir.display()
-            ));
-        }
-        if let Some(archive) = image.archive.as_ref().map(|path| service.root().join(path))
-            && !archive.is_file()
-        {
-            return Err(format!(
-                "its image {} comes from {}, which is not there",
-                image.name,
-                archive.display()
-            ));
-        }
-    }
-    let named = service
-        .own
-        .manifests
-        .iter()
-        .filter_map(|source| match source {
-            Source::Named(path) => Some(service.root().join(path)),
-            _ => None,
-        });
-    for path in named {
-        if !path.exists() {
-            return Err(format!("its manifest {} is not there", path.display()));
-        }
-    }
-    Ok(())
-}
-
 /// A program that a variable names has to be there, and for an image without a file system to run without one.
 fn binary(variable: &str, place: Target) -> Result<(), Failure> {
     let Some(path) = settings::ready_binary(variable) else {
@@ -215,7 +181,7 @@ mod tests {
     use super::*;
     use crate::table::Table;
 
-    fn service(entry: &str) -> (tempfile::TempDir, Vec<Service>) {
+    fn service(entry: &str) -> (tempfile::TempDir, Chosen) {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("services.toml");
         let text = format!(

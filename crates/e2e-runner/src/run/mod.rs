@@ -1,16 +1,21 @@
 //! The life of a run: plan it, walk the plan, keep the evidence of a failure, remove what was made.
 //!
-//! Modules, each may import those after it: `stages`, `abandoned`, `teardown`, `evidence`, `preview`, `kind`, `local`, `suite`, `history`, `reuse`, `wait`, `walk`, `timing`, `session`, `check`, `datastorage_config`, `plan`, `repeat`, `service_run`
+//! Modules, each may import those after it: `stages`, `hooks`, `abandoned`, `teardown`, `evidence`, `preview`, `kind`, `local`, `suite`, `history`, `reuse`, `wait`, `walk`, `timing`, `session`, `private`, `check`, `check_parts`, `datastorage_config`, `plan`, `repeat`, `service_run`, `part_run`, `layer`, `values`
 
 pub mod abandoned;
 pub mod check;
+pub mod check_parts;
 pub mod datastorage_config;
 pub mod evidence;
 pub mod history;
+pub mod hooks;
 pub mod kind;
+pub mod layer;
 pub mod local;
+pub mod part_run;
 pub mod plan;
 pub mod preview;
+pub mod private;
 pub mod repeat;
 pub mod reuse;
 pub mod service_run;
@@ -19,6 +24,7 @@ pub mod stages;
 pub mod suite;
 pub mod teardown;
 pub mod timing;
+pub mod values;
 pub mod wait;
 pub mod walk;
 
@@ -161,8 +167,11 @@ pub fn run(session: &Session, plan: &Plan, keep: Keep) -> Ended {
 fn announce(session: &Session, plan: &Plan) {
     let history = History::load(&session.paths.history());
     let only = session.service_runs[0].service.name.as_str();
-    for Stage { id, needs, .. } in &plan.stages {
-        let needs: Vec<String> = needs.iter().map(Id::name).collect();
+    for Stage {
+        id, needs, follows, ..
+    } in &plan.stages
+    {
+        let needs: Vec<String> = needs.iter().chain(follows).map(Id::name).collect();
         session.report.emit(Event::Planned {
             stage: id.title(),
             service: id.service.clone(),

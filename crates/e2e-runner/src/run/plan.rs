@@ -1,9 +1,12 @@
 //! The plan of a run as a value (D11): typed stages with what they need and how long they may take.
 
+use std::slice::from_ref;
 use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::table::Chosen;
+use crate::table::part::Part;
 use crate::table::service::{Component, Service};
 use crate::table::suite::Tests;
 
@@ -76,8 +79,12 @@ pub enum Step {
     DeployService,
     /// Waits until the service is ready.
     AwaitService,
+    /// Runs a command of a service between ready and its suite.
+    Before,
     /// Runs a service's tests.
     RunSuite,
+    /// Runs a command of a service after its suite, whatever came of that.
+    After,
     /// Gathers what explains a failure; only after one.
     CollectEvidence,
     /// Removes everything that the run made.
@@ -118,7 +125,9 @@ impl Step {
             Self::AwaitDataStorage => "wait for Data Storage",
             Self::DeployService => "deploy service",
             Self::AwaitService => "wait for service",
+            Self::Before => "before",
             Self::RunSuite => "run suite",
+            Self::After => "after",
             Self::CollectEvidence => "collect evidence",
             Self::TearDown => "tear down",
         }
@@ -130,6 +139,7 @@ impl Step {
             Self::LoadService => format!("load {part} images"),
             Self::DeployService => format!("deploy {part}"),
             Self::AwaitService => format!("wait for {part}"),
+            Self::Before | Self::After => format!("{}: {part}", self.name()),
             _ => format!("{} {part}", self.name()),
         }
     }
@@ -197,6 +207,9 @@ pub struct Stage {
     pub id: Id,
     /// The stages that must have succeeded before it.
     pub needs: Vec<Id>,
+    /// The stages that must have ended before it, whatever came of them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub follows: Vec<Id>,
     /// How long it may take, in seconds.
     #[serde(rename = "deadline_seconds", serialize_with = "whole_seconds")]
     pub deadline: Duration,
@@ -253,7 +266,8 @@ const TEAR_DOWN: u64 = 120;
 const BUILD: u64 = 600;
 
 /// Lays out a run. Two stages of which neither needs the other may run at once.
-pub fn plan(services: &[Service], place: Target, until: Until) -> Plan {
+pub fn plan(chosen: &Chosen, place: Target, until: Until) -> Plan {
+    let Chosen { services, parts } = chosen;
     let any = |component| services.iter().any(|service| service.has(component));
     let kind = place == Target::Kind;
     let mut layout = Layout {
@@ -316,6 +330,12 @@ pub fn plan(services: &[Service], place: Target, until: Until) -> Plan {
         layout.shared(Step::AwaitPostgres, &[Step::DeployPostgres], 180);
     }
     for service in services {
+        layout.storage(service, kind);
+    }
+    for part in parts {
+        layout.part(part, services, kind);
+    }
+    for service in services {
         layout.service(service, kind, until);
     }
     if until == Until::Done {
@@ -349,6 +369,7 @@ pub fn retest(services: &[Service], tested: &Service, place: Target) -> Plan {
     }
     if let Some(suite) = &tested.suite {
         layout.add(own(Step::RunSuite), needs, suite.deadline().as_secs());
+        layout.after(tested);
     }
     layout.add(
         Step::CollectEvidence.into(),
@@ -399,8 +420,25 @@ impl Layout {
         self.stages.push(Stage {
             id,
             needs,
+            follows: Vec::new(),
             deadline,
         });
+    }
+
+    /// Adds a stage after those of some needs that this run has: a need that no stage fulfils is one that it does not have.
+    fn add_after(&mut self, id: Id, needs: &[Id], deadline: Duration) {
+        let there = |need: &&Id| self.stages.iter().any(|stage| stage.id == **need);
+        let needs = needs.iter().filter(there).cloned().collect();
+        self.add(id, needs, deadline.as_secs());
+    }
+
+    /// A stage of a service.
+    fn own(&self, step: Step, service: &Service) -> Id {
+        Id {
+            step,
+            service: self.several.then(|| service.name.clone()),
+            part: None,
+        }
     }
 
     fn plan(self, services: &[Service], place: Target) -> Plan {
@@ -431,71 +469,150 @@ impl Layout {
         ids.filter(|id| id.step == step).cloned().collect()
     }
 
-    /// The stages of one service. A need that no stage fulfils is one that this run does not have.
-    fn service(&mut self, service: &Service, kind: bool, until: Until) {
-        use Step::{
-            AwaitDataStorage, AwaitPostgres, AwaitService, BuildDataStorage, BuildFake, BuildRelay,
-            BuildSuite, CreateCluster, DeployDataStorage, DeployService, LoadDataStorage, LoadFake,
-            LoadRelay, LoadService, Migrate, RunSuite,
-        };
-        let mut stage = |step: Step, needs: &[Step], seconds: u64| {
-            let own = |step| Id {
-                step,
-                service: self.several.then(|| service.name.clone()),
-                part: None,
-            };
-            let known = |need: &Step| {
-                let there = |id: &Id| self.stages.iter().any(|stage| stage.id == *id);
-                [own(*need), Id::from(*need)].into_iter().find(there)
-            };
-            let needs = needs.iter().filter_map(known).collect();
-            self.add(own(step), needs, seconds);
-        };
+    /// A service's database and its Data Storage.
+    fn storage(&mut self, service: &Service, kind: bool) {
+        let own = |layout: &Self, step| layout.own(step, service);
         if service.has(Component::Postgres) {
-            stage(Migrate, &[AwaitPostgres], 60);
+            let id = own(self, Step::Migrate);
+            self.add_after(id, &[Step::AwaitPostgres.into()], Duration::from_mins(1));
         }
         if service.has(Component::Datastorage) {
             // Data Storage starts without a database and looks for it, so its start overlaps PostgreSQL's and the migrations.
-            let ready: &[Step] = if kind {
-                &[LoadDataStorage, CreateCluster]
+            let ready = if kind {
+                [Step::LoadDataStorage, Step::CreateCluster]
             } else {
-                &[BuildDataStorage, AwaitPostgres]
+                [Step::BuildDataStorage, Step::AwaitPostgres]
             };
-            stage(DeployDataStorage, ready, 60);
-            stage(AwaitDataStorage, &[DeployDataStorage, Migrate], 120);
+            let (deploy, wait) = (
+                own(self, Step::DeployDataStorage),
+                own(self, Step::AwaitDataStorage),
+            );
+            self.add_after(deploy.clone(), &ready.map(Id::from), Duration::from_mins(1));
+            let needs = [deploy, own(self, Step::Migrate)];
+            self.add_after(wait, &needs, Duration::from_mins(2));
         }
+    }
+
+    /// What stands once a service's storage does.
+    fn stands(&self, service: &Service) -> Id {
+        match () {
+            () if service.has(Component::Datastorage) => self.own(Step::AwaitDataStorage, service),
+            () if service.has(Component::Postgres) => self.own(Step::Migrate, service),
+            () => Step::CreateCluster.into(),
+        }
+    }
+
+    /// The stages of a part that services share.
+    fn part(&mut self, part: &Part, services: &[Service], kind: bool) {
+        let mut needs = vec![Step::Preflight.into(), Step::CreateCluster.into()];
+        for need in &part.needs {
+            let step = match need.as_str() {
+                "postgres" => Step::Migrate,
+                "datastorage" => Step::AwaitDataStorage,
+                _ => {
+                    needs.push(of_part(Step::AwaitService, need));
+                    continue;
+                }
+            };
+            // Its user is not known here: that of all services stands, where it needs one.
+            needs.extend(services.iter().map(|service| self.own(step, service)));
+        }
+        self.deploy(
+            part,
+            [Step::LoadService, Step::DeployService, Step::AwaitService]
+                .map(|step| of_part(step, &part.name)),
+            needs,
+            kind,
+        );
+    }
+
+    /// Images, start and readiness of a part.
+    fn deploy(&mut self, part: &Part, ids: [Id; 3], mut needs: Vec<Id>, kind: bool) {
+        let [load, deploy, wait] = ids;
+        if kind && !part.images.is_empty() {
+            let cluster = [Step::CreateCluster.into()];
+            self.add_after(load.clone(), &cluster, part.deadlines.images());
+            needs.push(load);
+        }
+        self.add_after(deploy.clone(), &needs, part.deadlines.apply());
+        self.add_after(wait, &[deploy], part.deadlines.ready());
+    }
+
+    /// A service itself or its fake, its commands and its suite.
+    fn service(&mut self, service: &Service, kind: bool, until: Until) {
+        let own = |layout: &Self, step| layout.own(step, service);
+        let stands = self.stands(service);
+        let parts = service
+            .parts
+            .iter()
+            .map(|name| of_part(Step::AwaitService, name));
+        let mut ready: Vec<Id> = [stands].into_iter().chain(parts).collect();
+        let ids = [Step::LoadService, Step::DeployService, Step::AwaitService];
+        let ids = ids.map(|step| own(self, step));
         if service.has(Component::Fake) {
             // Its store keeps what Data Storage cannot take yet, so the two may start together.
-            let (mut ready, relay) = if kind {
-                (vec![LoadFake, CreateCluster], LoadRelay)
+            let needs = if kind {
+                vec![
+                    Step::LoadFake.into(),
+                    Step::LoadRelay.into(),
+                    Step::CreateCluster.into(),
+                ]
             } else {
-                (vec![BuildFake, DeployDataStorage], BuildRelay)
+                vec![
+                    Step::BuildFake.into(),
+                    Step::BuildRelay.into(),
+                    own(self, Step::DeployDataStorage),
+                ]
             };
-            if service.has(Component::Relay) {
-                ready.insert(1, relay);
-            }
-            stage(DeployService, &ready, 60);
-            stage(AwaitService, &[DeployService], 120);
+            let [_, deploy, wait] = &ids;
+            self.add_after(deploy.clone(), &needs, Duration::from_mins(1));
+            self.add_after(wait.clone(), from_ref(deploy), Duration::from_mins(2));
         }
-        let stands = match () {
-            () if service.has(Component::Datastorage) => AwaitDataStorage,
-            () if service.has(Component::Postgres) => Migrate,
-            () => CreateCluster,
-        };
         if service.has(Component::Own) {
             // What a service does at its start is not known here: it finds everything that it may ask for.
-            if kind && !service.own.images.is_empty() {
-                stage(LoadService, &[CreateCluster], BUILD);
-            }
-            stage(DeployService, &[LoadService, stands], 120);
-            stage(AwaitService, &[DeployService], 180);
+            self.deploy(&service.own, ids, ready.clone(), kind);
+        }
+        ready.push(own(self, Step::AwaitService));
+        for hook in &service.before {
+            let id = Id {
+                part: Some(hook.name.clone()),
+                ..own(self, Step::Before)
+            };
+            self.add_after(id.clone(), &ready, hook.deadline);
+            // In their order: the next may use what this one has made.
+            ready.push(id);
         }
         if until == Until::Done
             && let Some(suite) = &service.suite
         {
-            let deadline = suite.deadline().as_secs();
-            stage(RunSuite, &[BuildSuite, stands, AwaitService], deadline);
+            ready.push(Step::BuildSuite.into());
+            let id = own(self, Step::RunSuite);
+            self.add_after(id, &ready, suite.deadline());
+            self.after(service);
         }
+    }
+
+    /// The commands after a service's suite, in their order.
+    fn after(&mut self, service: &Service) {
+        let mut before = self.own(Step::RunSuite, service);
+        for hook in &service.after {
+            let id = Id {
+                part: Some(hook.name.clone()),
+                ..self.own(Step::After, service)
+            };
+            self.add(id.clone(), Vec::new(), hook.deadline.as_secs());
+            if let Some(stage) = self.stages.last_mut() {
+                stage.follows.push(std::mem::replace(&mut before, id));
+            }
+        }
+    }
+}
+
+/// A stage of a part that services share.
+fn of_part(step: Step, name: &str) -> Id {
+    Id {
+        part: Some(name.to_owned()),
+        ..step.into()
     }
 }
 
@@ -504,7 +621,7 @@ mod tests {
     use super::*;
     use crate::table::Table;
 
-    fn chosen(names: &[&str]) -> Vec<Service> {
+    fn chosen(names: &[&str]) -> Chosen {
         let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
         Table::load(None).unwrap().choose(&names, false).unwrap()
     }

@@ -10,9 +10,9 @@ use crate::process::Runner;
 use crate::run::history::History;
 use crate::run::kind::node_image;
 use crate::run::kind::{cluster, deploy};
+use crate::run::layer::Layer;
 use crate::run::local::postgres;
 use crate::run::plan::{Id, Plan, Stage, Step, Target};
-use crate::run::reuse::Layer;
 use crate::state::{Run, State};
 use crate::table::service::{Component, Service};
 use crate::tools::{docker, kind};
@@ -41,12 +41,18 @@ pub fn plan_table(plan: &Plan, history: &History) -> String {
         id,
         needs,
         deadline,
+        follows,
     } in &plan.stages
     {
         let usual = history
             .usual(plan.place, id, &plan.services[0])
             .map_or("-".to_owned(), |seconds| format!("{seconds:.1} s"));
-        let after = needs.iter().map(Id::name).collect::<Vec<_>>().join(", ");
+        let after = needs
+            .iter()
+            .chain(follows)
+            .map(Id::name)
+            .collect::<Vec<_>>()
+            .join(", ");
         let row = format!(
             "{:<width$} {:>6} s {usual:>9}  {after}",
             id.name(),
@@ -71,7 +77,9 @@ pub fn plan_table(plan: &Plan, history: &History) -> String {
 fn predicted(plan: &Plan, history: &History) -> Option<f64> {
     let mut ends: BTreeMap<String, f64> = BTreeMap::new();
     let latest = |ends: &mut dyn Iterator<Item = f64>| ends.fold(0.0, f64::max);
-    for Stage { id, needs, .. } in plan
+    for Stage {
+        id, needs, follows, ..
+    } in plan
         .stages
         .iter()
         .filter(|stage| stage.id.step != Step::CollectEvidence)
@@ -82,6 +90,7 @@ fn predicted(plan: &Plan, history: &History) -> Option<f64> {
             latest(
                 &mut needs
                     .iter()
+                    .chain(follows)
                     .filter_map(|need| ends.get(&need.name()).copied()),
             )
         };

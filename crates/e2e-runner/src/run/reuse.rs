@@ -3,24 +3,9 @@
 use std::sync::PoisonError;
 
 use crate::exit::Failure;
+use crate::run::layer::{Layer, Level};
 use crate::run::plan::Target;
-use crate::run::service_run::ServiceRun;
 use crate::run::session::Session;
-
-/// The layers at which an environment is used again (D15).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Layer {
-    /// The Kind cluster: configuration and node image.
-    Cluster,
-    /// The PostgreSQL server: image or binaries, settings.
-    Postgres,
-    /// The database: the migrations of the profile.
-    Database,
-    /// Data Storage: binary and configuration.
-    DataStorage,
-    /// The service or its fake: images and objects, or binary and configuration.
-    Service,
-}
 
 /// What the note of a stage says that used something of an earlier run again.
 pub const USED_AGAIN: &str = "used again";
@@ -34,39 +19,21 @@ pub fn is_reuse(note: &str) -> bool {
     note.contains(USED_AGAIN) || note.starts_with(EMPTIED) || note.starts_with(GIVEN)
 }
 
-impl Layer {
-    /// Its name in the state file.
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Cluster => "cluster",
-            Self::Postgres => "postgres",
-            Self::Database => "database",
-            Self::DataStorage => "datastorage",
-            Self::Service => "service",
-        }
-    }
-}
-
 impl Session {
     /// Whether a layer of the environment was made from exactly this, in an earlier run that kept it (D15).
-    pub fn fingerprint_matches(
-        &self,
-        layer: Layer,
-        whose: Option<&ServiceRun>,
-        fingerprint: &str,
-    ) -> bool {
+    pub fn fingerprint_matches(&self, level: Level<'_>, fingerprint: &str) -> bool {
         let state = self.run.state();
         state
             .fingerprints
-            .get(&key(layer, whose))
+            .get(&level.key())
             .is_some_and(|made_from| made_from == fingerprint)
     }
 
     /// Whether this run uses a layer as an earlier one has left it.
-    pub fn is_reused(&self, layer: Layer, whose: Option<&ServiceRun>) -> bool {
+    pub fn is_reused(&self, level: Level<'_>) -> bool {
         let made = self.artifacts.layers.lock();
         let made = made.unwrap_or_else(PoisonError::into_inner);
-        !made.contains(&key(layer, whose))
+        !made.contains(&level.key())
     }
 
     /// Whether an earlier run made the cluster or server that this one works on, and this one has not replaced it.
@@ -75,23 +42,18 @@ impl Session {
             Target::Kind => Layer::Cluster,
             Target::Local => Layer::Postgres,
         };
-        self.adopted && self.is_reused(base, None)
+        self.adopted && self.is_reused(base.into())
     }
 
     /// What a layer has been made from last.
-    pub fn fingerprint(&self, layer: Layer, whose: Option<&ServiceRun>) -> String {
+    pub fn fingerprint(&self, level: Level<'_>) -> String {
         let known = self.run.state().fingerprints;
-        known.get(&key(layer, whose)).cloned().unwrap_or_default()
+        known.get(&level.key()).cloned().unwrap_or_default()
     }
 
     /// Why a layer has to be made although an environment was kept; empty in a run that began with nothing.
-    pub fn rebuild_reason(&self, layer: Layer, whose: Option<&ServiceRun>) -> &'static str {
-        if self
-            .run
-            .state()
-            .fingerprints
-            .contains_key(&key(layer, whose))
-        {
+    pub fn rebuild_reason(&self, level: Level<'_>) -> &'static str {
+        if self.run.state().fingerprints.contains_key(&level.key()) {
             ", rebuilt: changed"
         } else {
             ""
@@ -99,13 +61,8 @@ impl Session {
     }
 
     /// Records what a layer has been made from, once it stands.
-    pub fn record_fingerprint(
-        &self,
-        layer: Layer,
-        whose: Option<&ServiceRun>,
-        fingerprint: &str,
-    ) -> Result<(), Failure> {
-        let key = key(layer, whose);
+    pub fn record_fingerprint(&self, level: Level<'_>, fingerprint: &str) -> Result<(), Failure> {
+        let key = level.key();
         let mut made = self
             .artifacts
             .layers
@@ -116,13 +73,5 @@ impl Session {
             state.fingerprints.insert(key, fingerprint.to_owned());
         };
         self.run.update(record).map_err(Failure::setup)
-    }
-}
-
-/// The name of a layer in the state file; each service has its own.
-pub fn key(layer: Layer, whose: Option<&ServiceRun>) -> String {
-    match whose {
-        Some(service_run) => format!("{}/{}", layer.word(), service_run.service.name),
-        None => layer.word().to_owned(),
     }
 }

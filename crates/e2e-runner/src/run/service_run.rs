@@ -4,6 +4,8 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
+use crate::run::layer::{Layer, Level};
+use crate::run::part_run::PartRun;
 use crate::state::Run;
 use crate::table::service::Service;
 
@@ -24,11 +26,34 @@ pub struct ServiceRun {
     pub url: OnceLock<String>,
     /// Base URL of its second Data Storage.
     pub unmigrated_url: OnceLock<String>,
-    /// Base URL of the service itself or its fake.
+    /// Base URL of the service's fake, or of the first port that the service itself publishes.
     pub service_url: OnceLock<String>,
+    /// The service itself, where the table has it.
+    pub own: PartRun,
 }
 
 impl ServiceRun {
+    /// Keeps the address of the service itself: that of `SERVICE_URL`, else of the first port that it publishes.
+    pub fn publish_own(&self) {
+        let publish = &self.own.part.publish;
+        let first = publish.first().map(|publish| publish.env.as_str());
+        let address = [Some(e2e_env::SERVICE_URL), first]
+            .into_iter()
+            .flatten()
+            .find_map(|variable| self.own.address(variable));
+        if let Some(address) = address {
+            self.service_url.get_or_init(|| address.to_owned());
+        }
+    }
+
+    /// A layer of this service.
+    pub fn level(&self, layer: Layer) -> Level<'_> {
+        Level {
+            layer,
+            whose: Some(&self.service.name),
+        }
+    }
+
     /// The services of a run, each with a namespace and a database of its own.
     pub fn all(
         services: Vec<Service>,
@@ -70,7 +95,9 @@ impl ServiceRun {
             } else {
                 base
             };
+            let own = PartRun::new(service.own.clone(), namespace.clone(), dir.clone());
             service_runs.push(Self {
+                own,
                 position,
                 namespace,
                 database: database.replace('-', "_"),

@@ -3,10 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, OnceLock};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use e2e_report::Event;
 use postgres_url::PostgresUrl;
 
@@ -15,12 +17,17 @@ use crate::paths::Paths;
 use crate::process::{Child, Runner};
 use crate::reporter::{Reporter, Watcher};
 use crate::reports::EVENTS;
+use crate::run::part_run::PartRun;
 use crate::run::plan::{Id, Step, Target};
+use crate::run::private::Private;
 use crate::run::repeat::Repeat;
 use crate::run::service_run::ServiceRun;
+use crate::run::values::{Seen, expand};
 use crate::secrets::Secrets;
 use crate::state::{Resource, Run, processes};
-use crate::table::service::{Callers, Component, Service};
+use crate::table::service::{Callers, Component};
+use crate::table::{Chosen, closure};
+use crate::tools::kind;
 use crate::tools::migrate;
 use crate::tools::postgres::random_password;
 
@@ -66,8 +73,8 @@ pub struct Artifacts {
 /// What a run is asked for.
 #[derive(Debug)]
 pub struct RunRequest {
-    /// The services.
-    pub services: Vec<Service>,
+    /// The services and their parts.
+    pub chosen: Chosen,
     /// Where it runs.
     pub place: Target,
     /// Why there.
@@ -91,6 +98,10 @@ pub struct RunRequest {
 pub struct Session {
     /// The services.
     pub service_runs: Vec<ServiceRun>,
+    /// The parts that they share.
+    pub parts: Vec<PartRun>,
+    /// Passwords and certificates.
+    private: OnceLock<Private>,
     /// Whether it took over what an earlier run had kept.
     pub adopted: bool,
     /// Where it runs.
@@ -133,6 +144,7 @@ impl Session {
     ) -> anyhow::Result<Self> {
         let runs = paths.runs();
         let names: Vec<_> = request
+            .chosen
             .services
             .iter()
             .map(|service| service.name.clone())
@@ -181,7 +193,7 @@ impl Session {
     /// Begins a run of tests on an environment that is up and that this process holds: what its stages made is what its state says.
     pub fn resume(
         run: Run,
-        services: Vec<Service>,
+        chosen: Chosen,
         runner: &Runner,
         repeat: Repeat,
         lifetime: Duration,
@@ -206,7 +218,7 @@ impl Session {
             .iter()
             .any(|resource| matches!(resource, Resource::Database { .. }));
         let request = RunRequest {
-            services,
+            chosen,
             place,
             why: "the environment is up".to_owned(),
             postgres_url: server.clone().filter(|_| foreign),
@@ -236,6 +248,13 @@ impl Session {
                     slot.get_or_init(|| url);
                 }
             }
+            for part_run in session.parts_of(service_run) {
+                let published = part_run.part.publish.iter().filter_map(|publish| {
+                    let address = value(&service_run.service.name, &publish.env)?;
+                    Some((publish.env.clone(), address))
+                });
+                part_run.published.get_or_init(|| published.collect());
+            }
         }
         session.announce(why);
         Ok(session)
@@ -258,8 +277,21 @@ impl Session {
             .context("cannot write the run's event log")?;
         let foreign = request.postgres_url.is_some();
         let token = run.token(random_password)?;
+        let service_runs = ServiceRun::all(request.chosen.services, &run, foreign)?;
+        let parts = request.chosen.parts.into_iter().map(|part| {
+            let own = service_runs.iter().find(|service_run| {
+                Some(&service_run.service.namespace) == part.namespace.as_ref()
+            });
+            // Of a service that shares its run, the namespace that it has there.
+            let namespace = own.map(|service_run| service_run.namespace.clone());
+            let namespace = namespace.or_else(|| part.namespace.clone());
+            PartRun::new(part, namespace.unwrap_or_default(), run.dir().to_owned())
+        });
+        let parts = parts.collect();
         Ok(Self {
-            service_runs: ServiceRun::all(request.services, &run, foreign)?,
+            parts,
+            private: OnceLock::new(),
+            service_runs,
             adopted: false,
             place: request.place,
             integration: request.integration,
@@ -321,6 +353,47 @@ impl Session {
             .iter()
             .find(named)
             .unwrap_or(&self.service_runs[0])
+    }
+
+    /// The part that a stage is for: one that services share, else the service itself.
+    pub fn part_run(&self, id: &Id) -> &PartRun {
+        let shared = self
+            .parts
+            .iter()
+            .find(|part_run| Some(&part_run.part.name) == id.part.as_ref());
+        shared.unwrap_or_else(|| &self.service_run(id).own)
+    }
+
+    /// The service itself and its parts, with those that they need.
+    pub fn parts_of<'a>(&'a self, service_run: &'a ServiceRun) -> Vec<&'a PartRun> {
+        let parts = || self.parts.iter().map(|part_run| &part_run.part);
+        let names = closure(&service_run.service.parts, parts);
+        let shared = self
+            .parts
+            .iter()
+            .filter(|part_run| names.contains(&part_run.part.name));
+        [&service_run.own].into_iter().chain(shared).collect()
+    }
+
+    /// The service for which a part is set up: the first that uses it.
+    pub fn user_of(&self, part_run: &PartRun) -> &ServiceRun {
+        let uses = |service_run: &&ServiceRun| {
+            let parts = self.parts_of(service_run);
+            parts.iter().any(|other| std::ptr::eq(*other, part_run))
+        };
+        self.service_runs
+            .iter()
+            .find(uses)
+            .unwrap_or(&self.service_runs[0])
+    }
+
+    /// The run's passwords and certificates.
+    pub fn private(&self) -> Result<&Private, Failure> {
+        if self.private.get().is_none() {
+            let private = Private::of(&self.run)?;
+            self.private.get_or_init(|| private);
+        }
+        Self::artifact(&self.private, "the run's directory of secrets")
     }
 
     /// A stage of a service; of one that is alone nothing has to say whose it is.
@@ -403,8 +476,123 @@ impl Session {
         }
     }
 
-    /// What a suite gets, without the password.
+    /// What a suite gets, without the password of its database.
     pub fn environment(&self, service_run: &ServiceRun) -> BTreeMap<String, String> {
+        let made = self.made(service_run);
+        let own = service_run.service.own.env.iter().map(|(name, text)| {
+            let value = |name: &str| self.value(service_run, Seen::Here, name);
+            // The names were checked before the run; what is not there yet is not there for the suite either.
+            let text = expand(text, &value).unwrap_or_else(|_| text.clone());
+            (name.clone(), text)
+        });
+        own.chain(made).collect()
+    }
+
+    /// What a suite and the commands around it get, with every password.
+    pub fn secret_environment(&self, service_run: &ServiceRun) -> BTreeMap<String, String> {
+        let mut environment = self.environment(service_run);
+        environment.insert(e2e_env::PGPASSWORD.to_owned(), self.password());
+        for name in self.passwords(service_run) {
+            if let Some(password) = self.value(service_run, Seen::Here, name) {
+                environment.insert(name.clone(), password);
+            }
+        }
+        environment
+    }
+
+    /// The names of the passwords of a service and its parts.
+    fn passwords<'a>(&'a self, service_run: &'a ServiceRun) -> impl Iterator<Item = &'a String> {
+        let parts = self.parts_of(service_run).into_iter();
+        parts.flat_map(|part_run| &part_run.part.passwords)
+    }
+
+    /// What a name stands for in the text of a service or its parts, as far as it has been made.
+    pub fn value(&self, service_run: &ServiceRun, seen: Seen, name: &str) -> Option<String> {
+        let parts = self.parts_of(service_run);
+        let publish = |variable: &str| {
+            parts.iter().find_map(|part_run| {
+                let mut published = part_run.part.publish.iter();
+                Some((
+                    *part_run,
+                    published.find(|publish| publish.env == variable)?,
+                ))
+            })
+        };
+        if let Some(image) = name.strip_prefix("image:") {
+            let loaded = &self.artifacts.loaded;
+            let loaded = loaded.lock().unwrap_or_else(PoisonError::into_inner);
+            return loaded.get(image).cloned();
+        }
+        if let Some(variable) = name.strip_prefix("port:") {
+            let (part_run, publish) = publish(variable)?;
+            return match seen {
+                Seen::Here => part_run
+                    .address(variable)?
+                    .rsplit(':')
+                    .next()
+                    .map(str::to_owned),
+                Seen::Pods => publish.port.map(|port| port.to_string()),
+            };
+        }
+        if self.passwords(service_run).any(|known| known == name) {
+            let password = self.private().ok()?.password(name, random_password).ok()?;
+            self.report.secrets().add(&password);
+            return Some(password);
+        }
+        let authority = || self.private().ok()?.authority().ok();
+        if seen == Seen::Pods {
+            let has = |component| service_run.service.has(component);
+            let datastorage = |host: &str| {
+                format!(
+                    "http://{host}.{}.svc:{DATASTORAGE_PORT}",
+                    service_run.namespace
+                )
+            };
+            match name {
+                e2e_env::DATASTORAGE_URL if has(Component::Datastorage) => {
+                    return Some(datastorage("datastorage"));
+                }
+                e2e_env::DATASTORAGE_UNMIGRATED_URL if has(Component::Unmigrated) => {
+                    return Some(datastorage("datastorage-unmigrated"));
+                }
+                e2e_env::DATABASE_URL if has(Component::Postgres) => {
+                    let host = format!("postgres.{}.svc", self.home());
+                    let url = PostgresUrl::new(USER, &host, 5432);
+                    return Some(url.with_database(&service_run.database).to_string());
+                }
+                _ => {
+                    if let Some((part_run, publish)) = publish(name) {
+                        return part_run.pod_address(publish);
+                    }
+                }
+            }
+        }
+        match name {
+            "NAMESPACE" => Some(service_run.namespace.clone()),
+            "NODE" => self.made(service_run).remove(e2e_env::NODE),
+            "DATASTORAGE_TOKEN" => Some(self.token.clone()),
+            e2e_env::PGPASSWORD => Some(self.password()),
+            "CA_CERT" => authority(),
+            "CA_BUNDLE" => Some(BASE64_STANDARD.encode(authority()?)),
+            "CA_FILE" => {
+                authority()?;
+                Some(self.private().ok()?.authority_file().display().to_string())
+            }
+            _ => self.made(service_run).remove(name),
+        }
+    }
+
+    /// The namespace of PostgreSQL in a cluster: that of the only service, or one that all share.
+    pub fn home(&self) -> &str {
+        if self.is_shared() {
+            SHARED
+        } else {
+            &self.service_runs[0].namespace
+        }
+    }
+
+    /// What the run has made for a suite so far.
+    fn made(&self, service_run: &ServiceRun) -> BTreeMap<String, String> {
         let kind = self.place == Target::Kind;
         let own_server = !self.is_shared()
             && self.postgres_url.is_none()
@@ -435,6 +623,10 @@ impl Session {
                 kind.then(|| self.run.dir().join("kubeconfig").display().to_string()),
             ),
             (
+                e2e_env::NODE,
+                kind.then(|| kind::node(&kind::cluster(&self.run.id()))),
+            ),
+            (
                 e2e_env::DATABASE_URL,
                 database.map(|database| database.to_string()),
             ),
@@ -457,11 +649,21 @@ impl Session {
             ),
             (e2e_env::SERVICE_URL, service_run.service_url.get().cloned()),
         ];
-        let own = service_run.service.own.env.clone();
         let made = entries
             .into_iter()
             .filter_map(|(name, value)| Some((name.to_owned(), value?)));
-        own.into_iter().chain(made).collect()
+        let parts = self.parts_of(service_run);
+        let published = parts
+            .iter()
+            .filter_map(|part_run| part_run.published.get())
+            .flatten();
+        let published = published.map(|(name, address)| (name.clone(), address.clone()));
+        let files = self.passwords(service_run).filter_map(|name| {
+            self.value(service_run, Seen::Here, name)?;
+            let file = self.private().ok()?.password_file(name);
+            Some((format!("{name}_FILE"), file.display().to_string()))
+        });
+        published.chain(files).chain(made).collect()
     }
 
     /// What an earlier stage made; asking too early is a defect of the plan.
@@ -486,6 +688,13 @@ impl Session {
         }
     }
 }
+
+/// The namespace of a PostgreSQL that several services share.
+pub const SHARED: &str = "kubernaut-e2e";
+/// D24.
+pub const USER: &str = "slm_user";
+/// Where Data Storage listens inside a cluster.
+pub const DATASTORAGE_PORT: u16 = 8080;
 
 /// What the processes of suites are recorded under.
 pub const SUITE: &str = "suite";

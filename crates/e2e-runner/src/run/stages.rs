@@ -6,13 +6,15 @@ use std::sync::{OnceLock, PoisonError};
 use std::time::Duration;
 
 use crate::exit::{Exit, Failure};
-use crate::run::kind::{cluster, custom_service, deploy, images, node_image};
-use crate::run::local::{postgres, programs};
+use crate::run::kind::parts as kind_parts;
+use crate::run::kind::{cluster, deploy, images, node_image, readiness};
+use crate::run::layer::Layer;
+use crate::run::local::{self, postgres, programs};
 use crate::run::plan::{Stage, Step, Target};
-use crate::run::reuse::{EMPTIED, GIVEN, Layer};
+use crate::run::reuse::{EMPTIED, GIVEN};
 use crate::run::service_run::ServiceRun;
 use crate::run::session::Session;
-use crate::run::{suite, wait};
+use crate::run::{hooks, suite, wait};
 use crate::settings;
 use crate::table::service::Component;
 use crate::table::suite::Tests;
@@ -45,7 +47,9 @@ pub fn run_stage(session: &Session, stage: &Stage) -> Result<String, Failure> {
         (Step::LoadDataStorage, _) => images::load_datastorage(session, deadline),
         (Step::LoadFake, _) => images::load_fake(session, deadline),
         (Step::LoadRelay, _) => images::load_relay(session, deadline),
-        (Step::LoadService, _) => images::load_images(session, service_run, deadline),
+        (Step::LoadService, _) => {
+            images::load_images(session, session.part_run(&stage.id), &stage.id, deadline)
+        }
         (Step::DeployPostgres, Target::Kind) => deploy::deploy_postgres(session),
         (Step::DeployPostgres, Target::Local) => postgres::deploy_postgres(session),
         (Step::AwaitPostgres, Target::Kind) => deploy::await_postgres(session, deadline),
@@ -61,6 +65,18 @@ pub fn run_stage(session: &Session, stage: &Stage) -> Result<String, Failure> {
         (Step::AwaitDataStorage, Target::Local) => {
             wait::for_datastorage(session, service_run, deadline)
         }
+        (Step::DeployService, Target::Kind) if stage.id.part.is_some() => {
+            kind_parts::deploy(session, session.part_run(&stage.id))
+        }
+        (Step::DeployService, Target::Local) if stage.id.part.is_some() => {
+            local::parts::deploy(session, session.part_run(&stage.id), deadline)
+        }
+        (Step::AwaitService, Target::Kind) if stage.id.part.is_some() => {
+            readiness::await_ready(session, session.part_run(&stage.id), deadline)
+        }
+        (Step::AwaitService, Target::Local) if stage.id.part.is_some() => {
+            wait::for_part(session, session.part_run(&stage.id), deadline)
+        }
         (Step::DeployService, Target::Kind) => deploy::deploy_service(session, service_run),
         (Step::DeployService, Target::Local) => {
             programs::deploy_service(session, service_run, deadline)
@@ -70,6 +86,7 @@ pub fn run_stage(session: &Session, stage: &Stage) -> Result<String, Failure> {
         (Step::RunSuite, _) => suite::run(session, service_run, deadline, || {
             ready_again(session, service_run)
         }),
+        (Step::Before | Step::After, _) => hooks::run(session, service_run, &stage.id, deadline),
         (Step::CollectEvidence | Step::TearDown, _) => Ok(String::new()),
     }
 }
@@ -83,10 +100,14 @@ fn ready_again(session: &Session, service_run: &ServiceRun) -> Result<(), Failur
     if service.has(Component::Datastorage) {
         wait::for_datastorage(session, service_run, BACK)?;
     }
-    if service.has(Component::Own) && session.place == Target::Kind {
-        custom_service::await_ready(session, service_run, BACK)?;
-    } else if service.has(Component::Fake) || service.has(Component::Own) {
+    if service.has(Component::Fake) {
         wait::for_service(session, service_run, BACK)?;
+    }
+    for part_run in session.parts_of(service_run) {
+        match session.place {
+            Target::Kind => readiness::await_ready(session, part_run, BACK)?,
+            Target::Local => wait::for_part(session, part_run, BACK)?,
+        };
     }
     Ok(())
 }
@@ -172,12 +193,12 @@ fn migrate_database(
 ) -> Result<String, Failure> {
     let database = session.database(service_run)?;
     let (profile, cancel) = (&service_run.service.profile, session.runner.cancel());
-    let used = session.fingerprint_matches(Layer::Database, Some(service_run), profile);
+    let used = session.fingerprint_matches(service_run.level(Layer::Database), profile);
     // No template is left on a server that is not the run's own.
     if used || (session.is_shared() && session.postgres_url.is_none()) {
         let name =
             migrate::replace_by_clone(&session.runtime, &database, profile, deadline, cancel)?;
-        session.record_fingerprint(Layer::Database, Some(service_run), profile)?;
+        session.record_fingerprint(service_run.level(Layer::Database), profile)?;
         return Ok(format!(
             "{}a clone of {name}",
             if used { EMPTIED } else { "" }
@@ -190,6 +211,6 @@ fn migrate_database(
         deadline,
         cancel,
     )?;
-    session.record_fingerprint(Layer::Database, Some(service_run), profile)?;
+    session.record_fingerprint(service_run.level(Layer::Database), profile)?;
     Ok(migrate::summary(&report))
 }

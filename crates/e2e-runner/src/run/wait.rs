@@ -3,16 +3,23 @@
 use std::io::{ErrorKind, Read as _};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::PoisonError;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::exit::{Exit, Failure};
+use crate::run::part_run::PartRun;
 use crate::run::service_run::ServiceRun;
 use crate::run::session::Session;
-use crate::tools::health::{Health, Verdict};
+use crate::run::values::{Seen, expand_command};
+use crate::table::part::Ready;
+use crate::tools::health::{Health, READY, Verdict};
 use crate::wait::{Look, Wait};
 
 /// How long a connection on this machine may take.
 const CONNECT: Duration = Duration::from_millis(500);
+/// Between two looks at what is asked of the API server or of a command.
+const PAUSE: Duration = Duration::from_millis(500);
+/// How long one look of a command may take.
+const LOOK: Duration = Duration::from_secs(20);
 /// How long it must stay open to count; a proxy without anybody behind it ends it sooner.
 const KEPT_OPEN: Duration = Duration::from_millis(200);
 
@@ -27,7 +34,7 @@ pub fn for_datastorage(
     await_answer(session, "Data Storage", health, deadline).map(|()| base.to_owned())
 }
 
-/// Waits until the service or its fake says that it is ready.
+/// Waits until the fake of a service says that it is ready.
 pub fn for_service(
     session: &Session,
     service_run: &ServiceRun,
@@ -35,15 +42,47 @@ pub fn for_service(
 ) -> Result<String, Failure> {
     match service_run.service_url.get() {
         Some(base) => {
-            let mut health = Health::of(&service_run.service.name, base);
-            if let Some(path) = &service_run.service.own.ready_path {
-                health = health.on(base, path);
-            }
+            let health = Health::of(&service_run.service.name, base);
             await_answer(session, &service_run.service.name, health, deadline)
                 .map(|()| base.to_owned())
         }
         None => Ok("it publishes no port".to_owned()),
     }
+}
+
+/// Waits until a part that is a process of this machine is ready: by what its table says, else by its published ports.
+pub fn for_part(
+    session: &Session,
+    part_run: &PartRun,
+    deadline: Duration,
+) -> Result<String, Failure> {
+    let part = &part_run.part;
+    if part.process.is_empty() {
+        return Ok("not started: it has no `process`".to_owned());
+    }
+    let began = Instant::now();
+    let left = || deadline.saturating_sub(began.elapsed());
+    let first = part.publish.first();
+    let first = first.and_then(|publish| part_run.address(&publish.env));
+    let asks = |ready: &&Ready| matches!(ready, Ready::Http(_) | Ready::Tcp(_) | Ready::Run(_));
+    let asked: Vec<_> = part.ready.iter().filter(asks).collect();
+    for ready in &asked {
+        for_ready(session, part_run, ready, left())?;
+    }
+    // A service of before says so on a path of its own.
+    let path = part.ready_path.as_deref();
+    let path = path.or((part.is_service && asked.is_empty()).then_some(READY));
+    if let (Some(path), Some(address)) = (path, first) {
+        let base = format!("http://{}", authority(address));
+        let health = Health::of(&part.name, &base).on(&base, path);
+        await_answer(session, &part.name, health, left())?;
+    }
+    if path.is_none() && asked.is_empty() {
+        for address in part_run.published.get().into_iter().flatten() {
+            for_address(session, &part.name, address.1, left())?;
+        }
+    }
+    Ok(first.unwrap_or("it publishes no port").to_owned())
 }
 
 /// Waits until something behind an address keeps a connection open. Docker's proxy accepts one before anybody listens in the cluster, and
@@ -54,19 +93,29 @@ pub fn for_address(
     url: &str,
     deadline: Duration,
 ) -> Result<String, Failure> {
-    let address = url.trim_start_matches("http://");
+    let address = authority(url);
     let wait = Wait {
         what: &format!("{what} did not answer"),
         deadline,
         interval: Duration::from_millis(50),
     };
     wait.until(session.runner.cancel(), || {
+        check_children(session)?;
         Ok(match listens(address) {
             Ok(()) => Look::Ready(()),
             Err(why) => Look::NotYet(format!("{address}: {why}")),
         })
     })?;
     Ok(url.to_owned())
+}
+
+/// The `host:port` of a URL (RFC 3986, "Authority"), or of what is one already.
+fn authority(url: &str) -> &str {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let rest = rest
+        .split_once('/')
+        .map_or(rest, |(authority, _)| authority);
+    rest.rsplit_once('@').map_or(rest, |(_, host)| host)
 }
 
 fn listens(address: &str) -> Result<(), String> {
@@ -84,6 +133,76 @@ fn listens(address: &str) -> Result<(), String> {
         Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => Ok(()),
         Err(error) => Err(error.to_string()),
     }
+}
+
+/// Waits for what a part is asked on either target: a request, a connection, a command.
+pub fn for_ready(
+    session: &Session,
+    part_run: &PartRun,
+    ready: &Ready,
+    deadline: Duration,
+) -> Result<(), Failure> {
+    let part = &part_run.part;
+    match ready {
+        Ready::Http(http) => {
+            let first = part.publish.first().map(|publish| &publish.env);
+            let variable = http.on.as_ref().or(first);
+            let address = variable.and_then(|variable| part_run.address(variable));
+            let address = address.map(authority);
+            let base = format!("http://{}", address.unwrap_or_default());
+            let health = Health::of(&part.name, &base).on(&base, &http.http);
+            await_answer(session, &part.name, health, deadline)
+        }
+        Ready::Tcp(tcp) => {
+            let address = part_run.address(&tcp.tcp).unwrap_or_default();
+            for_address(session, &part.name, address, deadline).map(drop)
+        }
+        Ready::Run(command) => {
+            let service_run = session.user_of(part_run);
+            let value = |name: &str| session.value(service_run, Seen::Here, name);
+            let words = expand_command(&command.run, &value).map_err(|unknown| {
+                let what = format!(
+                    "{}: `ready` of `{}`: nothing is named ${{{}}}",
+                    part.table, part.name, unknown.0
+                );
+                Failure::new(Exit::Usage, what).hint("correct it in the table of services")
+            })?;
+            let Some((program, args)) = words.split_first() else {
+                return Ok(());
+            };
+            let environment = session.secret_environment(service_run);
+            let what = format!("`{}` did not pass", command.run.join(" "));
+            poll(session, &what, deadline, || {
+                let command = session.runner.command(program).args(args);
+                let command = command.dir(&part.root).deadline(LOOK);
+                let command = environment
+                    .iter()
+                    .fold(command, |command, (name, value)| command.env(name, value));
+                command.read().map(drop).map_err(|error| error.to_string())
+            })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Looks until there is no complaint any more.
+pub fn poll(
+    session: &Session,
+    what: &str,
+    deadline: Duration,
+    mut look: impl FnMut() -> Result<(), String>,
+) -> Result<(), Failure> {
+    let wait = Wait {
+        what,
+        deadline,
+        interval: PAUSE,
+    };
+    wait.until(session.runner.cancel(), || {
+        Ok(match look() {
+            Ok(()) => Look::Ready(()),
+            Err(seen) => Look::NotYet(seen),
+        })
+    })
 }
 
 fn await_answer(

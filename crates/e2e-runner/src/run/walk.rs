@@ -73,6 +73,7 @@ pub fn walk(
 ) -> Walk {
     let mut waiting: Vec<&Stage> = stages.iter().collect();
     let mut done: Vec<&Id> = Vec::new();
+    let mut ended_ones: Vec<&Id> = Vec::new();
     let mut running: Vec<Load> = Vec::new();
     let mut walk = Walk {
         timings: Vec::new(),
@@ -84,6 +85,7 @@ pub fn walk(
             while !cancel.is_raised()
                 && let Some(at) = waiting.iter().position(|stage| {
                     stage.needs.iter().all(|need| done.contains(&need))
+                        && stage.follows.iter().all(|id| ended_ones.contains(&id))
                         && budget.allows(stage.id.step.load(), &running)
                 })
             {
@@ -106,12 +108,17 @@ pub fn walk(
                 running.swap_remove(at);
             }
             walk.timings.push(timing);
+            ended_ones.push(&stage.id);
             match result {
                 Ok(()) => done.push(&stage.id),
                 // What ends because of another failure, or of a signal that came after one, is no failure of its own.
                 Err(_) if cancel.is_raised() && !walk.failures.is_empty() => {}
                 Err(failure) => {
-                    if stage.id.service.is_none() {
+                    // What follows a suite does so whatever came of it.
+                    let is_followed = waiting
+                        .iter()
+                        .any(|other| other.follows.contains(&stage.id));
+                    if stage.id.service.is_none() && !is_followed {
                         cancel.stop();
                     }
                     walk.failures.push((stage.id.clone(), failure));
@@ -219,6 +226,7 @@ mod tests {
         Stage {
             id,
             needs: needs.to_vec(),
+            follows: Vec::new(),
             deadline: Duration::from_secs(1),
         }
     }

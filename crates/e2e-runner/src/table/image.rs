@@ -17,6 +17,29 @@ pub struct Image {
 }
 
 impl Image {
+    /// What it is made from has to be there.
+    pub fn sources(&self, root: &std::path::Path) -> Result<(), String> {
+        if let Some(dir) = self.build.as_ref().map(|dir| root.join(dir))
+            && !dir.join("Dockerfile").is_file()
+        {
+            let dir = dir.display();
+            return Err(format!(
+                "its image {} is built from {dir}, which has no Dockerfile",
+                self.name
+            ));
+        }
+        if let Some(archive) = self.archive.as_ref().map(|path| root.join(path))
+            && !archive.is_file()
+        {
+            let archive = archive.display();
+            return Err(format!(
+                "its image {} comes from {archive}, which is not there",
+                self.name
+            ));
+        }
+        Ok(())
+    }
+
     /// What no type can say about it.
     pub(super) fn check(&self) -> Result<(), String> {
         if self.build.is_some() && self.archive.is_some() {

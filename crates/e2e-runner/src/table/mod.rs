@@ -1,11 +1,12 @@
 //! The table of services: `kind/services.toml` as it was when the tool was built, and a team's own file beside it (D4).
 //!
-//! Modules, each may import those after it: `service`, `part`, `hook`, `suite`, `image`
+//! Modules, each may import those after it: `service`, `part`, `source`, `hook`, `suite`, `image`
 
 pub mod hook;
 pub mod image;
 pub mod part;
 pub mod service;
+pub mod source;
 pub mod suite;
 
 use std::path::Path;
@@ -37,6 +38,44 @@ pub struct Table {
     parts: Vec<Part>,
     replaced: Vec<Service>,
     warnings: Vec<String>,
+}
+
+/// Services of one run, with the parts that they and those parts need, each part after what it needs.
+#[derive(Clone, Debug)]
+pub struct Chosen {
+    /// The services, in the order of the tables.
+    pub services: Vec<Service>,
+    /// The parts that they share.
+    pub parts: Vec<Part>,
+}
+
+impl Chosen {
+    /// The parts that a service needs, itself first.
+    pub fn parts_of<'a>(&'a self, service: &'a Service) -> Vec<&'a Part> {
+        let names = closure(&service.parts, || self.parts.iter());
+        let shared = self.parts.iter().filter(|part| names.contains(&part.name));
+        [&service.own].into_iter().chain(shared).collect()
+    }
+}
+
+/// The names of parts and of those that they need.
+pub fn closure<'a, Parts: Iterator<Item = &'a Part>>(
+    names: &[String],
+    parts: impl Fn() -> Parts,
+) -> Vec<String> {
+    let mut names = names.to_vec();
+    let mut at = 0;
+    while let Some(name) = names.get(at) {
+        let part = parts().find(|part| part.name == *name);
+        let needs = part.into_iter().flat_map(|part| &part.needs);
+        let more: Vec<_> = needs
+            .filter(|need| !names.contains(need))
+            .cloned()
+            .collect();
+        names.extend(more);
+        at += 1;
+    }
+    names
 }
 
 impl Table {
@@ -111,23 +150,10 @@ impl Table {
             }
         }
         for part in &self.parts {
-            let mut before = part.needs.clone();
-            let mut at = 0;
-            while let Some(name) = before.get(at).cloned() {
-                if name == part.name {
-                    let what = format!("{}: the part `{name}` needs itself", part.table);
-                    return Err(Failure::new(Exit::Usage, what)
-                        .hint("take one of the needs between it and itself away"));
-                }
-                let more = self.parts.iter().filter(|part| part.name == name);
-                let more: Vec<_> = more.flat_map(|part| &part.needs).collect();
-                before.extend(
-                    more.into_iter()
-                        .filter(|need| !before.contains(need))
-                        .cloned()
-                        .collect::<Vec<_>>(),
-                );
-                at += 1;
+            if closure(&part.needs, || self.parts.iter()).contains(&part.name) {
+                let what = format!("{}: the part `{}` needs itself", part.table, part.name);
+                return Err(Failure::new(Exit::Usage, what)
+                    .hint("take one of the needs between it and itself away"));
             }
         }
         Ok(())
@@ -138,16 +164,16 @@ impl Table {
         &self.parts
     }
 
-    /// The parts of some services and what those need, each once, in an order in which each comes after what it needs. The namespace
-    /// of one that names none is that of the first service that uses it.
-    pub fn parts_of(&self, services: &[Service]) -> Vec<Part> {
-        let mut ordered: Vec<Part> = Vec::new();
-        for service in services {
+    /// Services with their parts and what those need, each once. The namespace of one that names none is that of the first service that
+    /// uses it.
+    pub fn together(&self, services: Vec<Service>) -> Chosen {
+        let mut parts: Vec<Part> = Vec::new();
+        for service in &services {
             for name in &service.parts {
-                self.add_part(name, service, &mut ordered);
+                self.add_part(name, service, &mut parts);
             }
         }
-        ordered
+        Chosen { services, parts }
     }
 
     fn add_part(&self, name: &str, service: &Service, ordered: &mut Vec<Part>) {
@@ -197,7 +223,7 @@ impl Table {
     }
 
     /// The services of these names, each once, in the order of the table; with `all`, every one that has a suite.
-    pub fn choose(&self, names: &[String], all: bool) -> Result<Vec<Service>, Failure> {
+    pub fn choose(&self, names: &[String], all: bool) -> Result<Chosen, Failure> {
         for name in names {
             self.find(name)?;
         }
@@ -214,7 +240,17 @@ impl Table {
             return Err(Failure::new(Exit::Usage, what)
                 .hint(format!("a cluster has ports for {MOST}: start two runs")));
         }
-        Ok(chosen)
+        if let Some(service) = chosen
+            .iter()
+            .find(|service| service.alone && chosen.len() > 1)
+        {
+            let (name, table) = (&service.name, service.table());
+            let what = format!("{table}: `{name}` is never with others in a run (`alone = true`)");
+            return Err(Failure::new(Exit::Usage, what).hint(format!(
+                "start `{name}` and the others in runs of their own"
+            )));
+        }
+        Ok(self.together(chosen))
     }
 }
 
@@ -403,10 +439,14 @@ mod tests {
         let table = Table::load(None).unwrap();
         let names = ["notification", "gateway", "notification"].map(str::to_owned);
         let chosen = table.choose(&names, false).unwrap();
-        let chosen: Vec<_> = chosen.iter().map(|service| &*service.name).collect();
+        let chosen: Vec<_> = chosen
+            .services
+            .iter()
+            .map(|service| &*service.name)
+            .collect();
         assert_eq!(chosen, ["gateway", "notification"]);
         assert!(table.choose(&[], false).is_err());
-        assert_eq!(table.choose(&[], true).unwrap().len(), 7);
+        assert_eq!(table.choose(&[], true).unwrap().services.len(), 7);
     }
 
     #[test]

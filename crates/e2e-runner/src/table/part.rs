@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::table::image::Image;
+use crate::table::source::Source;
 
 /// A part: a service itself, or something beside it that several services may share.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -51,65 +52,6 @@ pub struct Part {
     /// Whether it is the service that is tested.
     #[serde(skip)]
     pub is_service: bool,
-}
-
-/// Where manifests come from.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(
-    untagged,
-    expecting = "manifests are a path, a URL, { file, verbatim }, { run, dir }, or { chart, release, values, set }"
-)]
-pub enum Source {
-    /// A file, a directory, a kustomization; or a URL, which is taken as it is.
-    Named(String),
-    /// A file whose `${NAMES}` may be left alone.
-    File(File),
-    /// A command whose standard output they are.
-    Output(Output),
-    /// A Helm chart.
-    Chart(Chart),
-}
-
-/// A file, a directory or a kustomization.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct File {
-    /// Its path.
-    pub file: PathBuf,
-    /// Whether its `${NAMES}` stay as they are written.
-    #[serde(default)]
-    pub verbatim: bool,
-}
-
-/// A command that prints manifests.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Output {
-    /// Program and arguments.
-    pub run: Vec<String>,
-    /// Where it runs.
-    #[serde(default)]
-    pub dir: PathBuf,
-}
-
-/// A Helm chart, rendered by `helm template`.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Chart {
-    /// A directory or an archive; or what `helm template` takes for a chart, such as `oci://…`.
-    pub chart: String,
-    /// The release's name; the part's, where it is left out.
-    pub release: Option<String>,
-    /// The chart's repository, where `chart` is a name in one.
-    pub repository: Option<String>,
-    /// Its version.
-    pub version: Option<String>,
-    /// Files of values.
-    #[serde(default)]
-    pub values: Vec<PathBuf>,
-    /// Single values, by path.
-    #[serde(default)]
-    pub set: BTreeMap<String, String>,
 }
 
 /// How a part is known to be ready.
@@ -207,24 +149,27 @@ pub struct Publish {
     pub service: Option<String>,
     /// The Service's namespace, where it is another one than the part's.
     pub namespace: Option<String>,
-    /// The Service's port, by number or name; its first one, where it is left out.
-    pub port: Option<Port>,
+    /// The Service's port; its first one, where it is left out.
+    pub port: Option<u16>,
     /// What stands before `://` of the address; `http`, where it is left out. Empty: the address is `host:port`.
     pub scheme: Option<String>,
     /// The port of this machine that is asked for.
     pub host: Option<u16>,
     /// The port of this machine in the integration tier.
     pub integration: Option<u16>,
+    /// Whether it is no mistake that there is no such Service.
+    #[serde(skip)]
+    pub is_optional: bool,
 }
 
-/// A port of a Kubernetes Service.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(untagged, expecting = "a port is a number or a name")]
-pub enum Port {
-    /// By number.
-    Number(u16),
-    /// By name.
-    Name(String),
+impl Publish {
+    /// The address of `host:port`.
+    pub fn url(&self, address: &str) -> String {
+        match self.scheme.as_deref().unwrap_or("http") {
+            "" => address.to_owned(),
+            scheme => format!("{scheme}://{address}"),
+        }
+    }
 }
 
 /// A certificate of the run's authority.

@@ -7,7 +7,8 @@ use serde::Deserialize;
 use crate::exit::{Exit, Failure};
 use crate::table::hook::Hook;
 use crate::table::image::Image;
-use crate::table::part::{Certificate, Deadlines, Mount, Part, Publish, Ready, Source, label};
+use crate::table::part::{Certificate, Deadlines, Mount, Part, Publish, Ready, label};
+use crate::table::source::Source;
 use crate::table::suite::Suite;
 
 /// One service that has end-to-end tests.
@@ -95,13 +96,27 @@ struct Entry {
 
 impl From<Entry> for Service {
     fn from(entry: Entry) -> Self {
+        let mut publish = entry.publish;
+        if publish.is_empty() && entry.components.contains(&Component::Own) {
+            // The Service of the service's name, where it has one.
+            publish.push(Publish {
+                env: e2e_env::SERVICE_URL.to_owned(),
+                service: None,
+                namespace: None,
+                port: None,
+                scheme: None,
+                host: entry.ports.service,
+                integration: None,
+                is_optional: true,
+            });
+        }
         let own = Part {
             name: entry.name.clone(),
             namespace: Some(entry.namespace.clone()),
             images: entry.images,
             manifests: entry.manifests,
             ready: entry.ready,
-            publish: entry.publish,
+            publish,
             process: entry.process,
             ready_path: entry.ready_path,
             env: entry.env,

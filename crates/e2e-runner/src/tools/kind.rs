@@ -13,7 +13,10 @@ const PROVIDER: &str = "KIND_EXPERIMENTAL_PROVIDER";
 /// `kind/cluster.yaml`.
 const CONFIG: &str = include_str!("../../../../kind/cluster.yaml");
 /// The first of the block of node ports that every cluster maps to host ports (D7).
-pub const FIRST_NODE_PORT: u16 = 30080;
+///
+/// Below 30086 Kubernetes gives out no node port by itself (its documentation, "Avoid collisions assigning ports to `NodePort`s"), and
+/// the manifests of teams have theirs from 30080 on.
+pub const FIRST_NODE_PORT: u16 = 30040;
 /// How many node ports a cluster maps.
 pub const NODE_PORTS: u16 = 32;
 /// Lets Docker choose the host port: the only party that can do so without a race.
@@ -151,7 +154,7 @@ mod tests {
 
     #[test]
     fn the_whole_block_is_mapped_and_wanted_host_ports_are_asked_for() {
-        let config = config(&[(30081, 8081)], Some(Path::new("/volume"))).unwrap();
+        let config = config(&[(FIRST_NODE_PORT + 1, 8081)], Some(Path::new("/volume"))).unwrap();
         let config: Value = serde_json::from_str(&config).unwrap();
         assert_eq!(
             config["nodes"][0]["extraMounts"],

@@ -6,9 +6,6 @@ use crate::run::session::Session;
 use crate::tools::kind;
 use crate::tools::kubectl::Kubectl;
 
-/// The namespace of a PostgreSQL that several services share.
-pub const SHARED: &str = "kubernaut-e2e";
-
 /// The name of the run's cluster.
 pub fn cluster(session: &Session) -> String {
     kind::cluster(&session.run.id())
@@ -26,9 +23,5 @@ pub fn kubectl(session: &Session, namespace: &str) -> Kubectl {
 
 /// The namespace of PostgreSQL: that of the only service, or one that all share.
 pub fn home(session: &Session) -> &str {
-    if session.is_shared() {
-        SHARED
-    } else {
-        &session.service_runs[0].namespace
-    }
+    session.home()
 }

@@ -6,8 +6,7 @@ use crate::exit::Failure;
 use crate::fingerprint::fingerprint;
 use crate::run::kind::access::kubectl;
 use crate::run::kind::manifests::{self, Manifest};
-use crate::run::reuse::{self, Layer};
-use crate::run::service_run::ServiceRun;
+use crate::run::layer::Level;
 use crate::run::session::Session;
 use crate::state::{Applied, State};
 
@@ -17,14 +16,14 @@ pub const MADE_FROM: &str = "kubernaut.io/e2e-made-from";
 const PART: &str = "kubernaut.io/e2e-part";
 
 /// The selector of a layer's pods that were made from anything else than what was applied last.
-pub fn earlier_pods(session: &Session, level: Layer, whose: Option<&ServiceRun>) -> String {
-    let made_from = session.fingerprint(level, whose);
-    format!("{PART}={},{MADE_FROM}!={made_from}", part(level, whose))
+pub fn earlier_pods(session: &Session, level: Level<'_>) -> String {
+    let made_from = session.fingerprint(level);
+    format!("{PART}={},{MADE_FROM}!={made_from}", part(level))
 }
 
 /// A layer's name as the value of a label, which has no slash.
-fn part(level: Layer, whose: Option<&ServiceRun>) -> String {
-    reuse::key(level, whose).replace('/', ".")
+fn part(level: Level<'_>) -> String {
+    level.key().replace('/', ".")
 }
 
 /// The objects of a namespace.
@@ -62,14 +61,14 @@ pub fn content(objects: &[Value]) -> String {
 pub fn ensure(
     session: &Session,
     namespace: &str,
-    (level, whose): (Layer, Option<&ServiceRun>),
+    level: Level<'_>,
     objects: &[Value],
 ) -> Result<&'static str, Failure> {
     let made_from = content(objects);
-    let key = reuse::key(level, whose);
+    let key = level.key();
     let kubectl = kubectl(session, namespace);
     let before = session.run.state().applied.remove(&key).unwrap_or_default();
-    let same = session.fingerprint_matches(level, whose, &made_from);
+    let same = session.fingerprint_matches(level, &made_from);
     let touched = kubectl.touched(before.clone());
     if same && touched.changed.is_empty() && !touched.missing {
         return Ok(" is used again: same objects");
@@ -84,12 +83,12 @@ pub fn ensure(
     let why = if same {
         ", put back: changed or deleted since it was applied"
     } else {
-        session.rebuild_reason(level, whose)
+        session.rebuild_reason(level)
     };
     let mut objects = objects.to_vec();
     manifests::label(&mut objects, &labels(session));
     manifests::label_pods(&mut objects, MADE_FROM, &made_from);
-    manifests::label_pods(&mut objects, PART, &part(level, whose));
+    manifests::label_pods(&mut objects, PART, &part(level));
     let (definitions, mut rest): (Vec<_>, Vec<_>) = objects
         .into_iter()
         .partition(|object| object["kind"] == "CustomResourceDefinition");
@@ -111,6 +110,6 @@ pub fn ensure(
     kubectl.delete(&gone)?;
     let record = |state: &mut State| drop(state.applied.insert(key, applied));
     session.run.update(record).map_err(Failure::setup)?;
-    session.record_fingerprint(level, whose, &made_from)?;
+    session.record_fingerprint(level, &made_from)?;
     Ok(why)
 }

@@ -9,7 +9,7 @@ use crate::fingerprint::fingerprint;
 use crate::process::{Error, Runner};
 use crate::run::kind::access::{cluster, home, kubeconfig, kubectl};
 use crate::run::kind::ports::{are_kept, leased, publish, wanted};
-use crate::run::reuse::Layer;
+use crate::run::layer::Layer;
 use crate::run::session::Session;
 use crate::settings::node_image;
 use crate::state::Resource;
@@ -73,7 +73,7 @@ pub fn is_cluster_reused(session: &Session) -> Result<bool, Failure> {
         return Ok(*stands);
     }
     let made_from = cluster_fingerprint(&session.runner)?;
-    let stands = session.fingerprint_matches(Layer::Cluster, None, &made_from)
+    let stands = session.fingerprint_matches(Layer::Cluster.into(), &made_from)
         && docker::is_running(&session.runner, &kind::node(&cluster(session)));
     Ok(*session.artifacts.stands.get_or_init(|| stands))
 }
@@ -88,7 +88,7 @@ pub fn create_cluster(session: &Session, deadline: Duration) -> Result<String, F
             "{name} is used again: same configuration and node image"
         ));
     }
-    let why = session.rebuild_reason(Layer::Cluster, None);
+    let why = session.rebuild_reason(Layer::Cluster.into());
     clear(session, &name)?;
     session
         .run
@@ -113,7 +113,7 @@ pub fn create_cluster(session: &Session, deadline: Duration) -> Result<String, F
         keep,
     )
     .map_err(|error| not_created(session, &name, error))?;
-    session.record_fingerprint(Layer::Cluster, None, &cluster_fingerprint(runner)?)?;
+    session.record_fingerprint(Layer::Cluster.into(), &cluster_fingerprint(runner)?)?;
     publish(session, &name)?;
     watch_cluster(session)?;
     Ok(format!("{name}{}{why}", leased(session)?))

@@ -8,18 +8,19 @@ use serde_json::{Value, json};
 use crate::exit::Failure;
 use crate::process::Runner;
 use crate::run::datastorage_config::{Config, HAND_OVER, NO_PAUSE, secrets};
-use crate::run::kind::access::{SHARED, home};
+use crate::run::kind::access::home;
 use crate::run::kind::apply::{content, ensure, namespace};
-use crate::run::kind::custom_service;
 use crate::run::kind::images;
 use crate::run::kind::manifests::{self, Manifest};
+use crate::run::kind::parts;
 use crate::run::kind::pods::{Pods, await_pods};
 use crate::run::kind::ports::{POSTGRES, cluster_ip, host_port, node_ports, url};
+use crate::run::kind::readiness;
 use crate::run::kind::relay;
 use crate::run::kind::replicas::{self, Replicas};
-use crate::run::reuse::Layer;
+use crate::run::layer::Layer;
 use crate::run::service_run::{DATABASE, ServiceRun};
-use crate::run::session::Session;
+use crate::run::session::{DATASTORAGE_PORT, SHARED, Session, USER};
 use crate::run::wait;
 use crate::settings::postgres_image;
 use crate::table::service::Component;
@@ -27,20 +28,16 @@ use crate::tools::docker;
 use crate::tools::health::Health;
 use crate::tools::postgres;
 
-/// D24.
-const USER: &str = "slm_user";
 /// The Data Storage that a service talks to.
 const MAIN: &str = "datastorage";
 /// The file of Data Storage's Secret that holds the tokens of those who may call it.
 const TOKENS: &str = "tokens";
-/// Where Data Storage and services listen inside the cluster.
-const LISTEN: u16 = 8080;
 
 /// Applies namespace, Secret and PostgreSQL.
 pub fn deploy_postgres(session: &Session) -> Result<String, Failure> {
     let image = images::pinned(session, &postgres_image());
     let objects = postgres_objects(home(session), &session.password, &image)?;
-    let note = ensure(session, home(session), (Layer::Postgres, None), &objects)?;
+    let note = ensure(session, home(session), Layer::Postgres.into(), &objects)?;
     Ok(format!("{}{note}", postgres_image()))
 }
 
@@ -78,7 +75,7 @@ pub fn await_postgres(session: &Session, deadline: Duration) -> Result<String, F
         namespace: home(session),
         app: "postgres",
         count: 1,
-        level: (Layer::Postgres, None),
+        level: Layer::Postgres.into(),
         dir: session.run.dir(),
     };
     await_pods(session, &pods, deadline, answers)?;
@@ -108,7 +105,7 @@ pub fn deploy_datastorage(session: &Session, service_run: &ServiceRun) -> Result
     for (name, database, node_port, address) in wanted {
         let server = format!("postgres.{}", home(session));
         let config = Config {
-            listen: ("0.0.0.0", LISTEN),
+            listen: ("0.0.0.0", DATASTORAGE_PORT),
             database: (&server, 5432, &database, USER),
             secrets: "/etc/datastorage/secrets/db-secrets.yaml".into(),
             queue: "/var/lib/datastorage/queue".into(),
@@ -153,7 +150,7 @@ pub fn deploy_datastorage(session: &Session, service_run: &ServiceRun) -> Result
     let note = ensure(
         session,
         &service_run.namespace,
-        (Layer::DataStorage, Some(service_run)),
+        service_run.level(Layer::DataStorage),
         &objects,
     )?;
     if service_run.service.has(Component::Unmigrated) {
@@ -178,7 +175,7 @@ pub fn await_datastorage(
         namespace: &service_run.namespace,
         app: MAIN,
         count: service_run.service.replicas,
-        level: (Layer::DataStorage, Some(service_run)),
+        level: service_run.level(Layer::DataStorage),
         dir: &service_run.dir,
     };
     let began = std::time::Instant::now();
@@ -196,48 +193,41 @@ pub fn await_datastorage(
 
 /// Applies the service itself, or its fake under the service's name.
 pub fn deploy_service(session: &Session, service_run: &ServiceRun) -> Result<String, Failure> {
+    if !service_run.service.has(Component::Fake) {
+        let note = parts::deploy(session, &service_run.own)?;
+        service_run.publish_own();
+        return Ok(note);
+    }
     let node_port = node_ports(service_run).service;
     let name = service_run.service.name.as_str();
-    let objects = if service_run.service.has(Component::Fake) {
-        let image = Session::artifact(&session.artifacts.fake_image, "the fake's image")?;
-        let objects = Manifest::parse(manifests::FAKE)?
-            .rename("fake", name)
-            .set(
-                "Deployment",
-                "/spec/template/spec/containers/0/image",
-                image.clone(),
-            )
-            .set(
-                "Deployment",
-                "/spec/template/spec/hostAliases/0/ip",
-                cluster_ip(service_run, false),
-            )
-            .set("Service", "/spec/ports/0/nodePort", node_port)
-            .objects();
-        let secret = manifests::secret("datastorage-client", &json!({"token": session.token}));
-        let objects = [vec![secret], objects].concat();
-        if service_run.service.has(Component::Relay) {
-            let image = Session::artifact(&session.artifacts.relay_image, "the relay's image")?;
-            relay::beside(objects, name, image)?
-        } else {
-            objects
-        }
-    } else {
-        custom_service::objects(session, service_run, node_port)?
-    };
-    let listens = objects
-        .iter()
-        .any(|object| object["kind"] == "Service" && object["metadata"]["name"] == name);
+    let image = Session::artifact(&session.artifacts.fake_image, "the fake's image")?;
+    let objects = Manifest::parse(manifests::FAKE)?
+        .rename("fake", name)
+        .set(
+            "Deployment",
+            "/spec/template/spec/containers/0/image",
+            image.clone(),
+        )
+        .set(
+            "Deployment",
+            "/spec/template/spec/hostAliases/0/ip",
+            cluster_ip(service_run, false),
+        )
+        .set("Service", "/spec/ports/0/nodePort", node_port)
+        .objects();
+    let secret = manifests::secret("datastorage-client", &json!({"token": session.token}));
+    let mut objects = [vec![secret], objects].concat();
+    if service_run.service.has(Component::Relay) {
+        let image = Session::artifact(&session.artifacts.relay_image, "the relay's image")?;
+        objects = relay::beside(objects, name, image)?;
+    }
     let objects = [namespace(&service_run.namespace)?, objects].concat();
     let note = ensure(
         session,
         &service_run.namespace,
-        (Layer::Service, Some(service_run)),
+        service_run.level(Layer::Service),
         &objects,
     )?;
-    if !listens {
-        return Ok(format!("{} objects{note}", objects.len()));
-    }
     let url = url(session, node_port)?;
     Ok(format!(
         "{}{note}",
@@ -258,7 +248,7 @@ pub fn await_service(
             namespace: &service_run.namespace,
             app: &service_run.service.name,
             count: 1,
-            level: (Layer::Service, Some(service_run)),
+            level: service_run.level(Layer::Service),
             dir: &service_run.dir,
         };
         let began = std::time::Instant::now();
@@ -268,5 +258,5 @@ pub fn await_service(
         let left = deadline.saturating_sub(began.elapsed());
         return wait::for_service(session, service_run, left);
     }
-    custom_service::await_ready(session, service_run, deadline)
+    readiness::await_ready(session, &service_run.own, deadline)
 }

@@ -6,8 +6,8 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::process::{Error, Runner};
-use crate::run::kind::access::{SHARED, kubeconfig, kubectl};
-use crate::run::session::Session;
+use crate::run::kind::access::{kubeconfig, kubectl};
+use crate::run::session::{SHARED, Session};
 use crate::tools::kubectl::Kubectl;
 
 /// Keeps what the cluster knows of each of the run's namespaces: objects, events, logs. Secrets are left out.

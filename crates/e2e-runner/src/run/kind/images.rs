@@ -10,8 +10,8 @@ use crate::exit::{Exit, Failure};
 use crate::process::Error;
 use crate::run::kind::access::cluster;
 use crate::run::kind::image_archive;
-use crate::run::plan::Step;
-use crate::run::service_run::ServiceRun;
+use crate::run::part_run::PartRun;
+use crate::run::plan::Id;
 use crate::run::session::Session;
 use crate::settings::{datastorage_image, postgres_image};
 use crate::state::State;
@@ -178,16 +178,17 @@ fn load_program(
 /// Brings the images that a service's manifests name into the node: built, read from an archive, or pulled by Docker.
 pub fn load_images(
     session: &Session,
-    service_run: &ServiceRun,
+    part_run: &PartRun,
+    id: &Id,
     deadline: Duration,
 ) -> Result<String, Failure> {
     let runner = &session.runner;
     let mut told = Vec::new();
-    for image in &service_run.service.own.images {
-        let at = |path: &Path| service_run.service.root().join(path);
+    for image in &part_run.part.images {
+        let at = |path: &Path| part_run.part.root.join(path);
         match (&image.build, &image.archive) {
             (Some(dir), _) => {
-                let lines = session.lines(&session.stage(Step::LoadService, service_run));
+                let lines = session.lines(id);
                 docker::build_as(runner, &at(dir), &image.name, deadline, lines)?;
             }
             (None, Some(archive)) => docker::load(runner, &at(archive), &image.name)?,

@@ -1,18 +1,20 @@
 //! A run in a Kind cluster.
 //!
-//! Modules, each may import those after it: `deploy`, `custom_service`, `images`, `node_image`, `relay`, `replicas`, `pods`, `diagnostics`, `cluster`, `apply`, `ports`, `access`, `manifests`, `image_archive`
+//! Modules, each may import those after it: `deploy`, `readiness`, `parts`, `sources`, `images`, `node_image`, `relay`, `replicas`, `pods`, `diagnostics`, `cluster`, `apply`, `ports`, `access`, `manifests`, `image_archive`
 
 pub mod access;
 pub mod apply;
 pub mod cluster;
-pub mod custom_service;
 pub mod deploy;
 pub mod diagnostics;
 pub mod image_archive;
 pub mod images;
 pub mod manifests;
 pub mod node_image;
+pub mod parts;
 pub mod pods;
 pub mod ports;
+pub mod readiness;
 pub mod relay;
 pub mod replicas;
+pub mod sources;

@@ -6,8 +6,7 @@ use std::time::{Duration, Instant};
 use crate::exit::Failure;
 use crate::run::kind::access::{home, kubectl};
 use crate::run::kind::apply::{MADE_FROM, earlier_pods};
-use crate::run::reuse::Layer;
-use crate::run::service_run::ServiceRun;
+use crate::run::layer::Level;
 use crate::run::session::Session;
 use crate::state::processes;
 use crate::tools::kubectl::pods::{Expected, Strictness};
@@ -22,7 +21,7 @@ pub struct Pods<'a> {
     /// How many there are.
     pub count: u16,
     /// What applied them, and for whom.
-    pub level: (Layer, Option<&'a ServiceRun>),
+    pub level: Level<'a>,
     /// Where their logs go.
     pub dir: &'a Path,
 }
@@ -41,8 +40,8 @@ pub fn await_pods(
     mut look: impl FnMut() -> Result<bool, Failure>,
 ) -> Result<String, Failure> {
     let whose = format!("log of {}/{}", pods.namespace, pods.app);
-    let followed = session.is_reused(pods.level.0, pods.level.1)
-        && !processes::labelled(session.run.dir(), &whose).is_empty();
+    let followed =
+        session.is_reused(pods.level) && !processes::labelled(session.run.dir(), &whose).is_empty();
     if followed && look()? {
         return Ok(pods.app.to_owned());
     }
@@ -62,7 +61,7 @@ pub fn await_pods(
             drop(process.label(&whose).spawn(&log));
         }
     };
-    let made_from = session.fingerprint(pods.level.0, pods.level.1);
+    let made_from = session.fingerprint(pods.level);
     let selector = format!("app={},{MADE_FROM}={made_from}", pods.app);
     let expected = Expected {
         label: &selector,
@@ -84,16 +83,16 @@ pub fn await_pods(
 /// test it instead of what was built.
 pub fn await_earlier_gone(
     session: &Session,
-    (layer, whose): (Layer, Option<&ServiceRun>),
+    level: Level<'_>,
     deadline: Duration,
 ) -> Result<(), Failure> {
-    if session.is_reused(layer, whose) {
+    if session.is_reused(level) {
         return Ok(());
     }
     let kubectl = kubectl(session, home(session));
-    let selector = earlier_pods(session, layer, whose);
+    let selector = earlier_pods(session, level);
     let wait = Wait {
-        what: &format!("pods of an earlier {} still ran", layer.word()),
+        what: &format!("pods of an earlier {} still ran", level.layer.word()),
         deadline,
         interval: Duration::from_millis(200),
     };

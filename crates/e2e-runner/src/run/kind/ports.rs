@@ -1,19 +1,20 @@
 //! Ports of a cluster: the node ports of each service, the host ports that are asked for, and those that were got.
 
+use std::collections::BTreeMap;
 use std::net::TcpListener;
 
 use crate::exit::{Exit, Failure};
 use crate::process::Runner;
 use crate::run::service_run::ServiceRun;
 use crate::run::session::Session;
-use crate::table::service::Policy;
+use crate::table::service::{Component, Policy};
 use crate::tools::{docker, kind};
 
 /// Node port of PostgreSQL.
-pub const POSTGRES: u16 = 30080;
+pub const POSTGRES: u16 = kind::FIRST_NODE_PORT;
 
-/// Node port of the first service's Data Storage, as the existing suites know it; each further service has the next four.
-pub const FIRST: u16 = 30081;
+/// Node port of the first service's Data Storage; each further service has the next four.
+pub const FIRST: u16 = POSTGRES + 1;
 
 /// Node ports of each service: Data Storage, the second one, the service itself, one to spare.
 pub const EACH: u16 = 4;
@@ -46,36 +47,88 @@ pub fn cluster_ip(service_run: &ServiceRun, unmigrated: bool) -> String {
     )
 }
 
+/// The node port of each published port of the run, by part and variable: the first one of a service itself has its service's place,
+/// the others what the services leave of the block.
+pub fn published(session: &Session) -> Result<BTreeMap<(String, String), u16>, Failure> {
+    let services = &session.service_runs;
+    let spare = services
+        .iter()
+        .map(|service_run| node_ports(service_run).service + 1);
+    let first = services
+        .last()
+        .map_or(FIRST, |last| node_ports(last).service + 2);
+    let mut free = spare.chain(first..kind::FIRST_NODE_PORT + kind::NODE_PORTS);
+    let mut ports = BTreeMap::new();
+    let own = services
+        .iter()
+        .map(|service_run| (&service_run.own, Some(node_ports(service_run).service)));
+    let shared = session.parts.iter().map(|part_run| (part_run, None));
+    for (part_run, mut place) in own.chain(shared) {
+        for publish in &part_run.part.publish {
+            let port = place.take().or_else(|| free.next()).ok_or_else(|| {
+                let what = "the parts of this run publish more ports than a cluster has";
+                Failure::new(Exit::Usage, what).hint(
+                    "start fewer services in one run, or publish fewer ports in the table of services",
+                )
+            })?;
+            ports.insert((part_run.part.name.clone(), publish.env.clone()), port);
+        }
+    }
+    Ok(ports)
+}
+
+/// The host ports that a run wants: whose, the node port, the host port, and whether no other will do.
+fn demands(session: &Session) -> Result<Vec<(&str, u16, u16, bool)>, Failure> {
+    let published = published(session)?;
+    let mut demands = Vec::new();
+    for service_run in &session.service_runs {
+        let ports = &service_run.service.ports;
+        let (name, nodes) = (&*service_run.service.name, node_ports(service_run));
+        let fixed = ports.policy == Policy::Fixed;
+        demands.extend(
+            ports
+                .datastorage
+                .map(|host| (name, nodes.datastorage, host, fixed)),
+        );
+        if service_run.service.has(Component::Fake) {
+            demands.extend(ports.service.map(|host| (name, nodes.service, host, fixed)));
+        }
+    }
+    let own = session.service_runs.iter().map(|service_run| {
+        let fixed = service_run.service.ports.policy == Policy::Fixed;
+        (&service_run.own, fixed)
+    });
+    let shared = session.parts.iter().map(|part_run| (part_run, false));
+    for (part_run, fixed) in own.chain(shared) {
+        for publish in &part_run.part.publish {
+            let node = published
+                .get(&(part_run.part.name.clone(), publish.env.clone()))
+                .copied();
+            if let Some((node, host)) = node.zip(publish.host) {
+                demands.push((&part_run.part.name, node, host, fixed));
+            }
+        }
+    }
+    Ok(demands)
+}
+
 /// The host ports to ask for, by node port: each service's own where they are free. One that insists on a taken port is a failure.
 pub fn wanted(session: &Session) -> Result<Vec<(u16, u16)>, Failure> {
     let mut wanted: Vec<(u16, u16)> = Vec::new();
-    for service_run in &session.service_runs {
-        let (ports, nodes) = (&service_run.service.ports, node_ports(service_run));
-        let pairs = [
-            (nodes.datastorage, ports.datastorage),
-            (nodes.service, ports.service),
-        ];
-        for (node, host) in pairs
-            .into_iter()
-            .filter_map(|(node, host)| Some((node, host?)))
-        {
-            let claimed = wanted.iter().any(|(_, other)| *other == host);
-            if !claimed && !taken(host) {
-                wanted.push((node, host));
-            } else if ports.policy == Policy::Fixed {
-                let owner = if claimed {
-                    "another service of this run wants it".to_owned()
-                } else {
-                    owner_of(&session.runner, host)
-                };
-                let what = format!(
-                    "port {host} is fixed for {} and taken",
-                    service_run.service.name
-                );
-                return Err(Failure::new(Exit::Preflight, what).detail(owner).hint(
-                    "end its owner, or leave out `policy = \"fixed\"` in the table of services",
-                ));
-            }
+    for (name, node, host, is_fixed) in demands(session)? {
+        let claimed = wanted.iter().any(|(_, other)| *other == host);
+        if !claimed && !taken(host) {
+            wanted.push((node, host));
+        } else if is_fixed {
+            let owner = if claimed {
+                "another service of this run wants it".to_owned()
+            } else {
+                owner_of(&session.runner, host)
+            };
+            let what = format!("port {host} is fixed for {name} and taken");
+            return Err(Failure::new(Exit::Preflight, what).detail(owner).hint(
+                "end its owner, or leave out `policy = \"fixed\"` in the table of services",
+            ));
         }
     }
     Ok(wanted)
@@ -83,25 +136,15 @@ pub fn wanted(session: &Session) -> Result<Vec<(u16, u16)>, Failure> {
 
 /// Whether a cluster that is used again has the host ports on which its services insist.
 pub fn are_kept(session: &Session) -> Result<(), Failure> {
-    for service_run in &session.service_runs {
-        let (ports, nodes) = (&service_run.service.ports, node_ports(service_run));
-        let pairs = [
-            (nodes.datastorage, ports.datastorage),
-            (nodes.service, ports.service),
-        ];
-        for (node, host) in pairs {
-            let Some(host) = host.filter(|_| ports.policy == Policy::Fixed) else {
-                continue;
-            };
-            let got = host_port(session, node)?;
-            if got != host {
-                let name = &service_run.service.name;
-                let what = format!(
-                    "port {host} is fixed for {name}, and the kept cluster was made with {got}"
-                );
-                return Err(Failure::new(Exit::Preflight, what)
-                    .hint(format!("`cargo xtask down {name}` first, or --fresh")));
-            }
+    for (name, node, host, is_fixed) in demands(session)? {
+        let got = host_port(session, node)?;
+        if is_fixed && got != host {
+            let what = format!(
+                "port {host} is fixed for {name}, and the kept cluster was made with {got}"
+            );
+            return Err(
+                Failure::new(Exit::Preflight, what).hint("`cargo xtask down` first, or --fresh")
+            );
         }
     }
     Ok(())

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::exit::{Exit, Failure};
 use crate::run::kind::access::{cluster, kubectl};
-use crate::run::reuse::Layer;
+use crate::run::layer::Layer;
 use crate::run::service_run::ServiceRun;
 use crate::run::session::Session;
 use crate::tools::{docker, kind};
@@ -105,7 +105,7 @@ pub fn make_room(
 ) -> Result<(), Failure> {
     let runner = &session.runner;
     if !session
-        .rebuild_reason(Layer::DataStorage, Some(service_run))
+        .rebuild_reason(service_run.level(Layer::DataStorage))
         .is_empty()
     {
         let other = if replicas.is_some() {

@@ -16,7 +16,7 @@ use crate::tools::postgres::address;
 use crate::paths::Paths;
 use crate::process::Runner;
 use crate::run::check;
-use crate::run::reuse::Layer;
+use crate::run::layer::Layer;
 use crate::run::session::Session;
 use crate::state::{KEPT_FOR, Resource, Run, write_private};
 use crate::tools::cargo;
@@ -106,8 +106,8 @@ pub fn deploy_postgres(session: &Session) -> Result<String, Failure> {
         session.report.note(text);
     })?;
     let made_from = server_fingerprint(&found);
-    let why = session.rebuild_reason(Layer::Postgres, None);
-    let kept = if session.fingerprint_matches(Layer::Postgres, None, &made_from) {
+    let why = session.rebuild_reason(Layer::Postgres.into());
+    let kept = if session.fingerprint_matches(Layer::Postgres.into(), &made_from) {
         kept_postgres(session)?
     } else {
         None
@@ -125,7 +125,7 @@ pub fn deploy_postgres(session: &Session) -> Result<String, Failure> {
             port,
             session.lifetime,
         )?;
-        session.record_fingerprint(Layer::Postgres, None, &made_from)?;
+        session.record_fingerprint(Layer::Postgres.into(), &made_from)?;
         (server, why)
     };
     let (_, port) = address(&server)?;

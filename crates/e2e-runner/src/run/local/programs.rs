@@ -1,7 +1,6 @@
 //! Data Storage, fakes and a team's own services as processes of this machine, each in a directory of its own (D8).
 
 use std::collections::BTreeMap;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::sync::PoisonError;
 use std::time::Duration;
@@ -11,14 +10,15 @@ use postgres_url::PostgresUrl;
 use crate::exit::Failure;
 use crate::fingerprint::{fingerprint, hex};
 use crate::run::datastorage_config::{Config, NO_PAUSE};
+use crate::run::layer::Layer;
 use crate::run::local::launch::{Address, ProcessSpec};
+use crate::run::local::parts::{self, start};
 use crate::run::local::postgres::integration;
 use crate::run::plan::{self, Target};
-use crate::run::reuse::Layer;
 use crate::run::service_run::ServiceRun;
 use crate::run::session::Session;
 use crate::state::{Resource, write_private};
-use crate::table::service::{Component, Policy, Ports};
+use crate::table::service::{Component, Policy};
 use crate::tools::postgres;
 
 /// Starts Data Storage, and a second one on the empty database where the service wants it, each on a port that the system
@@ -50,7 +50,7 @@ pub fn deploy_datastorage(
         .collect::<Result<_, Failure>>()?;
     let made_from = fingerprint(&[&content(session, binary)?, &configs.concat()]);
     let answering = |name: &str| ProcessSpec::answering(&service_run.dir.join(name));
-    if session.fingerprint_matches(Layer::DataStorage, Some(service_run), &made_from)
+    if session.fingerprint_matches(service_run.level(Layer::DataStorage), &made_from)
         && let Some(urls) = wanted
             .iter()
             .map(|(name, ..)| answering(name))
@@ -64,12 +64,12 @@ pub fn deploy_datastorage(
             Session::artifact(&service_run.url, "its address")?
         ));
     }
-    let why = session.rebuild_reason(Layer::DataStorage, Some(service_run));
+    let why = session.rebuild_reason(service_run.level(Layer::DataStorage));
     for (name, database, slot) in wanted {
         let url = start_datastorage(session, service_run, name, &database, deadline)?;
         slot.get_or_init(|| url);
     }
-    session.record_fingerprint(Layer::DataStorage, Some(service_run), &made_from)?;
+    session.record_fingerprint(service_run.level(Layer::DataStorage), &made_from)?;
     Ok(format!(
         "{}{why}",
         Session::artifact(&service_run.url, "its address")?
@@ -166,35 +166,12 @@ pub fn deploy_service(
     service_run: &ServiceRun,
     deadline: Duration,
 ) -> Result<String, Failure> {
-    let service = &service_run.service;
-    if service.has(Component::Own) && service.own.process.is_empty() {
-        return Ok("not started: its entry in the table has no `process`".to_owned());
-    }
-    if service.has(Component::Fake) {
+    if service_run.service.has(Component::Fake) {
         return deploy_fake(session, service_run, deadline);
     }
-    let dir = own_directory(session, service_run, SERVICE)?;
-    let address = format!("127.0.0.1:{}", free_port(&service.ports)?);
-    let mut env = session.environment(service_run);
-    env.insert(e2e_env::PGPASSWORD.to_owned(), session.password());
-    env.insert(e2e_env::fake::LISTEN_ADDRESS.to_owned(), address.clone());
-    let launch = ProcessSpec {
-        name: service.name.clone(),
-        cwd: Some(service.root().to_owned()),
-        log: service_run.dir.join(format!("{}.log", service.name)),
-        command: service.own.process.clone(),
-        env,
-        address: Address::Given(address),
-        dir,
-    };
-    let why = session.rebuild_reason(Layer::Service, Some(service_run));
-    let url = start(session, &launch, deadline)?;
-    // What a team's command runs is not known here: it is always started anew.
-    session.record_fingerprint(Layer::Service, Some(service_run), "")?;
-    Ok(format!(
-        "{}{why}",
-        service_run.service_url.get_or_init(|| url)
-    ))
+    let note = parts::deploy(session, &service_run.own, deadline)?;
+    service_run.publish_own();
+    Ok(note)
 }
 
 /// The directory of the service: Data Storage's own has that name where it is the service.
@@ -220,7 +197,7 @@ fn deploy_fake(
     let of_relay = relay.as_ref().map_or("", |(_, content)| content);
     let made_from = fingerprint(&[&content(session, binary)?, datastorage, of_relay]);
     let answering = |name: &str| ProcessSpec::answering(&service_run.dir.join(name));
-    if session.fingerprint_matches(Layer::Service, Some(service_run), &made_from)
+    if session.fingerprint_matches(service_run.level(Layer::Service), &made_from)
         && (relay.is_none() || answering(RELAY).is_some())
         && let Some(url) = answering(SERVICE)
     {
@@ -229,7 +206,7 @@ fn deploy_fake(
             service_run.service_url.get_or_init(|| url)
         ));
     }
-    let why = session.rebuild_reason(Layer::Service, Some(service_run));
+    let why = session.rebuild_reason(service_run.level(Layer::Service));
     let dir = own_directory(session, service_run, SERVICE)?;
     let text = |value: &str| value.to_owned();
     let mut env = BTreeMap::from([
@@ -262,7 +239,7 @@ fn deploy_fake(
         dir,
     };
     let url = start(session, &launch, deadline)?;
-    session.record_fingerprint(Layer::Service, Some(service_run), &made_from)?;
+    session.record_fingerprint(service_run.level(Layer::Service), &made_from)?;
     Ok(format!(
         "{}{why}",
         service_run.service_url.get_or_init(|| url)
@@ -312,21 +289,6 @@ fn start_relay(
     start(session, &launch, deadline)
 }
 
-/// A port of this machine for the service: its own where it is free, else any, unless it insists on its own.
-fn free_port(ports: &Ports) -> Result<u16, Failure> {
-    if let Some(port) = ports.service.filter(|_| ports.policy == Policy::Fixed) {
-        return Ok(port);
-    }
-    let bound = ports
-        .service
-        .and_then(|port| TcpListener::bind(("127.0.0.1", port)).ok());
-    let bound = bound.map_or_else(|| TcpListener::bind(("127.0.0.1", 0)), Ok);
-    Ok(bound
-        .and_then(|listener| listener.local_addr())
-        .map_err(Failure::setup)?
-        .port())
-}
-
 /// The directory of one of a service's programs, recorded before it is made.
 fn own_directory(
     session: &Session,
@@ -341,15 +303,4 @@ fn own_directory(
     std::fs::create_dir_all(&dir)
         .map_err(|error| Failure::setup(format!("cannot make {}: {error}", dir.display())))?;
     Ok(dir)
-}
-
-fn start(session: &Session, launch: &ProcessSpec, deadline: Duration) -> Result<String, Failure> {
-    let (child, url) = launch.start(&session.run, &session.runner, deadline)?;
-    session
-        .artifacts
-        .children
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .push(child);
-    Ok(url)
 }

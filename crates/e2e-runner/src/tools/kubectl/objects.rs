@@ -118,10 +118,9 @@ impl Kubectl {
         Ok(text.split_whitespace().map(str::to_owned).collect())
     }
 
-    /// Waits until a deployment has as many pods of its newest kind as it wants, all of them available.
-    pub fn await_rollout(&self, deployment: &str, deadline: Duration) -> Result<(), Failure> {
-        let name = format!("deployment/{deployment}");
-        let status = self.command().args(["rollout", "status", &name]);
+    /// Waits until a workload, as in `deployment/name`, has as many pods of its newest kind as it wants, all of them available.
+    pub fn await_rollout(&self, workload: &str, deadline: Duration) -> Result<(), Failure> {
+        let status = self.command().args(["rollout", "status", workload]);
         let status = status.deadline(deadline).read();
         status.map(drop).map_err(|error| self.failed(error))
     }

@@ -36,8 +36,8 @@ const WARNINGS: Duration = Duration::from_secs(1);
 pub enum Strictness {
     /// Nothing: a container that ends during set-up is a defect even where a restart would hide it.
     Strict,
-    /// A container may fail once, and what a pod needs may come a moment after it: a team's own service.
-    OneRestart,
+    /// A container may fail so many times, and what a pod needs may come a moment after it: a team's own service.
+    Restarts(u32),
 }
 
 /// The pods that are waited for.
@@ -308,7 +308,7 @@ impl Watched {
             .retain(|name, _| doomed.iter().any(|(doomed, _)| doomed == name));
         let patience = match self.strictness {
             Strictness::Strict => Duration::ZERO,
-            Strictness::OneRestart => PATIENCE,
+            Strictness::Restarts(_) => PATIENCE,
         };
         let over = doomed.into_iter().any(|(name, lasts)| {
             let since = *self.doomed.entry(name).or_insert(now);
@@ -519,7 +519,15 @@ impl Container {
         let waiting = self.state.waiting.as_ref();
         let waiting = waiting.filter(|cause| DEAD_REASONS.contains(&cause.reason.as_str()));
         let loops = waiting.is_some_and(|cause| cause.reason == CRASH_LOOP);
-        let given_up = strictness == Strictness::Strict || loops || self.restart_count > 1;
+        let most = match strictness {
+            Strictness::Strict => 0,
+            Strictness::Restarts(most) => most,
+        };
+        let over = self.restart_count > most || (loops && self.restart_count >= most);
+        let given_up = strictness == Strictness::Strict || over;
+        if loops && !given_up {
+            return None;
+        }
         let why = match (waiting, ended) {
             (Some(waiting), Some(ended)) if loops => {
                 format!("{}: {}", waiting.reason, ended.ended())
@@ -623,7 +631,7 @@ mod tests {
             "state": {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 10s restarting"}},
             "lastState": {"terminated": {"reason": "OOMKilled", "exitCode": 137}},
         }]});
-        for strictness in [Strictness::Strict, Strictness::OneRestart] {
+        for strictness in [Strictness::Strict, Strictness::Restarts(1)] {
             let mut pods = watched_as(strictness, &status);
             assert!(pods.decided(Instant::now()), "{strictness:?}");
             assert_eq!(
@@ -641,7 +649,7 @@ mod tests {
             why(&watched(&status)),
             "container main: ended with exit 3 (Error), restarted once"
         );
-        let mut own = watched_as(Strictness::OneRestart, &status);
+        let mut own = watched_as(Strictness::Restarts(1), &status);
         assert!(!own.decided(Instant::now()) && own.dead().is_none());
     }
 
@@ -692,7 +700,7 @@ mod tests {
         let waiting = json!({"waiting": {"reason": "CreateContainerConfigError", "message": "secret \"db\" not found"}});
         let status =
             json!({"phase": "Pending", "containerStatuses": [{"name": "main", "state": waiting}]});
-        let mut pods = watched_as(Strictness::OneRestart, &status);
+        let mut pods = watched_as(Strictness::Restarts(1), &status);
         let now = Instant::now();
         assert!(!pods.decided(now));
         assert!(pods.decided(now + PATIENCE));
@@ -703,14 +711,14 @@ mod tests {
     fn a_pod_that_nothing_asks_is_trusted_after_a_while_only() {
         let ready =
             json!({"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]});
-        let mut pods = Watched::new(Strictness::OneRestart);
+        let mut pods = Watched::new(Strictness::Restarts(1));
         let pod = |spec: Value| json!({"type": "MODIFIED", "object": {"metadata": {"name": "w-0"}, "spec": spec, "status": ready}});
         pods.line(&pod(json!({"containers": [{"name": "main"}]})).to_string());
         let now = Instant::now();
         assert!(!pods.decided(now) && !pods.decided(now + SETTLED / 2));
         assert!(pods.decided(now + SETTLED));
         let asked = json!({"containers": [{"name": "main", "readinessProbe": {"httpGet": {}}}]});
-        let mut pods = Watched::new(Strictness::OneRestart);
+        let mut pods = Watched::new(Strictness::Restarts(1));
         pods.line(&pod(asked).to_string());
         assert!(pods.decided(now));
     }
@@ -719,7 +727,7 @@ mod tests {
     fn a_failure_that_may_pass_is_told_once() {
         let ended = json!({"terminated": {"reason": "Error", "exitCode": 1}});
         let status = json!({"phase": "Pending", "initContainerStatuses": [{"name": "schema", "state": ended}]});
-        let mut pods = watched_as(Strictness::OneRestart, &status);
+        let mut pods = watched_as(Strictness::Restarts(1), &status);
         assert_eq!(
             pods.new_troubles(),
             ["postgres-0: init container schema: ended with exit 1 (Error)"]

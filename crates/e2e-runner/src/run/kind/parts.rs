@@ -1,0 +1,254 @@
+//! A part in a cluster: its manifests as objects with their images, certificates and published ports, applied.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use crate::exit::{Exit, Failure};
+use crate::run::kind::apply::{ensure, namespace};
+use crate::run::kind::images;
+use crate::run::kind::manifests;
+use crate::run::kind::ports::{host_port, published};
+use crate::run::kind::sources;
+use crate::run::part_run::PartRun;
+use crate::run::session::Session;
+use crate::run::values::{Seen, expand_all};
+use crate::table::part::Publish;
+use crate::tools::kind;
+
+/// Applies a part, and keeps the addresses of what it publishes.
+pub fn deploy(session: &Session, part_run: &PartRun) -> Result<String, Failure> {
+    let mut objects = certificates(session, part_run)?;
+    objects.extend(sources::objects(session, part_run)?);
+    let addresses = publish(session, part_run, &mut objects)?;
+    give_back_node_ports(session, &addresses, &mut objects);
+    pin(session, &mut objects);
+    let objects = [namespace(&part_run.namespace)?, objects].concat();
+    let note = ensure(session, &part_run.namespace, part_run.level(), &objects)?;
+    let count = objects.len();
+    let addresses: BTreeMap<_, _> = addresses
+        .into_iter()
+        .map(|(variable, (address, _))| (variable, address))
+        .collect();
+    let told = match addresses.first_key_value() {
+        Some((_, only)) if addresses.len() == 1 => format!("{only}{note}"),
+        _ => format!("{count} objects{note}"),
+    };
+    part_run.published.get_or_init(|| addresses);
+    Ok(told)
+}
+
+/// Gives pods the very content that was loaded under a name of the table.
+fn pin(session: &Session, objects: &mut [Value]) {
+    let own = session
+        .service_runs
+        .iter()
+        .map(|service_run| &service_run.own);
+    let parts: Vec<&PartRun> = own.chain(&session.parts).collect();
+    manifests::pin_images(objects, |name| {
+        let mut images = parts.iter().flat_map(|part_run| &part_run.part.images);
+        let known = images.find(|image| short(&image.name) == short(name))?;
+        Some(images::pinned(session, &known.name))
+    });
+}
+
+/// An image's name without the registry that people leave out.
+fn short(image: &str) -> &str {
+    let image = image.strip_prefix("docker.io/").unwrap_or(image);
+    image.strip_prefix("library/").unwrap_or(image)
+}
+
+/// The Secrets of the certificates that the run's authority signs.
+fn certificates(session: &Session, part_run: &PartRun) -> Result<Vec<Value>, Failure> {
+    let service_run = session.user_of(part_run);
+    let mut secrets = Vec::new();
+    for certificate in &part_run.part.certificates {
+        let value = |name: &str| match name {
+            "NAMESPACE" => Some(part_run.namespace.clone()),
+            _ => session.value(service_run, Seen::Pods, name),
+        };
+        let hosts = expand_all(&certificate.hosts, &value).map_err(|unknown| {
+            let part = &part_run.part;
+            let what = format!(
+                "{}: `{}`: a certificate is for ${{{}}}, which nothing is named",
+                part.table, part.name, unknown.0
+            );
+            Failure::new(Exit::Usage, what).hint("correct `hosts` of `certificates`")
+        })?;
+        let signed = session.private()?.certificate(&hosts)?;
+        session.report.secrets().add(&signed.key);
+        let data = json!({
+            "tls.crt": signed.certificate,
+            "tls.key": signed.key,
+            "ca.crt": session.private()?.authority()?,
+        });
+        let mut secret = manifests::secret(&certificate.secret, &data);
+        secret["type"] = json!("kubernetes.io/tls");
+        if let Some(namespace) = &certificate.namespace {
+            secret["metadata"]["namespace"] = json!(namespace);
+        }
+        secrets.push(secret);
+    }
+    Ok(secrets)
+}
+
+/// Puts the Services that a part publishes on the run's node ports. Returns the address and the node port of each by its variable.
+fn publish(
+    session: &Session,
+    part_run: &PartRun,
+    objects: &mut [Value],
+) -> Result<BTreeMap<String, (String, u16)>, Failure> {
+    let ports = published(session)?;
+    let mut addresses = BTreeMap::new();
+    for publish in &part_run.part.publish {
+        let key = (part_run.part.name.clone(), publish.env.clone());
+        let node = *ports
+            .get(&key)
+            .ok_or_else(|| Failure::setup("no node port"))?;
+        if !is_published(part_run, publish, node, objects)? {
+            continue;
+        }
+        let address = format!("127.0.0.1:{}", host_port(session, node)?);
+        addresses.insert(publish.env.clone(), (publish.url(&address), node));
+    }
+    Ok(addresses)
+}
+
+/// Gives the port of a Service its node port; whether there is such a Service.
+fn is_published(
+    part_run: &PartRun,
+    publish: &Publish,
+    node: u16,
+    objects: &mut [Value],
+) -> Result<bool, Failure> {
+    let part = &part_run.part;
+    let name = publish.service.as_ref().unwrap_or(&part.name);
+    let namespace = publish.namespace.as_ref().unwrap_or(&part_run.namespace);
+    let own = part_run.namespace.as_str();
+    let wrong = |what: String| {
+        let what = format!("{}: `{}`: {what}", part.table, part.name);
+        Err(Failure::new(Exit::Usage, what).hint("correct `publish` in the table of services"))
+    };
+    let service = objects.iter_mut().find(|object| {
+        let there = object["metadata"]["namespace"].as_str().unwrap_or(own);
+        object["kind"] == "Service"
+            && object["metadata"]["name"] == name.as_str()
+            && there == namespace
+    });
+    let Some(service) = service else {
+        if publish.is_optional {
+            return Ok(false);
+        }
+        return wrong(format!(
+            "{} is to be the Service {name} in {namespace}, which its manifests do not have",
+            publish.env
+        ));
+    };
+    if service["spec"]["clusterIP"] == "None" {
+        return wrong(format!(
+            "{} is to be the Service {name}, which is headless: only one with an address can be published",
+            publish.env
+        ));
+    }
+    let ports = service["spec"]["ports"].as_array_mut();
+    let mut ports = ports.into_iter().flatten();
+    let found = match publish.port {
+        Some(number) => ports.find(|port| port["port"] == number),
+        None => ports.next(),
+    };
+    let Some(found) = found else {
+        let number = publish
+            .port
+            .map_or("any".to_owned(), |port| port.to_string());
+        return wrong(format!(
+            "{} is to be port {number} of the Service {name}, which has no such port",
+            publish.env
+        ));
+    };
+    found["nodePort"] = json!(node);
+    service["spec"]["type"] = json!("NodePort");
+    Ok(true)
+}
+
+/// Takes away node ports that manifests name and that are the run's: Kubernetes would refuse them, and nobody reaches them there.
+fn give_back_node_ports(
+    session: &Session,
+    given: &BTreeMap<String, (String, u16)>,
+    objects: &mut [Value],
+) {
+    let block = kind::FIRST_NODE_PORT..kind::FIRST_NODE_PORT + kind::NODE_PORTS;
+    for object in objects
+        .iter_mut()
+        .filter(|object| object["kind"] == "Service")
+    {
+        let name = object["metadata"]["name"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned();
+        let ports = object
+            .pointer_mut("/spec/ports")
+            .and_then(Value::as_array_mut);
+        for port in ports.into_iter().flatten() {
+            let named = port["nodePort"]
+                .as_u64()
+                .and_then(|port| u16::try_from(port).ok());
+            let is_given = |named: u16| given.values().any(|(_, node)| *node == named);
+            let foreign = named.filter(|named| block.contains(named) && !is_given(*named));
+            if let (Some(foreign), Some(port)) = (foreign, port.as_object_mut()) {
+                port.remove("nodePort");
+                session.report.note(&format!(
+                    "node port {foreign} of the Service {name} is one of the run's own: it gets another; `publish` gives a suite its address"
+                ));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::table::part::Part;
+    use std::path::PathBuf;
+
+    #[test]
+    fn an_image_is_the_same_with_and_without_the_registry_that_people_leave_out() {
+        for name in ["w:e2e", "library/w:e2e", "docker.io/library/w:e2e"] {
+            assert_eq!(short(name), "w:e2e");
+        }
+        assert_eq!(short("docker.io/team/w"), "team/w");
+        assert_eq!(short("localhost/w"), "localhost/w");
+    }
+
+    #[test]
+    fn a_published_port_is_found_by_service_namespace_and_number() {
+        let part: Part = toml::from_str(
+            "name = \"w\"\npublish = [{ env = \"METRICS_URL\", service = \"metrics\", port = 9090 }]",
+        )
+        .unwrap();
+        let part_run = PartRun::new(part, "here".to_owned(), PathBuf::new());
+        let publish = &part_run.part.publish[0];
+        let service = |namespace: Value| {
+            json!({"kind": "Service", "metadata": {"name": "metrics", "namespace": namespace},
+                "spec": {"ports": [{"port": 80}, {"port": 9090}]}})
+        };
+        let mut objects = [service(json!("there")), service(Value::Null)];
+        assert!(is_published(&part_run, publish, 30099, &mut objects).unwrap());
+        assert_eq!(objects[0], service(json!("there")));
+        assert_eq!(
+            objects[1]["spec"],
+            json!({"type": "NodePort", "ports": [{"port": 80}, {"port": 9090, "nodePort": 30099}]})
+        );
+        objects[1]["spec"]["clusterIP"] = json!("None");
+        let failure = is_published(&part_run, publish, 30099, &mut objects).unwrap_err();
+        assert!(failure.summary.contains("headless"), "{failure}");
+        let failure = is_published(&part_run, publish, 30099, &mut objects[..1]).unwrap_err();
+        assert!(
+            failure.summary.contains("which its manifests do not have"),
+            "{failure}"
+        );
+        assert_eq!(
+            part_run.pod_address(publish).as_deref(),
+            Some("http://metrics.here.svc:9090")
+        );
+    }
+}

@@ -1,0 +1,117 @@
+//! A part as a process of this machine: its ports, its variables, its start.
+
+use std::collections::BTreeMap;
+use std::net::TcpListener;
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use crate::exit::{Exit, Failure};
+use crate::run::local::launch::{Address, ProcessSpec};
+use crate::run::part_run::PartRun;
+use crate::run::session::Session;
+use crate::run::values::{LITERAL, Seen, Unknown, expand_command, expand_map};
+use crate::state::Resource;
+use crate::table::part::Publish;
+use crate::table::service::Policy;
+
+/// Starts the process of a part. What a team's command runs is not known here: it is always started anew.
+pub fn deploy(
+    session: &Session,
+    part_run: &PartRun,
+    deadline: Duration,
+) -> Result<String, Failure> {
+    let part = &part_run.part;
+    if part.process.is_empty() {
+        return Ok("not started: its entry in the table has no `process`".to_owned());
+    }
+    let service_run = session.user_of(part_run);
+    let mut ports = Vec::new();
+    for publish in &part.publish {
+        ports.push((publish, port(session, part_run, publish)?));
+    }
+    let address = |port: &u16| format!("127.0.0.1:{port}");
+    let published = ports
+        .iter()
+        .map(|(publish, port)| (publish.env.clone(), publish.url(&address(port))));
+    part_run.published.get_or_init(|| published.collect());
+    let listen = ports.first().map(|(_, port)| address(port));
+    let value = |name: &str| match name {
+        e2e_env::fake::LISTEN_ADDRESS => listen.clone(),
+        _ => session.value(service_run, Seen::Here, name),
+    };
+    let unknown = |unknown: Unknown| {
+        let what = format!(
+            "{}: `{}`: nothing is named ${{{}}}",
+            part.table, part.name, unknown.0
+        );
+        Failure::new(Exit::Usage, what).hint(LITERAL)
+    };
+    let mut env = session.secret_environment(service_run);
+    env.extend(expand_map(&part.env, &value).map_err(unknown)?);
+    if let Some(listen) = &listen {
+        env.insert(e2e_env::fake::LISTEN_ADDRESS.to_owned(), listen.clone());
+    }
+    let name = if part.is_service {
+        "service".to_owned()
+    } else {
+        format!("part-{}", part.name)
+    };
+    let dir = part_run.dir.join(name);
+    session
+        .run
+        .will_make(Resource::Directory { path: dir.clone() })
+        .map_err(Failure::setup)?;
+    std::fs::create_dir_all(&dir)
+        .map_err(|error| Failure::setup(format!("cannot make {}: {error}", dir.display())))?;
+    let launch = ProcessSpec {
+        name: part.name.clone(),
+        cwd: Some(part.root.clone()),
+        log: part_run.dir.join(format!("{}.log", part.name)),
+        command: expand_command(&part.process, &value).map_err(unknown)?,
+        env,
+        address: Address::Given(listen.clone().unwrap_or_default()),
+        dir,
+    };
+    let why = session.rebuild_reason(part_run.level());
+    start(session, &launch, deadline)?;
+    session.record_fingerprint(part_run.level(), "")?;
+    let told = part_run.published.get().and_then(BTreeMap::first_key_value);
+    let told = told.map_or("it publishes no port", |(_, address)| address);
+    Ok(format!("{told}{why}"))
+}
+
+/// A port of this machine: the integration tier's, else the part's own where it is free, else any, unless its service insists on it.
+fn port(session: &Session, part_run: &PartRun, publish: &Publish) -> Result<u16, Failure> {
+    if let Some(port) = publish.integration.filter(|_| session.integration) {
+        return Ok(port);
+    }
+    let ports = &session.user_of(part_run).service.ports;
+    let is_fixed = part_run.part.is_service && ports.policy == Policy::Fixed;
+    if let Some(port) = publish.host.filter(|_| is_fixed) {
+        return Ok(port);
+    }
+    let own = publish
+        .host
+        .and_then(|port| TcpListener::bind(("127.0.0.1", port)).ok());
+    let bound = own.map_or_else(|| TcpListener::bind(("127.0.0.1", 0)), Ok);
+    Ok(bound
+        .and_then(|listener| listener.local_addr())
+        .map_err(Failure::setup)?
+        .port())
+}
+
+/// Starts a program and keeps it for those who watch whether it lives.
+pub fn start(
+    session: &Session,
+    launch: &ProcessSpec,
+    deadline: Duration,
+) -> Result<String, Failure> {
+    let (child, url) = launch.start(&session.run, &session.runner, deadline)?;
+    session
+        .artifacts
+        .children
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .push(child);
+    Ok(url)
+}

@@ -1,0 +1,57 @@
+//! A part of a run: where its objects and logs go, and what of it this machine reaches.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::OnceLock;
+
+use crate::run::layer::{Layer, Level};
+use crate::table::part::{Part, Publish};
+
+/// A part of a run: a service itself, or one that its services share.
+#[derive(Debug)]
+pub struct PartRun {
+    /// Its entry in the table.
+    pub part: Part,
+    /// The namespace of those of its objects that name none.
+    pub namespace: String,
+    /// Where its logs go.
+    pub dir: PathBuf,
+    /// The address of each published port as this machine reaches it, by its variable.
+    pub published: OnceLock<BTreeMap<String, String>>,
+}
+
+impl PartRun {
+    /// A part before any of its stages.
+    pub fn new(part: Part, namespace: String, dir: PathBuf) -> Self {
+        Self {
+            part,
+            namespace,
+            dir,
+            published: OnceLock::new(),
+        }
+    }
+
+    /// Its layer of the environment.
+    pub fn level(&self) -> Level<'_> {
+        Level {
+            layer: if self.part.is_service {
+                Layer::Service
+            } else {
+                Layer::Part
+            },
+            whose: Some(&self.part.name),
+        }
+    }
+
+    /// The address that the suite gets in a variable.
+    pub fn address(&self, variable: &str) -> Option<&str> {
+        self.published.get()?.get(variable).map(String::as_str)
+    }
+
+    /// A published port's address as pods reach it, where the table says which port it is.
+    pub fn pod_address(&self, publish: &Publish) -> Option<String> {
+        let service = publish.service.as_ref().unwrap_or(&self.part.name);
+        let namespace = publish.namespace.as_ref().unwrap_or(&self.namespace);
+        Some(publish.url(&format!("{service}.{namespace}.svc:{}", publish.port?)))
+    }
+}
