@@ -54,12 +54,7 @@ pub fn run(runner: &Runner, table: &Table, args: &E2e) -> anyhow::Result<Exit> {
             &History::load(&paths.history()),
         ));
         let kept = Run::kept_together(&paths.runs(), &plan.services).filter(|_| !args.place.fresh);
-        terminal::print(&preview::reuse_table(
-            runner,
-            kept.as_ref(),
-            place,
-            &chosen.services,
-        ));
+        terminal::print(&preview::reuse_table(runner, kept.as_ref(), place, &chosen));
         return Ok(Exit::Passed);
     }
     let session = begin::begin(

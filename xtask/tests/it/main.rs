@@ -12,6 +12,7 @@ mod modules;
 mod negative;
 mod own;
 mod packages;
+mod parts;
 mod place;
 mod progress;
 mod red;

@@ -551,19 +551,16 @@ impl Layout {
         let ids = ids.map(|step| own(self, step));
         if service.has(Component::Fake) {
             // Its store keeps what Data Storage cannot take yet, so the two may start together.
-            let needs = if kind {
-                vec![
-                    Step::LoadFake.into(),
-                    Step::LoadRelay.into(),
-                    Step::CreateCluster.into(),
-                ]
+            let (mut needs, relay) = if kind {
+                let needs = vec![Step::LoadFake.into(), Step::CreateCluster.into()];
+                (needs, Step::LoadRelay)
             } else {
-                vec![
-                    Step::BuildFake.into(),
-                    Step::BuildRelay.into(),
-                    own(self, Step::DeployDataStorage),
-                ]
+                let needs = vec![Step::BuildFake.into(), own(self, Step::DeployDataStorage)];
+                (needs, Step::BuildRelay)
             };
+            if service.has(Component::Relay) {
+                needs.insert(1, relay.into());
+            }
             let [_, deploy, wait] = &ids;
             self.add_after(deploy.clone(), &needs, Duration::from_mins(1));
             self.add_after(wait.clone(), from_ref(deploy), Duration::from_mins(2));
@@ -585,7 +582,7 @@ impl Layout {
         if until == Until::Done
             && let Some(suite) = &service.suite
         {
-            ready.push(Step::BuildSuite.into());
+            ready.insert(0, Step::BuildSuite.into());
             let id = own(self, Step::RunSuite);
             self.add_after(id, &ready, suite.deadline());
             self.after(service);

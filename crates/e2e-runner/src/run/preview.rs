@@ -14,6 +14,7 @@ use crate::run::layer::Layer;
 use crate::run::local::postgres;
 use crate::run::plan::{Id, Plan, Stage, Step, Target};
 use crate::state::{Run, State};
+use crate::table::Chosen;
 use crate::table::service::{Component, Service};
 use crate::tools::{docker, kind};
 
@@ -103,12 +104,8 @@ fn predicted(plan: &Plan, history: &History) -> Option<f64> {
 }
 
 /// The decision on each layer, as the lines behind a plan.
-pub fn reuse_table(
-    runner: &Runner,
-    kept: Option<&Run>,
-    place: Target,
-    services: &[Service],
-) -> String {
+pub fn reuse_table(runner: &Runner, kept: Option<&Run>, place: Target, chosen: &Chosen) -> String {
+    let services = &chosen.services[..];
     let Some(run) = kept.filter(|run| run.state().target == place.word()) else {
         let made = "no environment is kept: everything will be created".to_owned();
         let lines: Vec<_> = [made]
@@ -126,7 +123,12 @@ pub fn reuse_table(
         let same = same(
             &state,
             Layer::Cluster,
-            cluster::cluster_fingerprint(runner).ok().as_ref(),
+            {
+                let own = services.iter().map(|service| &service.own);
+                let mounts = cluster::mounts_of(own.chain(&chosen.parts));
+                cluster::cluster_fingerprint(runner, &mounts).ok()
+            }
+            .as_ref(),
         );
         stands = same && docker::is_running(runner, &kind::node(&kind::cluster(&state.run)));
         line(

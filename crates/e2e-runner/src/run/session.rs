@@ -22,7 +22,7 @@ use crate::run::plan::{Id, Step, Target};
 use crate::run::private::Private;
 use crate::run::repeat::Repeat;
 use crate::run::service_run::ServiceRun;
-use crate::run::values::{Seen, expand};
+use crate::run::values::{LITERAL, Seen, expand};
 use crate::secrets::Secrets;
 use crate::state::{Resource, Run, processes};
 use crate::table::service::{Callers, Component};
@@ -580,6 +580,26 @@ impl Session {
             }
             _ => self.made(service_run).remove(name),
         }
+    }
+
+    /// What a name stands for in the manifests of a part.
+    pub fn pod_value(&self, part_run: &PartRun, name: &str) -> Option<String> {
+        match name {
+            "NAMESPACE" => Some(part_run.namespace.clone()),
+            _ => self.value(self.user_of(part_run), Seen::Pods, name),
+        }
+    }
+
+    /// A text of a part's entry in the table, as it is meant in the cluster.
+    pub fn text(&self, part_run: &PartRun, text: &str) -> Result<String, Failure> {
+        let part = &part_run.part;
+        expand(text, &|name| self.pod_value(part_run, name)).map_err(|unknown| {
+            let what = format!(
+                "{}: `{}`: nothing is named ${{{}}}",
+                part.table, part.name, unknown.0
+            );
+            Failure::new(Exit::Usage, what).hint(LITERAL)
+        })
     }
 
     /// The namespace of PostgreSQL in a cluster: that of the only service, or one that all share.

@@ -82,6 +82,9 @@ pub fn run_stage(session: &Session, stage: &Stage) -> Result<String, Failure> {
             programs::deploy_service(session, service_run, deadline)
         }
         (Step::AwaitService, Target::Kind) => deploy::await_service(session, service_run, deadline),
+        (Step::AwaitService, Target::Local) if service_run.service.has(Component::Own) => {
+            wait::for_part(session, &service_run.own, deadline)
+        }
         (Step::AwaitService, Target::Local) => wait::for_service(session, service_run, deadline),
         (Step::RunSuite, _) => suite::run(session, service_run, deadline, || {
             ready_again(session, service_run)

@@ -143,14 +143,6 @@ pub fn expand_object(
     Ok(())
 }
 
-/// Replaces the names in each of some words.
-pub fn expand_all(
-    words: &[String],
-    value: &dyn Fn(&str) -> Option<String>,
-) -> Result<Vec<String>, Unknown> {
-    words.iter().map(|word| expand(word, value)).collect()
-}
-
 /// Replaces the names in the values of variables.
 pub fn expand_map(
     variables: &BTreeMap<String, String>,

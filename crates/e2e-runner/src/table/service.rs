@@ -59,6 +59,7 @@ struct Entry {
     replicas: u16,
     #[serde(default)]
     callers: Callers,
+    #[serde(default)]
     ports: Ports,
     integration: Option<Integration>,
     #[serde(default)]
@@ -183,7 +184,7 @@ pub enum Callers {
 }
 
 /// The host ports of a service.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Ports {
     /// What happens when one of them is taken.

@@ -1,6 +1,6 @@
 //! kind: creates and deletes clusters, each with a kubeconfig of its own.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -49,9 +49,22 @@ pub fn default_image(runner: &Runner) -> Option<String> {
 /// Where prepared nodes see what they share.
 pub const SHARED: &str = "/kubernaut/node";
 
+/// A directory of this machine that the node sees.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mounted {
+    /// Its path here.
+    pub host: PathBuf,
+    /// Its path in the node.
+    pub node: PathBuf,
+}
+
 /// The cluster configuration: the block of node ports, with `wanted` host ports for some of them, and a directory of the daemon's
-/// that the node sees at [`SHARED`].
-pub fn config(wanted: &[(u16, u16)], shared: Option<&Path>) -> Result<String, Failure> {
+/// that the node sees at [`SHARED`], beside those of this machine.
+pub fn config(
+    wanted: &[(u16, u16)],
+    shared: Option<&Path>,
+    mounts: &[Mounted],
+) -> Result<String, Failure> {
     let mut config: Value = serde_saphyr::from_str(CONFIG).map_err(|error| {
         Failure::new(
             Exit::Usage,
@@ -63,9 +76,14 @@ pub fn config(wanted: &[(u16, u16)], shared: Option<&Path>) -> Result<String, Fa
         json!({"containerPort": node, "hostPort": host, "listenAddress": "127.0.0.1", "protocol": "TCP"})
     });
     config["nodes"][0]["extraPortMappings"] = mappings.collect();
-    if let Some(shared) = shared {
-        let mount = json!({"hostPath": shared, "containerPath": SHARED, "readOnly": true});
-        config["nodes"][0]["extraMounts"] = json!([mount]);
+    let shared =
+        shared.map(|shared| json!({"hostPath": shared, "containerPath": SHARED, "readOnly": true}));
+    let mounts = mounts
+        .iter()
+        .map(|mount| json!({"hostPath": mount.host, "containerPath": mount.node}));
+    let mounts: Vec<Value> = shared.into_iter().chain(mounts).collect();
+    if !mounts.is_empty() {
+        config["nodes"][0]["extraMounts"] = Value::from(mounts);
     }
     Ok(config.to_string())
 }
@@ -154,11 +172,17 @@ mod tests {
 
     #[test]
     fn the_whole_block_is_mapped_and_wanted_host_ports_are_asked_for() {
-        let config = config(&[(FIRST_NODE_PORT + 1, 8081)], Some(Path::new("/volume"))).unwrap();
+        let mounted = Mounted {
+            host: "/fixtures".into(),
+            node: "/in-the-node".into(),
+        };
+        let wanted = [(FIRST_NODE_PORT + 1, 8081)];
+        let config = config(&wanted, Some(Path::new("/volume")), &[mounted]).unwrap();
         let config: Value = serde_json::from_str(&config).unwrap();
         assert_eq!(
             config["nodes"][0]["extraMounts"],
-            json!([{"hostPath": "/volume", "containerPath": "/kubernaut/node", "readOnly": true}])
+            json!([{"hostPath": "/volume", "containerPath": "/kubernaut/node", "readOnly": true},
+                {"hostPath": "/fixtures", "containerPath": "/in-the-node"}])
         );
         let mappings = config["nodes"][0]["extraPortMappings"].as_array().unwrap();
         assert_eq!(mappings.len(), 32);

@@ -13,6 +13,8 @@ use crate::run::layer::Layer;
 use crate::run::session::Session;
 use crate::settings::node_image;
 use crate::state::Resource;
+use crate::table::part::Part;
+use crate::tools::kind::Mounted;
 use crate::tools::{docker, kind};
 
 /// Docker and kind answer, kubectl is there, and the service's ports are free where it insists on them.
@@ -59,12 +61,31 @@ pub fn preflight(session: &Session) -> Result<String, Failure> {
 
 /// What a cluster is made from: its configuration without the host ports, which a running one keeps, and the node image. Whether
 /// that was prepared makes no difference to what it is.
-pub fn cluster_fingerprint(runner: &Runner) -> Result<String, Failure> {
+pub fn cluster_fingerprint(runner: &Runner, mounts: &[Mounted]) -> Result<String, Failure> {
     let image = node_image().map(|image| docker::image_id(runner, &image).unwrap_or(image));
     Ok(fingerprint(&[
-        &kind::config(&[], None)?,
+        &kind::config(&[], None, mounts)?,
         &image.unwrap_or_default(),
     ]))
+}
+
+/// The directories of this machine that the services and their parts want in the node.
+pub fn mounts_of<'a>(parts: impl Iterator<Item = &'a Part>) -> Vec<Mounted> {
+    let mounts = parts.flat_map(|part| {
+        part.mounts.iter().map(|mount| Mounted {
+            host: part.root.join(&mount.host),
+            node: mount.node.clone(),
+        })
+    });
+    mounts.collect()
+}
+
+fn mounts(session: &Session) -> Vec<Mounted> {
+    let own = session
+        .service_runs
+        .iter()
+        .map(|service_run| &service_run.own);
+    mounts_of(own.chain(&session.parts).map(|part_run| &part_run.part))
 }
 
 /// Whether an earlier run has kept a cluster that this one uses again.
@@ -72,7 +93,7 @@ pub fn is_cluster_reused(session: &Session) -> Result<bool, Failure> {
     if let Some(stands) = session.artifacts.stands.get() {
         return Ok(*stands);
     }
-    let made_from = cluster_fingerprint(&session.runner)?;
+    let made_from = cluster_fingerprint(&session.runner, &mounts(session))?;
     let stands = session.fingerprint_matches(Layer::Cluster.into(), &made_from)
         && docker::is_running(&session.runner, &kind::node(&cluster(session)));
     Ok(*session.artifacts.stands.get_or_init(|| stands))
@@ -96,7 +117,14 @@ pub fn create_cluster(session: &Session, deadline: Duration) -> Result<String, F
         .map_err(Failure::setup)?;
     let prepared = session.artifacts.node.get();
     let shared = prepared.map(|node| node.directory.as_path());
-    let config = kind::config(&wanted(session)?, shared)?;
+    let mounts = mounts(session);
+    for mount in &mounts {
+        std::fs::create_dir_all(&mount.host).map_err(|error| {
+            let what = format!("cannot make {}: {error}", mount.host.display());
+            Failure::new(Exit::Usage, what).hint("correct `mounts` in the table of services")
+        })?;
+    }
+    let config = kind::config(&wanted(session)?, shared, &mounts)?;
     let image = prepared.map(|node| node.image.clone()).or_else(node_image);
     let image = image.as_deref();
     let log = session.run.dir().join("kind-create.log");
@@ -113,7 +141,10 @@ pub fn create_cluster(session: &Session, deadline: Duration) -> Result<String, F
         keep,
     )
     .map_err(|error| not_created(session, &name, error))?;
-    session.record_fingerprint(Layer::Cluster.into(), &cluster_fingerprint(runner)?)?;
+    session.record_fingerprint(
+        Layer::Cluster.into(),
+        &cluster_fingerprint(runner, &mounts)?,
+    )?;
     publish(session, &name)?;
     watch_cluster(session)?;
     Ok(format!("{name}{}{why}", leased(session)?))

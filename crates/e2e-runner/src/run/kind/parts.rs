@@ -12,7 +12,6 @@ use crate::run::kind::ports::{host_port, published};
 use crate::run::kind::sources;
 use crate::run::part_run::PartRun;
 use crate::run::session::Session;
-use crate::run::values::{Seen, expand_all};
 use crate::table::part::Publish;
 use crate::tools::kind;
 
@@ -20,16 +19,24 @@ use crate::tools::kind;
 pub fn deploy(session: &Session, part_run: &PartRun) -> Result<String, Failure> {
     let mut objects = certificates(session, part_run)?;
     objects.extend(sources::objects(session, part_run)?);
+    let given_back = give_back_node_ports(&mut objects);
     let addresses = publish(session, part_run, &mut objects)?;
-    give_back_node_ports(session, &addresses, &mut objects);
+    for (service, port) in given_back {
+        let is_published = part_run
+            .part
+            .publish
+            .iter()
+            .any(|publish| publish.service.as_ref().unwrap_or(&part_run.part.name) == &service);
+        if !is_published {
+            session.report.note(&format!(
+                "node port {port} of the Service {service} is one of the run's own: it gets another; `publish` gives a suite its address"
+            ));
+        }
+    }
     pin(session, &mut objects);
     let objects = [namespace(&part_run.namespace)?, objects].concat();
     let note = ensure(session, &part_run.namespace, part_run.level(), &objects)?;
     let count = objects.len();
-    let addresses: BTreeMap<_, _> = addresses
-        .into_iter()
-        .map(|(variable, (address, _))| (variable, address))
-        .collect();
     let told = match addresses.first_key_value() {
         Some((_, only)) if addresses.len() == 1 => format!("{only}{note}"),
         _ => format!("{count} objects{note}"),
@@ -60,21 +67,12 @@ fn short(image: &str) -> &str {
 
 /// The Secrets of the certificates that the run's authority signs.
 fn certificates(session: &Session, part_run: &PartRun) -> Result<Vec<Value>, Failure> {
-    let service_run = session.user_of(part_run);
     let mut secrets = Vec::new();
     for certificate in &part_run.part.certificates {
-        let value = |name: &str| match name {
-            "NAMESPACE" => Some(part_run.namespace.clone()),
-            _ => session.value(service_run, Seen::Pods, name),
-        };
-        let hosts = expand_all(&certificate.hosts, &value).map_err(|unknown| {
-            let part = &part_run.part;
-            let what = format!(
-                "{}: `{}`: a certificate is for ${{{}}}, which nothing is named",
-                part.table, part.name, unknown.0
-            );
-            Failure::new(Exit::Usage, what).hint("correct `hosts` of `certificates`")
-        })?;
+        let hosts = certificate.hosts.iter();
+        let hosts: Vec<String> = hosts
+            .map(|host| session.text(part_run, host))
+            .collect::<Result<_, _>>()?;
         let signed = session.private()?.certificate(&hosts)?;
         session.report.secrets().add(&signed.key);
         let data = json!({
@@ -92,12 +90,12 @@ fn certificates(session: &Session, part_run: &PartRun) -> Result<Vec<Value>, Fai
     Ok(secrets)
 }
 
-/// Puts the Services that a part publishes on the run's node ports. Returns the address and the node port of each by its variable.
+/// Puts the Services that a part publishes on the run's node ports. Returns the address of each by its variable.
 fn publish(
     session: &Session,
     part_run: &PartRun,
     objects: &mut [Value],
-) -> Result<BTreeMap<String, (String, u16)>, Failure> {
+) -> Result<BTreeMap<String, String>, Failure> {
     let ports = published(session)?;
     let mut addresses = BTreeMap::new();
     for publish in &part_run.part.publish {
@@ -109,7 +107,7 @@ fn publish(
             continue;
         }
         let address = format!("127.0.0.1:{}", host_port(session, node)?);
-        addresses.insert(publish.env.clone(), (publish.url(&address), node));
+        addresses.insert(publish.env.clone(), publish.url(&address));
     }
     Ok(addresses)
 }
@@ -170,38 +168,29 @@ fn is_published(
     Ok(true)
 }
 
-/// Takes away node ports that manifests name and that are the run's: Kubernetes would refuse them, and nobody reaches them there.
-fn give_back_node_ports(
-    session: &Session,
-    given: &BTreeMap<String, (String, u16)>,
-    objects: &mut [Value],
-) {
+/// Takes away node ports that manifests name and that are the run's: Kubernetes would refuse a second of the same number. Returns the
+/// Services with them.
+fn give_back_node_ports(objects: &mut [Value]) -> Vec<(String, u64)> {
     let block = kind::FIRST_NODE_PORT..kind::FIRST_NODE_PORT + kind::NODE_PORTS;
-    for object in objects
+    let mut given_back = Vec::new();
+    let services = objects
         .iter_mut()
-        .filter(|object| object["kind"] == "Service")
-    {
-        let name = object["metadata"]["name"]
-            .as_str()
-            .unwrap_or_default()
-            .to_owned();
-        let ports = object
-            .pointer_mut("/spec/ports")
-            .and_then(Value::as_array_mut);
-        for port in ports.into_iter().flatten() {
-            let named = port["nodePort"]
-                .as_u64()
-                .and_then(|port| u16::try_from(port).ok());
-            let is_given = |named: u16| given.values().any(|(_, node)| *node == named);
-            let foreign = named.filter(|named| block.contains(named) && !is_given(*named));
-            if let (Some(foreign), Some(port)) = (foreign, port.as_object_mut()) {
+        .filter(|object| object["kind"] == "Service");
+    for object in services {
+        let name = object["metadata"]["name"].as_str().unwrap_or_default();
+        let name = name.to_owned();
+        let ports = object.pointer_mut("/spec/ports");
+        let ports = ports.and_then(Value::as_array_mut);
+        for port in ports.into_iter().flatten().filter_map(Value::as_object_mut) {
+            let number = port.get("nodePort").and_then(Value::as_u64);
+            let is_ours = |number: &u64| block.contains(&u16::try_from(*number).unwrap_or(0));
+            if let Some(number) = number.filter(is_ours) {
                 port.remove("nodePort");
-                session.report.note(&format!(
-                    "node port {foreign} of the Service {name} is one of the run's own: it gets another; `publish` gives a suite its address"
-                ));
+                given_back.push((name.clone(), number));
             }
         }
     }
+    given_back
 }
 
 #[cfg(test)]

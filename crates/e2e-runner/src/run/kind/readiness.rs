@@ -107,25 +107,28 @@ fn await_one(
     deadline: Duration,
 ) -> Result<(), Failure> {
     let own = kubectl(session, &part_run.namespace);
+    let named = |text: &str| session.text(part_run, text);
     match ready {
         Ready::Pods(_) => Ok(()),
         Ready::Crd(crd) => {
-            let what = format!("the definition {} was not served", crd.crd);
-            wait::poll(session, &what, deadline, || is_served(&own, &crd.crd))
+            let name = named(&crd.crd)?;
+            let what = format!("the definition {name} was not served");
+            wait::poll(session, &what, deadline, || is_served(&own, &name))
         }
         Ready::Rollout(rollout) => {
             let namespace = rollout.namespace.as_ref().unwrap_or(&part_run.namespace);
-            kubectl(session, namespace).await_rollout(&rollout.rollout, deadline)
+            kubectl(session, &named(namespace)?).await_rollout(&named(&rollout.rollout)?, deadline)
         }
         Ready::Webhook(webhook) => {
-            let what = format!("the webhook {} did not answer", webhook.webhook);
-            wait::poll(session, &what, deadline, || answers(&own, &webhook.webhook))
+            let name = named(&webhook.webhook)?;
+            let what = format!("the webhook {name} did not answer");
+            wait::poll(session, &what, deadline, || answers(&own, &name))
         }
         Ready::Secret(secret) => {
+            let secret = named(&secret.secret)?;
             let (namespace, name) = secret
-                .secret
                 .split_once('/')
-                .unwrap_or((&part_run.namespace, &secret.secret));
+                .unwrap_or((&part_run.namespace, &secret));
             let kubectl = kubectl(session, namespace);
             let what = format!("the Secret {name} in {namespace} was not made");
             let get = ["get", "secret", name, "--output", "name"];

@@ -189,15 +189,11 @@ impl Reader<'_> {
     }
 
     fn value(&self, name: &str) -> Option<String> {
-        let service_run = self.session.user_of(self.part_run);
-        if name == "NAMESPACE" {
-            return Some(self.part_run.namespace.clone());
-        }
-        self.session.value(service_run, Seen::Pods, name)
+        self.session.pod_value(self.part_run, name)
     }
 
     fn word(&self, text: &str) -> Result<String, Failure> {
-        expand(text, &|name| self.value(name)).map_err(|unknown| self.unknown(&unknown))
+        self.session.text(self.part_run, text)
     }
 
     fn words(&self, words: &[String]) -> Result<Vec<String>, Failure> {

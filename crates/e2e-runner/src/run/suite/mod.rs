@@ -28,8 +28,7 @@ pub fn run(
     deadline: Duration,
     ready_again: impl Fn() -> Result<(), Failure>,
 ) -> Result<String, Failure> {
-    let mut environment = session.environment(service_run);
-    environment.insert(e2e_env::PGPASSWORD.to_owned(), session.password());
+    let environment = session.secret_environment(service_run);
     let id = session.stage(Step::RunSuite, service_run);
     let log = std::fs::File::create(service_run.dir.join("suite.log")).map_err(Failure::setup)?;
     let mut log = std::io::LineWriter::new(log);

@@ -1,0 +1,115 @@
+//! Parts of a team's table as processes of this machine: shared, reached by names, with commands around the suite.
+
+use std::fs;
+
+use crate::team::{STORAGE, Team, entry, junit};
+
+/// Answers each request with a word of its command line.
+const SERVER: &str = "import http.server, os, sys\n\
+    class Word(http.server.BaseHTTPRequestHandler):\n    def do_GET(self):\n        self.send_response(200)\n        \
+    self.end_headers()\n        self.wfile.write(sys.argv[2].encode())\n\
+    http.server.HTTPServer(('127.0.0.1', int(sys.argv[1])), Word).serve_forever()\n";
+
+/// A part that two services use, with a password and two ports of which one only is listened on.
+const PART: &str = "[[part]]\nname = \"lookup\"\npasswords = [\"LOOKUP_PASSWORD\"]\n\
+    publish = [{ env = \"LOOKUP_URL\" }, { env = \"LOOKUP_ADDRESS\", scheme = \"\" }]\nready = [{ http = \"/\" }]\n\
+    process = [\"python3\", \"server.py\", \"${port:LOOKUP_URL}\", \"lookup of ${E2E_RUN}\"]\n\n";
+
+fn team(more: &str, script: &str) -> Team {
+    let first = entry("first", &format!("{STORAGE}, \"own\""), more, script);
+    let part_and_first = format!("{PART}{first}");
+    let second = entry(
+        "second",
+        STORAGE,
+        "parts = [\"lookup\"]",
+        &format!(
+            "curl --silent $LOOKUP_URL > second; {}",
+            junit("second", "<testcase name='asks'/>")
+        ),
+    );
+    let team = Team::new(&[part_and_first, second]);
+    fs::write(team.dir.path().join("server.py"), SERVER).expect("a program");
+    team
+}
+
+#[test]
+fn a_part_is_started_once_for_its_services_and_names_reach_commands_and_variables() {
+    let more = "parts = [\"lookup\"]\nprocess = [\"python3\", \"server.py\", \"${port:OWN_URL}\", \"own\"]\nready_path = \"/\"\n\
+        publish = [{ env = \"OWN_URL\" }]\nenv = { SEEN = \"at ${LOOKUP_URL}, ${E2E_UNSET_BY_ALL:-unset}\" }\n\
+        before = [{ name = \"seed\", run = [\"sh\", \"-c\", \"echo one $LOOKUP_URL $LOOKUP_PASSWORD > seeded\"] }]\n\
+        after = [[\"sh\", \"-c\", \"echo after > after\"]]";
+    let script = format!(
+        "set -e; curl --silent $LOOKUP_URL > first; echo $SEEN >> first; curl --silent $SERVICE_URL >> first; {}; exit 1",
+        junit("first", "<testcase name='asks'/>")
+    );
+    let team = team(more, &script);
+    let (code, _, stderr) = team.run(&["e2e", "first", "second", "--target", "local"]);
+    assert_eq!(code, 1, "{stderr}");
+    assert_eq!(stderr.matches("✓ deploy lookup").count(), 1, "{stderr}");
+    let (first, second) = (team.read("first"), team.read("second"));
+    assert!(
+        first.starts_with("lookup of ") && first.contains(&second),
+        "{first} {second}"
+    );
+    assert!(
+        first.contains("at http://127.0.0.1:") && first.contains(", unset\nown"),
+        "{first}"
+    );
+    let seeded = team.read("seeded");
+    let password = seeded.split_whitespace().last().expect("a password");
+    assert!(
+        seeded.starts_with("one http://") && password.len() > 10,
+        "{seeded}"
+    );
+    assert!(!stderr.contains(password), "a password is told");
+    assert_eq!(team.read("after"), "after\n");
+}
+
+#[test]
+fn a_command_before_the_suite_that_fails_is_told_and_the_suite_does_not_run() {
+    let more = "process = [\"python3\", \"server.py\", \"${port:SERVICE_URL}\", \"own\"]\nready_path = \"/\"\n\
+        before = [{ name = \"seed\", run = [\"sh\", \"-c\", \"echo no such workflow; exit 7\"] }]\nafter = [[\"touch\", \"after\"]]";
+    let team = team(more, "touch ran");
+    let (code, _, stderr) = team.run(&["e2e", "first", "--target", "local"]);
+    assert_eq!(code, 4, "{stderr}");
+    assert!(
+        stderr.contains(
+            "error: before: seed: `sh -c echo no such workflow; exit 7` ended with exit 7"
+        ) && stderr.contains("no such workflow\n")
+            && stderr.contains("before-seed.log"),
+        "{stderr}"
+    );
+    for file in ["ran", "after"] {
+        assert!(!team.dir.path().join(file).exists(), "{file}");
+    }
+}
+
+#[test]
+fn a_name_that_stands_for_nothing_and_a_part_that_no_table_has_are_usage_errors_with_their_place() {
+    let team_of = |more: &str| team(more, "true");
+    let wrong = |team: &Team| {
+        let (code, _, stderr) = team.run(&["e2e", "first", "--target", "local"]);
+        assert_eq!(code, 2, "{stderr}");
+        stderr
+    };
+    let process = "process = [\"python3\", \"server.py\", \"${port:OTHER}\", \"own\"]";
+    let said = wrong(&team_of(process));
+    assert!(
+        said.contains("line 14: `first`: nothing is named ${port:OTHER}"),
+        "{said}"
+    );
+    let said = wrong(&team_of("parts = [\"lookpu\"]"));
+    assert!(
+        said.contains("wants the part `lookpu`") && said.contains("did you mean `lookup`?"),
+        "{said}"
+    );
+    let said = wrong(&team_of("alone = true\npublish = [{ env = \"9\" }]"));
+    assert!(said.contains("`9` is no name of a variable"), "{said}");
+    let team = team_of("alone = true");
+    let (code, _, said) = team.run(&["e2e", "first", "second", "--target", "local"]);
+    assert_eq!(code, 2, "{said}");
+    assert!(
+        said.contains("`first` is never with others in a run"),
+        "{said}"
+    );
+}
