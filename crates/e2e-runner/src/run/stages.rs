@@ -45,7 +45,13 @@ pub fn run_stage(session: &Session, stage: &Stage) -> Result<String, Failure> {
         (Step::LoadDataStorage, _) => images::load_datastorage(session, deadline),
         (Step::LoadFake, _) => images::load_fake(session, deadline),
         (Step::LoadRelay, _) => images::load_relay(session, deadline),
-        (Step::LoadService, _) => images::load_images(session, service_run, deadline),
+        (Step::LoadService, _) => {
+            let part = &service_run.service.own;
+            let deadline = part.deadlines.images();
+            let built = images::build_images(session, part, &stage.id, deadline)?;
+            let loaded = images::load_images(session, part, deadline)?;
+            Ok(format!("{built}; {loaded}"))
+        }
         (Step::DeployPostgres, Target::Kind) => deploy::deploy_postgres(session),
         (Step::DeployPostgres, Target::Local) => postgres::deploy_postgres(session),
         (Step::AwaitPostgres, Target::Kind) => deploy::await_postgres(session, deadline),

@@ -85,8 +85,13 @@ pub fn prepare(session: &Session, deadline: Duration) -> Result<String, Failure>
     };
     let began = Instant::now();
     let (node, postgres) = (
-        docker::ensure_image(&session.runner, &base, "KIND_NODE_IMAGE")?,
-        docker::ensure_image(&session.runner, &postgres_image(), "POSTGRES_IMAGE")?,
+        docker::ensure_image(&session.runner, &base, "KIND_NODE_IMAGE", deadline)?,
+        docker::ensure_image(
+            &session.runner,
+            &postgres_image(),
+            "POSTGRES_IMAGE",
+            deadline,
+        )?,
     );
     let key = key_of(&node, &postgres);
     match make(session, &key, &base, &postgres, deadline) {
@@ -257,7 +262,7 @@ fn build(
     let content = docker::content_name(postgres);
     docker::run(runner, &options, base, &script(), &[&image, &content])
         .deadline(deadline)
-        .read_from(&docker::save(runner, &image))?;
+        .read_from(&docker::save(runner, &[&image]))?;
     let (part, image) = (part_of(key), image_of(key));
     docker::commit(runner, &name, base, &part)?;
     docker::remove_container(runner, &name)?;
