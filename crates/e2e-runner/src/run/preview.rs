@@ -184,8 +184,11 @@ fn node(runner: &Runner, place: Target, services: &[Service]) -> Option<String> 
     let wants = services
         .iter()
         .any(|service| service.has(Component::Postgres));
-    (place == Target::Kind && wants)
-        .then(|| format!("node image: {}", node_image::decide(runner).describe()))
+    let parts = services.iter().map(|service| &service.own);
+    (place == Target::Kind && wants).then(|| {
+        let decision = node_image::decide(runner, parts);
+        format!("node image: {}", decision.describe())
+    })
 }
 
 fn same(state: &State, layer: Layer, made_from: Option<&String>) -> bool {

@@ -84,6 +84,16 @@ pub fn content_name(id: &str) -> String {
     )
 }
 
+/// An image's name with the tag that people leave out.
+pub fn tagged(image: &str) -> String {
+    let last = image.rsplit('/').next().unwrap_or(image);
+    if last.contains([':', '@']) {
+        image.to_owned()
+    } else {
+        format!("{image}:latest")
+    }
+}
+
 /// Whether a container of that name runs.
 pub fn is_running(runner: &Runner, name: &str) -> bool {
     let running = runner
@@ -380,7 +390,13 @@ fn names(list: Result<String, Error>) -> Result<Vec<String>, Error> {
 }
 
 /// A script in a container of an image, with arguments, without a network.
-pub fn run(runner: &Runner, options: &[&str], image: &str, script: &str, args: &[&str]) -> Command {
+pub fn run<A: AsRef<OsStr>>(
+    runner: &Runner,
+    options: &[&str],
+    image: &str,
+    script: &str,
+    args: &[A],
+) -> Command {
     runner
         .command("docker")
         .args(["run", "--network", "none", "--entrypoint", "sh"])

@@ -52,7 +52,7 @@ fn load_from_host(
     if !streamed.insert(format!("{image} {content}")) {
         return known;
     }
-    let loaded = docker::load_into(runner, &node, &tagged(image), &content);
+    let loaded = docker::load_into(runner, &node, &docker::tagged(image), &content);
     let names = loaded.map_err(|error| {
         let failure = error.into_failure(Exit::Setup, runner.cancel());
         match docker::architectures(runner, image) {
@@ -267,7 +267,7 @@ fn wrap(
         }
         Build::Docker(_) => (Vec::new(), String::new()),
     };
-    let name = tagged(&image.name);
+    let name = docker::tagged(&image.name);
     let names = |id: &str| vec![docker::content_name(id), name];
     let wrapped = layer
         .into_image(&entrypoint, names)
@@ -400,23 +400,13 @@ fn listed(names: &[String], node: &str, image: &str) -> Result<(), Failure> {
 
 /// An image among the node's, whose names are whole where people leave the registry or the tag out.
 fn find<'a>(names: &'a [String], image: &str) -> Option<&'a String> {
-    let image = tagged(image);
+    let image = docker::tagged(image);
     let whole = [
         image.clone(),
         format!("docker.io/{image}"),
         format!("docker.io/library/{image}"),
     ];
     names.iter().find(|name| whole.contains(name))
-}
-
-/// An image's name with the tag that people leave out.
-fn tagged(image: &str) -> String {
-    let last = image.rsplit('/').next().unwrap_or(image);
-    if last.contains([':', '@']) {
-        image.to_owned()
-    } else {
-        format!("{image}:latest")
-    }
 }
 
 #[cfg(test)]
@@ -436,7 +426,7 @@ mod tests {
             assert!(find(&names, image).is_some(), "{image}");
         }
         assert_eq!(find(&names, "redis"), None);
-        assert_eq!(tagged("x@sha256:0"), "x@sha256:0");
+        assert_eq!(docker::tagged("x@sha256:0"), "x@sha256:0");
     }
 
     #[test]
