@@ -9,6 +9,7 @@ use crate::exit::{Exit, Failure};
 use crate::process::Runner;
 use crate::run::plan::Target;
 use crate::settings;
+use crate::table::image::Build;
 use crate::table::nearest;
 use crate::table::part::Source;
 use crate::table::service::{Component, Policy, Service};
@@ -31,7 +32,10 @@ pub fn services(services: &[Service], place: Target, suites: bool) -> Result<(),
         }
         if service.has(Component::Own) {
             match place {
-                Target::Kind => files(service).map_err(wrong)?,
+                Target::Kind => {
+                    files(service).map_err(wrong)?;
+                    compilers(service)?;
+                }
                 Target::Local => command(service, &service.own.process, service.root(), "process")?,
             }
         }
@@ -146,6 +150,23 @@ fn files(service: &Service) -> Result<(), String> {
         if !path.exists() {
             return Err(format!("its manifest {} is not there", path.display()));
         }
+    }
+    Ok(())
+}
+
+/// What compiles an image's program has to be there.
+fn compilers(service: &Service) -> Result<(), Failure> {
+    for image in &service.own.images {
+        let compiler = match &image.build {
+            Some(Build::Go(_)) => "go".into(),
+            Some(Build::Cargo(_)) => settings::cargo(),
+            _ => continue,
+        };
+        Runner::find(compiler, None).map_err(|error| {
+            let what = format!("the image {} cannot be built: {error}", image.name);
+            Failure::new(Exit::Preflight, what)
+                .hint("install it, or build the image by a Dockerfile: `build = \"DIRECTORY\"`")
+        })?;
     }
     Ok(())
 }

@@ -153,3 +153,52 @@ fn executable(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::process::cancel::Cancel;
+    use crate::tools::elf;
+
+    #[test]
+    fn a_program_of_a_team_s_workspace_is_static_and_one_that_is_not_there_is_told() {
+        let dir = tempfile::tempdir().expect("a directory");
+        for (path, text) in [
+            (
+                "Cargo.toml",
+                "[workspace]\n[package]\nname = \"team\"\nedition = \"2021\"\n",
+            ),
+            ("src/bin/server.rs", "fn main() { println!(\"hello\"); }\n"),
+        ] {
+            let path = dir.path().join("rust").join(path);
+            let parent = path.parent().expect("a directory above");
+            std::fs::create_dir_all(parent).expect("a directory");
+            std::fs::write(path, text).expect("a file");
+        }
+        let built = |bin: &str| {
+            let cargo = Cargo {
+                cargo: "team".to_owned(),
+                bin: Some(bin.to_owned()),
+                dir: PathBuf::from("rust"),
+                args: vec!["--target-dir".to_owned(), "out".to_owned()],
+            };
+            build_program(&Runner::new(Cancel::default()), &cargo, dir.path(), |_| {})
+        };
+        if !BUILDS_STATIC {
+            let failure = built("server").expect_err("no such host");
+            assert!(failure.hint.is_some_and(|hint| hint.contains("Dockerfile")));
+            return;
+        }
+        let program = built("server").expect("it builds");
+        assert!(program.starts_with(dir.path()), "{}", program.display());
+        let program = std::fs::read(program).expect("the program");
+        assert!(program.starts_with(b"\x7fELF") && !elf::is_dynamic(&program));
+        let failure = built("client").expect_err("no such program");
+        assert!(failure.to_string().contains("client"), "{failure}");
+        assert!(
+            failure
+                .hint
+                .is_some_and(|hint| hint.contains("cargo build"))
+        );
+    }
+}
