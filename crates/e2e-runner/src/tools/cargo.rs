@@ -168,7 +168,7 @@ mod tests {
                 "Cargo.toml",
                 "[workspace]\n[package]\nname = \"team\"\nedition = \"2021\"\n",
             ),
-            ("src/bin/server.rs", "fn main() { println!(\"hello\"); }\n"),
+            ("src/bin/server.rs", "fn main() {}\n"),
         ] {
             let path = dir.path().join("rust").join(path);
             let parent = path.parent().expect("a directory above");
