@@ -1,6 +1,5 @@
 //! What the table says of the services of a run, checked before anything is made.
 
-use std::io::Read as _;
 use std::net::TcpListener;
 use std::path::Path;
 
@@ -14,6 +13,7 @@ use crate::settings;
 use crate::table::service::{Component, Policy, Service};
 use crate::table::suite::Tests;
 use crate::table::{Chosen, nearest};
+use crate::tools::elf;
 
 /// Checks profiles, commands, files and programs of the services; with their suites, where those are to run.
 pub fn services(chosen: &Chosen, place: Target, suites: bool) -> Result<(), Failure> {
@@ -144,36 +144,16 @@ fn binary(variable: &str, place: Target) -> Result<(), Failure> {
             format!("{variable} is {}: {why}", path.display()),
         )
     };
-    let head = head(&path).map_err(|error| {
+    let head = elf::head(&path).map_err(|error| {
         failed(error.to_string()).hint(format!("unset {variable} to build the program"))
     })?;
-    if place == Target::Kind && is_dynamic(&head) {
+    if place == Target::Kind && elf::is_dynamic(&head) {
         return Err(
             failed("it needs shared libraries, which its image does not have".to_owned())
                 .hint("build it for a musl target, which makes a static program"),
         );
     }
     Ok(())
-}
-
-/// The beginning of a file, where the headers of a program are.
-fn head(path: &Path) -> std::io::Result<Vec<u8>> {
-    let mut head = Vec::new();
-    std::fs::File::open(path)?
-        .take(16 << 10)
-        .read_to_end(&mut head)?;
-    Ok(head)
-}
-
-/// Whether a program asks for a dynamic loader, whose path its headers hold (elf(5), `PT_INTERP`).
-fn is_dynamic(head: &[u8]) -> bool {
-    head.starts_with(b"\x7fELF")
-        && ["/ld-linux", "/ld64.so", "/ld-musl", "/ld.so"]
-            .iter()
-            .any(|loader| {
-                head.windows(loader.len())
-                    .any(|part| part == loader.as_bytes())
-            })
 }
 
 #[cfg(test)]
@@ -268,12 +248,5 @@ mod tests {
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
         std::fs::set_permissions(&script, mode).unwrap();
         services(&chosen, Target::Local, true).unwrap();
-    }
-
-    #[test]
-    fn a_program_that_asks_for_a_loader_is_told_from_a_static_one() {
-        assert!(is_dynamic(b"\x7fELF....../lib64/ld-linux-x86-64.so.2\0"));
-        assert!(!is_dynamic(b"\x7fELF......"));
-        assert!(!is_dynamic(b"#!/lib64/ld-linux"));
     }
 }

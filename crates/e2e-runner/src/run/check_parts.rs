@@ -4,10 +4,12 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use crate::exit::{Exit, Failure};
+use crate::names::{LITERAL, Unknown, expand, expand_command};
 use crate::process::Runner;
 use crate::run::plan::Target;
-use crate::run::values::{LITERAL, Unknown, expand, expand_command};
+use crate::settings;
 use crate::table::Chosen;
+use crate::table::image::{Build, Image};
 use crate::table::part::{Part, Ready};
 use crate::table::service::{Component, Service};
 use crate::table::source::{Source, is_kustomization, is_url, manifests_of};
@@ -87,7 +89,8 @@ fn names(service: &Service, parts: &[&Part], place: Target) -> BTreeSet<String> 
             add(&format!("{password}_FILE"), true);
         }
         for image in &part.images {
-            add(&format!("image:{}", image.name), true);
+            add(&format!("image:{}", image.name), kind);
+            add(&format!("binary:{}", image.name), image.is_program());
         }
     }
     add(
@@ -132,6 +135,9 @@ impl Check {
         }
         match self.place {
             Target::Local => {
+                if part.runs_built_program() {
+                    part.images.iter().try_for_each(compiler)?;
+                }
                 words(&part.process)?;
                 program(part, &part.process, &part.root)
             }
@@ -144,9 +150,9 @@ impl Check {
                     text(host)?;
                 }
                 for image in &part.images {
-                    image
-                        .sources(&part.root)
-                        .map_err(|what| wrong(part, &what))?;
+                    let sources = image.sources(&part.root);
+                    sources.map_err(|what| wrong(part, &what))?;
+                    compiler(image)?;
                 }
                 let mut sources = part.manifests.iter();
                 sources.try_for_each(|source| self.source(part, source))
@@ -234,6 +240,20 @@ fn wrong(part: &Part, what: &str) -> Failure {
     let kind = if part.is_service { "service" } else { "part" };
     Failure::new(Exit::Usage, format!("the {kind} `{}`: {what}", part.name))
         .hint(format!("correct its entry in {}", part.table))
+}
+
+/// What compiles an image's program has to be there.
+fn compiler(image: &Image) -> Result<(), Failure> {
+    let compiler = match &image.build {
+        Some(Build::Go(_)) => "go".into(),
+        Some(Build::Cargo(_)) => settings::cargo(),
+        _ => return Ok(()),
+    };
+    Runner::find(compiler, None).map(drop).map_err(|error| {
+        let what = format!("the image {} cannot be built: {error}", image.name);
+        Failure::new(Exit::Preflight, what)
+            .hint("install it, or build the image by a Dockerfile: `build = \"DIRECTORY\"`")
+    })
 }
 
 /// The program of a command has to be there.

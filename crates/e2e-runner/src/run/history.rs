@@ -74,7 +74,11 @@ fn key(place: Target, id: &Id, only: &str) -> String {
     let stage = format!("{}: {}", place.word(), id.title());
     let service = id.service.as_deref().unwrap_or(only);
     match id.step {
-        Step::RunSuite | Step::LoadService | Step::DeployService | Step::AwaitService => {
+        Step::RunSuite
+        | Step::BuildService
+        | Step::LoadService
+        | Step::DeployService
+        | Step::AwaitService => {
             format!("{stage} of {service}")
         }
         _ => stage,

@@ -5,10 +5,10 @@ use std::io::Write as _;
 use std::time::Duration;
 
 use crate::exit::{Exit, Failure};
+use crate::names::{LITERAL, Seen, expand_command};
 use crate::run::plan::{Id, Step};
 use crate::run::service_run::ServiceRun;
 use crate::run::session::Session;
-use crate::run::values::{LITERAL, Seen, expand_command};
 
 /// How many of a command's last lines a failure repeats.
 const TAIL: usize = 20;

@@ -63,7 +63,9 @@ pub enum Step {
     LoadFake,
     /// Streams the relay's image into the node.
     LoadRelay,
-    /// Builds or finds a service's own images and streams them into the node.
+    /// Builds or finds the images of a service or part, beside the cluster's creation.
+    BuildService,
+    /// Streams the images of a service or part into the node.
     LoadService,
     /// Starts PostgreSQL.
     DeployPostgres,
@@ -117,6 +119,7 @@ impl Step {
             Self::LoadDataStorage => "load Data Storage image",
             Self::LoadFake => "load fake image",
             Self::LoadRelay => "load relay image",
+            Self::BuildService => "build service images",
             Self::LoadService => "load service images",
             Self::DeployPostgres => "deploy PostgreSQL",
             Self::AwaitPostgres => "wait for PostgreSQL",
@@ -136,6 +139,7 @@ impl Step {
     /// The stage's name where it is about one of several.
     fn name_of(self, part: &str) -> String {
         match self {
+            Self::BuildService => format!("build {part} images"),
             Self::LoadService => format!("load {part} images"),
             Self::DeployService => format!("deploy {part}"),
             Self::AwaitService => format!("wait for {part}"),
@@ -153,7 +157,7 @@ impl Step {
             | Self::BuildSuite
             | Self::PrepareNode
             | Self::CreateCluster
-            | Self::LoadService => Load::Heavy,
+            | Self::BuildService => Load::Heavy,
             Self::RunSuite => Load::Suite,
             // PostgreSQL's image among them: everything waits for it, so it must not wait for a build.
             _ => Load::Light,
@@ -519,20 +523,28 @@ impl Layout {
         }
         self.deploy(
             part,
-            [Step::LoadService, Step::DeployService, Step::AwaitService]
-                .map(|step| of_part(step, &part.name)),
+            DEPLOYED.map(|step| of_part(step, &part.name)),
             needs,
             kind,
         );
     }
 
     /// Images, start and readiness of a part.
-    fn deploy(&mut self, part: &Part, ids: [Id; 3], mut needs: Vec<Id>, kind: bool) {
-        let [load, deploy, wait] = ids;
+    fn deploy(&mut self, part: &Part, ids: [Id; 4], mut needs: Vec<Id>, kind: bool) {
+        let [build, load, deploy, wait] = ids;
         if kind && !part.images.is_empty() {
-            let cluster = [Step::CreateCluster.into()];
-            self.add_after(load.clone(), &cluster, part.deadlines.images());
+            let deadline = part.deadlines.images();
+            self.add_after(build.clone(), &[Step::Preflight.into()], deadline);
+            // The node is there as soon as its container runtime answers: images wait for that themselves.
+            self.add_after(load.clone(), &[build, Step::PrepareNode.into()], deadline);
             needs.push(load);
+        } else if part.runs_built_program() {
+            self.add_after(
+                build.clone(),
+                &[Step::Preflight.into()],
+                part.deadlines.images(),
+            );
+            needs.push(build);
         }
         self.add_after(deploy.clone(), &needs, part.deadlines.apply());
         self.add_after(wait, &[deploy], part.deadlines.ready());
@@ -547,8 +559,7 @@ impl Layout {
             .iter()
             .map(|name| of_part(Step::AwaitService, name));
         let mut ready: Vec<Id> = [stands].into_iter().chain(parts).collect();
-        let ids = [Step::LoadService, Step::DeployService, Step::AwaitService];
-        let ids = ids.map(|step| own(self, step));
+        let ids = DEPLOYED.map(|step| own(self, step));
         if service.has(Component::Fake) {
             // Its store keeps what Data Storage cannot take yet, so the two may start together.
             let (mut needs, relay) = if kind {
@@ -561,7 +572,7 @@ impl Layout {
             if service.has(Component::Relay) {
                 needs.insert(1, relay.into());
             }
-            let [_, deploy, wait] = &ids;
+            let [.., deploy, wait] = &ids;
             self.add_after(deploy.clone(), &needs, Duration::from_mins(1));
             self.add_after(wait.clone(), from_ref(deploy), Duration::from_mins(2));
         }
@@ -604,6 +615,14 @@ impl Layout {
         }
     }
 }
+
+/// What is done for a part, in this order.
+const DEPLOYED: [Step; 4] = [
+    Step::BuildService,
+    Step::LoadService,
+    Step::DeployService,
+    Step::AwaitService,
+];
 
 /// A stage of a part that services share.
 fn of_part(step: Step, name: &str) -> Id {

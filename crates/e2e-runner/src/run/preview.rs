@@ -15,7 +15,7 @@ use crate::run::local::postgres;
 use crate::run::plan::{Id, Plan, Stage, Step, Target};
 use crate::state::{Run, State};
 use crate::table::Chosen;
-use crate::table::service::{Component, Service};
+use crate::table::service::Component;
 use crate::tools::{docker, kind};
 
 /// The plan as a table, for `--plan`: what each stage may take at most, what it usually takes, and what it comes after.
@@ -110,7 +110,7 @@ pub fn reuse_table(runner: &Runner, kept: Option<&Run>, place: Target, chosen: &
         let made = "no environment is kept: everything will be created".to_owned();
         let lines: Vec<_> = [made]
             .into_iter()
-            .chain(node(runner, place, services))
+            .chain(node(runner, place, chosen))
             .collect();
         return lines.join("\n");
     };
@@ -185,18 +185,23 @@ pub fn reuse_table(runner: &Runner, kept: Option<&Run>, place: Target, chosen: &
         },
     );
     if !stands {
-        text.extend(node(runner, place, services));
+        text.extend(node(runner, place, chosen));
     }
     text
 }
 
 /// The decision on the node image of a cluster that is made.
-fn node(runner: &Runner, place: Target, services: &[Service]) -> Option<String> {
-    let wants = services
+fn node(runner: &Runner, place: Target, chosen: &Chosen) -> Option<String> {
+    let wants = chosen
+        .services
         .iter()
         .any(|service| service.has(Component::Postgres));
-    (place == Target::Kind && wants)
-        .then(|| format!("node image: {}", node_image::decide(runner).describe()))
+    let own = chosen.services.iter().map(|service| &service.own);
+    let parts = own.chain(&chosen.parts);
+    (place == Target::Kind && wants).then(|| {
+        let decision = node_image::decide(runner, parts);
+        format!("node image: {}", decision.describe())
+    })
 }
 
 fn same(state: &State, layer: Layer, made_from: Option<&String>) -> bool {

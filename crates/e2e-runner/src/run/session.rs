@@ -13,6 +13,7 @@ use e2e_report::Event;
 use postgres_url::PostgresUrl;
 
 use crate::exit::{Exit, Failure};
+use crate::names::{LITERAL, Seen, expand};
 use crate::paths::Paths;
 use crate::process::{Child, Runner};
 use crate::reporter::{Reporter, Watcher};
@@ -22,9 +23,9 @@ use crate::run::plan::{Id, Step, Target};
 use crate::run::private::Private;
 use crate::run::repeat::Repeat;
 use crate::run::service_run::ServiceRun;
-use crate::run::values::{LITERAL, Seen, expand};
 use crate::secrets::Secrets;
 use crate::state::{Resource, Run, processes};
+use crate::table::part::Part;
 use crate::table::service::{Callers, Component};
 use crate::table::{Chosen, closure};
 use crate::tools::kind;
@@ -62,6 +63,8 @@ pub struct Artifacts {
     pub streamed: Mutex<BTreeSet<String>>,
     /// The name of the content of each image that was brought from the host into the node.
     pub loaded: Mutex<BTreeMap<String, String>>,
+    /// The program of each image that this run has built of one.
+    pub programs: Mutex<BTreeMap<String, PathBuf>>,
     /// Whether a kept cluster is used again.
     pub stands: OnceLock<bool>,
     /// The layers that this run has made, by their names in the state file.
@@ -364,6 +367,12 @@ impl Session {
         shared.unwrap_or_else(|| &self.service_run(id).own)
     }
 
+    /// The entries of all parts of the run, those of the services themselves first.
+    pub fn parts(&self) -> impl Iterator<Item = &Part> {
+        let own = self.service_runs.iter().map(|service_run| &service_run.own);
+        own.chain(&self.parts).map(|part_run| &part_run.part)
+    }
+
     /// The service itself and its parts, with those that they need.
     pub fn parts_of<'a>(&'a self, service_run: &'a ServiceRun) -> Vec<&'a PartRun> {
         let parts = || self.parts.iter().map(|part_run| &part_run.part);
@@ -523,6 +532,11 @@ impl Session {
             let loaded = loaded.lock().unwrap_or_else(PoisonError::into_inner);
             return loaded.get(image).cloned();
         }
+        if let Some(image) = name.strip_prefix("binary:") {
+            let programs = &self.artifacts.programs;
+            let programs = programs.lock().unwrap_or_else(PoisonError::into_inner);
+            return programs.get(image).map(|path| path.display().to_string());
+        }
         if let Some(variable) = name.strip_prefix("port:") {
             let (part_run, publish) = publish(variable)?;
             return match seen {
@@ -600,6 +614,13 @@ impl Session {
             );
             Failure::new(Exit::Usage, what).hint(LITERAL)
         })
+    }
+
+    /// Keeps the program of an image.
+    pub fn record_program(&self, image: &str, program: &Path) {
+        let programs = &self.artifacts.programs;
+        let mut programs = programs.lock().unwrap_or_else(PoisonError::into_inner);
+        programs.insert(image.to_owned(), program.to_owned());
     }
 
     /// The namespace of PostgreSQL in a cluster: that of the only service, or one that all share.

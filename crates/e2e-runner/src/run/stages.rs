@@ -47,8 +47,12 @@ pub fn run_stage(session: &Session, stage: &Stage) -> Result<String, Failure> {
         (Step::LoadDataStorage, _) => images::load_datastorage(session, deadline),
         (Step::LoadFake, _) => images::load_fake(session, deadline),
         (Step::LoadRelay, _) => images::load_relay(session, deadline),
+        (Step::BuildService, _) => {
+            let part = &session.part_run(&stage.id).part;
+            images::build_images(session, part, &stage.id, deadline)
+        }
         (Step::LoadService, _) => {
-            images::load_images(session, session.part_run(&stage.id), &stage.id, deadline)
+            images::load_images(session, &session.part_run(&stage.id).part, deadline)
         }
         (Step::DeployPostgres, Target::Kind) => deploy::deploy_postgres(session),
         (Step::DeployPostgres, Target::Local) => postgres::deploy_postgres(session),

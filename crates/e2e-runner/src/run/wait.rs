@@ -6,10 +6,10 @@ use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
 use crate::exit::{Exit, Failure};
+use crate::names::{Seen, expand_command};
 use crate::run::part_run::PartRun;
 use crate::run::service_run::ServiceRun;
 use crate::run::session::Session;
-use crate::run::values::{Seen, expand_command};
 use crate::table::part::Ready;
 use crate::tools::health::{Health, READY, Verdict};
 use crate::wait::{Look, Wait};

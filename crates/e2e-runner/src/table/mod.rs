@@ -18,6 +18,7 @@ use part::Part;
 use service::Service;
 
 use crate::exit::{Exit, Failure};
+use crate::names::{LITERAL, Unknown};
 
 /// `kind/services.toml`.
 const TABLE: &str = include_str!("../../../../kind/services.toml");
@@ -286,9 +287,24 @@ fn parse(text: &str, file: &str, root: &Path) -> Result<(Vec<Service>, Vec<Part>
         let line = 1 + text[..start].matches('\n').count();
         Failure::new(Exit::Usage, format!("{file}, line {line}: {what}: {why}"))
     };
+    let unknown = |unknown: Unknown| {
+        let line = unknown.line(text);
+        let line = line.map_or_else(String::new, |line| format!(", line {line}"));
+        let what = format!(
+            "{file}{line}: nothing is named ${{{}}} where images are: they are made before the run",
+            unknown.0
+        );
+        let next = format!("give it a default: ${{{}:-e2e}}; or {LITERAL}", unknown.0);
+        Failure::new(Exit::Usage, what).hint(next)
+    };
+    let images = |part: &mut Part| {
+        let mut images = part.images.iter_mut();
+        images.try_for_each(|image| image.expand(&|_| None))
+    };
     let mut services: Vec<Service> = Vec::new();
     for entry in document.service {
         let (start, mut service) = (entry.span().start, entry.into_inner());
+        images(&mut service.own).map_err(unknown)?;
         root.clone_into(&mut service.own.root);
         file.clone_into(&mut service.own.table);
         let what = format!("service `{}`", service.name);
@@ -303,6 +319,7 @@ fn parse(text: &str, file: &str, root: &Path) -> Result<(Vec<Service>, Vec<Part>
     let mut parts: Vec<Part> = Vec::new();
     for entry in document.part {
         let (start, mut part) = (entry.span().start, entry.into_inner());
+        images(&mut part).map_err(unknown)?;
         root.clone_into(&mut part.root);
         file.clone_into(&mut part.table);
         let what = format!("part `{}`", part.name);

@@ -221,6 +221,11 @@ impl Deadlines {
 }
 
 impl Part {
+    /// Whether its process is a program that its images are made of: `${binary:IMAGE}`.
+    pub fn runs_built_program(&self) -> bool {
+        self.process.iter().any(|word| word.contains("${binary:"))
+    }
+
     /// Whether there is anything of it.
     pub fn is_empty(&self) -> bool {
         self.images.is_empty()

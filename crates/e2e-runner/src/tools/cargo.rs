@@ -1,6 +1,6 @@
-//! cargo: builds Data Storage, the suites and the fetcher from the checkout.
+//! cargo: builds Data Storage, the suites and the fetcher from the checkout, and programs of a team's own workspace.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -9,6 +9,8 @@ use crate::exit::{Exit, Failure};
 use crate::paths::Paths;
 use crate::process::{Command, Runner};
 use crate::settings::cargo;
+use crate::table::image::Cargo;
+use crate::tools::compiler::{self, Line};
 
 /// The target of the static Data Storage binary, the same file for a scratch image and for this machine (D6).
 pub const STATIC_TARGET: &str = "x86_64-unknown-linux-gnu";
@@ -45,11 +47,40 @@ pub fn build_binary(
         package,
     ]);
     if BUILDS_STATIC {
-        command = command
-            .args(["--target", STATIC_TARGET])
-            .env("RUSTFLAGS", "-Ctarget-feature=+crt-static");
+        command = linked_statically(command);
     }
     executable(&command.deadline(deadline), runner, package, on_line)
+}
+
+/// Builds a static program of a team's own workspace and returns its path.
+pub fn build_program(
+    runner: &Runner,
+    cargo: &Cargo,
+    root: &Path,
+    on_line: impl FnMut(&str),
+) -> Result<PathBuf, Failure> {
+    let (package, name) = (&cargo.cargo, cargo.bin.as_ref().unwrap_or(&cargo.cargo));
+    let dir = root.join(&cargo.dir);
+    if !BUILDS_STATIC {
+        let what = format!("{name} cannot be built here as a static program for a node");
+        return Err(Failure::new(Exit::Setup, what)
+            .hint("build its image by a Dockerfile: `build = \"DIRECTORY\"`"));
+    }
+    let build = ["build", "--release", "--package", package, "--bin", name];
+    let command = in_directory(runner, &dir).args(build);
+    let command = linked_statically(command).args(&cargo.args);
+    let command = command.deadline(Duration::MAX);
+    executable(&command, runner, name, on_line).map_err(|failure| {
+        let retry = format!("cd {} && cargo {}", dir.display(), build.join(" "));
+        failure.hint(retry)
+    })
+}
+
+/// With the target named, so that what runs while it compiles, such as macros, stays as it has to be.
+fn linked_statically(command: Command) -> Command {
+    command
+        .args(["--target", STATIC_TARGET])
+        .env("RUSTFLAGS", "-Ctarget-feature=+crt-static")
 }
 
 /// Builds a package's integration test binary and returns its path.
@@ -82,9 +113,13 @@ pub fn fetch_postgres(
 }
 
 fn in_checkout(runner: &Runner, paths: &Paths) -> Command {
+    in_directory(runner, &paths.source)
+}
+
+fn in_directory(runner: &Runner, dir: &Path) -> Command {
     runner
         .command(cargo())
-        .dir(&paths.source)
+        .dir(dir)
         .env("CARGO_TERM_COLOR", "never")
 }
 
@@ -92,49 +127,78 @@ fn executable(
     command: &Command,
     runner: &Runner,
     name: &str,
-    mut on_line: impl FnMut(&str),
+    on_line: impl FnMut(&str),
 ) -> Result<PathBuf, Failure> {
     let command = command
         .clone()
         .args(["--message-format", "json-render-diagnostics"]);
     let mut found = None;
-    let mut said = Vec::new();
-    let status = command
-        .stream(|line| match serde_json::from_str::<Message>(line) {
-            Ok(message)
-                if message.reason == "compiler-artifact"
-                    && message
-                        .target
-                        .as_ref()
-                        .is_some_and(|target| target.name == name) =>
-            {
-                found = message.executable.or(found.take());
-            }
-            Ok(_) => {}
-            Err(_) => {
-                said.push(line.to_owned());
-                on_line(line);
-            }
-        })
+    let is = |line: &str| {
+        let Ok(message) = serde_json::from_str::<Message>(line) else {
+            return Line::Said;
+        };
+        let of_name = message.target.is_some_and(|target| target.name == name);
+        if message.reason == "compiler-artifact" && of_name {
+            found = message.executable.or(found.take());
+        }
+        Line::Hidden
+    };
+    let (status, said) = compiler::run(&command, on_line, is)
         .map_err(|error| error.into_failure(Exit::Setup, runner.cancel()))?;
     match found {
         Some(path) if status.is_success() => Ok(path),
         _ => {
-            let from = said
-                .iter()
-                .position(|line| line.starts_with("error"))
-                .unwrap_or(said.len().saturating_sub(12));
-            let shown = said[from..]
-                .iter()
-                .take(20)
-                .cloned()
-                .collect::<Vec<_>>()
-                .join("\n");
-            Err(Failure::new(
-                Exit::Setup,
-                format!("`{}` built nothing ({status})", command.line()),
-            )
-            .detail(shown))
+            let what = format!("`{}` built nothing ({status})", command.line());
+            Err(Failure::new(Exit::Setup, what).detail(compiler::shown(&said)))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::process::cancel::Cancel;
+    use crate::tools::elf;
+
+    #[test]
+    fn a_program_of_a_team_s_workspace_is_static_and_one_that_is_not_there_is_told() {
+        let dir = tempfile::tempdir().expect("a directory");
+        for (path, text) in [
+            (
+                "Cargo.toml",
+                "[workspace]\n[package]\nname = \"team\"\nedition = \"2021\"\n",
+            ),
+            ("src/bin/server.rs", "fn main() {}\n"),
+        ] {
+            let path = dir.path().join("rust").join(path);
+            let parent = path.parent().expect("a directory above");
+            std::fs::create_dir_all(parent).expect("a directory");
+            std::fs::write(path, text).expect("a file");
+        }
+        let built = |bin: &str| {
+            let cargo = Cargo {
+                cargo: "team".to_owned(),
+                bin: Some(bin.to_owned()),
+                dir: PathBuf::from("rust"),
+                args: vec!["--target-dir".to_owned(), "out".to_owned()],
+            };
+            build_program(&Runner::new(Cancel::default()), &cargo, dir.path(), |_| {})
+        };
+        if !BUILDS_STATIC {
+            let failure = built("server").expect_err("no such host");
+            assert!(failure.hint.is_some_and(|hint| hint.contains("Dockerfile")));
+            return;
+        }
+        let program = built("server").expect("it builds");
+        assert!(program.starts_with(dir.path()), "{}", program.display());
+        let program = std::fs::read(program).expect("the program");
+        assert!(program.starts_with(b"\x7fELF") && !elf::is_dynamic(&program));
+        let failure = built("client").expect_err("no such program");
+        assert!(failure.to_string().contains("client"), "{failure}");
+        assert!(
+            failure
+                .hint
+                .is_some_and(|hint| hint.contains("cargo build"))
+        );
     }
 }

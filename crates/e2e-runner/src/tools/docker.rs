@@ -1,6 +1,7 @@
 //! docker: images of the host, and the containers that are Kind's nodes.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -9,6 +10,7 @@ use serde::Deserialize;
 
 use crate::exit::{Exit, Failure};
 use crate::process::{Command, Error, Runner};
+use crate::table::image::Image;
 
 /// The version of the Docker daemon, if it answers.
 pub fn version(runner: &Runner) -> Result<String, Error> {
@@ -40,14 +42,19 @@ pub fn image_id(runner: &Runner, image: &str) -> Option<String> {
 }
 
 /// Makes sure that the host has an image, pulling it if need be, and returns its id; the failure says what the registry answered.
-pub fn ensure_image(runner: &Runner, image: &str, variable: &str) -> Result<String, Failure> {
+pub fn ensure_image(
+    runner: &Runner,
+    image: &str,
+    variable: &str,
+    deadline: Duration,
+) -> Result<String, Failure> {
     if let Some(id) = image_id(runner, image) {
         return Ok(id);
     }
     let pull = runner
         .command("docker")
         .args(["pull", "--quiet", image])
-        .deadline(Duration::from_mins(5));
+        .deadline(deadline);
     let pulled = pull
         .read()
         .map(|_| image_id(runner, image).unwrap_or_default());
@@ -75,6 +82,16 @@ pub fn content_name(id: &str) -> String {
         "localhost/kubernaut-loaded:{}",
         id.trim_start_matches("sha256:")
     )
+}
+
+/// An image's name with the tag that people leave out.
+pub fn tagged(image: &str) -> String {
+    let last = image.rsplit('/').next().unwrap_or(image);
+    if last.contains([':', '@']) {
+        image.to_owned()
+    } else {
+        format!("{image}:latest")
+    }
 }
 
 /// Whether a container of that name runs.
@@ -146,38 +163,82 @@ pub fn build(
     Ok(reference)
 }
 
-/// Builds an image from a directory with a Dockerfile.
+/// The label of what this tool has built from a person's Dockerfile.
+const BUILT: &str = "kubernaut.io/e2e-image";
+
+/// Builds an image by a Dockerfile. The one that had the name before goes, if it was built so too and nothing else names or uses it.
 pub fn build_as(
     runner: &Runner,
-    dir: &Path,
-    name: &str,
+    image: &Image,
+    (root, dir): (&Path, &Path),
     deadline: Duration,
     on_line: impl FnMut(&str),
 ) -> Result<(), Failure> {
-    let build = runner
+    let (name, label) = (&image.name, format!("{BUILT}=built"));
+    let before = image_id(runner, name);
+    let mut build = runner
         .command("docker")
-        .args(["build", "--tag", name])
-        .arg(dir)
+        .args(["build", "--tag", name, "--label", &label, "--file"])
+        .arg(image.dockerfile(root, dir))
         .deadline(deadline);
-    match build.stream(on_line) {
-        Ok(status) if status.is_success() => Ok(()),
-        Ok(status) => Err(Failure::new(
+    if let Some(target) = &image.target {
+        build = build.args(["--target", target]);
+    }
+    for (argument, value) in &image.args {
+        // By a variable: everybody sees the words of a process.
+        build = build
+            .args(["--build-arg", argument])
+            .env(argument.as_str(), value.as_str());
+    }
+    let build = build.arg(dir);
+    let failure = match build.stream(on_line) {
+        Ok(status) if status.is_success() => {
+            let before = before.filter(|id| image_id(runner, name).as_ref() != Some(id));
+            if let Some(id) = before {
+                remove_left_over(runner, &id);
+            }
+            return Ok(());
+        }
+        Ok(status) => Failure::new(
             Exit::Setup,
             format!("the image {name} is not built: docker build ended with {status}"),
-        )
-        .hint(format!("docker build --tag {name} {}", dir.display()))),
-        Err(error) => Err(error.into_failure(Exit::Setup, runner.cancel())),
+        ),
+        Err(error) => {
+            let failure = error.into_failure(Exit::Setup, runner.cancel());
+            if failure.exit != Exit::Deadline {
+                return Err(failure);
+            }
+            return Err(failure.hint(
+                "set `deadlines = { images = SECONDS }` beside it in the table of services",
+            ));
+        }
+    };
+    Err(failure.hint(build.line()))
+}
+
+/// Removes an image that this tool has built and that has no name any more, unless something is made from it.
+fn remove_left_over(runner: &Runner, id: &str) {
+    let format = format!("{{{{index .Config.Labels \"{BUILT}\"}}}} {{{{len .RepoTags}}}}");
+    let inspect = ["image", "inspect", "--format", &format, id];
+    let told = runner.command("docker").args(inspect).read();
+    if told.is_ok_and(|told| told == "built 0") {
+        remove_unused_image(runner, id);
     }
 }
 
 /// Reads an archive that `docker save` wrote; the image in it must have the name.
-pub fn load(runner: &Runner, archive: &Path, name: &str) -> Result<(), Failure> {
+pub fn load(
+    runner: &Runner,
+    archive: &Path,
+    name: &str,
+    deadline: Duration,
+) -> Result<(), Failure> {
     let load = runner
         .command("docker")
         .arg("load")
         .arg("--input")
         .arg(archive)
-        .deadline(Duration::from_mins(5));
+        .deadline(deadline);
     load.read()
         .map_err(|error| error.into_failure(Exit::Setup, runner.cancel()))?;
     match image_id(runner, name) {
@@ -185,7 +246,8 @@ pub fn load(runner: &Runner, archive: &Path, name: &str) -> Result<(), Failure> 
         None => Err(Failure::new(
             Exit::Setup,
             format!("the archive {} holds no image {name}", archive.display()),
-        )),
+        )
+        .hint("`docker save` it by the name that the table of services has")),
     }
 }
 
@@ -236,21 +298,27 @@ pub fn restart_kubelet(runner: &Runner, node: &str) -> Result<(), Error> {
         .map(drop)
 }
 
-/// An image of the host as an archive, to be piped.
-pub fn save(runner: &Runner, image: &str) -> Command {
-    let save = runner.command("docker").args(["save", image]);
+/// Images of the host as one archive, to be piped.
+pub fn save<I: AsRef<OsStr>>(runner: &Runner, images: &[I]) -> Command {
+    let save = runner.command("docker").arg("save").args(images);
     save.deadline(Duration::from_mins(5))
 }
 
-/// The shell function `import`: imports an archive from standard input into containerd. With `NAME CONTENT` it gives the image of
-/// that name, which people write with or without its registry, a further one.
+/// The shell function `import`: imports an archive from standard input into containerd. With `NAME CONTENT …` it gives each image of
+/// such a name, which people write with or without its registry, a further one.
 pub const IMPORT: &str = "\
 images() { ctr --namespace k8s.io images \"$@\"; }
-import() {
-    images import - >&2 || return
-    [ $# -gt 0 ] || return 0
+named() {
     for name in \"$1\" \"docker.io/$1\" \"docker.io/library/$1\"; do
         if images tag --force \"$name\" \"$2\" >/dev/null 2>&1; then return; fi
+    done
+    return 1
+}
+import() {
+    images import - >&2 || return
+    while [ $# -gt 0 ]; do
+        named \"$1\" \"$2\" || echo \"no image is called $1\" >&2
+        shift 2
     done
 }
 ";
@@ -264,7 +332,7 @@ pub fn load_into(
     content: &str,
 ) -> Result<Vec<String>, Error> {
     let import = importer(runner, node).args([image, content]);
-    names(import.read_from(&save(runner, image)))
+    names(import.read_from(&save(runner, &[image])))
 }
 
 /// Gives an image of a node a further name, whatever had it before.
@@ -322,7 +390,13 @@ fn names(list: Result<String, Error>) -> Result<Vec<String>, Error> {
 }
 
 /// A script in a container of an image, with arguments, without a network.
-pub fn run(runner: &Runner, options: &[&str], image: &str, script: &str, args: &[&str]) -> Command {
+pub fn run<A: AsRef<OsStr>>(
+    runner: &Runner,
+    options: &[&str],
+    image: &str,
+    script: &str,
+    args: &[A],
+) -> Command {
     runner
         .command("docker")
         .args(["run", "--network", "none", "--entrypoint", "sh"])

@@ -81,11 +81,7 @@ pub fn mounts_of<'a>(parts: impl Iterator<Item = &'a Part>) -> Vec<Mounted> {
 }
 
 fn mounts(session: &Session) -> Vec<Mounted> {
-    let own = session
-        .service_runs
-        .iter()
-        .map(|service_run| &service_run.own);
-    mounts_of(own.chain(&session.parts).map(|part_run| &part_run.part))
+    mounts_of(session.parts())
 }
 
 /// Whether an earlier run has kept a cluster that this one uses again.

@@ -4,18 +4,20 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{OnceLock, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::exit::{Exit, Failure};
+use crate::fingerprint::fingerprint;
 use crate::process::Error;
 use crate::run::kind::access::cluster;
-use crate::run::kind::image_archive;
-use crate::run::part_run::PartRun;
-use crate::run::plan::Id;
+use crate::run::kind::image_archive::{self, Layer, architecture};
+use crate::run::plan::{Id, Target};
 use crate::run::session::Session;
 use crate::settings::{datastorage_image, postgres_image};
-use crate::state::State;
-use crate::tools::{cargo, docker, kind};
+use crate::state::{Resource, State};
+use crate::table::image::{Build, Image};
+use crate::table::part::Part;
+use crate::tools::{cargo, docker, elf, go, kind};
 use crate::wait::{Look, Wait};
 
 /// Brings PostgreSQL's image into the node as soon as its container runtime answers.
@@ -32,13 +34,10 @@ fn load_from_host(
     deadline: Duration,
 ) -> Result<String, Failure> {
     let (runner, node) = (&session.runner, kind::node(&cluster(session)));
-    let id = docker::ensure_image(runner, image, named_in)?;
+    let id = docker::ensure_image(runner, image, named_in, deadline)?;
     // The name may stand for another image by now: only the content tells whether the node has this one.
     let content = docker::content_name(&id);
-    let loaded = &session.artifacts.loaded;
-    let mut loaded = loaded.lock().unwrap_or_else(PoisonError::into_inner);
-    loaded.insert(image.to_owned(), content.clone());
-    drop(loaded);
+    record_content(session, image, &content);
     let known = Ok(format!("{image} is in the node already"));
     let there = await_runtime(session, &node, deadline)?;
     if there.contains(&content) && find(&there, image).is_some() {
@@ -53,7 +52,7 @@ fn load_from_host(
     if !streamed.insert(format!("{image} {content}")) {
         return known;
     }
-    let loaded = docker::load_into(runner, &node, image, &content);
+    let loaded = docker::load_into(runner, &node, &docker::tagged(image), &content);
     let names = loaded.map_err(|error| {
         let failure = error.into_failure(Exit::Setup, runner.cancel());
         match docker::architectures(runner, image) {
@@ -175,34 +174,209 @@ fn load_program(
     Ok(format!("{}{known}", slot.get_or_init(|| image.reference)))
 }
 
-/// Brings the images that a service's manifests name into the node: built, read from an archive, or pulled by Docker.
-pub fn load_images(
+/// The directory of a run that holds what it wraps as images by itself.
+const IMAGES: &str = "images";
+/// Who names an image of a part.
+const TABLE: &str = "the table of services";
+
+/// Makes the images that a part's manifests name, which needs no cluster: built, read from an archive or pulled by Docker, or wrapped
+/// by this tool.
+pub fn build_images(
     session: &Session,
-    part_run: &PartRun,
+    part: &Part,
     id: &Id,
     deadline: Duration,
 ) -> Result<String, Failure> {
     let runner = &session.runner;
     let mut told = Vec::new();
-    for image in &part_run.part.images {
-        let at = |path: &Path| part_run.part.root.join(path);
-        match (&image.build, &image.archive) {
-            (Some(dir), _) => {
-                let lines = session.lines(id);
-                docker::build_as(runner, &at(dir), &image.name, deadline, lines)?;
+    // Without a cluster an image is only the program that it would be made of.
+    let wanted = |image: &&Image| session.place == Target::Kind || image.is_program();
+    for image in part.images.iter().filter(wanted) {
+        let (began, at) = (Instant::now(), |path: &Path| part.root.join(path));
+        let made = match (&image.build, &image.archive) {
+            (Some(Build::Docker(dir)), _) => {
+                let place = (&*part.root, &*at(dir));
+                docker::build_as(runner, image, place, deadline, session.lines(id))?;
+                format!("{} built", image.name)
             }
-            (None, Some(archive)) => docker::load(runner, &at(archive), &image.name)?,
-            (None, None) => {}
+            (Some(build), _) => {
+                let program = program(session, part, build, id)?;
+                if let Some(program) = &program {
+                    session.record_program(&image.name, program);
+                }
+                match program {
+                    Some(program) if session.place == Target::Local => {
+                        program.display().to_string()
+                    }
+                    program => wrap(session, part, image, build, program)?,
+                }
+            }
+            (None, Some(archive)) => {
+                docker::load(runner, &at(archive), &image.name, deadline)?;
+                format!("{} from an archive", image.name)
+            }
+            (None, None) => {
+                docker::ensure_image(runner, &image.name, TABLE, deadline)?;
+                image.name.clone()
+            }
+        };
+        told.push(if part.images.len() > 1 {
+            format!("{made} in {:.1} s", began.elapsed().as_secs_f64())
+        } else {
+            made
+        });
+    }
+    Ok(told.join(", "))
+}
+
+/// Builds the program of an image, where it is one.
+fn program(
+    session: &Session,
+    part: &Part,
+    build: &Build,
+    id: &Id,
+) -> Result<Option<PathBuf>, Failure> {
+    let (runner, lines) = (&session.runner, session.lines(id));
+    Ok(match build {
+        Build::Go(go) => {
+            let directory = own_directory(session)?;
+            // A directory for each program, whose name may be that of its module: what is in it is the build before.
+            let module = std::fs::read_to_string(part.root.join(&go.dir).join("go.mod"));
+            let root = part.root.to_string_lossy();
+            let key = fingerprint(&[&root, &format!("{go:?}"), &module.unwrap_or_default()]);
+            let into = directory.join(&key[..12]);
+            let (root, architecture) = (&part.root, architecture());
+            Some(go::build(runner, go, root, architecture, &into, lines)?)
         }
-        told.push(load_from_host(
-            session,
-            &image.name,
-            "the table of services",
-            deadline,
-        )?);
+        Build::Cargo(cargo) => Some(cargo::build_program(runner, cargo, &part.root, lines)?),
+        Build::Files(_) | Build::Docker(_) => None,
+    })
+}
+
+/// The directory of the run for what it builds and wraps, recorded before it is made.
+fn own_directory(session: &Session) -> Result<PathBuf, Failure> {
+    let directory = session.run.dir().join(IMAGES);
+    let path = directory.clone();
+    let making = session.run.will_make(Resource::Directory { path });
+    making.map_err(Failure::setup)?;
+    std::fs::create_dir_all(&directory).map_err(Failure::setup)?;
+    Ok(directory)
+}
+
+/// Wraps a program or files as an image of one layer: an archive of the run, and the name of its content.
+fn wrap(
+    session: &Session,
+    part: &Part,
+    image: &Image,
+    build: &Build,
+    program: Option<PathBuf>,
+) -> Result<String, Failure> {
+    own_directory(session)?;
+    let mut layer = Layer::default();
+    layer.add_tmp();
+    let (entrypoint, warning) = match (build, program) {
+        (_, Some(program)) => (add_program(&mut layer, &program)?, String::new()),
+        (Build::Files(files), None) => {
+            for (path, host) in &files.files {
+                layer
+                    .add(Path::new(path), &part.root.join(host))
+                    .map_err(|error| {
+                        Failure::new(
+                            Exit::Setup,
+                            format!("the image {} is not made: {error}", image.name),
+                        )
+                        .hint(format!("look at `files` of {}", part.name))
+                    })?;
+            }
+            let program = files.entrypoint.first();
+            let program = program.and_then(|path| Some((path, layer.file(path)?)));
+            let dynamic = program.filter(|(_, bytes)| elf::is_dynamic(bytes));
+            let warning = dynamic.map_or(String::new(), |(path, _)| {
+                format!(" ({path} needs shared libraries: they have to be among its files)")
+            });
+            (files.entrypoint.clone(), warning)
+        }
+        _ => (Vec::new(), String::new()),
+    };
+    let name = docker::tagged(&image.name);
+    let names = |id: &str| vec![docker::content_name(id), name];
+    let wrapped = layer
+        .into_image(&entrypoint, names)
+        .map_err(Failure::setup)?;
+    let content = docker::content_name(&wrapped.reference);
+    let file = archive_file(session, &image.name, &content);
+    std::fs::write(file, &wrapped.archive).map_err(Failure::setup)?;
+    record_content(session, &image.name, &content);
+    let size = wrapped.archive.len() / 1000;
+    Ok(format!("{} of {size} KB{warning}", image.name))
+}
+
+/// Puts a static program at the root of an image, and returns how it is started.
+fn add_program(layer: &mut Layer, program: &Path) -> Result<Vec<String>, Failure> {
+    let bytes = std::fs::read(program).map_err(Failure::setup)?;
+    if elf::is_dynamic(&bytes) {
+        let what = format!(
+            "{} needs shared libraries, which its image does not have",
+            program.display()
+        );
+        return Err(Failure::new(Exit::Setup, what).hint(
+            "take out of `args` and `env` what links it so (CGO_ENABLED, -buildmode=pie), or build its image by a Dockerfile",
+        ));
+    }
+    let name = program.file_name().unwrap_or_default().to_string_lossy();
+    let path = format!("/{name}");
+    layer.add_bytes(&path, bytes, 0o755);
+    Ok(vec![path])
+}
+
+/// Where an archive of a run's own waits for its node.
+fn archive_file(session: &Session, image: &str, content: &str) -> PathBuf {
+    let key = fingerprint(&[image, content]);
+    session.run.dir().join(IMAGES).join(format!("{key}.tar"))
+}
+
+/// Brings the images of a part into the node, once they are made.
+pub fn load_images(session: &Session, part: &Part, deadline: Duration) -> Result<String, Failure> {
+    let mut told = Vec::new();
+    for image in &part.images {
+        let wrapped = matches!(
+            image.build,
+            Some(Build::Go(_) | Build::Cargo(_) | Build::Files(_))
+        );
+        told.push(if wrapped {
+            load_wrapped(session, &image.name, deadline)?
+        } else {
+            load_from_host(session, &image.name, TABLE, deadline)?
+        });
         name_content(session, &image.name)?;
     }
     Ok(told.join(", "))
+}
+
+/// Brings an image that this run has wrapped into the node, unless the node has this very content.
+fn load_wrapped(session: &Session, image: &str, deadline: Duration) -> Result<String, Failure> {
+    let (runner, node) = (&session.runner, kind::node(&cluster(session)));
+    let content = pinned(session, image);
+    let file = archive_file(session, image, &content);
+    let there = await_runtime(session, &node, deadline)?;
+    let mut streamed = session
+        .artifacts
+        .streamed
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner);
+    let known = there.contains(&content) && find(&there, image).is_some();
+    // Another part may have the same image; who comes first sends it.
+    let told = if known || !streamed.insert(format!("{image} {content}")) {
+        format!("{image} is in the node already")
+    } else {
+        let archive = std::fs::read(&file).map_err(Failure::setup)?;
+        let names = docker::import_bytes(runner, &node, archive)
+            .map_err(|error| error.into_failure(Exit::Setup, runner.cancel()))?;
+        listed(&names, &node, image)?;
+        image.to_owned()
+    };
+    drop(std::fs::remove_file(file));
+    Ok(told)
 }
 
 /// Makes an image's own name in the node stand for the content that was loaded last: whoever is told of it otherwise than by a pod of
@@ -223,6 +397,13 @@ fn name_content(session: &Session, image: &str) -> Result<(), Failure> {
     }
     let record = |state: &mut State| drop(state.fingerprints.insert(key, content));
     session.run.update(record).map_err(Failure::setup)
+}
+
+/// Records what an image's name stands for in this run.
+fn record_content(session: &Session, image: &str, content: &str) {
+    let loaded = &session.artifacts.loaded;
+    let mut loaded = loaded.lock().unwrap_or_else(PoisonError::into_inner);
+    loaded.insert(image.to_owned(), content.to_owned());
 }
 
 /// The name by which pods get an image of the host: that of its content.
@@ -246,12 +427,48 @@ fn listed(names: &[String], node: &str, image: &str) -> Result<(), Failure> {
     )))
 }
 
-/// An image among the node's, whose names are whole where people leave the registry out.
+/// An image among the node's, whose names are whole where people leave the registry or the tag out.
 fn find<'a>(names: &'a [String], image: &str) -> Option<&'a String> {
+    let image = docker::tagged(image);
     let whole = [
-        image.to_owned(),
+        image.clone(),
         format!("docker.io/{image}"),
         format!("docker.io/library/{image}"),
     ];
     names.iter().find(|name| whole.contains(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_image_is_found_without_its_registry_and_its_tag() {
+        let names = ["docker.io/library/redis:7", "localhost:5000/team/gw:latest"];
+        let names = names.map(str::to_owned);
+        for image in [
+            "redis:7",
+            "library/redis:7",
+            "docker.io/library/redis:7",
+            "localhost:5000/team/gw",
+        ] {
+            assert!(find(&names, image).is_some(), "{image}");
+        }
+        assert_eq!(find(&names, "redis"), None);
+        assert_eq!(docker::tagged("x@sha256:0"), "x@sha256:0");
+    }
+
+    #[test]
+    fn a_program_that_needs_shared_libraries_is_refused_by_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let program = dir.path().join("gateway");
+        std::fs::write(&program, b"\x7fELF /lib64/ld-linux-x86-64.so.2").unwrap();
+        let failure = add_program(&mut Layer::default(), &program).unwrap_err();
+        assert!(failure.summary.contains("gateway needs shared libraries"));
+        assert!(failure.hint.unwrap().contains("CGO_ENABLED"));
+        std::fs::write(&program, b"\x7fELF static").unwrap();
+        let mut layer = Layer::default();
+        assert_eq!(add_program(&mut layer, &program).unwrap(), ["/gateway"]);
+        assert_eq!(layer.file("/gateway"), Some(&b"\x7fELF static"[..]));
+    }
 }

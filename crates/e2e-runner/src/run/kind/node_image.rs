@@ -1,9 +1,11 @@
-//! Prepared nodes: a node image that has PostgreSQL in it, made once for each pair of images and kept by Docker.
+//! Prepared nodes: a node image that has PostgreSQL in it, and what the table of services asks for, made once for each set of images and
+//! kept by Docker.
 //!
 //! Kind gives each node a volume at `/var` of its own, which Docker fills from the node image: most of a gigabyte of Kubernetes'
 //! images, copied for every cluster, before PostgreSQL's is imported beside kubeadm. A prepared node copies and imports nothing. All
 //! images lie unpacked in one volume that its nodes share, read-only; what it has at `/var` only points there.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::time::{Duration, Instant};
 
@@ -17,6 +19,7 @@ use crate::run::kind::cluster::is_cluster_reused;
 use crate::run::session::{Node, Session};
 use crate::settings::{node_image, postgres_image, prepares_node};
 use crate::state::Resource;
+use crate::table::part::Part;
 use crate::tools::kind::SHARED;
 use crate::tools::{docker, kind};
 use crate::wait::{Look, Wait};
@@ -25,7 +28,7 @@ use crate::wait::{Look, Wait};
 const REPOSITORY: &str = "localhost/kubernaut-node";
 /// The directory of the user's cache that holds the locks.
 const DIRECTORY: &str = "nodes";
-/// How long one that no cluster uses is kept once another pair of images is used.
+/// How long one that no cluster uses is kept once other images are used.
 const UNUSED: Duration = Duration::from_hours(7 * 24);
 /// How often a run looks whether another one is done with the node that both need.
 const POLL: Duration = Duration::from_millis(100);
@@ -35,14 +38,21 @@ const POLL: Duration = Duration::from_millis(100);
 pub enum Decision {
     /// It is there.
     Ready(Node),
-    /// It is made, from this node image.
-    Make(String),
+    /// It is made, from this node image and with these images.
+    Make(String, Vec<String>),
     /// Kind's own is used, for a reason.
     Plain(&'static str),
 }
 
-/// Decides without changing anything.
-pub fn decide(runner: &Runner) -> Decision {
+/// The images that a prepared node has: PostgreSQL's, and those of parts that ask for it.
+fn images<'a>(parts: impl Iterator<Item = &'a Part>) -> Vec<String> {
+    let asked = parts.flat_map(|part| part.images.iter().filter(|image| image.prepared));
+    let asked: BTreeSet<String> = asked.map(|image| image.name.clone()).collect();
+    [postgres_image()].into_iter().chain(asked).collect()
+}
+
+/// Decides for some parts without changing anything.
+pub fn decide<'a>(runner: &Runner, parts: impl Iterator<Item = &'a Part>) -> Decision {
     if !prepares_node() {
         return Decision::Plain("E2E_PREPARED_NODE is never");
     }
@@ -51,9 +61,10 @@ pub fn decide(runner: &Runner) -> Decision {
             "kind's default image is not known, and KIND_NODE_IMAGE is not set",
         );
     };
-    match key(runner, &base).and_then(|key| find(runner, &key)) {
+    let images = images(parts);
+    match key(runner, &base, &images).and_then(|key| find(runner, &key)) {
         Some(node) => Decision::Ready(node),
-        None => Decision::Make(base),
+        None => Decision::Make(base, images),
     }
 }
 
@@ -62,7 +73,9 @@ impl Decision {
     pub fn describe(&self) -> String {
         match self {
             Self::Ready(node) => format!("{} is there", node.image),
-            Self::Make(base) => format!("made once from {base} and {}", postgres_image()),
+            Self::Make(base, images) => {
+                format!("made once from {base} and {}", images.join(", "))
+            }
             Self::Plain(why) => format!("kind's own: {why}"),
         }
     }
@@ -73,10 +86,14 @@ pub fn prepare(session: &Session, deadline: Duration) -> Result<String, Failure>
     if is_cluster_reused(session)? {
         return Ok("none is needed: the cluster is used again".to_owned());
     }
-    let decision = decide(&session.runner);
+    let parts = || session.parts();
+    if prepares_node() {
+        bring(session, parts(), deadline)?;
+    }
+    let decision = decide(&session.runner, parts());
     let told = decision.describe();
-    let base = match decision {
-        Decision::Make(base) => base,
+    let (base, images) = match decision {
+        Decision::Make(base, images) => (base, images),
         Decision::Ready(node) => {
             session.artifacts.node.get_or_init(|| node);
             return Ok(told);
@@ -84,12 +101,15 @@ pub fn prepare(session: &Session, deadline: Duration) -> Result<String, Failure>
         Decision::Plain(_) => return Ok(told),
     };
     let began = Instant::now();
-    let (node, postgres) = (
-        docker::ensure_image(&session.runner, &base, "KIND_NODE_IMAGE")?,
-        docker::ensure_image(&session.runner, &postgres_image(), "POSTGRES_IMAGE")?,
-    );
-    let key = key_of(&node, &postgres);
-    match make(session, &key, &base, &postgres, deadline) {
+    let runner = &session.runner;
+    let node = docker::ensure_image(runner, &base, "KIND_NODE_IMAGE", deadline)?;
+    let ids = images
+        .iter()
+        .map(|image| docker::ensure_image(runner, image, "POSTGRES_IMAGE", deadline));
+    let ids: Vec<String> = ids.collect::<Result<_, _>>()?;
+    let key = key_of(&node, &images, &ids);
+    let images: Vec<_> = images.into_iter().zip(ids).collect();
+    match make(session, &key, &base, &images, deadline) {
         Ok(node) => {
             evict(&session.runner, &key);
             let seconds = began.elapsed().as_secs_f64();
@@ -107,16 +127,43 @@ pub fn prepare(session: &Session, deadline: Duration) -> Result<String, Failure>
     }
 }
 
+/// Has the host have what parts ask for: an archive may be another one than the last time.
+fn bring<'a>(
+    session: &Session,
+    parts: impl Iterator<Item = &'a Part>,
+    deadline: Duration,
+) -> Result<(), Failure> {
+    let runner = &session.runner;
+    for part in parts {
+        for image in part.images.iter().filter(|image| image.prepared) {
+            match &image.archive {
+                Some(archive) => {
+                    docker::load(runner, &part.root.join(archive), &image.name, deadline)?;
+                }
+                None => drop(docker::ensure_image(
+                    runner,
+                    &image.name,
+                    "the table of services",
+                    deadline,
+                )?),
+            }
+        }
+    }
+    Ok(())
+}
+
 /// The name of what is made from these images, if the host has them.
-fn key(runner: &Runner, base: &str) -> Option<String> {
+fn key(runner: &Runner, base: &str, images: &[String]) -> Option<String> {
     let node = docker::image_id(runner, base)?;
-    Some(key_of(&node, &docker::image_id(runner, &postgres_image())?))
+    let ids = images.iter().map(|image| docker::image_id(runner, image));
+    Some(key_of(&node, images, &ids.collect::<Option<Vec<_>>>()?))
 }
 
 /// Two users of one daemon have their own: the lock is in the cache of one.
-fn key_of(node: &str, postgres: &str) -> String {
-    let user = getuid().to_string();
-    let parts = [node, postgres, &postgres_image(), &script(), &user];
+fn key_of(node: &str, images: &[String], ids: &[String]) -> String {
+    let (user, script) = (getuid().to_string(), script());
+    let images = images.iter().chain(ids).map(String::as_str);
+    let parts: Vec<&str> = [node, &script, &user].into_iter().chain(images).collect();
     fingerprint(&parts)[..12].to_owned()
 }
 
@@ -147,7 +194,7 @@ fn make(
     session: &Session,
     key: &str,
     base: &str,
-    postgres: &str,
+    images: &[(String, String)],
     deadline: Duration,
 ) -> Result<Node, Failure> {
     // Waiting for another run and building share the stage's time.
@@ -173,7 +220,7 @@ fn make(
     let making = session.run.will_make(resource.clone());
     making.map_err(Failure::setup)?;
     // What a build that fails leaves is removed with all else that the run has made.
-    let node = build(runner, key, base, postgres, deadline)
+    let node = build(runner, key, base, images, deadline)
         .map_err(|error| error.into_failure(Exit::Setup, runner.cancel()))?;
     // From here on it is no run's.
     let forget = |state: &mut crate::state::State| state.resources.retain(|it| *it != resource);
@@ -187,7 +234,7 @@ fn lock_file(key: &str) -> Result<File, Failure> {
     File::create(directory.join(format!("{key}.lock"))).map_err(Failure::setup)
 }
 
-/// Fills the volume, in a container of the node image. `$1` is PostgreSQL's image, `$2` the name of its content. What comes unpacked
+/// Fills the volume, in a container of the node image. The arguments are images, each with the name of its content. What comes unpacked
 /// with the node image is copied; what kind's own images hold packed is unpacked by mounting it once.
 const FILL: &str = r#"
 root=/var/lib/containerd
@@ -237,10 +284,10 @@ fn build(
     runner: &Runner,
     key: &str,
     base: &str,
-    postgres: &str,
+    images: &[(String, String)],
     deadline: Duration,
 ) -> Result<Node, Error> {
-    let (name, image) = (name(key), postgres_image());
+    let name = name(key);
     docker::remove_container(runner, &name)?;
     docker::remove_volumes(runner, std::slice::from_ref(&name));
     // Privileged, as Kind's nodes are: containerd mounts what it unpacks.
@@ -254,17 +301,23 @@ fn build(
         "--volume",
         &format!("{name}:{SHARED}"),
     ];
-    let content = docker::content_name(postgres);
-    docker::run(runner, &options, base, &script(), &[&image, &content])
+    let names: Vec<_> = images
+        .iter()
+        .map(|(name, _)| docker::tagged(name))
+        .collect();
+    let contents = images.iter().map(|(_, id)| docker::content_name(id));
+    let pairs = names.iter().cloned().zip(contents);
+    let words: Vec<String> = pairs.flat_map(|(name, content)| [name, content]).collect();
+    docker::run(runner, &options, base, &script(), &words)
         .deadline(deadline)
-        .read_from(&docker::save(runner, &image))?;
+        .read_from(&docker::save(runner, &names))?;
     let (part, image) = (part_of(key), image_of(key));
     docker::commit(runner, &name, base, &part)?;
     docker::remove_container(runner, &name)?;
     let directory = docker::volume_directory(runner, &name)?;
     let mount = format!("{}:{SHARED}:ro", directory.display());
     let options = ["--rm", "--privileged", "--volume", &mount];
-    docker::run(runner, &options, &part, CHECK, &[]).read()?;
+    docker::run::<&str>(runner, &options, &part, CHECK, &[]).read()?;
     docker::tag(runner, &part, &image)?;
     docker::remove_unused_image(runner, &part);
     Ok(Node { image, directory })
@@ -294,5 +347,40 @@ fn evict(runner: &Runner, keep: &str) {
         if key != keep && old && docker::remove_unused_image(runner, &image) {
             docker::remove_volumes(runner, &[name(&key)]);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::table::image::Image;
+
+    #[test]
+    fn a_prepared_node_has_what_is_asked_for_and_is_named_by_its_content() {
+        let image = |name: &str, prepared| Image {
+            name: name.to_owned(),
+            prepared,
+            ..Image::default()
+        };
+        let parts = [
+            Part {
+                images: vec![image("redis:7", true), image("other", false)],
+                ..Part::default()
+            },
+            Part {
+                images: vec![image("redis:7", true)],
+                ..Part::default()
+            },
+        ];
+        let names = images(parts.iter());
+        assert_eq!(names, [postgres_image(), "redis:7".to_owned()]);
+
+        let key = |redis: &str| key_of("node", &names, &["postgres".to_owned(), redis.to_owned()]);
+        assert_eq!(key("one"), key("one"));
+        assert_ne!(key("one"), key("two"));
+        assert_ne!(
+            key("one"),
+            key_of("node", &names[..1], &["postgres".to_owned()])
+        );
     }
 }

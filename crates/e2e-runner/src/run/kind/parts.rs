@@ -47,13 +47,8 @@ pub fn deploy(session: &Session, part_run: &PartRun) -> Result<String, Failure> 
 
 /// Gives pods the very content that was loaded under a name of the table.
 fn pin(session: &Session, objects: &mut [Value]) {
-    let own = session
-        .service_runs
-        .iter()
-        .map(|service_run| &service_run.own);
-    let parts: Vec<&PartRun> = own.chain(&session.parts).collect();
     manifests::pin_images(objects, |name| {
-        let mut images = parts.iter().flat_map(|part_run| &part_run.part.images);
+        let mut images = session.parts().flat_map(|part| &part.images);
         let known = images.find(|image| short(&image.name) == short(name))?;
         Some(images::pinned(session, &known.name))
     });

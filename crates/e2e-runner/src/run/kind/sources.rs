@@ -6,12 +6,12 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::exit::{Exit, Failure};
+use crate::names::{LITERAL, Seen, Unknown, expand, expand_command, expand_object};
 use crate::process::Command;
 use crate::run::kind::access::kubectl;
 use crate::run::kind::manifests::Manifest;
 use crate::run::part_run::PartRun;
 use crate::run::session::Session;
-use crate::run::values::{LITERAL, Seen, Unknown, expand, expand_command, expand_object};
 use crate::state::write_private;
 use crate::table::source::{Chart, Output, Source, is_kustomization, is_url, manifests_of};
 

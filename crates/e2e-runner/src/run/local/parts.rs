@@ -6,10 +6,10 @@ use std::sync::PoisonError;
 use std::time::Duration;
 
 use crate::exit::{Exit, Failure};
+use crate::names::{LITERAL, Seen, Unknown, expand_command, expand_map};
 use crate::run::local::launch::{Address, ProcessSpec};
 use crate::run::part_run::PartRun;
 use crate::run::session::Session;
-use crate::run::values::{LITERAL, Seen, Unknown, expand_command, expand_map};
 use crate::state::Resource;
 use crate::table::part::Publish;
 use crate::table::service::Policy;

@@ -72,7 +72,7 @@ pub fn expand_command(
 /// started it, else by the default. `$${` is `${`.
 ///
 /// ```
-/// use e2e_runner::run::values::{Unknown, expand};
+/// use e2e_runner::names::{Unknown, expand};
 /// let value = |name: &str| (name == "NAMESPACE").then(|| "here".to_owned());
 /// assert_eq!(expand("in ${NAMESPACE}, ${TAG:-e2e}, $${HOME}", &value).unwrap(), "in here, e2e, ${HOME}");
 /// assert_eq!(expand("${NAMESPASE}", &value), Err(Unknown("NAMESPASE".to_owned())));
@@ -110,11 +110,11 @@ pub fn expand(text: &str, value: &dyn Fn(&str) -> Option<String>) -> Result<Stri
     Ok(expanded)
 }
 
-/// A name, or what is asked of one: `image:NAME`, `port:NAME`.
+/// A name, or what is asked of one: `image:NAME`, `binary:NAME`, `port:NAME`.
 fn is_name(text: &str) -> bool {
     let inside = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
     match text.split_once(':') {
-        Some(("image", image)) => !image.is_empty(),
+        Some(("image" | "binary", image)) => !image.is_empty(),
         Some(("port", name)) => !name.is_empty() && name.bytes().all(inside),
         Some(_) => false,
         None => !text.is_empty() && text.bytes().all(inside),
