@@ -17,6 +17,7 @@ mod progress;
 mod red;
 mod reports;
 mod shell;
+mod suites;
 mod team;
 mod tls;
 mod usage;

@@ -13,10 +13,10 @@ use crate::settings;
 use crate::table::nearest;
 use crate::table::part::Source;
 use crate::table::service::{Component, Policy, Service};
-use crate::table::suite::Tests;
+use crate::table::suite::{Suite, Tests};
 
 /// Checks profiles, commands, files and programs of the services; with their suites, where those are to run.
-pub fn services(services: &[Service], place: Target, suites: bool) -> Result<(), Failure> {
+pub fn services(services: &[Service], place: Target, tested: bool) -> Result<(), Failure> {
     for service in services {
         let wrong = |what: String| {
             let what = format!("the service `{}`: {what}", service.name);
@@ -26,8 +26,8 @@ pub fn services(services: &[Service], place: Target, suites: bool) -> Result<(),
             summary: format!("the service `{}`: {}", service.name, failure.summary),
             ..failure
         })?;
-        if suites {
-            suite(service)?;
+        if tested {
+            suites(service)?;
         }
         if service.has(Component::Own) {
             match place {
@@ -63,9 +63,15 @@ fn profile(service: &Service) -> Result<(), Failure> {
     })
 }
 
-/// Checks the suite of a service.
-pub fn suite(service: &Service) -> Result<(), Failure> {
-    let suite = service.suite()?;
+/// Checks the suites of a service.
+pub fn suites(service: &Service) -> Result<(), Failure> {
+    service
+        .suites
+        .iter()
+        .try_for_each(|entry| suite(service, entry))
+}
+
+fn suite(service: &Service, suite: &Suite) -> Result<(), Failure> {
     if let Tests::Command(words) = suite.tests() {
         command(service, words, &service.root().join(&suite.dir), "suite")?;
     }

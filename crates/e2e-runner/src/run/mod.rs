@@ -232,12 +232,17 @@ fn together(failures: Vec<(Id, Failure)>, services: usize) -> Option<Failure> {
         .filter_map(|(service, _)| service.as_deref())
         .collect();
     let shared = failures.iter().any(|(service, _)| service.is_none());
-    let what = format!(
-        "{} of {services} services failed{}: {}",
-        names.len(),
-        if shared { ", and a stage of all" } else { "" },
-        names.into_iter().collect::<Vec<_>>().join(", ")
-    );
+    let what = if services == 1 {
+        let told = failures.iter().map(|(_, failure)| &*failure.summary);
+        told.collect::<Vec<_>>().join("; ")
+    } else {
+        format!(
+            "{} of {services} services failed{}: {}",
+            names.len(),
+            if shared { ", and a stage of all" } else { "" },
+            names.into_iter().collect::<Vec<_>>().join(", ")
+        )
+    };
     let told: Vec<_> = failures
         .iter()
         .map(|(_, failure)| failure.to_string())

@@ -134,6 +134,11 @@ impl Step {
         }
     }
 
+    /// Whether what comes after it comes whatever became of it: a suite that fails says nothing of the next.
+    pub const fn is_passed_over(self) -> bool {
+        matches!(self, Self::RunSuite)
+    }
+
     /// What it asks of the machine.
     pub const fn load(self) -> Load {
         match self {
@@ -195,7 +200,7 @@ impl From<Step> for Id {
 pub struct Stage {
     /// What it does, and for whom.
     pub id: Id,
-    /// The stages that must have succeeded before it.
+    /// The stages that must have succeeded before it, and the suites that must have ended.
     pub needs: Vec<Id>,
     /// How long it may take, in seconds.
     #[serde(rename = "deadline_seconds", serialize_with = "whole_seconds")]
@@ -347,14 +352,9 @@ pub fn retest(services: &[Service], tested: &Service, place: Target) -> Plan {
         layout.add(Step::BuildSuite.into(), Vec::new(), BUILD);
         needs.push(Step::BuildSuite.into());
     }
-    if let Some(suite) = &tested.suite {
-        layout.add(own(Step::RunSuite), needs, suite.deadline().as_secs());
-    }
-    layout.add(
-        Step::CollectEvidence.into(),
-        vec![own(Step::RunSuite)],
-        EVIDENCE,
-    );
+    layout.suites(tested, &needs);
+    let suites = layout.all_of(Step::RunSuite);
+    layout.add(Step::CollectEvidence.into(), suites, EVIDENCE);
     layout.plan(services, place)
 }
 
@@ -383,8 +383,8 @@ impl Plan {
 }
 
 fn has_cargo_suite(service: &Service) -> bool {
-    let suite = service.suite.as_ref();
-    suite.is_some_and(|suite| matches!(suite.tests(), Tests::Cargo(..)))
+    let mut suites = service.suites.iter();
+    suites.any(|suite| matches!(suite.tests(), Tests::Cargo(..)))
 }
 
 /// A plan while it is laid out.
@@ -436,20 +436,11 @@ impl Layout {
         use Step::{
             AwaitDataStorage, AwaitPostgres, AwaitService, BuildDataStorage, BuildFake, BuildRelay,
             BuildSuite, CreateCluster, DeployDataStorage, DeployService, LoadDataStorage, LoadFake,
-            LoadRelay, LoadService, Migrate, RunSuite,
+            LoadRelay, LoadService, Migrate,
         };
         let mut stage = |step: Step, needs: &[Step], seconds: u64| {
-            let own = |step| Id {
-                step,
-                service: self.several.then(|| service.name.clone()),
-                part: None,
-            };
-            let known = |need: &Step| {
-                let there = |id: &Id| self.stages.iter().any(|stage| stage.id == *id);
-                [own(*need), Id::from(*need)].into_iter().find(there)
-            };
-            let needs = needs.iter().filter_map(known).collect();
-            self.add(own(step), needs, seconds);
+            let needs = self.known(service, needs);
+            self.add(self.own(service, step), needs, seconds);
         };
         if service.has(Component::Postgres) {
             stage(Migrate, &[AwaitPostgres], 60);
@@ -490,11 +481,44 @@ impl Layout {
             stage(DeployService, &[LoadService, stands], 120);
             stage(AwaitService, &[DeployService], 180);
         }
-        if until == Until::Done
-            && let Some(suite) = &service.suite
-        {
-            let deadline = suite.deadline().as_secs();
-            stage(RunSuite, &[BuildSuite, stands, AwaitService], deadline);
+        if until == Until::Done {
+            let ready = self.known(service, &[BuildSuite, stands, AwaitService]);
+            self.suites(service, &ready);
+        }
+    }
+
+    fn own(&self, service: &Service, step: Step) -> Id {
+        Id {
+            step,
+            service: self.several.then(|| service.name.clone()),
+            part: None,
+        }
+    }
+
+    /// The stages of these steps that there are, the service's own before those that all share.
+    fn known(&self, service: &Service, steps: &[Step]) -> Vec<Id> {
+        let known = |step: &Step| {
+            let there = |id: &Id| self.stages.iter().any(|stage| stage.id == *id);
+            let ids = [self.own(service, *step), Id::from(*step)];
+            ids.into_iter().find(there)
+        };
+        steps.iter().filter_map(known).collect()
+    }
+
+    /// The suites of a service: one after the other, and those that say so together with the one before.
+    fn suites(&mut self, service: &Service, ready: &[Id]) {
+        let (mut before, mut together) = (Vec::new(), Vec::new());
+        for suite in &service.suites {
+            if !suite.beside {
+                before = std::mem::take(&mut together);
+            }
+            let id = Id {
+                part: suite.part().map(str::to_owned),
+                ..self.own(service, Step::RunSuite)
+            };
+            let needs = ready.iter().chain(&before).cloned().collect();
+            self.add(id.clone(), needs, suite.longest().as_secs());
+            together.push(id);
         }
     }
 }
@@ -525,6 +549,44 @@ mod tests {
                     }
                 }
             }
+        }
+    }
+
+    #[test]
+    fn suites_come_one_after_the_other_and_beside_the_one_before_where_they_say_so() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("services.toml");
+        let suite = |name: &str, more: &str| {
+            format!("{{ name = \"{name}\", command = [\"true\"], deadline_seconds = 60{more} }}")
+        };
+        let suites = [
+            suite("a", ", retries = 2"),
+            suite("b", ", beside = true"),
+            suite("c", ""),
+        ];
+        let text = format!(
+            "[[service]]\nname = \"widget\"\nnamespace = \"widget\"\nprofile = \"gateway\"\ncomponents = [\"postgres\"]\nports = {{}}\nsuite = [{}]\n",
+            suites.join(", ")
+        );
+        std::fs::write(&file, text).unwrap();
+        let table = Table::load(Some(&file)).unwrap();
+        let widget = table.find("widget").unwrap();
+        for plan in [
+            plan(std::slice::from_ref(widget), Target::Local, Until::Done),
+            retest(std::slice::from_ref(widget), widget, Target::Local),
+        ] {
+            let of = |name: &str| {
+                let mut stages = plan.stages.iter();
+                let stage = stages.find(|stage| stage.id.title() == name).unwrap();
+                let suites = stage.needs.iter().filter_map(|need| need.part.clone());
+                (suites.collect::<Vec<_>>(), stage.deadline.as_secs())
+            };
+            assert_eq!(of("run suite a"), (vec![], 180), "three attempts");
+            assert_eq!(of("run suite b"), (vec![], 60));
+            assert_eq!(
+                of("run suite c"),
+                (vec!["a".to_owned(), "b".to_owned()], 60)
+            );
         }
     }
 

@@ -67,7 +67,7 @@ pub fn run_stage(session: &Session, stage: &Stage) -> Result<String, Failure> {
         }
         (Step::AwaitService, Target::Kind) => deploy::await_service(session, service_run, deadline),
         (Step::AwaitService, Target::Local) => wait::for_service(session, service_run, deadline),
-        (Step::RunSuite, _) => suite::run(session, service_run, deadline, || {
+        (Step::RunSuite, _) => suite::run(session, service_run, &stage.id, || {
             ready_again(session, service_run)
         }),
         (Step::CollectEvidence | Step::TearDown, _) => Ok(String::new()),
@@ -139,11 +139,11 @@ fn build(
 }
 
 fn build_suites(session: &Session, deadline: Duration) -> Result<String, Failure> {
-    let tests = session.service_runs.iter().filter_map(|service_run| {
-        match service_run.service.suite.as_ref()?.tests() {
-            Tests::Cargo(package, _) => Some(package),
-            Tests::Command(_) => None,
-        }
+    let suites = session.service_runs.iter();
+    let suites = suites.flat_map(|service_run| &service_run.service.suites);
+    let tests = suites.filter_map(|suite| match suite.tests() {
+        Tests::Cargo(package, _) => Some(package),
+        Tests::Command(_) => None,
     });
     for package in tests.collect::<BTreeSet<_>>() {
         let binary = cargo::build_tests(

@@ -1,14 +1,13 @@
-//! A suite that is about to run: its service, its variables, its time, and where its tests are reported.
+//! A suite that is about to run: its service, its variables, its time.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
-
-use e2e_report::{Event, Outcome};
 
 use crate::process::{Command, Runner};
 use crate::reporter::Reporter;
 use crate::run::session::SUITE;
 use crate::table::service::Service;
+use crate::table::suite::Suite;
 
 /// How long a suite may take to end by itself, once its deadline or a signal ends it: its own clean-up runs, and its reports are
 /// written.
@@ -18,34 +17,25 @@ const GRACE: Duration = Duration::from_secs(8);
 pub(super) struct SuiteRun<'a> {
     /// For its processes.
     pub(super) runner: &'a Runner,
-    /// What its tests are reported to.
+    /// For what is worth knowing.
     pub(super) report: &'a Reporter,
     /// The service.
     pub(super) service: &'a Service,
+    /// Its entry in the table.
+    pub(super) suite: &'a Suite,
     /// Its variables.
-    pub(super) environment: &'a BTreeMap<String, String>,
-    /// How long all of it may take.
-    pub(super) deadline: Duration,
+    pub(super) environment: BTreeMap<String, String>,
 }
 
 impl SuiteRun<'_> {
     /// A command with the suite's variables, deadline and grace.
     pub(super) fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         let command = self.runner.command(program);
-        let command = command.deadline(self.deadline).grace(GRACE).label(SUITE);
+        let command = command.deadline(self.suite.deadline());
+        let command = command.grace(GRACE).label(SUITE);
         self.environment
             .iter()
             .fold(command, |command, (name, value)| command.env(name, value))
-    }
-
-    pub(super) fn emit(&self, name: String, outcome: Outcome, seconds: Option<f64>, text: String) {
-        self.report.emit(Event::Test {
-            service: self.service.name.clone(),
-            name,
-            outcome,
-            seconds,
-            text,
-        });
     }
 
     pub(super) fn note_leak(&self, leaked: bool) {
