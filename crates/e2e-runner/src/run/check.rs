@@ -13,7 +13,7 @@ use crate::settings;
 use crate::table::nearest;
 use crate::table::part::Source;
 use crate::table::service::{Component, Policy, Service};
-use crate::table::suite::{Suite, Tests};
+use crate::table::suite::{Place, Suite, Tests};
 
 /// Checks profiles, commands, files and programs of the services; with their suites, where those are to run.
 pub fn services(services: &[Service], place: Target, tested: bool) -> Result<(), Failure> {
@@ -73,7 +73,13 @@ pub fn suites(service: &Service) -> Result<(), Failure> {
 
 fn suite(service: &Service, suite: &Suite) -> Result<(), Failure> {
     if let Tests::Command(words) = suite.tests() {
-        command(service, words, &service.root().join(&suite.dir), "suite")?;
+        let dir = service.root().join(&suite.dir);
+        let docker = ["docker".to_owned()];
+        let words = match suite.place {
+            Place::Host => words,
+            Place::Container => &docker,
+        };
+        command(service, words, &dir, "suite")?;
     }
     let Some(junit) = &suite.junit else {
         return Ok(());

@@ -233,7 +233,8 @@ fn together(failures: Vec<(Id, Failure)>, services: usize) -> Option<Failure> {
         .collect();
     let shared = failures.iter().any(|(service, _)| service.is_none());
     let what = if services == 1 {
-        let told = failures.iter().map(|(_, failure)| &*failure.summary);
+        let told = failures.iter();
+        let told = told.filter_map(|(_, failure)| failure.summary.lines().next());
         told.collect::<Vec<_>>().join("; ")
     } else {
         format!(

@@ -36,6 +36,11 @@ pub struct Suite {
     /// Whether it starts together with the one before it.
     pub beside: bool,
     deadline_seconds: Option<u64>,
+    /// Where the command runs.
+    #[serde(rename = "in")]
+    pub place: Place,
+    /// The image that it runs in, where that is not this machine.
+    pub image: Option<String>,
     /// Whether its service has several.
     #[serde(skip)]
     one_of_several: bool,
@@ -51,6 +56,17 @@ pub enum Tests<'a> {
     Cargo(&'a str, &'a str),
     /// A program with its arguments.
     Command(&'a [String]),
+}
+
+/// Where a command runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Place {
+    /// On this machine.
+    #[default]
+    Host,
+    /// In a container beside the environment, on this machine's network.
+    Container,
 }
 
 /// What the words of `filter` have for the text.
@@ -122,6 +138,15 @@ impl Suite {
         label("the name of a suite", &self.name)?;
         if self.retries > MOST_RETRIES {
             return Err(format!("`retries` is 0 to {MOST_RETRIES}"));
+        }
+        match (self.place, &self.image) {
+            (Place::Host, None) => {}
+            (Place::Host, Some(_)) => {
+                return Err("`image` belongs to `in = \"container\"`".to_owned());
+            }
+            (_, None) => return Err("`in` needs the `image` that the command runs in".to_owned()),
+            (_, Some(_)) if !is_command => return Err("`in` belongs to `command`".to_owned()),
+            (_, Some(_)) => {}
         }
         if self.filter.is_empty() {
             return Ok(());
@@ -307,6 +332,18 @@ mod tests {
             (two(", name = \"A b\""), "RFC 1123"),
             (one("command = [\"true\"], beside = true"), "after another"),
             (one("command = [\"true\"], retries = 10"), "0 to 9"),
+            (
+                one("command = [\"true\"], in = \"container\""),
+                "needs the `image`",
+            ),
+            (
+                one("command = [\"true\"], image = \"suite:1\""),
+                "belongs to `in",
+            ),
+            (
+                one("package = \"e2e\", module = \"m\", in = \"container\", image = \"suite:1\""),
+                "belongs to `command`",
+            ),
             (
                 one("package = \"e2e\", module = \"m\", filter = [\"${FILTER}\"]"),
                 "belongs to `command`",

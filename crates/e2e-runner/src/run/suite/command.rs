@@ -7,8 +7,10 @@ use e2e_report::Outcome;
 use crate::exit::{Exit, Failure};
 use crate::process::Status;
 use crate::run::suite::attempt::{Attempt, no_match, some_of};
+use crate::run::suite::container;
 use crate::run::suite::junit_file::{self, Files};
 use crate::run::suite::running::SuiteRun;
+use crate::table::suite::Place;
 
 /// How many of a suite's last lines a failure repeats.
 const TAIL: usize = 40;
@@ -16,30 +18,33 @@ const TAIL: usize = 40;
 /// Runs the command.
 pub(super) fn run(suite: &SuiteRun<'_>, mut on_line: impl FnMut(&str)) -> Result<Attempt, Failure> {
     let entry = suite.suite;
-    let dir = suite.service.root().join(&entry.dir);
+    let dir = suite.service_run.service.root().join(&entry.dir);
     let files = entry.junit.as_ref().map(|file| Files::before(&dir, file));
     let words = entry.words();
     let (program, args) = words
         .split_first()
         .ok_or_else(|| Failure::new(Exit::Usage, "the suite's command is empty"))?;
     let mut tail = VecDeque::with_capacity(TAIL);
-    let ended = suite.command(program).args(args).dir(&dir).stream(|line| {
+    let watch = |line: &str| {
         if tail.len() == TAIL {
             tail.pop_front();
         }
         tail.push_back(line.to_owned());
         on_line(line);
-    });
+    };
+    let ended = match (entry.place, &entry.image) {
+        (Place::Container, Some(image)) => container::run(suite, image, &words, &dir, watch)?,
+        _ => suite.command(program).args(args).dir(&dir).stream(watch),
+    };
     let written = files.as_ref().map(Files::written).unwrap_or_default();
     let (tests, wrong) = junit_file::read(&written);
     let ran = tests.ran.clone();
     let status = match ended {
         Ok(status) => status,
         Err(error) => {
-            let failure = error.into_failure(Exit::TestsFailed, suite.runner.cancel());
             return Ok(Attempt {
                 tests: ran,
-                verdict: Err(failure),
+                verdict: Err(suite.failed(error)),
             });
         }
     };

@@ -1,9 +1,10 @@
 //! Runs a suite against its environment and reads its result: this workspace's tests, or a team's own command.
 //!
-//! Modules, each may import those after it: `command`, `rust_tests`, `running`, `junit_file`, `libtest`, `attempt`
+//! Modules, each may import those after it: `command`, `container`, `rust_tests`, `running`, `junit_file`, `libtest`, `attempt`
 
 mod attempt;
 mod command;
+mod container;
 mod junit_file;
 mod libtest;
 mod running;
@@ -88,9 +89,8 @@ pub fn run(
             let mut environment = environment.clone();
             environment.insert(e2e_env::ATTEMPT.to_owned(), number.to_string());
             let suite = SuiteRun {
-                runner: &session.runner,
-                report: &session.report,
-                service,
+                session,
+                service_run,
                 suite: entry,
                 environment,
             };

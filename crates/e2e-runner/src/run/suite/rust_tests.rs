@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crate::exit::{Exit, Failure};
+use crate::exit::Failure;
 use crate::process::{Error, Status};
 use crate::run::suite::attempt::{Attempt, no_match};
 use crate::run::suite::libtest::Tally;
@@ -52,7 +52,7 @@ pub(super) fn run(
     let tests = tally.tests(&how);
     let verdict = match status {
         Ok(status) => tally.judge(status, &name),
-        Err(error) => Err(error.into_failure(Exit::TestsFailed, suite.runner.cancel())),
+        Err(error) => Err(suite.failed(error)),
     };
     Ok(Attempt { tests, verdict })
 }
@@ -69,8 +69,7 @@ fn chosen(
         let list = suite.command(binary).args(filter);
         let list = list.args(["--list", "--format", "terse"]);
         let list = list.deadline(left(suite, began)).read();
-        let list =
-            list.map_err(|error| error.into_failure(Exit::TestsFailed, suite.runner.cancel()))?;
+        let list = list.map_err(|error| suite.failed(error))?;
         let names = list.lines().filter_map(|line| line.strip_suffix(": test"));
         let asked = |name: &&str| {
             let only = suite.suite.only.as_ref();
@@ -93,7 +92,7 @@ fn chosen(
         }
     }
     if !left_out.is_empty() {
-        suite.report.note(&format!(
+        suite.session.report.note(&format!(
             "left out, for Data Storage has one replica here: {}",
             left_out.join(", ")
         ));
