@@ -86,7 +86,7 @@ fn on_environment(
     });
     let services = services.collect::<Result<Vec<_>, _>>()?;
     let place = Target::of_word(&state.target).unwrap_or(Target::Local);
-    check::suites(service)?;
+    check::suites(service, place)?;
     let plan = retest(&services, service, place);
     let lifetime = plan.longest(repeat.times) + KEPT_FOR;
     let watcher = Box::new(terminal::event);

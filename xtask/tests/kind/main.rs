@@ -4,6 +4,7 @@
 //! Behind the feature `kind`, for machines that have Docker and kind: `cargo xtask test` turns it on there.
 
 mod own_service;
+mod suites;
 mod troubles;
 
 use std::fs;

@@ -27,7 +27,7 @@ pub fn services(services: &[Service], place: Target, tested: bool) -> Result<(),
             ..failure
         })?;
         if tested {
-            suites(service)?;
+            suites(service, place)?;
         }
         if service.has(Component::Own) {
             match place {
@@ -64,22 +64,25 @@ fn profile(service: &Service) -> Result<(), Failure> {
 }
 
 /// Checks the suites of a service.
-pub fn suites(service: &Service) -> Result<(), Failure> {
+pub fn suites(service: &Service, place: Target) -> Result<(), Failure> {
     service
         .suites
         .iter()
-        .try_for_each(|entry| suite(service, entry))
+        .try_for_each(|entry| suite(service, entry, place))
 }
 
-fn suite(service: &Service, suite: &Suite) -> Result<(), Failure> {
+fn suite(service: &Service, suite: &Suite, place: Target) -> Result<(), Failure> {
     if let Tests::Command(words) = suite.tests() {
         let dir = service.root().join(&suite.dir);
         let docker = ["docker".to_owned()];
         let words = match suite.place {
             Place::Host => words,
-            Place::Container => &docker,
+            Place::Container | Place::Job => &docker,
         };
         command(service, words, &dir, "suite")?;
+    }
+    if suite.place == Place::Job {
+        as_job(service, suite, place)?;
     }
     let Some(junit) = &suite.junit else {
         return Ok(());
@@ -100,6 +103,25 @@ fn suite(service: &Service, suite: &Suite) -> Result<(), Failure> {
         return wrong("it is no pattern of files");
     }
     Ok(())
+}
+
+/// A Job needs a cluster, and its image in the node.
+fn as_job(service: &Service, suite: &Suite, place: Target) -> Result<(), Failure> {
+    let named = format!("the suite `{}` of `{}`", suite.name, service.name);
+    if place != Target::Kind {
+        let what = format!("{named} runs as a Job, which needs a cluster");
+        return Err(Failure::new(Exit::Usage, what)
+            .hint("use `--target kind`, or name another suite by `--suite`"));
+    }
+    let mut images = service.own.images.iter();
+    let image = suite.image.as_deref().unwrap_or_default();
+    if images.any(|known| known.name == image) {
+        return Ok(());
+    }
+    let what = format!("{named} runs in the image {image}, which is not brought into the node");
+    Err(Failure::new(Exit::Usage, what).hint(format!(
+        "add it to the service in the table: images = [{{ name = \"{image}\" }}]"
+    )))
 }
 
 /// A program of the table has to be there, and the directory that it runs in.

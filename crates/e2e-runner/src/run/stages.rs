@@ -6,7 +6,7 @@ use std::sync::{OnceLock, PoisonError};
 use std::time::Duration;
 
 use crate::exit::{Exit, Failure};
-use crate::run::kind::{cluster, custom_service, deploy, images, node_image};
+use crate::run::kind::{cluster, custom_service, deploy, images, job, node_image};
 use crate::run::local::{postgres, programs};
 use crate::run::plan::{Stage, Step, Target};
 use crate::run::reuse::{EMPTIED, GIVEN, Layer};
@@ -67,9 +67,13 @@ pub fn run_stage(session: &Session, stage: &Stage) -> Result<String, Failure> {
         }
         (Step::AwaitService, Target::Kind) => deploy::await_service(session, service_run, deadline),
         (Step::AwaitService, Target::Local) => wait::for_service(session, service_run, deadline),
-        (Step::RunSuite, _) => suite::run(session, service_run, &stage.id, || {
-            ready_again(session, service_run)
-        }),
+        (Step::RunSuite, _) => suite::run(
+            session,
+            service_run,
+            &stage.id,
+            || ready_again(session, service_run),
+            &|job, on_line| job::run(session, service_run, job, on_line),
+        ),
         (Step::CollectEvidence | Step::TearDown, _) => Ok(String::new()),
     }
 }

@@ -67,6 +67,8 @@ pub enum Place {
     Host,
     /// In a container beside the environment, on this machine's network.
     Container,
+    /// In a Job of the cluster, in the service's namespace.
+    Job,
 }
 
 /// What the words of `filter` have for the text.
@@ -98,6 +100,11 @@ impl Suite {
             Some(name) => format!("suite-{name}.log"),
             None => "suite.log".to_owned(),
         }
+    }
+
+    /// The directory of what it wrote in a Job.
+    pub fn results(&self) -> String {
+        self.log().replace(".log", "-results")
     }
 
     /// What is run.
@@ -142,10 +149,13 @@ impl Suite {
         match (self.place, &self.image) {
             (Place::Host, None) => {}
             (Place::Host, Some(_)) => {
-                return Err("`image` belongs to `in = \"container\"`".to_owned());
+                return Err("`image` belongs to `in`, which says where".to_owned());
             }
             (_, None) => return Err("`in` needs the `image` that the command runs in".to_owned()),
             (_, Some(_)) if !is_command => return Err("`in` belongs to `command`".to_owned()),
+            (Place::Job, Some(_)) if !self.dir.as_os_str().is_empty() => {
+                return Err("a Job runs where its image says, not in `dir`".to_owned());
+            }
             (_, Some(_)) => {}
         }
         if self.filter.is_empty() {
@@ -332,6 +342,10 @@ mod tests {
             (two(", name = \"A b\""), "RFC 1123"),
             (one("command = [\"true\"], beside = true"), "after another"),
             (one("command = [\"true\"], retries = 10"), "0 to 9"),
+            (
+                one("command = [\"true\"], in = \"job\", image = \"s:1\", dir = \"x\""),
+                "not in `dir`",
+            ),
             (
                 one("command = [\"true\"], in = \"container\""),
                 "needs the `image`",

@@ -227,6 +227,27 @@ pub fn make_directories(
         .map(drop)
 }
 
+/// Makes a directory in a node anew that every user may write into.
+pub fn make_shared_directory(runner: &Runner, node: &str, directory: &str) -> Result<(), Error> {
+    let script = "rm -rf \"$1\" && install -d -m 1777 \"$1\"";
+    runner
+        .command("docker")
+        .args(["exec", node, "sh", "-c", script, "sh", directory])
+        .read()
+        .map(drop)
+}
+
+/// Copies what is in a directory of a container to one of this machine, which is made anew.
+pub fn copy_out(runner: &Runner, container: &str, directory: &str, to: &Path) -> Result<(), Error> {
+    drop(std::fs::remove_dir_all(to));
+    runner
+        .command("docker")
+        .args(["cp", &format!("{container}:{directory}")])
+        .arg(to)
+        .read()
+        .map(drop)
+}
+
 /// Restarts the kubelet of a node, which forgets how often containers ended; they run on.
 pub fn restart_kubelet(runner: &Runner, node: &str) -> Result<(), Error> {
     runner

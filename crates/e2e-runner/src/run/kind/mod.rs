@@ -1,6 +1,6 @@
 //! A run in a Kind cluster.
 //!
-//! Modules, each may import those after it: `deploy`, `custom_service`, `images`, `node_image`, `relay`, `replicas`, `pods`, `diagnostics`, `cluster`, `apply`, `ports`, `access`, `manifests`, `image_archive`
+//! Modules, each may import those after it: `deploy`, `job`, `custom_service`, `images`, `node_image`, `relay`, `replicas`, `pods`, `diagnostics`, `cluster`, `apply`, `ports`, `access`, `manifests`, `image_archive`
 
 pub mod access;
 pub mod apply;
@@ -10,6 +10,7 @@ pub mod deploy;
 pub mod diagnostics;
 pub mod image_archive;
 pub mod images;
+pub mod job;
 pub mod manifests;
 pub mod node_image;
 pub mod pods;

@@ -8,6 +8,7 @@ use crate::exit::{Exit, Failure};
 use crate::process::Status;
 use crate::run::suite::attempt::{Attempt, no_match, some_of};
 use crate::run::suite::container;
+use crate::run::suite::job::Job;
 use crate::run::suite::junit_file::{self, Files};
 use crate::run::suite::running::SuiteRun;
 use crate::table::suite::Place;
@@ -19,13 +20,22 @@ const TAIL: usize = 40;
 pub(super) fn run(suite: &SuiteRun<'_>, mut on_line: impl FnMut(&str)) -> Result<Attempt, Failure> {
     let entry = suite.suite;
     let dir = suite.service_run.service.root().join(&entry.dir);
-    let files = entry.junit.as_ref().map(|file| Files::before(&dir, file));
+    // What a Job writes comes from the node into a directory of its own.
+    let results = match entry.place {
+        Place::Job => suite.service_run.dir.join(entry.results()),
+        _ => dir.clone(),
+    };
+    if entry.place == Place::Job {
+        drop(std::fs::remove_dir_all(&results));
+    }
+    let files = entry.junit.as_ref();
+    let files = files.map(|file| Files::before(&results, file));
     let words = entry.words();
     let (program, args) = words
         .split_first()
         .ok_or_else(|| Failure::new(Exit::Usage, "the suite's command is empty"))?;
     let mut tail = VecDeque::with_capacity(TAIL);
-    let watch = |line: &str| {
+    let mut watch = |line: &str| {
         if tail.len() == TAIL {
             tail.pop_front();
         }
@@ -33,6 +43,17 @@ pub(super) fn run(suite: &SuiteRun<'_>, mut on_line: impl FnMut(&str)) -> Result
         on_line(line);
     };
     let ended = match (entry.place, &entry.image) {
+        (Place::Job, Some(image)) => {
+            let job = Job {
+                name: &entry.name,
+                image,
+                words: &words,
+                environment: &suite.environment,
+                deadline: entry.deadline(),
+                results: &results,
+            };
+            (suite.in_job)(&job, &mut watch)?
+        }
         (Place::Container, Some(image)) => container::run(suite, image, &words, &dir, watch)?,
         _ => suite.command(program).args(args).dir(&dir).stream(watch),
     };
@@ -57,7 +78,7 @@ pub(super) fn run(suite: &SuiteRun<'_>, mut on_line: impl FnMut(&str)) -> Result
         (Some(_), false) => Left::Unreadable(tests, wrong.join("\n")),
     };
     let ended = Ended {
-        command: &words.join(" "),
+        command: &in_a_line(&words),
         only: entry.only.as_deref(),
         status,
         tail: Vec::from(tail).join("\n"),
@@ -66,6 +87,15 @@ pub(super) fn run(suite: &SuiteRun<'_>, mut on_line: impl FnMut(&str)) -> Result
         tests: ran,
         verdict: judge(&ended, left),
     })
+}
+
+/// A command as one line, of a script its first.
+fn in_a_line(words: &[String]) -> String {
+    let line = words.join(" ");
+    match line.split_once('\n') {
+        Some((first, _)) => format!("{} …", first.trim_end()),
+        None => line,
+    }
 }
 
 /// A command that has ended.

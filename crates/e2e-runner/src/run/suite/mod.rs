@@ -1,10 +1,11 @@
 //! Runs a suite against its environment and reads its result: this workspace's tests, or a team's own command.
 //!
-//! Modules, each may import those after it: `command`, `container`, `rust_tests`, `running`, `junit_file`, `libtest`, `attempt`
+//! Modules, each may import those after it: `command`, `container`, `rust_tests`, `running`, `junit_file`, `libtest`, `attempt`, `job`
 
 mod attempt;
 mod command;
 mod container;
+pub mod job;
 mod junit_file;
 mod libtest;
 mod running;
@@ -22,6 +23,7 @@ use crate::run::service_run::ServiceRun;
 use crate::run::session::Session;
 use crate::table::suite::Tests;
 use attempt::{Attempt, Test, some_of};
+use job::InJob;
 use running::SuiteRun;
 
 /// Runs a suite of a service of a session; `ready_again` is called before each time but the first, since a suite may end while what it
@@ -31,6 +33,7 @@ pub fn run(
     service_run: &ServiceRun,
     id: &Id,
     ready_again: impl Fn() -> Result<(), Failure>,
+    in_job: &InJob<'_>,
 ) -> Result<String, Failure> {
     let service = &service_run.service;
     let mut suites = service.suites.iter();
@@ -81,7 +84,7 @@ pub fn run(
                 let names: Vec<_> = failed.iter().map(String::as_str).collect();
                 let what = match entry.tests() {
                     Tests::Cargo(..) if !failed.is_empty() => some_of(&names),
-                    _ => entry.describe(),
+                    _ => entry.name.clone(),
                 };
                 let most = 1 + entry.retries;
                 note(&format!("attempt {number} of {most} at {what}"));
@@ -91,6 +94,7 @@ pub fn run(
             let suite = SuiteRun {
                 session,
                 service_run,
+                in_job,
                 suite: entry,
                 environment,
             };

@@ -7,6 +7,7 @@ use crate::exit::{Exit, Failure};
 use crate::process::{Command, Error};
 use crate::run::service_run::ServiceRun;
 use crate::run::session::{SUITE, Session};
+use crate::run::suite::job::InJob;
 use crate::table::suite::Suite;
 
 /// How long a suite may take to end by itself, once its deadline or a signal ends it: its own clean-up runs, and its reports are
@@ -19,6 +20,8 @@ pub(super) struct SuiteRun<'a> {
     pub(super) session: &'a Session,
     /// The service.
     pub(super) service_run: &'a ServiceRun,
+    /// What runs it where it is a Job.
+    pub(super) in_job: &'a InJob<'a>,
     /// Its entry in the table.
     pub(super) suite: &'a Suite,
     /// Its variables.
