@@ -50,7 +50,7 @@ pub struct Cli {
 pub enum Command {
     /// Sets up the environment of one or several services, runs their suites, reports, cleans up
     #[command(
-        after_help = "Examples:\n  cargo xtask e2e workflowexecution\n  cargo xtask e2e gateway notification\n  cargo xtask e2e --all\n  cargo xtask e2e workflowexecution --target local --keep on-failure\n  cargo xtask e2e workflowexecution --plan"
+        after_help = "Examples:\n  cargo xtask e2e workflowexecution\n  cargo xtask e2e gateway notification\n  cargo xtask e2e --all\n  cargo xtask e2e workflowexecution --target local --keep on-failure\n  cargo xtask e2e workflowexecution --plan\n  cargo xtask e2e gateway --filter audit --retries 1"
     )]
     E2e(E2e),
     /// Sets up the environment of one or several services and leaves it running
@@ -60,7 +60,7 @@ pub enum Command {
     Up(Up),
     /// Runs a service's suite on the environment that `up` left; without a service, every test of this workspace
     #[command(
-        after_help = "Examples:\n  cargo xtask test\n  cargo xtask test --require kind\n  cargo xtask test workflowexecution"
+        after_help = "Examples:\n  cargo xtask test\n  cargo xtask test --require kind\n  cargo xtask test workflowexecution\n  cargo xtask test workflowexecution --filter failure --repeat 10"
     )]
     Test(Test),
     /// Removes what `up`, a kept run or an embedded `migrate` left

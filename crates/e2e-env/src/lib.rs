@@ -40,6 +40,10 @@ pub const RUN: &str = "E2E_RUN";
 pub const NODE: &str = "E2E_NODE";
 /// Kubernetes namespace of the run; absent on the local target.
 pub const NAMESPACE: &str = "E2E_NAMESPACE";
+/// The text of `--filter`, which the names of the tests that are to run hold; absent where all of them run.
+pub const FILTER: &str = "E2E_FILTER";
+/// The attempt at the suite, from 1: a suite with `retries` is run again where it failed.
+pub const ATTEMPT: &str = "E2E_ATTEMPT";
 /// Directory for what a suite wants kept as evidence.
 pub const EVIDENCE_DIR: &str = "E2E_EVIDENCE_DIR";
 

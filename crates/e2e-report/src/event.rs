@@ -80,6 +80,9 @@ pub enum Event {
         /// The service whose suite it is.
         #[serde(default)]
         service: String,
+        /// The suite, where the service has several.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        suite: Option<String>,
         /// The test's name.
         name: String,
         /// Whether it passed.
@@ -179,6 +182,7 @@ mod tests {
             },
             Event::Test {
                 service: "gateway".to_owned(),
+                suite: Some("smoke".to_owned()),
                 name: "a::b".to_owned(),
                 outcome: Outcome::Failed,
                 seconds: Some(0.25),

@@ -56,7 +56,7 @@ impl Tests {
     /// Learns from the tests of a log that ended now.
     pub fn learn(&mut self, log: &Log, now: Timestamp) {
         for test in &log.tests {
-            let name = format!("{} {}", test.service, test.name);
+            let name = format!("{} {}", test.suite_name(), test.name);
             let record = self.0.entry(name).or_default();
             for passed in &test.attempts {
                 record.attempt(*passed, now);

@@ -48,9 +48,9 @@ pub fn summary(log: &Log) -> String {
             text,
             "<details><summary>{}: <code>{}</code> {}</summary>\n\n{}\n\n</details>\n",
             test.standing().word(),
-            escaped(&test.name),
+            escaped(&test.full_name()),
             test.tally(),
-            fenced(&both_ends(&test.said, EVIDENCE))
+            fenced(&both_ends(test.said(), EVIDENCE))
         )
         .unwrap_or_default();
     }
@@ -101,12 +101,17 @@ pub fn annotations(log: &Log) -> Vec<String> {
         .iter()
         .filter(|test| test.standing() != Standing::Passed)
         .map(|test| {
-            let title = format!("{} {} {}", test.name, test.standing().word(), test.tally());
+            let title = format!(
+                "{} {} {}",
+                test.full_name(),
+                test.standing().word(),
+                test.tally()
+            );
             let level = match test.standing() {
                 Standing::Flaky => "warning",
                 _ => "error",
             };
-            command(level, panicked_at(&test.said), &title, test.said.trim())
+            command(level, panicked_at(test.said()), &title, test.said().trim())
         })
         .collect();
     if let Some(failure) = log.failure.as_ref().filter(|_| lines.is_empty()) {

@@ -228,7 +228,7 @@ fn tests(log: &Log) -> String {
     });
     let mut text = "<section><h2>Tests</h2>\n<ul class=\"tests\">\n".to_owned();
     for test in tests {
-        let (word, name) = (test.standing().word(), escaped(&test.name));
+        let (word, name) = (test.standing().word(), escaped(&test.full_name()));
         if test.standing() == Standing::Passed {
             writeln!(
                 text,
@@ -240,7 +240,7 @@ fn tests(log: &Log) -> String {
                 text,
                 "<li><details open><summary><b class=\"{word}\">{word}</b> <code>{name}</code> {}</summary><pre tabindex=\"0\">{}</pre></details></li>",
                 test.tally(),
-                escaped(test.said.trim())
+                escaped(test.said().trim())
             )
             .unwrap_or_default();
         }

@@ -2,21 +2,23 @@
 
 use std::fmt::Write as _;
 
-use crate::event::Outcome;
+use crate::event::{Outcome, full_name};
 use crate::log::{Log, Standing, Test};
 use crate::text::escaped;
 
 /// The document.
 pub fn document(log: &Log) -> String {
-    let mut suites: Vec<&str> = Vec::new();
+    let mut suites: Vec<(String, Vec<&Test>)> = Vec::new();
     for test in &log.tests {
-        if !suites.contains(&test.service.as_str()) {
-            suites.push(&test.service);
+        let name = test.suite_name();
+        match suites.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, tests)) => tests.push(test),
+            None => suites.push((name, vec![test])),
         }
     }
     let mut body = stages(log);
-    for service in suites {
-        body.push_str(&suite(log, service));
+    for (name, tests) in suites {
+        body.push_str(&suite(log, &name, &tests));
     }
     let (failures, errors) = (
         log.tests
@@ -38,8 +40,15 @@ pub fn document(log: &Log) -> String {
 
 /// Where tests failed, they are the failures and the stage that ran them is not one more.
 fn is_error(log: &Log, name: &str, outcome: Option<Outcome>) -> bool {
-    let ran_tests = name.ends_with("run suite") && log.counts()[2] > 0;
-    outcome == Some(Outcome::Failed) && !ran_tests
+    let ran = |test: &Test| {
+        let title = match &test.suite {
+            Some(suite) => format!("run suite {suite}"),
+            None => "run suite".to_owned(),
+        };
+        name == title || name == full_name(Some(&test.service), &title)
+    };
+    let failed = |test: &&Test| test.standing() == Standing::Failed;
+    outcome == Some(Outcome::Failed) && !log.tests.iter().filter(failed).any(ran)
 }
 
 fn stages(log: &Log) -> String {
@@ -91,19 +100,14 @@ fn stages(log: &Log) -> String {
     text + "  </testsuite>\n"
 }
 
-fn suite(log: &Log, service: &str) -> String {
-    let tests: Vec<&Test> = log
-        .tests
-        .iter()
-        .filter(|test| test.service == service)
-        .collect();
+fn suite(log: &Log, name: &str, tests: &[&Test]) -> String {
     let failed = tests
         .iter()
         .filter(|test| test.standing() == Standing::Failed)
         .count();
     let mut text = format!(
         "  <testsuite name=\"{}\" tests=\"{}\" failures=\"{failed}\" errors=\"0\" skipped=\"0\" timestamp=\"{}\">\n",
-        escaped(service),
+        escaped(name),
         tests.len(),
         escaped(&log.at),
     );
@@ -111,41 +115,46 @@ fn suite(log: &Log, service: &str) -> String {
         write!(
             text,
             "    <testcase classname=\"{}\" name=\"{}\"",
-            escaped(service),
+            escaped(name),
             escaped(&test.name)
         )
         .unwrap_or_default();
         if let Some(seconds) = test.seconds {
             write!(text, " time=\"{seconds:.3}\"").unwrap_or_default();
         }
-        // Surefire's element for a test that failed and passed, which CI systems show as flaky.
-        let element = match test.standing() {
-            Standing::Passed => {
-                text.push_str("/>\n");
-                continue;
-            }
-            Standing::Flaky => "flakyFailure",
-            Standing::Failed => "failure",
-        };
-        write!(
-            text,
-            ">\n      <{element} type=\"test\" message=\"{}\">{}</{element}>\n    </testcase>\n",
-            escaped(&message(test)),
-            escaped(test.said.trim())
-        )
-        .unwrap_or_default();
+        if test.standing() == Standing::Passed {
+            text.push_str("/>\n");
+            continue;
+        }
+        text.push_str(">\n");
+        for (at, said) in test.failures.iter().enumerate() {
+            failure(&mut text, test, at, said);
+        }
+        text.push_str("    </testcase>\n");
     }
     text + "  </testsuite>\n"
 }
 
-/// The first line that says more than where it failed.
+/// One failed attempt, in Surefire's words: `flakyFailure` of a test that passed as well, which CI systems show as flaky; of one that
+/// never passed `failure` for the first attempt and `rerunFailure` for the others.
+fn failure(document: &mut String, test: &Test, at: usize, said: &str) {
+    let said = escaped(said.trim());
+    let (element, said) = match (test.standing(), at) {
+        (Standing::Flaky, _) => ("flakyFailure", format!("<stackTrace>{said}</stackTrace>")),
+        (_, 0) => ("failure", said),
+        _ => ("rerunFailure", format!("<stackTrace>{said}</stackTrace>")),
+    };
+    let message = escaped(&message(test));
+    writeln!(
+        document,
+        "      <{element} type=\"test\" message=\"{message}\">{said}</{element}>"
+    )
+    .unwrap_or_default();
+}
+
 fn message(test: &Test) -> String {
-    let line = test.said.lines().map(str::trim).find(|line| {
-        !line.is_empty() && !line.starts_with("thread '") && !line.starts_with("----")
-    });
-    let line = line.unwrap_or("failed");
     match test.tally() {
-        tally if tally.is_empty() => line.to_owned(),
-        tally => format!("{tally}: {line}"),
+        tally if tally.is_empty() => test.why().to_owned(),
+        tally => format!("{tally}: {}", test.why()),
     }
 }

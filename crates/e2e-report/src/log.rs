@@ -5,6 +5,8 @@ use std::collections::{HashMap, VecDeque};
 use crate::event::{Event, Failed, Outcome, Record, full_name};
 use crate::text::plain;
 
+/// How many failures of one test are kept.
+const FAILURES: usize = 5;
 /// How many lines of a stage's output are kept: the end, where a failure is.
 const LINES: usize = 400;
 
@@ -31,9 +33,12 @@ pub struct Log {
     pub exit: Option<u8>,
     /// Seconds from its first event to its last.
     pub seconds: f64,
-    /// Where each test stands, by its service and its name: a suite may have many thousands.
-    pub(crate) known: HashMap<(String, String), usize>,
+    /// Where each test stands: a suite may have many thousands.
+    pub(crate) known: HashMap<Key, usize>,
 }
+
+/// A test by its service, its suite and its name.
+type Key = (String, Option<String>, String);
 
 /// One stage that began.
 #[derive(Debug, Default)]
@@ -63,14 +68,16 @@ pub struct Stage {
 pub struct Test {
     /// The service whose suite it is.
     pub service: String,
+    /// The suite, where the service has several.
+    pub suite: Option<String>,
     /// Its name.
     pub name: String,
     /// How each attempt ended: true for passed.
     pub attempts: Vec<bool>,
     /// Seconds of all attempts, where the suite tells them.
     pub seconds: Option<f64>,
-    /// What the last failed attempt said.
-    pub said: String,
+    /// What the failed attempts said, the first of them first and not more than [`FAILURES`].
+    pub failures: Vec<String>,
 }
 
 /// How a test stands after all attempts.
@@ -96,6 +103,33 @@ impl Standing {
 }
 
 impl Test {
+    /// Its name with its suite's before it, where the service has several.
+    pub fn full_name(&self) -> String {
+        full_name(self.suite.as_deref(), &self.name)
+    }
+
+    /// Its service with its suite, where that has several.
+    pub fn suite_name(&self) -> String {
+        match &self.suite {
+            Some(suite) => format!("{}.{suite}", self.service),
+            None => self.service.clone(),
+        }
+    }
+
+    /// What the first failed attempt said.
+    pub fn said(&self) -> &str {
+        self.failures.first().map_or("", String::as_str)
+    }
+
+    /// The first line of that which says more than where it failed.
+    pub fn why(&self) -> &str {
+        let mut lines = self.said().lines().map(str::trim);
+        let says = |line: &&str| {
+            !line.is_empty() && !line.starts_with("thread '") && !line.starts_with("----")
+        };
+        lines.find(says).unwrap_or("failed")
+    }
+
     /// How it stands.
     pub fn standing(&self) -> Standing {
         let passed = self.attempts.iter().filter(|passed| **passed).count();
@@ -181,13 +215,14 @@ impl Log {
                 }
                 Event::Test {
                     service,
+                    suite,
                     name,
                     outcome,
                     seconds,
                     text,
                 } => {
                     let passed = outcome == Outcome::Ok;
-                    log.test(service, name, passed, seconds, &plain(&text));
+                    log.test((service, suite, name), passed, seconds, &plain(&text));
                 }
                 Event::Note { text } => log.notes.push(plain(&text)),
                 Event::Failed(failed) => log.fails(&failed),
@@ -208,15 +243,16 @@ impl Log {
             .find(|stage| stage.name == name)
     }
 
-    fn test(&mut self, service: String, name: String, passed: bool, took: Option<f64>, said: &str) {
-        let key = (service.clone(), name.clone());
+    fn test(&mut self, key: Key, passed: bool, took: Option<f64>, said: &str) {
+        let (service, suite, name) = key.clone();
         let at = *self.known.entry(key).or_insert_with(|| {
             self.tests.push(Test {
                 service,
+                suite,
                 name,
                 attempts: Vec::new(),
                 seconds: None,
-                said: String::new(),
+                failures: Vec::new(),
             });
             self.tests.len() - 1
         });
@@ -225,8 +261,9 @@ impl Log {
         test.seconds = took
             .map(|took| took + test.seconds.unwrap_or_default())
             .or(test.seconds);
-        if !passed {
-            test.said = own_part(said, &test.name).to_owned();
+        if !passed && test.failures.len() < FAILURES {
+            let said = own_part(said, &test.name).to_owned();
+            test.failures.push(said);
         }
     }
 
@@ -249,6 +286,12 @@ impl Log {
             Some(code) => format!("failed, exit {code}"),
             None => "killed before its end".to_owned(),
         }
+    }
+
+    /// The tests that both passed and failed.
+    pub fn flaky(&self) -> impl Iterator<Item = &Test> {
+        let tests = self.tests.iter();
+        tests.filter(|test| test.standing() == Standing::Flaky)
     }
 
     /// Tests that passed, are flaky, failed.

@@ -223,6 +223,7 @@ mod tests {
         reporter.note(&text());
         reporter.emit(Event::Test {
             service: "s".to_owned(),
+            suite: None,
             name: "n".to_owned(),
             outcome: Outcome::Failed,
             seconds: None,

@@ -2,10 +2,12 @@
 
 use std::path::PathBuf;
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, ValueEnum};
 
 use e2e_runner::run;
 use e2e_runner::run::repeat::Repeat;
+use e2e_runner::table::suite::{Asked, MOST_RETRIES};
 
 /// How an answer is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -96,6 +98,31 @@ impl From<RepeatArgs> for Repeat {
         Self {
             times: args.repeat,
             until_fail: args.until_fail,
+        }
+    }
+}
+
+/// Which tests run, and how often.
+#[derive(Args, Clone, Debug)]
+pub struct SuiteArgs {
+    /// Run only this suite, where a service has several; may be given more than once
+    #[arg(long = "suite", value_name = "NAME")]
+    pub suites: Vec<String>,
+    /// Run only the tests whose names hold this text
+    #[arg(long, value_name = "TEXT", value_parser = NonEmptyStringValueParser::new())]
+    pub filter: Option<String>,
+    /// Run failed tests again, this many times at most; one that then passes is flaky and fails nothing
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(..=i64::from(MOST_RETRIES)))]
+    pub retries: Option<u32>,
+}
+
+impl SuiteArgs {
+    /// What they ask for.
+    pub fn asked(&self) -> Asked {
+        Asked {
+            names: self.suites.clone(),
+            retries: self.retries,
+            filter: self.filter.clone(),
         }
     }
 }

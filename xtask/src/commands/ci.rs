@@ -1,5 +1,7 @@
 //! `cargo xtask ci`: the table of services as a CI system wants it.
 
+use std::time::Duration;
+
 use clap::Subcommand;
 use serde_json::json;
 
@@ -16,9 +18,11 @@ pub fn matrix(table: &Table) -> Exit {
     let entries: Vec<_> = table
         .all()
         .iter()
-        .filter_map(|service| {
-            let minutes = service.suite.as_ref().map(Suite::deadline)?.as_secs().div_ceil(60) + AROUND;
-            Some(json!({"service": service.name, "profile": service.profile, "timeout_minutes": minutes}))
+        .filter(|service| !service.suites.is_empty())
+        .map(|service| {
+            let longest: Duration = service.suites.iter().map(Suite::longest).sum();
+            let minutes = longest.as_secs().div_ceil(60) + AROUND;
+            json!({"service": service.name, "profile": service.profile, "timeout_minutes": minutes})
         })
         .collect();
     terminal::print(&json!({"include": entries}).to_string());

@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use crate::commands::args::{Format, Keep, RepeatArgs, TargetArgs, Which};
+use crate::commands::args::{Format, Keep, RepeatArgs, SuiteArgs, TargetArgs, Which};
 use crate::commands::environment::quoted;
 use crate::commands::{begin, ending};
 use crate::terminal;
@@ -30,6 +30,8 @@ pub struct E2e {
     #[arg(long)]
     pub plan: bool,
     #[command(flatten)]
+    pub suites: SuiteArgs,
+    #[command(flatten)]
     pub repeat: RepeatArgs,
     /// How the result is written to standard output
     #[arg(long, value_enum, default_value_t = Format::Human)]
@@ -38,9 +40,10 @@ pub struct E2e {
 
 /// Runs the verb.
 pub fn run(runner: &Runner, table: &Table, args: &E2e) -> anyhow::Result<Exit> {
-    let chosen = table.choose(&args.which.services, args.which.all)?;
-    for service in &chosen.services {
-        service.suite()?;
+    let mut chosen = table.choose(&args.which.services, args.which.all)?;
+    let asked = args.suites.asked();
+    for service in &mut chosen.services {
+        service.choose_suites(&asked)?;
     }
     let (place, why) = begin::place(runner, &args.place)?;
     let plan = plan(&chosen, place, Until::Done);

@@ -4,7 +4,9 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::PathBuf;
 
-use e2e_report::{Log, Outcome, github};
+use e2e_report::event::full_name;
+use e2e_report::log::{Log, Test};
+use e2e_report::{Outcome, github};
 
 use crate::commands::args::Format;
 use crate::commands::environment::{self, Variables};
@@ -26,7 +28,17 @@ pub fn conclude(session: &Session, ended: Ended, output: &Output) -> anyhow::Res
     if session.is_shared() {
         terminal::message(outcomes(session, &ended.timings).trim_end());
     }
-    let reports = make_reports(&session.run);
+    let (log, reports) = make_reports(&session.run);
+    let flaky: Vec<&Test> = log.iter().flat_map(Log::flaky).collect();
+    for test in &flaky {
+        terminal::message(&format!(
+            "flaky: {} {}: {}: {}",
+            test.service,
+            test.full_name(),
+            test.tally(),
+            test.why()
+        ));
+    }
     if ended.kept && output.is_new {
         terminal::message(&environment::describe(&session.run));
     }
@@ -34,7 +46,7 @@ pub fn conclude(session: &Session, ended: Ended, output: &Output) -> anyhow::Res
         terminal::message(&format!("left behind: {left}"));
     }
     if output.json {
-        terminal::print(&document(session, &ended, &reports)?);
+        terminal::print(&document(session, &ended, &reports, &flaky)?);
     } else if let (Some(form), true) = (output.variables, ended.kept) {
         terminal::print(&environment::variables(&session.run, form));
     }
@@ -90,7 +102,24 @@ impl Output {
 }
 
 /// A run's result for programs.
-fn document(session: &Session, ended: &Ended, reports: &[PathBuf]) -> serde_json::Result<String> {
+fn document(
+    session: &Session,
+    ended: &Ended,
+    reports: &[PathBuf],
+    flaky: &[&Test],
+) -> serde_json::Result<String> {
+    let flaky: Vec<_> = flaky
+        .iter()
+        .map(|test| {
+            serde_json::json!({
+                "service": test.service,
+                "suite": test.suite,
+                "test": test.name,
+                "tally": test.tally(),
+                "failure": test.why(),
+            })
+        })
+        .collect();
     let stages: Vec<_> = ended
         .timings
         .iter()
@@ -122,30 +151,31 @@ fn document(session: &Session, ended: &Ended, reports: &[PathBuf]) -> serde_json
         "seconds": ended.total.as_secs_f64(),
         "directory": session.run.dir(),
         "reports": reports,
+        "flaky": flaky,
         "stages": stages,
     }))
 }
 
 /// Makes the reports of a run, shows GitHub its part, and remembers the tests. A report that cannot be written fails no run.
-fn make_reports(run: &Run) -> Vec<PathBuf> {
+fn make_reports(run: &Run) -> (Option<Log>, Vec<PathBuf>) {
     let made = reports::read(run.dir()).and_then(|log| {
         let paths = reports::write(&log, run.dir())?;
         report_to_github(&log);
         if let Some(runs) = run.dir().parent() {
             reports::learn(&log, runs);
         }
-        Ok(paths)
+        Ok((log, paths))
     });
     match made {
-        Ok(paths) => {
+        Ok((log, paths)) => {
             if let Some(timeline) = paths.first() {
                 terminal::message(&format!("timeline: {}", timeline.display()));
             }
-            paths
+            (Some(log), paths)
         }
         Err(error) => {
             terminal::message(&format!("the reports could not be written: {error:#}"));
-            Vec::new()
+            (None, Vec::new())
         }
     }
 }
@@ -162,16 +192,10 @@ fn outcomes(session: &Session, timings: &[Timing]) -> String {
         };
         let row = if let Some(timing) = own().find(|timing| timing.outcome == Outcome::Failed) {
             format!("{name:<24} failed: {}: {}", timing.id.title(), timing.note)
-        } else if let Some(timing) = own().find(|timing| timing.id.step == Step::RunSuite) {
-            format!(
-                "{name:<24} {} ({:.1} s)",
-                if timing.outcome == Outcome::Ok {
-                    &timing.note
-                } else {
-                    "stopped"
-                },
-                timing.took.as_secs_f64()
-            )
+        } else if own().any(|timing| timing.id.step == Step::RunSuite) {
+            let suites = own().filter(|timing| timing.id.step == Step::RunSuite);
+            let told: Vec<_> = suites.map(of_suite).collect();
+            format!("{name:<24} {}", told.join("; "))
         } else if own()
             .any(|timing| timing.id.step == Step::AwaitDataStorage && timing.outcome == Outcome::Ok)
         {
@@ -182,6 +206,16 @@ fn outcomes(session: &Session, timings: &[Timing]) -> String {
         writeln!(text, "{row}").unwrap_or_default();
     }
     text
+}
+
+/// A suite that did not fail, with how it ended.
+fn of_suite(timing: &Timing) -> String {
+    let ended = match timing.outcome {
+        Outcome::Ok => &timing.note,
+        _ => "stopped",
+    };
+    let told = format!("{ended} ({:.1} s)", timing.took.as_secs_f64());
+    full_name(timing.id.part.as_deref(), &told)
 }
 
 /// Writes the job's summary and its annotations, where the run is a step of a GitHub job.

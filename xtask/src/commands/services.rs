@@ -6,7 +6,7 @@ use crate::commands::args::Format;
 use crate::terminal;
 use e2e_runner::exit::Exit;
 use e2e_runner::table::Table;
-use e2e_runner::table::service::Component;
+use e2e_runner::table::service::{Component, Service};
 use e2e_runner::table::suite::Suite;
 
 /// Runs the verb.
@@ -23,7 +23,7 @@ pub fn run(table: &Table, format: Format) -> anyhow::Result<Exit> {
                     "replicas": service.replicas,
                     "datastorage_port": service.ports.datastorage,
                     "service_port": service.ports.service,
-                    "suite": service.suite.as_ref().map(Suite::describe),
+                    "suite": (!service.suites.is_empty()).then(|| suites(service)),
                     "table": service.table(),
                     "replaces": service.replaces,
                 })
@@ -52,10 +52,11 @@ pub fn run(table: &Table, format: Format) -> anyhow::Result<Exit> {
             number(service.ports.datastorage),
             service.replicas,
             number(service.ports.service),
-            service
-                .suite
-                .as_ref()
-                .map_or("none yet".to_owned(), Suite::describe)
+            if service.suites.is_empty() {
+                "none yet".to_owned()
+            } else {
+                suites(service)
+            }
         );
         writeln!(text, "{}", row.trim_end())?;
     }
@@ -71,4 +72,9 @@ pub fn run(table: &Table, format: Format) -> anyhow::Result<Exit> {
     }
     terminal::print(&text);
     Ok(Exit::Passed)
+}
+
+fn suites(service: &Service) -> String {
+    let suites: Vec<_> = service.suites.iter().map(Suite::describe).collect();
+    suites.join("; ")
 }

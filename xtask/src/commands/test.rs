@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use crate::commands::args::{Format, RepeatArgs};
+use crate::commands::args::{Format, RepeatArgs, SuiteArgs};
 use crate::commands::{ending, environment, tiers};
 use crate::terminal;
 use e2e_runner::exit::{Exit, Failure};
@@ -16,6 +16,7 @@ use e2e_runner::run::{self, Keep, check};
 use e2e_runner::state::{Held, KEPT_FOR};
 use e2e_runner::table::Table;
 use e2e_runner::table::service::Service;
+use e2e_runner::table::suite::Asked;
 
 /// Flags of `test`.
 #[derive(Debug, Args)]
@@ -30,6 +31,8 @@ pub struct Test {
     #[arg(long, value_name = "MAJOR", value_delimiter = ',')]
     pub postgres: Vec<u32>,
     #[command(flatten)]
+    pub suites: SuiteArgs,
+    #[command(flatten)]
     pub repeat: RepeatArgs,
     /// How the result of a service's suite is written to standard output
     #[arg(long, value_enum, default_value_t = Format::Human, requires = "service")]
@@ -42,12 +45,16 @@ pub fn run(runner: &Runner, table: &Table, args: &Test) -> anyhow::Result<Exit> 
     let repeat = Repeat::from(args.repeat);
     match &args.service {
         Some(name) => {
-            let service = table.find(name)?;
-            on_environment(runner, table, paths, service, repeat, args.format)
+            let mut service = table.find(name)?.clone();
+            service.choose_suites(&args.suites.asked())?;
+            on_environment(runner, table, paths, &service, repeat, args.format)
         }
-        None if repeat.times > 1 => Err(Failure::new(Exit::Usage, "--repeat is for one suite")
-            .hint("name the service whose suite is repeated")
-            .into()),
+        None if repeat.times > 1 || args.suites.asked() != Asked::default() => {
+            let what = "--repeat, --suite, --filter and --retries are for one service's suites";
+            Err(Failure::new(Exit::Usage, what)
+                .hint("name the service: cargo xtask test SERVICE")
+                .into())
+        }
         None => tiers::run(runner, table, &paths, &args.require, &args.postgres),
     }
 }
@@ -73,10 +80,13 @@ fn on_environment(
     if !run.is_up() {
         return Err(environment::none(Some(&service.name), &[]).into());
     }
-    let services = state.services.iter().map(|name| table.find(name).cloned());
+    let services = state.services.iter().map(|name| match name {
+        name if *name == service.name => Ok(service.clone()),
+        name => table.find(name).cloned(),
+    });
     let services = services.collect::<Result<Vec<_>, _>>()?;
     let place = Target::of_word(&state.target).unwrap_or(Target::Local);
-    check::suite(service)?;
+    check::suites(service, place)?;
     let chosen = table.together(services);
     let plan = retest(&chosen.services, service, place);
     let lifetime = plan.longest(repeat.times) + KEPT_FOR;

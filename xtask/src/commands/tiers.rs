@@ -242,7 +242,7 @@ fn plan(
     let alone = table
         .all()
         .iter()
-        .filter(|service| service.suite.is_some() && service.name != FIRST);
+        .filter(|service| !service.suites.is_empty() && service.name != FIRST);
     let alone = alone.map(|service| e2e("local", &[&service.name, "--fresh"]));
     tiers.push(Tier::new(
         "local",

@@ -254,13 +254,14 @@ impl Terminal {
             }
             Event::Test {
                 service,
+                suite,
                 name,
                 outcome,
                 ..
             } if *outcome != Outcome::Ok => {
                 let mark = self.paint("31", "✗");
                 let service = (!name.starts_with(service.as_str())).then_some(service.as_str());
-                let name = full_name(service, name);
+                let name = full_name(service, &full_name(suite.as_deref(), name));
                 self.above(&format!("    {mark} {name} {}", outcome.word()));
             }
             other => {

@@ -6,6 +6,7 @@
 mod own_images;
 mod own_service;
 mod parts;
+mod suites;
 mod team;
 mod troubles;
 

@@ -11,20 +11,20 @@ use crate::run::check_parts;
 use crate::run::plan::Target;
 use crate::settings;
 use crate::table::service::{Component, Policy, Service};
-use crate::table::suite::Tests;
+use crate::table::suite::{Place, Suite, Tests};
 use crate::table::{Chosen, nearest};
 use crate::tools::elf;
 
 /// Checks profiles, commands, files and programs of the services; with their suites, where those are to run.
-pub fn services(chosen: &Chosen, place: Target, suites: bool) -> Result<(), Failure> {
+pub fn services(chosen: &Chosen, place: Target, tested: bool) -> Result<(), Failure> {
     let services = &chosen.services;
     for service in services {
         profile(service).map_err(|failure| Failure {
             summary: format!("the service `{}`: {}", service.name, failure.summary),
             ..failure
         })?;
-        if suites {
-            suite(service)?;
+        if tested {
+            suites(service, place)?;
         }
         if service.has(Component::Own) && place == Target::Local {
             command(service, &service.own.process, service.root(), "process")?;
@@ -66,11 +66,26 @@ fn profile(service: &Service) -> Result<(), Failure> {
     })
 }
 
-/// Checks the suite of a service.
-pub fn suite(service: &Service) -> Result<(), Failure> {
-    let suite = service.suite()?;
+/// Checks the suites of a service.
+pub fn suites(service: &Service, place: Target) -> Result<(), Failure> {
+    service
+        .suites
+        .iter()
+        .try_for_each(|entry| suite(service, entry, place))
+}
+
+fn suite(service: &Service, suite: &Suite, place: Target) -> Result<(), Failure> {
     if let Tests::Command(words) = suite.tests() {
-        command(service, words, &service.root().join(&suite.dir), "suite")?;
+        let dir = service.root().join(&suite.dir);
+        let docker = ["docker".to_owned()];
+        let words = match suite.place {
+            Place::Host => words,
+            Place::Container | Place::Job => &docker,
+        };
+        command(service, words, &dir, "suite")?;
+    }
+    if suite.place == Place::Job {
+        as_job(service, suite, place)?;
     }
     let Some(junit) = &suite.junit else {
         return Ok(());
@@ -91,6 +106,25 @@ pub fn suite(service: &Service) -> Result<(), Failure> {
         return wrong("it is no pattern of files");
     }
     Ok(())
+}
+
+/// A Job needs a cluster, and its image in the node.
+fn as_job(service: &Service, suite: &Suite, place: Target) -> Result<(), Failure> {
+    let named = format!("the suite `{}` of `{}`", suite.name, service.name);
+    if place != Target::Kind {
+        let what = format!("{named} runs as a Job, which needs a cluster");
+        return Err(Failure::new(Exit::Usage, what)
+            .hint("use `--target kind`, or name another suite by `--suite`"));
+    }
+    let mut images = service.own.images.iter();
+    let image = suite.image.as_deref().unwrap_or_default();
+    if images.any(|known| known.name == image) {
+        return Ok(());
+    }
+    let what = format!("{named} runs in the image {image}, which is not brought into the node");
+    Err(Failure::new(Exit::Usage, what).hint(format!(
+        "add it to the service in the table: images = [{{ name = \"{image}\" }}]"
+    )))
 }
 
 /// A program of the table has to be there, and the directory that it runs in.

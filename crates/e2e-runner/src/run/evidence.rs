@@ -15,6 +15,7 @@ use crate::run::timing::{Timing, table};
 use crate::secrets::Secrets;
 use crate::state::{Resource, TOKEN, write_private};
 use crate::table::service::Component;
+use crate::table::suite::Suite;
 
 /// How much of a file is kept: its end, where the failure is.
 const LIMIT: usize = 2_000_000;
@@ -22,8 +23,7 @@ const LIMIT: usize = 2_000_000;
 const LEDGER: Duration = Duration::from_secs(3);
 
 /// What each file of a bundle is for, in the order in which a person should look.
-const GUIDE: [(&str, &str); 14] = [
-    ("suite.log", "what the suite printed"),
+const GUIDE: [(&str, &str); 13] = [
     ("datastorage.log", "Data Storage's log"),
     ("relay.log", "the log of the relay beside the service"),
     ("postgres.log", "PostgreSQL's log"),
@@ -104,11 +104,23 @@ fn verdict(session: &Session, failure: Option<&Failure>, timings: &[Timing]) -> 
         .filter(|dir| *dir != root);
     for dir in own.chain([root]) {
         let below = dir.strip_prefix(root).unwrap_or(dir);
+        for suite in service_logs(session, dir) {
+            let log = below.join(suite);
+            writeln!(page, "{:<18} what the suite printed", log.display()).unwrap_or_default();
+        }
         for (name, what) in GUIDE.iter().filter(|(name, _)| dir.join(name).exists()) {
             writeln!(page, "{:<18} {what}", below.join(name).display()).unwrap_or_default();
         }
     }
     page
+}
+
+/// What the suites of the service of a directory printed, in files that are there.
+fn service_logs(session: &Session, dir: &Path) -> Vec<String> {
+    let service_run = session.service_runs.iter().find(|run| run.dir == dir);
+    let suites = service_run.iter().flat_map(|run| &run.service.suites);
+    let logs = suites.map(Suite::log);
+    logs.filter(|log| dir.join(log).exists()).collect()
 }
 
 fn copy_server_log(session: &Session) {

@@ -166,11 +166,8 @@ pub fn run(session: &Session, plan: &Plan, keep: Keep) -> Ended {
 fn announce(session: &Session, plan: &Plan) {
     let history = History::load(&session.paths.history());
     let only = session.service_runs[0].service.name.as_str();
-    for Stage {
-        id, needs, follows, ..
-    } in &plan.stages
-    {
-        let needs: Vec<String> = needs.iter().chain(follows).map(Id::name).collect();
+    for Stage { id, needs, .. } in &plan.stages {
+        let needs: Vec<String> = needs.iter().map(Id::name).collect();
         session.report.emit(Event::Planned {
             stage: id.title(),
             service: id.service.clone(),
@@ -240,12 +237,18 @@ fn together(failures: Vec<(Id, Failure)>, services: usize) -> Option<Failure> {
         .filter_map(|(service, _)| service.as_deref())
         .collect();
     let shared = failures.iter().any(|(service, _)| service.is_none());
-    let what = format!(
-        "{} of {services} services failed{}: {}",
-        names.len(),
-        if shared { ", and a stage of all" } else { "" },
-        names.into_iter().collect::<Vec<_>>().join(", ")
-    );
+    let what = if services == 1 {
+        let told = failures.iter();
+        let told = told.filter_map(|(_, failure)| failure.summary.lines().next());
+        told.collect::<Vec<_>>().join("; ")
+    } else {
+        format!(
+            "{} of {services} services failed{}: {}",
+            names.len(),
+            if shared { ", and a stage of all" } else { "" },
+            names.into_iter().collect::<Vec<_>>().join(", ")
+        )
+    };
     let told: Vec<_> = failures
         .iter()
         .map(|(_, failure)| failure.to_string())

@@ -148,6 +148,11 @@ impl Step {
         }
     }
 
+    /// Whether what comes after it comes whatever became of it: a suite that fails says nothing of the next, nor does a command after it.
+    pub const fn is_passed_over(self) -> bool {
+        matches!(self, Self::RunSuite | Self::After)
+    }
+
     /// What it asks of the machine.
     pub const fn load(self) -> Load {
         match self {
@@ -209,11 +214,8 @@ impl From<Step> for Id {
 pub struct Stage {
     /// What it does, and for whom.
     pub id: Id,
-    /// The stages that must have succeeded before it.
+    /// The stages that must have succeeded before it, and the suites that must have ended.
     pub needs: Vec<Id>,
-    /// The stages that must have ended before it, whatever came of them.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub follows: Vec<Id>,
     /// How long it may take, in seconds.
     #[serde(rename = "deadline_seconds", serialize_with = "whole_seconds")]
     pub deadline: Duration,
@@ -343,8 +345,7 @@ pub fn plan(chosen: &Chosen, place: Target, until: Until) -> Plan {
         layout.service(service, kind, until);
     }
     if until == Until::Done {
-        let suites = layout.all_of(Step::RunSuite);
-        layout.add(Step::CollectEvidence.into(), suites, EVIDENCE);
+        layout.evidence();
         layout.shared(Step::TearDown, &[Step::CollectEvidence], TEAR_DOWN);
     }
     layout.plan(services, place)
@@ -371,15 +372,8 @@ pub fn retest(services: &[Service], tested: &Service, place: Target) -> Plan {
         layout.add(Step::BuildSuite.into(), Vec::new(), BUILD);
         needs.push(Step::BuildSuite.into());
     }
-    if let Some(suite) = &tested.suite {
-        layout.add(own(Step::RunSuite), needs, suite.deadline().as_secs());
-        layout.after(tested);
-    }
-    layout.add(
-        Step::CollectEvidence.into(),
-        vec![own(Step::RunSuite)],
-        EVIDENCE,
-    );
+    layout.suites(tested, &needs);
+    layout.evidence();
     layout.plan(services, place)
 }
 
@@ -408,8 +402,8 @@ impl Plan {
 }
 
 fn has_cargo_suite(service: &Service) -> bool {
-    let suite = service.suite.as_ref();
-    suite.is_some_and(|suite| matches!(suite.tests(), Tests::Cargo(..)))
+    let mut suites = service.suites.iter();
+    suites.any(|suite| matches!(suite.tests(), Tests::Cargo(..)))
 }
 
 /// A plan while it is laid out.
@@ -424,7 +418,6 @@ impl Layout {
         self.stages.push(Stage {
             id,
             needs,
-            follows: Vec::new(),
             deadline,
         });
     }
@@ -468,9 +461,12 @@ impl Layout {
         );
     }
 
-    fn all_of(&self, step: Step) -> Vec<Id> {
+    /// What explains a failure is gathered once every suite and the commands after it have ended.
+    fn evidence(&mut self) {
         let ids = self.stages.iter().map(|stage| &stage.id);
-        ids.filter(|id| id.step == step).cloned().collect()
+        let last = ids.filter(|id| matches!(id.step, Step::RunSuite | Step::After));
+        let last = last.cloned().collect();
+        self.add(Step::CollectEvidence.into(), last, EVIDENCE);
     }
 
     /// A service's database and its Data Storage.
@@ -590,28 +586,37 @@ impl Layout {
             // In their order: the next may use what this one has made.
             ready.push(id);
         }
-        if until == Until::Done
-            && let Some(suite) = &service.suite
-        {
+        if until == Until::Done {
             ready.insert(0, Step::BuildSuite.into());
-            let id = own(self, Step::RunSuite);
-            self.add_after(id, &ready, suite.deadline());
-            self.after(service);
+            let there = |need: &Id| self.stages.iter().any(|stage| stage.id == *need);
+            ready.retain(there);
+            self.suites(service, &ready);
         }
     }
 
-    /// The commands after a service's suite, in their order.
-    fn after(&mut self, service: &Service) {
-        let mut before = self.own(Step::RunSuite, service);
+    /// The suites of a service: one after the other, and those that say so together with the one before. Then its commands, in their
+    /// order.
+    fn suites(&mut self, service: &Service, ready: &[Id]) {
+        let (mut before, mut together) = (Vec::new(), Vec::new());
+        for suite in &service.suites {
+            if !suite.beside {
+                before = std::mem::take(&mut together);
+            }
+            let id = Id {
+                part: suite.part().map(str::to_owned),
+                ..self.own(Step::RunSuite, service)
+            };
+            let needs = ready.iter().chain(&before).cloned().collect();
+            self.add(id.clone(), needs, suite.longest().as_secs());
+            together.push(id);
+        }
         for hook in &service.after {
             let id = Id {
                 part: Some(hook.name.clone()),
                 ..self.own(Step::After, service)
             };
-            self.add(id.clone(), Vec::new(), hook.deadline.as_secs());
-            if let Some(stage) = self.stages.last_mut() {
-                stage.follows.push(std::mem::replace(&mut before, id));
-            }
+            self.add(id.clone(), together, hook.deadline.as_secs());
+            together = vec![id];
         }
     }
 }
@@ -658,6 +663,48 @@ mod tests {
                     }
                 }
             }
+        }
+    }
+
+    #[test]
+    fn suites_come_one_after_the_other_and_beside_the_one_before_where_they_say_so() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("services.toml");
+        let suite = |name: &str, more: &str| {
+            format!("{{ name = \"{name}\", command = [\"true\"], deadline_seconds = 60{more} }}")
+        };
+        let suites = [
+            suite("a", ", retries = 2"),
+            suite("b", ", beside = true"),
+            suite("c", ""),
+        ];
+        let text = format!(
+            "[[service]]\nname = \"widget\"\nnamespace = \"widget\"\nprofile = \"gateway\"\ncomponents = [\"postgres\"]\nports = {{}}\nsuite = [{}]\n",
+            suites.join(", ")
+        );
+        std::fs::write(&file, text).unwrap();
+        let table = Table::load(Some(&file)).unwrap();
+        let widget = table.find("widget").unwrap();
+        for plan in [
+            plan(
+                &table.together(vec![widget.clone()]),
+                Target::Local,
+                Until::Done,
+            ),
+            retest(std::slice::from_ref(widget), widget, Target::Local),
+        ] {
+            let of = |name: &str| {
+                let mut stages = plan.stages.iter();
+                let stage = stages.find(|stage| stage.id.title() == name).unwrap();
+                let suites = stage.needs.iter().filter_map(|need| need.part.clone());
+                (suites.collect::<Vec<_>>(), stage.deadline.as_secs())
+            };
+            assert_eq!(of("run suite a"), (vec![], 180), "three attempts");
+            assert_eq!(of("run suite b"), (vec![], 60));
+            assert_eq!(
+                of("run suite c"),
+                (vec!["a".to_owned(), "b".to_owned()], 60)
+            );
         }
     }
 

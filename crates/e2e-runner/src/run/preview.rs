@@ -42,18 +42,12 @@ pub fn plan_table(plan: &Plan, history: &History) -> String {
         id,
         needs,
         deadline,
-        follows,
     } in &plan.stages
     {
         let usual = history
             .usual(plan.place, id, &plan.services[0])
             .map_or("-".to_owned(), |seconds| format!("{seconds:.1} s"));
-        let after = needs
-            .iter()
-            .chain(follows)
-            .map(Id::name)
-            .collect::<Vec<_>>()
-            .join(", ");
+        let after = needs.iter().map(Id::name).collect::<Vec<_>>().join(", ");
         let row = format!(
             "{:<width$} {:>6} s {usual:>9}  {after}",
             id.name(),
@@ -78,9 +72,7 @@ pub fn plan_table(plan: &Plan, history: &History) -> String {
 fn predicted(plan: &Plan, history: &History) -> Option<f64> {
     let mut ends: BTreeMap<String, f64> = BTreeMap::new();
     let latest = |ends: &mut dyn Iterator<Item = f64>| ends.fold(0.0, f64::max);
-    for Stage {
-        id, needs, follows, ..
-    } in plan
+    for Stage { id, needs, .. } in plan
         .stages
         .iter()
         .filter(|stage| stage.id.step != Step::CollectEvidence)
@@ -91,7 +83,6 @@ fn predicted(plan: &Plan, history: &History) -> Option<f64> {
             latest(
                 &mut needs
                     .iter()
-                    .chain(follows)
                     .filter_map(|need| ends.get(&need.name()).copied()),
             )
         };

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::exit::{Exit, Failure};
 use crate::run::kind::parts as kind_parts;
-use crate::run::kind::{cluster, deploy, images, node_image, readiness};
+use crate::run::kind::{cluster, deploy, images, job, node_image, readiness};
 use crate::run::layer::Layer;
 use crate::run::local::{self, postgres, programs};
 use crate::run::plan::{Stage, Step, Target};
@@ -90,9 +90,13 @@ pub fn run_stage(session: &Session, stage: &Stage) -> Result<String, Failure> {
             wait::for_part(session, &service_run.own, deadline)
         }
         (Step::AwaitService, Target::Local) => wait::for_service(session, service_run, deadline),
-        (Step::RunSuite, _) => suite::run(session, service_run, deadline, || {
-            ready_again(session, service_run)
-        }),
+        (Step::RunSuite, _) => suite::run(
+            session,
+            service_run,
+            &stage.id,
+            || ready_again(session, service_run),
+            &|job, on_line| job::run(session, service_run, job, on_line),
+        ),
         (Step::Before | Step::After, _) => hooks::run(session, service_run, &stage.id, deadline),
         (Step::CollectEvidence | Step::TearDown, _) => Ok(String::new()),
     }
@@ -167,11 +171,11 @@ fn build(
 }
 
 fn build_suites(session: &Session, deadline: Duration) -> Result<String, Failure> {
-    let tests = session.service_runs.iter().filter_map(|service_run| {
-        match service_run.service.suite.as_ref()?.tests() {
-            Tests::Cargo(package, _) => Some(package),
-            Tests::Command(_) => None,
-        }
+    let suites = session.service_runs.iter();
+    let suites = suites.flat_map(|service_run| &service_run.service.suites);
+    let tests = suites.filter_map(|suite| match suite.tests() {
+        Tests::Cargo(package, _) => Some(package),
+        Tests::Command(_) => None,
     });
     for package in tests.collect::<BTreeSet<_>>() {
         let binary = cargo::build_tests(

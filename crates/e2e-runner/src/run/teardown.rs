@@ -65,7 +65,7 @@ pub fn release(run: &Run, runner: &Runner) -> Result<String, Failure> {
 /// In which order resources go: processes before the databases that they use, servers and clusters before directories.
 fn rank(resource: &Resource) -> u8 {
     match resource {
-        Resource::Processes => 0,
+        Resource::Processes | Resource::Container { .. } => 0,
         Resource::Cluster { .. } | Resource::Node { .. } | Resource::Database { .. } => 1,
         Resource::Postgres { .. } => 2,
         Resource::Directory { .. } => 3,
@@ -79,6 +79,7 @@ pub fn describe(resource: &Resource) -> String {
         Resource::Node { key } => format!("half-made node image {key}"),
         Resource::Postgres { dir } => format!("PostgreSQL in {}", dir.display()),
         Resource::Database { name, .. } => format!("database {name}"),
+        Resource::Container { name } => format!("container {name}"),
         Resource::Processes => "its processes".to_owned(),
         Resource::Directory { path } => format!("directory {}", path.display()),
     }
@@ -93,6 +94,9 @@ fn remove(run: &Run, resource: &Resource, runner: &Runner) -> Result<(), String>
         Resource::Node { key } => node_image::discard(runner, key),
         Resource::Postgres { dir } => postgres::stop_postgres(dir),
         Resource::Database { name, url_file } => postgres::drop_database(name, url_file),
+        Resource::Container { name } => docker::until_gone(runner, name, docker::SETTLED, || {
+            docker::remove_container(runner, name)
+        }),
         Resource::Processes => processes::end_all(run.dir()),
         Resource::Directory { path } => match std::fs::remove_dir_all(path) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.to_string()),

@@ -63,7 +63,7 @@ impl Budget {
 /// Performs every stage once all of its needs have succeeded, as many at a time as the budget allows.
 ///
 /// The failure of a stage that all share raises `cancel`'s scope, which ends the stages that still run; those are reported as
-/// stopped. One service's failure ends only what comes after it. A panic is a failure.
+/// stopped. One service's failure ends only what comes after it, a suite's nothing. A panic is a failure.
 pub fn walk(
     stages: &[Stage],
     budget: Budget,
@@ -73,7 +73,6 @@ pub fn walk(
 ) -> Walk {
     let mut waiting: Vec<&Stage> = stages.iter().collect();
     let mut done: Vec<&Id> = Vec::new();
-    let mut ended_ones: Vec<&Id> = Vec::new();
     let mut running: Vec<Load> = Vec::new();
     let mut walk = Walk {
         timings: Vec::new(),
@@ -85,7 +84,6 @@ pub fn walk(
             while !cancel.is_raised()
                 && let Some(at) = waiting.iter().position(|stage| {
                     stage.needs.iter().all(|need| done.contains(&need))
-                        && stage.follows.iter().all(|id| ended_ones.contains(&id))
                         && budget.allows(stage.id.step.load(), &running)
                 })
             {
@@ -108,17 +106,16 @@ pub fn walk(
                 running.swap_remove(at);
             }
             walk.timings.push(timing);
-            ended_ones.push(&stage.id);
             match result {
                 Ok(()) => done.push(&stage.id),
+                Err(failure) if stage.id.step.is_passed_over() && !cancel.is_raised() => {
+                    done.push(&stage.id);
+                    walk.failures.push((stage.id.clone(), failure));
+                }
                 // What ends because of another failure, or of a signal that came after one, is no failure of its own.
                 Err(_) if cancel.is_raised() && !walk.failures.is_empty() => {}
                 Err(failure) => {
-                    // What follows a suite does so whatever came of it.
-                    let is_followed = waiting
-                        .iter()
-                        .any(|other| other.follows.contains(&stage.id));
-                    if stage.id.service.is_none() && !is_followed {
+                    if stage.id.service.is_none() {
                         cancel.stop();
                     }
                     walk.failures.push((stage.id.clone(), failure));
@@ -226,7 +223,6 @@ mod tests {
         Stage {
             id,
             needs: needs.to_vec(),
-            follows: Vec::new(),
             deadline: Duration::from_secs(1),
         }
     }
@@ -389,6 +385,32 @@ mod tests {
                 ("b: run suite".to_owned(), Outcome::Ok)
             ]
         );
+    }
+
+    #[test]
+    fn a_suite_that_fails_does_not_keep_the_next_from_running() {
+        let suite = |name: &str| Id {
+            part: Some(name.to_owned()),
+            ..Step::RunSuite.into()
+        };
+        let stages = [
+            stage(suite("a"), &[]),
+            stage(suite("b"), &[suite("a")]),
+            stage(suite("c"), &[suite("b")]),
+        ];
+        let walk = walk(
+            &stages,
+            TWO,
+            &Reporter::silent(),
+            &Cancel::default(),
+            |stage| match stage.id.part.as_deref() {
+                Some("a" | "c") => Err(Failure::new(Exit::TestsFailed, "red")),
+                _ => Ok(String::new()),
+            },
+        );
+        let outcomes: Vec<_> = walk.timings.iter().map(|timing| timing.outcome).collect();
+        assert_eq!(outcomes, [Outcome::Failed, Outcome::Ok, Outcome::Failed]);
+        assert_eq!(walk.failures.len(), 2);
     }
 
     #[test]

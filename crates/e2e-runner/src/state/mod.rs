@@ -46,6 +46,11 @@ pub enum Resource {
         /// The file that holds the server's URL with its password.
         url_file: PathBuf,
     },
+    /// A container that a suite runs in.
+    Container {
+        /// Its name, which carries the run.
+        name: String,
+    },
     /// The processes in its record.
     Processes,
     /// A directory of the run's own.

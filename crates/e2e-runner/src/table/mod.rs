@@ -1,9 +1,10 @@
 //! The table of services: `kind/services.toml` as it was when the tool was built, and a team's own file beside it (D4).
 //!
-//! Modules, each may import those after it: `service`, `part`, `source`, `hook`, `suite`, `image`
+//! Modules, each may import those after it: `service`, `suite`, `part`, `source`, `hook`, `image`, `nearest`
 
 pub mod hook;
 pub mod image;
+pub mod nearest;
 pub mod part;
 pub mod service;
 pub mod source;
@@ -14,6 +15,7 @@ use std::path::Path;
 use serde::Deserialize;
 use toml::Spanned;
 
+pub use nearest::nearest;
 use part::Part;
 use service::Service;
 
@@ -228,8 +230,9 @@ impl Table {
         for name in names {
             self.find(name)?;
         }
-        let wanted =
-            |service: &&Service| (all && service.suite.is_some()) || names.contains(&service.name);
+        let wanted = |service: &&Service| {
+            (all && !service.suites.is_empty()) || names.contains(&service.name)
+        };
         let chosen: Vec<_> = self.services.iter().filter(wanted).cloned().collect();
         if chosen.is_empty() {
             let names: Vec<_> = self.services.iter().map(|service| &*service.name).collect();
@@ -336,18 +339,6 @@ fn parse(text: &str, file: &str, root: &Path) -> Result<(Vec<Service>, Vec<Part>
         parts.push(part);
     }
     Ok((services, parts))
-}
-
-/// The name that was probably meant, if one is near enough.
-pub fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
-    // clap's own threshold for its suggestions.
-    const ENOUGH: f64 = 0.7;
-    known
-        .iter()
-        .map(|near| (strsim::jaro_winkler(name, near), *near))
-        .filter(|(likeness, _)| *likeness > ENOUGH)
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, near)| near)
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use crate::table::hook::Hook;
 use crate::table::image::Image;
 use crate::table::part::{Certificate, Deadlines, Mount, Part, Publish, Ready, label};
 use crate::table::source::Source;
-use crate::table::suite::Suite;
+use crate::table::suite::{self, Asked, Suite};
 
 /// One service that has end-to-end tests.
 #[derive(Clone, Debug, Deserialize)]
@@ -41,8 +41,8 @@ pub struct Service {
     pub before: Vec<Hook>,
     /// Commands after the suite, whatever came of it.
     pub after: Vec<Hook>,
-    /// The tests; a service without them is refused by `e2e`.
-    pub suite: Option<Suite>,
+    /// The tests, in their order; a service without them is refused by `e2e`.
+    pub suites: Vec<Suite>,
     /// Whether it stands for the tool's own entry of that name.
     pub replaces: bool,
 }
@@ -70,7 +70,8 @@ struct Entry {
     before: Vec<Hook>,
     #[serde(default)]
     after: Vec<Hook>,
-    suite: Option<Suite>,
+    #[serde(default, deserialize_with = "suite::one_or_several")]
+    suite: Vec<Suite>,
     #[serde(default)]
     images: Vec<Image>,
     #[serde(default)]
@@ -143,7 +144,7 @@ impl From<Entry> for Service {
             alone: entry.alone,
             before: entry.before,
             after: entry.after,
-            suite: entry.suite,
+            suites: suite::named(entry.suite),
             replaces: false,
         }
     }
@@ -236,14 +237,16 @@ impl Service {
         self.components.contains(&component)
     }
 
-    /// The suite, or the failure that says there is none yet.
-    pub fn suite(&self) -> Result<&Suite, Failure> {
-        self.suite.as_ref().ok_or_else(|| {
-            Failure::new(Exit::Usage, format!("the service `{}` has no suite yet", self.name)).hint(format!(
+    /// Leaves of its suites those that a command line asks for; one that has none yet is refused.
+    pub fn choose_suites(&mut self, asked: &Asked) -> Result<(), Failure> {
+        if self.suites.is_empty() {
+            let what = format!("the service `{}` has no suite yet", self.name);
+            return Err(Failure::new(Exit::Usage, what).hint(format!(
                 "add `suite` to its entry in the table of services, or use `cargo xtask migrate --profile {}`",
                 self.profile
-            ))
-        })
+            )));
+        }
+        asked.choose(&self.name, &self.own.table, &mut self.suites)
     }
 
     /// What no type can say about an entry.
@@ -286,12 +289,6 @@ impl Service {
             return Err("images, manifests and process belong to the component `own`".to_owned());
         }
         self.own.check_fields()?;
-        let Some(suite) = &self.suite else {
-            return Ok(());
-        };
-        match (&suite.package, &suite.module, suite.command.is_empty()) {
-            (Some(_), Some(_), true) | (None, None, false) => Ok(()),
-            _ => Err("a suite is `package` with `module`, or `command`".to_owned()),
-        }
+        suite::check(&self.suites)
     }
 }

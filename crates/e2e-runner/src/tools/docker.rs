@@ -289,6 +289,27 @@ pub fn make_directories(
         .map(drop)
 }
 
+/// Makes a directory in a node anew that every user may write into.
+pub fn make_shared_directory(runner: &Runner, node: &str, directory: &str) -> Result<(), Error> {
+    let script = "rm -rf \"$1\" && install -d -m 1777 \"$1\"";
+    runner
+        .command("docker")
+        .args(["exec", node, "sh", "-c", script, "sh", directory])
+        .read()
+        .map(drop)
+}
+
+/// Copies what is in a directory of a container to one of this machine, which is made anew.
+pub fn copy_out(runner: &Runner, container: &str, directory: &str, to: &Path) -> Result<(), Error> {
+    drop(std::fs::remove_dir_all(to));
+    runner
+        .command("docker")
+        .args(["cp", &format!("{container}:{directory}")])
+        .arg(to)
+        .read()
+        .map(drop)
+}
+
 /// Restarts the kubelet of a node, which forgets how often containers ended; they run on.
 pub fn restart_kubelet(runner: &Runner, node: &str) -> Result<(), Error> {
     runner
@@ -404,6 +425,67 @@ pub fn run<A: AsRef<OsStr>>(
         .args([image, "-c", script, "sh"])
         .args(args)
 }
+
+/// A command that runs in a container on this machine's own network, with directories of this machine at their own paths.
+#[derive(Debug)]
+pub struct Container<'a> {
+    /// The container's name.
+    pub name: &'a str,
+    /// The run that it belongs to.
+    pub run: &'a str,
+    /// Its image.
+    pub image: &'a str,
+    /// User and group, for what it writes into the directories.
+    pub user: (u32, u32),
+    /// Its working directory.
+    pub dir: &'a Path,
+    /// What it sees of this machine.
+    pub mounts: &'a [&'a Path],
+    /// Its variables.
+    pub environment: &'a BTreeMap<String, String>,
+}
+
+impl Container<'_> {
+    /// The command, which ends as the one in the container does, and passes signals on to it. Variables come by standard input: they are in
+    /// no process list and no file.
+    pub fn command(&self, runner: &Runner, words: &[String]) -> Command {
+        let (user, group) = self.user;
+        let label = format!("{LABEL}={}", self.run);
+        let user = format!("{user}:{group}");
+        let (one_line, several): (Vec<_>, Vec<_>) = self
+            .environment
+            .iter()
+            .partition(|(_, value)| !value.contains('\n'));
+        let file = one_line
+            .iter()
+            .map(|(name, value)| format!("{name}={value}\n"));
+        let command = runner
+            .command("docker")
+            .args(["run", "--init", "--network", "host", "--name", self.name])
+            .args(["--label", &label, "--user", &user, "--workdir"])
+            .arg(self.dir)
+            .args(["--env-file", "/dev/stdin"])
+            .stdin(file.collect::<String>());
+        // Such a file has a line for each: what has more is taken from the client's own variables.
+        let command = several.iter().fold(command, |command, (name, value)| {
+            command.args(["--env", name]).env(name, value)
+        });
+        let mounts = self.mounts.iter().map(|path| {
+            let path = path.display();
+            format!("--mount=type=bind,source={path},target={path}")
+        });
+        // An image's own entry point would take the command for its arguments.
+        let program = words.first().map(|program| ["--entrypoint", program]);
+        command
+            .args(mounts)
+            .args(program.into_iter().flatten())
+            .arg(self.image)
+            .args(words.iter().skip(1))
+    }
+}
+
+/// The label by which what a run has made is found.
+const LABEL: &str = "kubernaut.io/e2e-run";
 
 /// Makes an image of what a container has changed, which starts as the image `like` does.
 pub fn commit(runner: &Runner, container: &str, like: &str, name: &str) -> Result<(), Error> {

@@ -1,6 +1,6 @@
 //! A run in a Kind cluster.
 //!
-//! Modules, each may import those after it: `deploy`, `readiness`, `parts`, `sources`, `images`, `node_image`, `relay`, `replicas`, `pods`, `diagnostics`, `cluster`, `apply`, `ports`, `access`, `manifests`, `image_archive`
+//! Modules, each may import those after it: `deploy`, `job`, `readiness`, `parts`, `sources`, `images`, `node_image`, `relay`, `replicas`, `pods`, `diagnostics`, `cluster`, `apply`, `ports`, `access`, `manifests`, `image_archive`
 
 pub mod access;
 pub mod apply;
@@ -9,6 +9,7 @@ pub mod deploy;
 pub mod diagnostics;
 pub mod image_archive;
 pub mod images;
+pub mod job;
 pub mod manifests;
 pub mod node_image;
 pub mod parts;

@@ -6,6 +6,7 @@ use e2e_report::Outcome;
 
 use crate::exit::{Exit, Failure};
 use crate::process::Status;
+use crate::run::suite::attempt::Test;
 
 /// Tests of a binary, with what the harness printed about them.
 #[derive(Debug, Default)]
@@ -43,22 +44,11 @@ enum Section {
     },
 }
 
-/// One test as it is reported.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Test {
-    /// Its name.
-    pub(super) name: String,
-    /// How it ended.
-    pub(super) outcome: Outcome,
-    /// Why it failed, and what it printed.
-    pub(super) text: String,
-}
-
 impl Tally {
-    /// Takes the tests that are about to run, as `--list --format terse` prints them.
-    pub(super) fn list(&mut self, text: &str) {
-        let names = text.lines().filter_map(|line| line.strip_suffix(": test"));
-        self.tests.extend(names.map(|name| (name.to_owned(), None)));
+    /// Takes the names of the tests that are about to run.
+    pub(super) fn expect(&mut self, names: impl IntoIterator<Item = String>) {
+        self.tests
+            .extend(names.into_iter().map(|name| (name, None)));
     }
 
     /// The names of the tests.
@@ -158,6 +148,7 @@ impl Tally {
             Some(Test {
                 name: name.clone(),
                 outcome,
+                seconds: None,
                 text,
             })
         };
@@ -226,7 +217,8 @@ mod tests {
 
     fn tally(list: &str, output: &str) -> Tally {
         let mut tally = Tally::default();
-        tally.list(list);
+        let names = list.lines().filter_map(|line| line.strip_suffix(": test"));
+        tally.expect(names.map(str::to_owned));
         output.lines().for_each(|line| tally.line(line));
         tally
     }
