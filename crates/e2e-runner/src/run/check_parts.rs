@@ -13,6 +13,7 @@ use crate::table::image::{Build, Image};
 use crate::table::part::{Part, Ready};
 use crate::table::service::{Component, Service};
 use crate::table::source::{Source, is_kustomization, is_url, manifests_of};
+use crate::table::suite::Suite;
 
 /// Checks the parts of each service.
 pub fn all(chosen: &Chosen, place: Target) -> Result<(), Failure> {
@@ -29,8 +30,10 @@ pub fn all(chosen: &Chosen, place: Target) -> Result<(), Failure> {
         {
             check.part(part)?;
         }
-        for hook in service.before.iter().chain(&service.after) {
-            let words = expand_command(&hook.run, &|name| check.value(name));
+        let hooks = service.before.iter().chain(&service.after);
+        let hooks = hooks.map(|hook| hook.run.clone());
+        for words in hooks.chain(service.suites.iter().map(Suite::words)) {
+            let words = expand_command(&words, &|name| check.value(name));
             words.map_err(|unknown| in_table(&service.own, &unknown))?;
         }
     }

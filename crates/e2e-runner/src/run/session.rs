@@ -485,21 +485,26 @@ impl Session {
         }
     }
 
-    /// What a suite gets, without the password of its database.
+    /// What a suite gets, without passwords and what holds one.
     pub fn environment(&self, service_run: &ServiceRun) -> BTreeMap<String, String> {
-        let made = self.made(service_run);
-        let own = service_run.service.own.env.iter().map(|(name, text)| {
-            let value = |name: &str| self.value(service_run, Seen::Here, name);
-            // The names were checked before the run; what is not there yet is not there for the suite either.
-            let text = expand(text, &value).unwrap_or_else(|_| text.clone());
-            (name.clone(), text)
-        });
-        own.chain(made).collect()
+        let is_secret = |name: &str| {
+            [e2e_env::PGPASSWORD, "DATASTORAGE_TOKEN"].contains(&name)
+                || self.passwords(service_run).any(|known| known == name)
+        };
+        let value = |name: &str| {
+            let value = self.value(service_run, Seen::Here, name);
+            value.filter(|_| !is_secret(name))
+        };
+        let mut environment = own_variables(service_run, &value);
+        environment.extend(self.made(service_run));
+        environment
     }
 
     /// What a suite and the commands around it get, with every password.
     pub fn secret_environment(&self, service_run: &ServiceRun) -> BTreeMap<String, String> {
-        let mut environment = self.environment(service_run);
+        let value = |name: &str| self.value(service_run, Seen::Here, name);
+        let mut environment = own_variables(service_run, &value);
+        environment.extend(self.made(service_run));
         environment.insert(e2e_env::PGPASSWORD.to_owned(), self.password());
         for name in self.passwords(service_run) {
             if let Some(password) = self.value(service_run, Seen::Here, name) {
@@ -728,6 +733,16 @@ impl Session {
             });
         }
     }
+}
+
+/// The variables of a service's entry, without those whose names have no value yet, or none that may be told.
+fn own_variables(
+    service_run: &ServiceRun,
+    value: &dyn Fn(&str) -> Option<String>,
+) -> BTreeMap<String, String> {
+    let own = service_run.service.own.env.iter();
+    own.filter_map(|(name, text)| Some((name.clone(), expand(text, value).ok()?)))
+        .collect()
 }
 
 /// The namespace of a PostgreSQL that several services share.

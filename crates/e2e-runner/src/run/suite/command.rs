@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use e2e_report::Outcome;
 
 use crate::exit::{Exit, Failure};
+use crate::names::{LITERAL, Seen, expand_command};
 use crate::process::Status;
 use crate::run::suite::attempt::{Attempt, no_match, some_of};
 use crate::run::suite::container;
@@ -30,7 +31,15 @@ pub(super) fn run(suite: &SuiteRun<'_>, mut on_line: impl FnMut(&str)) -> Result
     }
     let files = entry.junit.as_ref();
     let files = files.map(|file| Files::before(&results, file));
-    let words = entry.words();
+    let seen = match entry.place {
+        Place::Job => Seen::Pods,
+        Place::Host | Place::Container => Seen::Here,
+    };
+    let value = |name: &str| suite.session.value(suite.service_run, seen, name);
+    let words = expand_command(&entry.words(), &value).map_err(|unknown| {
+        let what = format!("the suite's command: nothing is named ${{{}}}", unknown.0);
+        Failure::new(Exit::Usage, what).hint(LITERAL)
+    })?;
     let (program, args) = words
         .split_first()
         .ok_or_else(|| Failure::new(Exit::Usage, "the suite's command is empty"))?;
