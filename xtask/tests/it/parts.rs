@@ -105,6 +105,21 @@ fn a_name_that_stands_for_nothing_and_a_part_that_no_table_has_are_usage_errors_
     );
     let said = wrong(&team_of("alone = true\npublish = [{ env = \"9\" }]"));
     assert!(said.contains("`9` is no name of a variable"), "{said}");
+    // What real services of one namespace share they have to want alike; found on any machine, for nothing is made.
+    let both = |more: &str| {
+        entry("first", &format!("{STORAGE}, \"own\""), more, "true")
+            .replace("namespace = \"first\"", "namespace = \"both\"")
+    };
+    let second = both("callers = \"token\"").replace("\"first\"", "\"second\"");
+    let team = Team::new(&[both(""), second]);
+    let (code, _, said) = team.run(&["e2e", "first", "second", "--target", "kind", "--plan"]);
+    assert_eq!(code, 2, "{said}");
+    assert!(
+        said.contains(
+            "run in the namespace both and would share its Data Storage, yet differ in `callers`"
+        ),
+        "{said}"
+    );
     let team = team_of("alone = true");
     let (code, _, said) = team.run(&["e2e", "first", "second", "--target", "local"]);
     assert_eq!(code, 2, "{said}");

@@ -10,7 +10,7 @@ use crate::process::Runner;
 use crate::run::check_parts;
 use crate::run::plan::Target;
 use crate::settings;
-use crate::table::service::{Component, Policy, Service};
+use crate::table::service::{Component, Policy, Service, storage_of};
 use crate::table::suite::{Place, Suite, Tests};
 use crate::table::{Chosen, nearest};
 use crate::tools::elf;
@@ -38,6 +38,9 @@ pub fn services(chosen: &Chosen, place: Target, tested: bool) -> Result<(), Fail
             )?;
         }
     }
+    if place == Target::Kind {
+        storage(services)?;
+    }
     check_parts::all(chosen, place)?;
     for (variable, component) in [
         (e2e_env::DATASTORAGE_BIN, Component::Datastorage),
@@ -45,6 +48,33 @@ pub fn services(chosen: &Chosen, place: Target, tested: bool) -> Result<(), Fail
     ] {
         if services.iter().any(|service| service.has(component)) {
             binary(variable, place)?;
+        }
+    }
+    Ok(())
+}
+
+/// Real services of one namespace share a database and a Data Storage there, so they have to want the same of it.
+fn storage(services: &[Service]) -> Result<(), Failure> {
+    for service in services {
+        let storage = storage_of(services, service);
+        let has = |component| (service.has(component), storage.has(component));
+        let same = |(one, other): (bool, bool)| one == other;
+        let differs = [
+            ("postgres", same(has(Component::Postgres))),
+            ("datastorage", same(has(Component::Datastorage))),
+            ("unmigrated", same(has(Component::Unmigrated))),
+            ("callers", service.callers == storage.callers),
+            ("replicas", service.replicas == storage.replicas),
+        ];
+        if let Some((field, _)) = differs.iter().find(|(_, same)| !same) {
+            let (one, other) = (&storage.name, &service.name);
+            let what = format!(
+                "`{one}` and `{other}` run in the namespace {} and would share its Data Storage, yet differ in `{field}`",
+                service.namespace
+            );
+            return Err(Failure::new(Exit::Usage, what).hint(format!(
+                "make them the same, or start them in runs of their own: {other} can say `alone = true`"
+            )));
         }
     }
     Ok(())

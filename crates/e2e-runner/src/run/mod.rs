@@ -1,6 +1,6 @@
 //! The life of a run: plan it, walk the plan, keep the evidence of a failure, remove what was made.
 //!
-//! Modules, each may import those after it: `stages`, `hooks`, `abandoned`, `teardown`, `evidence`, `preview`, `kind`, `local`, `suite`, `history`, `reuse`, `wait`, `walk`, `timing`, `session`, `private`, `check`, `check_parts`, `datastorage_config`, `plan`, `repeat`, `service_run`, `part_run`, `layer`
+//! Modules, each may import those after it: `stages`, `hooks`, `abandoned`, `teardown`, `evidence`, `preview`, `kind`, `local`, `suite`, `history`, `reuse`, `wait`, `walk`, `timing`, `session`, `private`, `check`, `check_parts`, `datastorage_config`, `repeat`, `service_run`, `part_run`, `layer`, `plan`
 
 pub mod abandoned;
 pub mod check;

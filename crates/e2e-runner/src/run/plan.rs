@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::table::Chosen;
 use crate::table::part::Part;
-use crate::table::service::{Component, Service};
+use crate::table::service::{Component, Service, storage_of};
 use crate::table::suite::Tests;
 
 /// Where a run's PostgreSQL and Data Storage live.
@@ -336,13 +336,13 @@ pub fn plan(chosen: &Chosen, place: Target, until: Until) -> Plan {
         layout.shared(Step::AwaitPostgres, &[Step::DeployPostgres], 180);
     }
     for service in services {
-        layout.storage(service, kind);
+        layout.storage(service, services, kind);
     }
     for part in parts {
         layout.part(part, services, kind);
     }
     for service in services {
-        layout.service(service, kind, until);
+        layout.service(service, services, kind, until);
     }
     if until == Until::Done {
         layout.evidence();
@@ -470,13 +470,24 @@ impl Layout {
     }
 
     /// A service's database and its Data Storage.
-    fn storage(&mut self, service: &Service, kind: bool) {
+    fn storage(&mut self, service: &Service, services: &[Service], kind: bool) {
         let own = |layout: &Self, step| layout.own(step, service);
+        let storage = if kind {
+            storage_of(services, service)
+        } else {
+            service
+        };
+        let is_shared = storage.name != service.name;
         if service.has(Component::Postgres) {
             let id = own(self, Step::Migrate);
-            self.add_after(id, &[Step::AwaitPostgres.into()], Duration::from_mins(1));
+            let mut needs = vec![Step::AwaitPostgres.into()];
+            if is_shared {
+                // Into the database of the other, once that is there.
+                needs.push(self.own(Step::Migrate, storage));
+            }
+            self.add_after(id, &needs, Duration::from_mins(1));
         }
-        if service.has(Component::Datastorage) {
+        if service.has(Component::Datastorage) && !is_shared {
             // Data Storage starts without a database and looks for it, so its start overlaps PostgreSQL's and the migrations.
             let ready = if kind {
                 [Step::LoadDataStorage, Step::CreateCluster]
@@ -494,11 +505,21 @@ impl Layout {
     }
 
     /// What stands once a service's storage does.
-    fn stands(&self, service: &Service) -> Id {
+    fn stands(&self, service: &Service, services: &[Service], kind: bool) -> Vec<Id> {
+        let storage = if kind {
+            storage_of(services, service)
+        } else {
+            service
+        };
+        let migrated = self.own(Step::Migrate, service);
         match () {
-            () if service.has(Component::Datastorage) => self.own(Step::AwaitDataStorage, service),
-            () if service.has(Component::Postgres) => self.own(Step::Migrate, service),
-            () => Step::CreateCluster.into(),
+            () if service.has(Component::Datastorage) => {
+                let ready = self.own(Step::AwaitDataStorage, storage);
+                let shared = (storage.name != service.name).then_some(migrated);
+                [ready].into_iter().chain(shared).collect()
+            }
+            () if service.has(Component::Postgres) => vec![migrated],
+            () => vec![Step::CreateCluster.into()],
         }
     }
 
@@ -547,14 +568,14 @@ impl Layout {
     }
 
     /// A service itself or its fake, its commands and its suite.
-    fn service(&mut self, service: &Service, kind: bool, until: Until) {
+    fn service(&mut self, service: &Service, services: &[Service], kind: bool, until: Until) {
         let own = |layout: &Self, step| layout.own(step, service);
-        let stands = self.stands(service);
+        let stands = self.stands(service, services, kind);
         let parts = service
             .parts
             .iter()
             .map(|name| of_part(Step::AwaitService, name));
-        let mut ready: Vec<Id> = [stands].into_iter().chain(parts).collect();
+        let mut ready: Vec<Id> = stands.into_iter().chain(parts).collect();
         let ids = DEPLOYED.map(|step| own(self, step));
         if service.has(Component::Fake) {
             // Its store keeps what Data Storage cannot take yet, so the two may start together.
@@ -706,6 +727,35 @@ mod tests {
                 (vec!["a".to_owned(), "b".to_owned()], 60)
             );
         }
+    }
+
+    #[test]
+    fn real_services_of_one_namespace_share_a_data_storage_in_a_cluster_and_not_here() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("services.toml");
+        let entry = |name: &str| {
+            format!(
+                "[[service]]\nname = \"{name}\"\nnamespace = \"shared\"\nprofile = \"gateway\"\n\
+                components = [\"postgres\", \"datastorage\", \"own\"]\nsuite = {{ command = [\"true\"] }}\n"
+            )
+        };
+        std::fs::write(&file, entry("one") + &entry("two")).unwrap();
+        let table = Table::load(Some(&file)).unwrap();
+        let names = ["one".to_owned(), "two".to_owned()];
+        let chosen = table.choose(&names, false).unwrap();
+        let stage = |plan: &Plan, name: &str| {
+            let mut stages = plan.stages.iter();
+            let stage = stages.find(|stage| stage.id.name() == name)?;
+            Some(stage.needs.iter().map(Id::name).collect::<Vec<_>>())
+        };
+        let plan_on = |place| plan(&chosen, place, Until::Done);
+        let kind = plan_on(Target::Kind);
+        assert_eq!(stage(&kind, "two: deploy Data Storage"), None);
+        let migrate = stage(&kind, "two: migrate").unwrap();
+        assert_eq!(migrate, ["wait for PostgreSQL", "one: migrate"]);
+        let deploy = stage(&kind, "two: deploy service").unwrap();
+        assert_eq!(deploy, ["one: wait for Data Storage", "two: migrate"]);
+        assert!(stage(&plan_on(Target::Local), "two: deploy Data Storage").is_some());
     }
 
     #[test]

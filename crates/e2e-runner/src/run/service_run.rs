@@ -6,8 +6,9 @@ use std::sync::OnceLock;
 
 use crate::run::layer::{Layer, Level};
 use crate::run::part_run::PartRun;
+use crate::run::plan::Target;
 use crate::state::Run;
-use crate::table::service::Service;
+use crate::table::service::{Component, Service, storage_of};
 
 /// A service of a run, with what the stages have made for it.
 #[derive(Debug)]
@@ -16,6 +17,8 @@ pub struct ServiceRun {
     pub service: Service,
     /// Its place among the run's services, which decides its node ports.
     pub position: u16,
+    /// The service whose database and Data Storage it uses: itself, or one of the same namespace.
+    pub storage: String,
     /// Its namespace in the cluster.
     pub namespace: String,
     /// The name of its database.
@@ -54,9 +57,10 @@ impl ServiceRun {
         }
     }
 
-    /// The services of a run, each with a namespace and a database of its own.
+    /// The services of a run, each with a namespace and a database of its own, unless real ones share both.
     pub fn all(
         services: Vec<Service>,
+        place: Target,
         run: &Run,
         foreign_server: bool,
     ) -> anyhow::Result<Vec<Self>> {
@@ -67,15 +71,26 @@ impl ServiceRun {
                 .filter(|service| service.namespace == namespace)
                 .count()
         };
-        let namespaces: Vec<_> = services
+        let places: Vec<_> = services
             .iter()
-            .map(|service| match named(&service.namespace) {
-                1 => service.namespace.clone(),
-                _ => format!("{}-{}", service.namespace, service.name),
+            .map(|service| {
+                // What a real service's manifests say of its namespace is so; a fake's objects are the tool's.
+                let stays = named(&service.namespace) == 1 || service.has(Component::Own);
+                let namespace = if stays {
+                    service.namespace.clone()
+                } else {
+                    format!("{}-{}", service.namespace, service.name)
+                };
+                let storage = match place {
+                    Target::Kind => storage_of(&services, service),
+                    Target::Local => service,
+                };
+                (namespace, storage.name.clone())
             })
             .collect();
         let mut service_runs = Vec::new();
-        for ((service, namespace), position) in services.into_iter().zip(namespaces).zip(0..) {
+        for ((service, (namespace, storage)), position) in services.into_iter().zip(places).zip(0..)
+        {
             let dir = if several {
                 run.dir().join(&service.name)
             } else {
@@ -91,13 +106,14 @@ impl ServiceRun {
                 DATABASE.to_owned()
             };
             let database = if several {
-                format!("{base}_{}", service.name)
+                format!("{base}_{storage}")
             } else {
                 base
             };
             let own = PartRun::new(service.own.clone(), namespace.clone(), dir.clone());
             service_runs.push(Self {
                 own,
+                storage,
                 position,
                 namespace,
                 database: database.replace('-', "_"),

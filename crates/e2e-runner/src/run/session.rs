@@ -280,7 +280,7 @@ impl Session {
             .context("cannot write the run's event log")?;
         let foreign = request.postgres_url.is_some();
         let token = run.token(random_password)?;
-        let service_runs = ServiceRun::all(request.chosen.services, &run, foreign)?;
+        let service_runs = ServiceRun::all(request.chosen.services, request.place, &run, foreign)?;
         let parts = request.chosen.parts.into_iter().map(|part| {
             let own = service_runs.iter().find(|service_run| {
                 Some(&service_run.service.namespace) == part.namespace.as_ref()
@@ -382,6 +382,12 @@ impl Session {
             .iter()
             .filter(|part_run| names.contains(&part_run.part.name));
         [&service_run.own].into_iter().chain(shared).collect()
+    }
+
+    /// The service whose database and Data Storage a service uses.
+    pub fn storage_of<'a>(&'a self, service_run: &'a ServiceRun) -> &'a ServiceRun {
+        let named = |other: &&ServiceRun| other.service.name == service_run.storage;
+        self.service_runs.iter().find(named).unwrap_or(service_run)
     }
 
     /// The service for which a part is set up: the first that uses it.
@@ -639,6 +645,7 @@ impl Session {
 
     /// What the run has made for a suite so far.
     fn made(&self, service_run: &ServiceRun) -> BTreeMap<String, String> {
+        let storage = self.storage_of(service_run);
         let kind = self.place == Target::Kind;
         let own_server = !self.is_shared()
             && self.postgres_url.is_none()
@@ -676,7 +683,7 @@ impl Session {
                 e2e_env::DATABASE_URL,
                 database.map(|database| database.to_string()),
             ),
-            (e2e_env::DATASTORAGE_URL, service_run.url.get().cloned()),
+            (e2e_env::DATASTORAGE_URL, storage.url.get().cloned()),
             (
                 e2e_env::DATASTORAGE_TOKEN_FILE,
                 self.token_file(service_run)
@@ -684,14 +691,14 @@ impl Session {
             ),
             (
                 e2e_env::DATASTORAGE_REPLICAS,
-                service_run
+                storage
                     .url
                     .get()
-                    .map(|_| self.replicas(service_run).to_string()),
+                    .map(|_| self.replicas(storage).to_string()),
             ),
             (
                 e2e_env::DATASTORAGE_UNMIGRATED_URL,
-                service_run.unmigrated_url.get().cloned(),
+                storage.unmigrated_url.get().cloned(),
             ),
             (e2e_env::SERVICE_URL, service_run.service_url.get().cloned()),
         ];

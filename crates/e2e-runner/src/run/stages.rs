@@ -205,8 +205,9 @@ fn migrate_database(
     let database = session.database(service_run)?;
     let (profile, cancel) = (&service_run.service.profile, session.runner.cancel());
     let used = session.fingerprint_matches(service_run.level(Layer::Database), profile);
-    // No template is left on a server that is not the run's own.
-    if used || (session.is_shared() && session.postgres_url.is_none()) {
+    let is_shared = service_run.storage != service_run.service.name;
+    // No template is left on a server that is not the run's own; and what another service has made of its database stays.
+    if !is_shared && (used || (session.is_shared() && session.postgres_url.is_none())) {
         let name =
             migrate::replace_by_clone(&session.runtime, &database, profile, deadline, cancel)?;
         session.record_fingerprint(service_run.level(Layer::Database), profile)?;

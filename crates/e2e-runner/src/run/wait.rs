@@ -29,7 +29,8 @@ pub fn for_datastorage(
     service_run: &ServiceRun,
     deadline: Duration,
 ) -> Result<String, Failure> {
-    let base = Session::artifact(&service_run.url, "Data Storage's address")?;
+    let storage = session.storage_of(service_run);
+    let base = Session::artifact(&storage.url, "Data Storage's address")?;
     let health = Health::of("Data Storage", base);
     await_answer(session, "Data Storage", health, deadline).map(|()| base.to_owned())
 }

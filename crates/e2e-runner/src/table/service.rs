@@ -150,6 +150,18 @@ impl From<Entry> for Service {
     }
 }
 
+/// The service whose PostgreSQL database and Data Storage another one of a run uses in a cluster: real services of one namespace know
+/// Data Storage by one name there, so that of the first is that of all. A service alone in its namespace, or played by a fake, has its
+/// own.
+pub fn storage_of<'a>(services: &'a [Service], service: &'a Service) -> &'a Service {
+    let is_real = |other: &Service| other.has(Component::Own);
+    let mut together = services
+        .iter()
+        .filter(|other| is_real(service) && is_real(other));
+    let first = together.find(|other| other.namespace == service.namespace);
+    first.unwrap_or(service)
+}
+
 fn one() -> u16 {
     1
 }

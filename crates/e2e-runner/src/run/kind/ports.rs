@@ -85,11 +85,21 @@ fn demands(session: &Session) -> Result<Vec<(&str, u16, u16, bool)>, Failure> {
         let ports = &service_run.service.ports;
         let (name, nodes) = (&*service_run.service.name, node_ports(service_run));
         let fixed = ports.policy == Policy::Fixed;
-        demands.extend(
-            ports
-                .datastorage
-                .map(|host| (name, nodes.datastorage, host, fixed)),
-        );
+        let storage = session.storage_of(service_run);
+        if storage.service.name == *name {
+            let own = ports.datastorage;
+            demands.extend(own.map(|host| (name, nodes.datastorage, host, fixed)));
+        } else if let Some(host) = ports.datastorage.filter(|_| fixed)
+            && storage.service.ports.datastorage != Some(host)
+        {
+            let other = &storage.service.name;
+            let what = format!(
+                "port {host} of Data Storage is fixed for {name}, which uses that of {other} in the same namespace"
+            );
+            return Err(Failure::new(Exit::Usage, what).hint(format!(
+                "give both the same port, or start {name} in a run of its own"
+            )));
+        }
         if service_run.service.has(Component::Fake) {
             demands.extend(ports.service.map(|host| (name, nodes.service, host, fixed)));
         }
