@@ -178,7 +178,7 @@ fn the_integration_tier_gets_the_numbers_that_its_suites_know() {
     assert_eq!(team.place.states(), Vec::<Value>::new());
 }
 
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     listener.local_addr().expect("an address").port()
 }

@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use crate::own::free_port;
 use crate::team::{STORAGE, Team, entry, junit};
 
 /// Answers each request with a word of its command line.
@@ -63,6 +64,42 @@ fn a_part_is_started_once_for_its_services_and_names_reach_commands_and_variable
     );
     assert!(!stderr.contains(password), "a password is told");
     assert_eq!(team.read("after"), "after\n");
+}
+
+#[test]
+fn a_part_has_its_number_in_the_integration_tier_and_whoever_has_it_is_told() {
+    let [port, postgres, datastorage] = [(); 3].map(|()| free_port());
+    let tier = format!("integration = {{ postgres = {postgres}, datastorage = {datastorage} }}");
+    let entry = entry(
+        "widget",
+        STORAGE,
+        &format!("parts = [\"lookup\"]\n{tier}"),
+        "true",
+    );
+    let numbered = PART.replace(
+        "env = \"LOOKUP_URL\"",
+        &format!("env = \"LOOKUP_URL\", integration = {port}"),
+    );
+    let team = Team::new(&[format!("{numbered}{entry}")]);
+    fs::write(team.dir.path().join("server.py"), SERVER).expect("a program");
+    let up = ["up", "widget", "--ports", "integration"];
+    let (code, stdout, stderr) = team.run(&up);
+    assert_eq!(code, 0, "{stderr}");
+    assert!(
+        stdout.contains(&format!("LOOKUP_URL=http://127.0.0.1:{port}\n")),
+        "{stdout}"
+    );
+    assert_eq!(team.run(&["down", "widget"]).0, 0);
+
+    let _taken = std::net::TcpListener::bind(("127.0.0.1", port)).expect("the port");
+    let (code, _, stderr) = team.run(&up);
+    assert_eq!(code, 4, "{stderr}");
+    assert!(
+        stderr.contains(&format!(
+            "LOOKUP_URL of lookup is port {port}, which cannot be had"
+        )),
+        "{stderr}"
+    );
 }
 
 #[test]

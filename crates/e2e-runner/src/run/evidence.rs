@@ -111,8 +111,34 @@ fn verdict(session: &Session, failure: Option<&Failure>, timings: &[Timing]) -> 
         for (name, what) in GUIDE.iter().filter(|(name, _)| dir.join(name).exists()) {
             writeln!(page, "{:<18} {what}", below.join(name).display()).unwrap_or_default();
         }
+        for name in other_logs(session, dir) {
+            let log = below.join(name);
+            writeln!(
+                page,
+                "{:<18} the output of a part or a command",
+                log.display()
+            )
+            .unwrap_or_default();
+        }
     }
     page
+}
+
+/// The logs of a directory that the table of services has named: those of parts, and of commands before and after suites.
+fn other_logs(session: &Session, dir: &Path) -> Vec<String> {
+    let suites = service_logs(session, dir);
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let mut logs: Vec<String> = names
+        .filter(|name| {
+            Path::new(name)
+                .extension()
+                .is_some_and(|ending| ending == "log")
+        })
+        .filter(|name| !suites.contains(name) && GUIDE.iter().all(|(known, _)| known != name))
+        .collect();
+    logs.sort();
+    logs
 }
 
 /// What the suites of the service of a directory printed, in files that are there.

@@ -11,6 +11,7 @@ use crate::run::local::launch::{Address, ProcessSpec};
 use crate::run::part_run::PartRun;
 use crate::run::session::Session;
 use crate::state::Resource;
+use crate::state::processes::end_labelled;
 use crate::table::part::Publish;
 use crate::table::service::Policy;
 
@@ -24,6 +25,14 @@ pub fn deploy(
     if part.process.is_empty() {
         return Ok("not started: its entry in the table has no `process`".to_owned());
     }
+    let name = if part.is_service {
+        "service".to_owned()
+    } else {
+        format!("part-{}", part.name)
+    };
+    let dir = part_run.dir.join(name);
+    // What an earlier run keeps has the ports that it is to have again.
+    end_labelled(session.run.dir(), &dir.display().to_string()).map_err(Failure::setup)?;
     let service_run = session.user_of(part_run);
     let mut ports = Vec::new();
     for publish in &part.publish {
@@ -51,12 +60,6 @@ pub fn deploy(
     if let Some(listen) = &listen {
         env.insert(e2e_env::fake::LISTEN_ADDRESS.to_owned(), listen.clone());
     }
-    let name = if part.is_service {
-        "service".to_owned()
-    } else {
-        format!("part-{}", part.name)
-    };
-    let dir = part_run.dir.join(name);
     session
         .run
         .will_make(Resource::Directory { path: dir.clone() })
@@ -82,13 +85,18 @@ pub fn deploy(
 
 /// A port of this machine: the integration tier's, else the part's own where it is free, else any, unless its service insists on it.
 fn port(session: &Session, part_run: &PartRun, publish: &Publish) -> Result<u16, Failure> {
-    if let Some(port) = publish.integration.filter(|_| session.integration) {
-        return Ok(port);
-    }
     let ports = &session.user_of(part_run).service.ports;
     let is_fixed = part_run.part.is_service && ports.policy == Policy::Fixed;
-    if let Some(port) = publish.host.filter(|_| is_fixed) {
-        return Ok(port);
+    let tier = publish.integration.filter(|_| session.integration);
+    if let Some(port) = tier.or(publish.host.filter(|_| is_fixed)) {
+        let bound = TcpListener::bind(("127.0.0.1", port));
+        return bound.map(|_| port).map_err(|error| {
+            let (variable, name) = (&publish.env, &part_run.part.name);
+            let what = format!("{variable} of {name} is port {port}, which cannot be had: {error}");
+            Failure::new(Exit::Setup, what).hint(format!(
+                "end what has it (`ss -ltnp 'sport = :{port}'`), or change it in the table of services"
+            ))
+        });
     }
     let own = publish
         .host
