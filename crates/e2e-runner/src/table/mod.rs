@@ -443,6 +443,65 @@ mod tests {
     }
 
     #[test]
+    fn names_in_images_are_the_shell_s_or_their_default_and_others_are_refused_with_their_line() {
+        let image = |name: &str| {
+            format!(
+                "{ENTRY}images = [{{ name = \"{name}\", build = \"{name}\", args = {{ TAG = \"{name}\" }} }}]\n"
+            )
+        };
+        let text = image("w-${E2E_UNSET_BY_ALL:-e2e}");
+        let (services, _) = parse(&text, "services.toml", Path::new("/")).unwrap();
+        let made = &services[0].own.images[0];
+        let build = image::Build::Docker("w-e2e".into());
+        assert_eq!(
+            (&*made.name, &made.build, &*made.args["TAG"]),
+            ("w-e2e", &Some(build), "w-e2e")
+        );
+        let what = refused(&image("w-${NAMESPACE}"));
+        assert!(
+            what.contains("line 7: nothing is named ${NAMESPACE}"),
+            "{what}"
+        );
+    }
+
+    #[test]
+    fn parts_come_after_what_they_need_and_none_may_need_itself() {
+        let part =
+            |name: &str, needs: &str| format!("[[part]]\nname = \"{name}\"\nneeds = [{needs}]\n");
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("services.toml");
+        let load = |parts: &[String]| {
+            let entry = format!("{ENTRY}parts = [\"a\"]\n");
+            std::fs::write(&file, format!("{}{entry}", parts.concat())).unwrap();
+            Table::load(Some(&file))
+        };
+        let table = load(&[
+            part("a", "\"b\", \"postgres\""),
+            part("b", ""),
+            part("c", ""),
+        ])
+        .unwrap();
+        let chosen = table.choose(&["widget".to_owned()], false).unwrap();
+        let names: Vec<_> = chosen.parts.iter().map(|part| &*part.name).collect();
+        assert_eq!(names, ["b", "a"]);
+        assert_eq!(chosen.parts[0].namespace.as_deref(), Some("widget"));
+        let failure = load(&[part("a", "\"b\""), part("b", "\"a\"")]).unwrap_err();
+        assert!(
+            failure.summary.contains("the part `a` needs itself"),
+            "{failure}"
+        );
+        let failure = load(&[part("a", ""), part("a", "")]).unwrap_err();
+        assert!(
+            failure
+                .summary
+                .contains("line 4: part `a`: is defined twice"),
+            "{failure}"
+        );
+        let failure = load(&[part("a", ""), part("postgres", "")]).unwrap_err();
+        assert!(failure.summary.contains("is the tool's own"), "{failure}");
+    }
+
+    #[test]
     fn services_are_chosen_once_each_in_the_tables_order() {
         let table = Table::load(None).unwrap();
         let names = ["notification", "gateway", "notification"].map(str::to_owned);
