@@ -18,6 +18,7 @@ mod progress;
 mod red;
 mod reports;
 mod shell;
+mod table;
 mod team;
 mod tls;
 mod usage;

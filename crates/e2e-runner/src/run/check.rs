@@ -17,37 +17,43 @@ use crate::table::{Chosen, nearest};
 
 /// Checks profiles, commands, files and programs of the services; with their suites, where those are to run.
 pub fn services(chosen: &Chosen, place: Target, suites: bool) -> Result<(), Failure> {
-    let services = &chosen.services;
-    for service in services {
-        profile(service).map_err(|failure| Failure {
-            summary: format!("the service `{}`: {}", service.name, failure.summary),
-            ..failure
-        })?;
-        if suites {
-            suite(service)?;
-        }
-        if service.has(Component::Own) && place == Target::Local {
-            command(service, &service.own.process, service.root(), "process")?;
-        }
-        for hook in service.before.iter().chain(&service.after) {
-            command(
-                service,
-                &hook.run,
-                &service.root().join(&hook.dir),
-                &hook.name,
-            )?;
-        }
+    if let Some(fault) = faults(chosen, place, suites).into_iter().next() {
+        return Err(fault);
     }
-    check_parts::all(chosen, place)?;
     for (variable, component) in [
         (e2e_env::DATASTORAGE_BIN, Component::Datastorage),
         (e2e_env::FAKE_BIN, Component::Fake),
     ] {
-        if services.iter().any(|service| service.has(component)) {
+        if chosen.services.iter().any(|service| service.has(component)) {
             binary(variable, place)?;
         }
     }
     Ok(())
+}
+
+/// All that is wrong with the services of a table, and with their suites, where those are to run.
+pub fn faults(chosen: &Chosen, place: Target, suites: bool) -> Vec<Failure> {
+    let mut faults = Vec::new();
+    for service in &chosen.services {
+        let name = &service.name;
+        faults.extend(profile(service).err().map(|failure| Failure {
+            summary: format!(
+                "{}: the service `{name}`: {}",
+                service.own.place(),
+                failure.summary
+            ),
+            ..failure
+        }));
+        if suites {
+            faults.extend(suite(service).err());
+        }
+        for hook in service.before.iter().chain(&service.after) {
+            let dir = service.root().join(&hook.dir);
+            faults.extend(command(service, &hook.run, &dir, &hook.name).err());
+        }
+    }
+    faults.extend(check_parts::faults(chosen, place));
+    faults
 }
 
 fn profile(service: &Service) -> Result<(), Failure> {
@@ -77,7 +83,8 @@ pub fn suite(service: &Service) -> Result<(), Failure> {
     };
     let wrong = |why: &str| {
         let what = format!(
-            "the service `{}`: `junit` of its suite is {}: {why}",
+            "{}: the service `{}`: `junit` of its suite is {}: {why}",
+            service.own.place(),
             service.name,
             junit.display()
         );
@@ -96,8 +103,11 @@ pub fn suite(service: &Service) -> Result<(), Failure> {
 /// A program of the table has to be there, and the directory that it runs in.
 fn command(service: &Service, words: &[String], dir: &Path, what: &str) -> Result<(), Failure> {
     let failed = |exit, why: String| {
-        let what = format!("the service `{}`: its {what}: {why}", service.name);
-        Failure::new(exit, what)
+        let (place, name) = (service.own.place(), &service.name);
+        Failure::new(
+            exit,
+            format!("{place}: the service `{name}`: its {what}: {why}"),
+        )
     };
     if !dir.is_dir() {
         let why = format!("there is no directory {}", dir.display());
