@@ -6,11 +6,11 @@ use std::path::Path;
 use crate::exit::{Exit, Failure};
 use crate::process::Runner;
 use crate::run::plan::Target;
-use crate::run::values::{LITERAL, Unknown, expanded, unknowns};
 use crate::table::Chosen;
 use crate::table::part::{Part, Ready};
 use crate::table::service::{Component, Service};
 use crate::table::source::{Source, is_kustomization, is_url, manifests_of};
+use crate::table::values::{LITERAL, Unknown, expanded, unknowns};
 
 /// All that is wrong with the parts of each service.
 pub fn faults(chosen: &Chosen, place: Target) -> Vec<Failure> {
@@ -152,6 +152,10 @@ impl Check {
                     self.text(part, host);
                 }
                 for image in &part.images {
+                    // What has a default was replaced when the service was chosen; the run makes nothing that a name could have.
+                    let unknown = unknowns(&image.name, &|_| None);
+                    let faults = unknown.iter().map(|(unknown, _)| in_table(part, unknown));
+                    self.faults.extend(faults);
                     let sources = image.sources(&part.root);
                     self.note(sources.map_err(|what| wrong(part, &what)));
                 }

@@ -8,7 +8,7 @@ use crate::exit::{Exit, Failure};
 use crate::run::plan::{Id, Step};
 use crate::run::service_run::ServiceRun;
 use crate::run::session::Session;
-use crate::run::values::{LITERAL, Seen, expand_command};
+use crate::table::values::{LITERAL, Seen, expand_command};
 
 /// How many of a command's last lines a failure repeats.
 const TAIL: usize = 20;

@@ -1,6 +1,6 @@
 //! The life of a run: plan it, walk the plan, keep the evidence of a failure, remove what was made.
 //!
-//! Modules, each may import those after it: `stages`, `hooks`, `abandoned`, `teardown`, `evidence`, `preview`, `kind`, `local`, `suite`, `history`, `reuse`, `wait`, `walk`, `timing`, `session`, `private`, `check`, `check_parts`, `datastorage_config`, `plan`, `repeat`, `service_run`, `part_run`, `layer`, `values`
+//! Modules, each may import those after it: `stages`, `hooks`, `abandoned`, `teardown`, `evidence`, `preview`, `kind`, `local`, `suite`, `history`, `reuse`, `wait`, `walk`, `timing`, `session`, `private`, `check`, `check_parts`, `datastorage_config`, `plan`, `repeat`, `service_run`, `part_run`, `layer`
 
 pub mod abandoned;
 pub mod check;
@@ -24,7 +24,6 @@ pub mod stages;
 pub mod suite;
 pub mod teardown;
 pub mod timing;
-pub mod values;
 pub mod wait;
 pub mod walk;
 

@@ -9,8 +9,8 @@ use crate::exit::{Exit, Failure};
 use crate::run::part_run::PartRun;
 use crate::run::service_run::ServiceRun;
 use crate::run::session::Session;
-use crate::run::values::{Seen, expand_command};
 use crate::table::part::Ready;
+use crate::table::values::{Seen, expand_command};
 use crate::tools::health::{Health, READY, Verdict};
 use crate::wait::{Look, Wait};
 

@@ -1,6 +1,6 @@
 //! The table of services: `kind/services.toml` as it was when the tool was built, and a team's own file beside it (D4).
 //!
-//! Modules, each may import those after it: `document`, `service`, `part`, `source`, `hook`, `suite`, `image`
+//! Modules, each may import those after it: `document`, `service`, `part`, `source`, `hook`, `suite`, `image`, `values`
 
 mod document;
 pub mod hook;
@@ -9,6 +9,7 @@ pub mod part;
 pub mod service;
 pub mod source;
 pub mod suite;
+pub mod values;
 
 use std::path::Path;
 
@@ -245,11 +246,18 @@ impl Table {
 
     /// Services with their parts and what those need, each once. The namespace of one that names none is that of the first service that
     /// uses it.
-    pub fn together(&self, services: Vec<Service>) -> Chosen {
+    pub fn together(&self, mut services: Vec<Service>) -> Chosen {
         let mut parts: Vec<Part> = Vec::new();
         for service in &services {
             for name in &service.parts {
                 self.add_part(name, service, &mut parts);
+            }
+        }
+        // They are known before a run has made anything, as `${TAG:-e2e}`.
+        let own = services.iter_mut().map(|service| &mut service.own);
+        for image in own.chain(&mut parts).flat_map(|part| &mut part.images) {
+            if let Ok(name) = values::expand(&image.name, &|_| None) {
+                image.name = name;
             }
         }
         Chosen { services, parts }
@@ -506,6 +514,19 @@ mod tests {
             let what = refused(&text);
             assert!(what.contains(line) && what.contains(why), "{what}");
         }
+    }
+
+    #[test]
+    fn the_names_of_images_have_the_shell_s_variables_or_their_defaults() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("services.toml");
+        let images = "images = [{ name = \"localhost/w:${E2E_UNSET_BY_ALL:-e2e}\" }, { name = \"w:${TAG}\" }]\n";
+        std::fs::write(&file, format!("{ENTRY}{images}")).unwrap();
+        let table = Table::load(Some(&file)).unwrap();
+        let chosen = table.choose(&["widget".to_owned()], false).unwrap();
+        let images = chosen.services[0].own.images.iter();
+        let names: Vec<_> = images.map(|image| &*image.name).collect();
+        assert_eq!(names, ["localhost/w:e2e", "w:${TAG}"]);
     }
 
     #[test]

@@ -11,9 +11,9 @@ use crate::run::kind::access::kubectl;
 use crate::run::kind::manifests::Manifest;
 use crate::run::part_run::PartRun;
 use crate::run::session::Session;
-use crate::run::values::{LITERAL, Seen, Unknown, expand, expand_command, expand_object};
 use crate::state::write_private;
 use crate::table::source::{Chart, Output, Source, is_kustomization, is_url, manifests_of};
+use crate::table::values::{LITERAL, Seen, Unknown, expand, expand_command, expand_object};
 
 /// How long a URL, a command or a chart may take.
 const PRINTED: Duration = Duration::from_mins(2);

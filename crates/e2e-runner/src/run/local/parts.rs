@@ -9,10 +9,10 @@ use crate::exit::{Exit, Failure};
 use crate::run::local::launch::{Address, ProcessSpec};
 use crate::run::part_run::PartRun;
 use crate::run::session::Session;
-use crate::run::values::{LITERAL, Seen, Unknown, expand_command, expand_map};
 use crate::state::Resource;
 use crate::table::part::Publish;
 use crate::table::service::Policy;
+use crate::table::values::{LITERAL, Seen, Unknown, expand_command, expand_map};
 
 /// Starts the process of a part. What a team's command runs is not known here: it is always started anew.
 pub fn deploy(

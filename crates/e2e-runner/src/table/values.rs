@@ -98,7 +98,7 @@ fn scripts(words: &[String]) -> Vec<usize> {
 /// started it, else by the default. `$${` is `${`.
 ///
 /// ```
-/// use e2e_runner::run::values::{Unknown, expand};
+/// use e2e_runner::table::values::{Unknown, expand};
 /// let value = |name: &str| (name == "NAMESPACE").then(|| "here".to_owned());
 /// assert_eq!(expand("in ${NAMESPACE}, ${TAG:-e2e}, $${HOME}", &value).unwrap(), "in here, e2e, ${HOME}");
 /// assert_eq!(expand("${NAMESPASE}", &value), Err(Unknown("NAMESPASE".to_owned())));
