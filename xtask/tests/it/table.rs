@@ -123,7 +123,11 @@ fn is_valid(table: &str) -> bool {
 
 #[test]
 fn every_field_is_taken_by_the_schema_and_the_tool_and_each_wrong_one_by_neither() {
-    let read = |table: &str| Team::new(&[table.to_owned()]).run(&["services"]);
+    let team = Team::new(&[]);
+    let read = |table: &str| {
+        fs::write(team.dir.path().join("services.toml"), table).expect("a table");
+        team.run(&["services"])
+    };
     let (code, _, stderr) = read(WHOLE);
     assert!(is_valid(WHOLE) && code == 0, "{stderr}");
     for (from, to) in WRONG {
