@@ -12,6 +12,7 @@ use crate::commands::e2e::E2e;
 use crate::commands::kill::Kill;
 use crate::commands::migrate::flags::Migrate;
 use crate::commands::reap::Reap;
+use crate::commands::services::Services;
 use crate::commands::test::Test;
 use crate::commands::up::Up;
 use crate::terminal::Progress;
@@ -81,12 +82,11 @@ pub enum Command {
         after_help = "Examples:\n  cargo xtask diagnose workflowexecution\n  cargo xtask diagnose --url http://127.0.0.1:8081 --database-url postgres://slm_user@127.0.0.1:5432/action_history\n  cargo xtask diagnose --kubeconfig ~/.kube/config --namespace kubernaut-system --format json"
     )]
     Diagnose(Box<Diagnose>),
-    /// Lists the services and what each needs
-    Services {
-        /// Output format
-        #[arg(long, value_enum, default_value_t = Format::Human)]
-        format: Format,
-    },
+    /// Lists the services, their parts and whose rows they are; or says all that is wrong with a table
+    #[command(
+        after_help = "Examples:\n  cargo xtask services\n  cargo xtask services --check services.toml\n  cargo xtask services --schema > services.schema.json"
+    )]
+    Services(Services),
     /// Kills a part of an environment with SIGKILL and restarts it
     #[command(
         after_help = "Examples:\n  cargo xtask kill datastorage --service gateway\n  cargo xtask kill postgres --service gateway\n\nA suite that runs `$E2E_TOOL kill datastorage` needs no flag: its environment says which run and service are meant."

@@ -78,7 +78,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Migrate(args) => commands::migrate::run(&runner, &args),
         Command::Doctor(args) => commands::doctor::run(&runner, &table(), &args),
         Command::Diagnose(args) => commands::diagnose::run(&runner, table().ok().as_ref(), &args),
-        Command::Services { format } => commands::services::run(&table()?, format),
+        Command::Services(args) => commands::services::run(table, cli.table.as_deref(), &args),
         Command::Kill(args) => commands::kill::run(&runner, &args),
         Command::Ci {
             what: commands::ci::Ci::Matrix,

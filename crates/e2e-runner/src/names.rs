@@ -34,9 +34,19 @@ impl Unknown {
 impl Unknown {
     /// The failure of a manifest that has it.
     pub fn in_file(&self, text: &str, file: &str) -> Failure {
-        let line = self.line(text);
-        let line = line.map_or_else(String::new, |line| format!(", line {line}"));
-        let what = format!("{file}{line}: nothing is named ${{{}}}", self.0);
+        match self.line(text) {
+            Some(line) => self.at(file, line),
+            None => self.told(file),
+        }
+    }
+
+    /// The failure of a manifest that has it on that line.
+    pub fn at(&self, file: &str, line: usize) -> Failure {
+        self.told(&format!("{file}, line {line}"))
+    }
+
+    fn told(&self, place: &str) -> Failure {
+        let what = format!("{place}: nothing is named ${{{}}}", self.0);
         Failure::new(Exit::Usage, what).hint(format!(
             "{LITERAL}, or take the file with `verbatim = true`"
         ))
@@ -51,21 +61,37 @@ pub fn expand_command(
     words: &[String],
     value: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Vec<String>, Unknown> {
-    let program = words.first().map_or("", String::as_str);
-    let is_shell = SHELLS.contains(&program.rsplit('/').next().unwrap_or_default());
-    let mut expanded = Vec::with_capacity(words.len());
-    for (at, word) in words.iter().enumerate() {
-        let option = at
-            .checked_sub(1)
-            .map_or("", |before| words[before].as_str());
-        let is_script = is_shell && option.starts_with('-') && option.ends_with('c');
-        expanded.push(if is_script {
-            word.clone()
+    let scripts = scripts(words);
+    let words = words.iter().enumerate().map(|(at, word)| {
+        if scripts.contains(&at) {
+            Ok(word.clone())
         } else {
-            expand(word, value)?
-        });
+            expand(word, value)
+        }
+    });
+    words.collect()
+}
+
+/// The words of a command in which names are replaced.
+pub fn expanded(words: &[String]) -> impl Iterator<Item = &String> {
+    let scripts = scripts(words);
+    let words = words.iter().enumerate();
+    words
+        .filter(move |(at, _)| !scripts.contains(at))
+        .map(|(_, word)| word)
+}
+
+/// Which words are scripts of a shell.
+fn scripts(words: &[String]) -> Vec<usize> {
+    let program = words.first().map_or("", String::as_str);
+    if !SHELLS.contains(&program.rsplit('/').next().unwrap_or_default()) {
+        return Vec::new();
     }
-    Ok(expanded)
+    let options = words.iter().enumerate();
+    options
+        .filter(|(_, option)| option.starts_with('-') && option.ends_with('c'))
+        .map(|(at, _)| at + 1)
+        .collect()
 }
 
 /// Replaces each `${NAME}` by its value; `${NAME:-default}`, where the run has none, by the variable of that name of the shell that
@@ -79,6 +105,30 @@ pub fn expand_command(
 /// ```
 pub fn expand(text: &str, value: &dyn Fn(&str) -> Option<String>) -> Result<String, Unknown> {
     let mut expanded = String::with_capacity(text.len());
+    match replace(text, value, &mut expanded) {
+        None => Ok(expanded),
+        Some((unknown, _)) => Err(unknown),
+    }
+}
+
+/// Every name in a text that stands for nothing, with its line.
+pub fn unknowns(text: &str, value: &dyn Fn(&str) -> Option<String>) -> Vec<(Unknown, usize)> {
+    let mut found = Vec::new();
+    let mut from = 0;
+    while let Some((unknown, at)) = replace(&text[from..], value, &mut String::new()) {
+        let at = from + at;
+        found.push((unknown, 1 + text[..at].matches('\n').count()));
+        from = at + 2;
+    }
+    found
+}
+
+/// Replaces the names up to the first that stands for nothing, and says where that begins.
+fn replace(
+    text: &str,
+    value: &dyn Fn(&str) -> Option<String>,
+    expanded: &mut String,
+) -> Option<(Unknown, usize)> {
     let mut rest = text;
     while let Some(at) = rest.find("${") {
         let (before, after) = (&rest[..at], &rest[at + 2..]);
@@ -100,14 +150,16 @@ pub fn expand(text: &str, value: &dyn Fn(&str) -> Option<String>) -> Result<Stri
             let default = default.filter(|_| is_name(name))?;
             Some(settings::named_by_a_file(name).unwrap_or_else(|| default.to_owned()))
         });
-        match made.filter(|_| end.is_some()) {
-            Some(made) => expanded.push_str(&made),
-            None => return Err(Unknown(name.lines().next().unwrap_or_default().to_owned())),
-        }
+        let Some(made) = made.filter(|_| end.is_some()) else {
+            let name = name.lines().next().unwrap_or_default();
+            let at = text.len() - after.len() - 2;
+            return Some((Unknown(name.to_owned()), at));
+        };
+        expanded.push_str(&made);
         rest = &after[inside.len() + 1..];
     }
     expanded.push_str(rest);
-    Ok(expanded)
+    None
 }
 
 /// A name, or what is asked of one: `image:NAME`, `binary:NAME`, `port:NAME`.
@@ -198,6 +250,12 @@ mod tests {
             );
         }
         assert_eq!(Unknown("B".to_owned()).line("a\nb ${A}\nc ${B}"), Some(3));
+        let found = unknowns("${A} $${B}\n${B}${C:-c}\n${B#x} ${D", &value);
+        let found: Vec<_> = found
+            .iter()
+            .map(|(Unknown(name), line)| (&**name, *line))
+            .collect();
+        assert_eq!(found, [("B", 2), ("B#x", 3), ("D", 3)]);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! `cargo xtask logs` and `cargo xtask shell`: a look into an environment that is up.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -9,6 +10,7 @@ use crate::terminal;
 use e2e_runner::exit::Exit;
 use e2e_runner::paths::Paths;
 use e2e_runner::process::Runner;
+use e2e_runner::run::kind::apply::MADE_FROM;
 use e2e_runner::settings;
 use e2e_runner::state::Resource;
 
@@ -24,22 +26,26 @@ pub fn logs(runner: &Runner, wanted: Option<&str>) -> anyhow::Result<Exit> {
         environment.get(e2e_env::KUBECONFIG),
         environment.get(e2e_env::NAMESPACE),
     ) {
-        let apps = format!("app in (datastorage, postgres, {service})");
-        let all = [
-            "logs",
-            "--all-containers",
-            "--prefix",
-            "--ignore-errors",
-            "--tail",
-            &TAIL.to_string(),
-            "--selector",
-            &apps,
-        ];
-        let kubectl = runner
-            .command("kubectl")
-            .args(["--kubeconfig", kubeconfig, "--namespace", namespace])
-            .args(all);
-        terminal::print(&kubectl.deadline(Duration::from_secs(20)).read()?);
+        // Whatever the pods of a team are called: those that the run has made, in each of their namespaces.
+        let applied = run.state().applied.into_iter();
+        let seen = applied.filter(|(layer, _)| {
+            layer
+                .strip_prefix("service/")
+                .is_none_or(|whose| whose == service)
+        });
+        let objects = seen.flat_map(|(_, objects)| objects);
+        let makers = objects.filter(|object| !object.pods.is_empty());
+        let mut namespaces: BTreeSet<String> =
+            makers.filter_map(|object| object.namespace).collect();
+        namespaces.insert(namespace.clone());
+        for namespace in namespaces {
+            let kubectl = runner
+                .command("kubectl")
+                .args(["--kubeconfig", kubeconfig, "--namespace", &namespace])
+                .args(["logs", "--all-containers", "--prefix", "--ignore-errors"])
+                .args(["--tail", &TAIL.to_string(), "--selector", MADE_FROM]);
+            terminal::print(&kubectl.deadline(Duration::from_secs(20)).read()?);
+        }
         return Ok(Exit::Passed);
     }
     let told = environment.get(e2e_env::EVIDENCE_DIR).map(PathBuf::from);

@@ -11,10 +11,11 @@ use crate::terminal;
 use e2e_runner::exit::{Exit, Failure};
 use e2e_runner::paths::Paths;
 use e2e_runner::process::Runner;
+use e2e_runner::run::layer::{Layer, Level};
 use e2e_runner::run::local::launch::ProcessSpec;
 use e2e_runner::run::local::postgres;
 use e2e_runner::settings;
-use e2e_runner::state::{Run, STATE, processes};
+use e2e_runner::state::{Applied, Run, STATE, State, processes};
 use e2e_runner::tools::{docker, kind, kubectl};
 use e2e_runner::wait::{Look, Wait};
 
@@ -114,11 +115,6 @@ fn here(runner: &Runner, run: &Run, service: &str, part: Part) -> Result<(), Fai
 fn in_cluster(runner: &Runner, run: &Run, args: &Kill) -> Result<(), Failure> {
     let (service, part, replica) = (args.service.as_str(), args.what, args.replica);
     let state = run.state();
-    let app = match part {
-        Part::Postgres => "postgres",
-        Part::Datastorage => "datastorage",
-        Part::Service => service,
-    };
     // A run under way has told its suite; one that is kept has written it down.
     let told = settings::namespace();
     let namespace = state
@@ -131,20 +127,19 @@ fn in_cluster(runner: &Runner, run: &Run, args: &Kill) -> Result<(), Failure> {
                 format!("no namespace is known for {service} in {}", state.run),
             )
         })?;
+    let label = |app: &str| (format!("app={app}"), namespace.clone());
+    let (app, (selector, namespace)) = match part {
+        Part::Postgres => ("postgres", label("postgres")),
+        Part::Datastorage => ("datastorage", label("datastorage")),
+        Part::Service => (service, pods_of(&state, service, &namespace)?),
+    };
     let kubeconfig: &Path = &run.dir().join("kubeconfig");
     let kubectl = kubectl::Kubectl::new(runner.clone(), kubeconfig, &namespace);
     let failed =
         |error: e2e_runner::process::Error| error.into_failure(Exit::Setup, runner.cancel());
     // Its container is the first one of a pod, whatever stands beside it.
     let path = "jsonpath={range .items[*]}{.metadata.name} {.status.containerStatuses[0].containerID} {.status.containerStatuses[0].restartCount}{\"\\n\"}{end}";
-    let ask = [
-        "get",
-        "pods",
-        "--selector",
-        &format!("app={app}"),
-        "--output",
-        path,
-    ];
+    let ask = ["get", "pods", "--selector", &selector, "--output", path];
     let only = replica.map(|replica| format!("{app}-{replica}"));
     let node = kind::node(&kind::cluster(&state.run));
     let mut forgotten = false;
@@ -186,6 +181,32 @@ fn in_cluster(runner: &Runner, run: &Run, args: &Kill) -> Result<(), Failure> {
         }
         Ok(Look::Ready(()))
     })
+}
+
+/// The pods of the first workload that a service's own manifests have: their labels as a selector, and their namespace.
+fn pods_of(state: &State, service: &str, namespace: &str) -> Result<(String, String), Failure> {
+    let layer = Level {
+        layer: Layer::Service,
+        whose: Some(service),
+    };
+    let applied = state.applied.get(&layer.key()).into_iter().flatten();
+    let workloads: Vec<&Applied> = applied.filter(|object| !object.pods.is_empty()).collect();
+    // What ends by itself is seldom meant.
+    let lasts = |object: &&&Applied| !["Job", "CronJob"].contains(&&*object.kind);
+    let first = workloads.iter().find(lasts).or(workloads.first());
+    let first = first.ok_or_else(|| {
+        let what = format!("nothing that {service} has applied in {} makes pods", state.run);
+        Failure::new(Exit::Preflight, what).hint(
+            "`kill service` is for a Deployment, StatefulSet or DaemonSet of its own `manifests`; those of parts are killed by kubectl",
+        )
+    })?;
+    let labels = first
+        .pods
+        .iter()
+        .map(|(name, value)| format!("{name}={value}"));
+    let selector = labels.collect::<Vec<_>>().join(",");
+    let there = first.namespace.as_deref().unwrap_or(namespace);
+    Ok((selector, there.to_owned()))
 }
 
 /// A pod whose container can be killed.

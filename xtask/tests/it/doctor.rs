@@ -66,6 +66,7 @@ warning  cgroup             version 1
 ok       node image         kindest/node:v1.31.0 is here
 warning  PostgreSQL image   missing/postgres:16 is not here
                             fix: docker pull missing/postgres:16, which the first run does by itself, or name another in POSTGRES_IMAGE
+ok       services           built-in rows of kind/services.toml, as the tool was built
 [..] memory             [..] available
 ...
 [..] disk, build        [..] GB free at [..]

@@ -1,5 +1,9 @@
 //! What the README says is what the tool does.
 
+use std::fs;
+
+use serde_json::Value;
+
 use crate::run;
 
 #[test]
@@ -38,6 +42,8 @@ fn shown() -> Vec<Vec<String>> {
         .filter_map(|text| text.trim().strip_prefix("cargo xtask "))
         .map(|rest| {
             let rest = rest.split(" #").next().unwrap_or_default();
+            // What is left to the shell.
+            let rest = rest.split(" > ").next().unwrap_or_default();
             let clean = rest.replace(['[', ']', '…'], "");
             let value = |word: &str| match word {
                 "SERVICE" => "workflowexecution".to_owned(),
@@ -104,4 +110,89 @@ fn the_readmes_picture_is_there_and_small() {
     let picture = include_bytes!("../../docs/timeline.png");
     assert!(picture.starts_with(b"\x89PNG"));
     assert!(picture.len() < 150_000, "{} bytes", picture.len());
+}
+
+/// What each document shows of a table of services, below its headings.
+fn tables() -> Vec<(&'static str, String)> {
+    let documents = [
+        include_str!("../../../README.md"),
+        include_str!("../../../kind/README.md"),
+        include_str!("../../../crates/e2e/README.md"),
+    ];
+    let mut tables = Vec::new();
+    for document in documents {
+        let mut heading = "";
+        let mut block: Option<String> = None;
+        for line in document.lines() {
+            match &mut block {
+                None if line == "```toml" => block = Some(String::new()),
+                None if line.starts_with('#') => heading = line,
+                None => {}
+                Some(_) if line == "```" => tables.extend(block.take().map(|text| (heading, text))),
+                Some(text) => text.extend([line, "\n"]),
+            }
+        }
+    }
+    tables
+}
+
+#[test]
+fn every_table_that_the_documents_show_is_read_by_the_tool_and_holds_to_the_schema() {
+    let schema: Value =
+        serde_json::from_str(include_str!("../../../kind/services.schema.json")).expect("JSON");
+    let schema = jsonschema::validator_for(&schema).expect("a schema");
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let file = dir.path().join("services.toml");
+    let tables = tables();
+    assert!(tables.len() > 10, "{tables:?}");
+    for (heading, shown) in tables {
+        // Fields alone are those of a service that runs itself.
+        let table = if shown.contains("[[") {
+            shown
+        } else {
+            format!(
+                "[[service]]\nname = \"widget\"\nprofile = \"gateway\"\nnamespace = \"widget\"\n\
+                 components = [\"postgres\", \"datastorage\", \"own\"]\n{shown}"
+            )
+        };
+        let value = toml::from_str::<Value>(&table).expect(heading);
+        let wrong = schema.iter_errors(&value).map(|error| error.to_string());
+        let wrong: Vec<String> = wrong.collect();
+        assert_eq!(wrong, Vec::<String>::new(), "{heading}: {table}");
+        fs::write(&file, &table).expect("a table");
+        let (code, _, said) = run(&["services", "--services", &file.display().to_string()]);
+        assert_eq!(code, 0, "{heading}: {said}\n{table}");
+    }
+}
+
+#[test]
+fn the_table_of_names_has_every_name_that_a_run_makes() {
+    let readme = include_str!("../../../kind/README.md");
+    let (_, names) = readme.split_once("## Names").expect("the section on names");
+    let names = names.split("\n## ").next().unwrap_or_default();
+    let source = include_str!("../../../crates/e2e-runner/src/run/check_parts.rs");
+    let quoted = source.split("const ALWAYS").nth(1).expect("the names");
+    let quoted = quoted.split("];").next().unwrap_or_default();
+    let plain = quoted.split('"').skip(1).step_by(2);
+    for name in plain.chain([
+        e2e_env::RUN,
+        e2e_env::SERVICE,
+        e2e_env::TARGET,
+        e2e_env::TOOL,
+        e2e_env::EVIDENCE_DIR,
+        e2e_env::PGPASSWORD,
+        e2e_env::NAMESPACE,
+        e2e_env::KUBECONFIG,
+        e2e_env::NODE,
+        e2e_env::DATABASE_URL,
+        e2e_env::DATASTORAGE_URL,
+        e2e_env::DATASTORAGE_REPLICAS,
+        e2e_env::DATASTORAGE_TOKEN_FILE,
+        e2e_env::DATASTORAGE_UNMIGRATED_URL,
+        e2e_env::fake::LISTEN_ADDRESS,
+        "port:",
+        "image:",
+    ]) {
+        assert!(names.contains(&format!("`{name}")), "{name} is not in it");
+    }
 }

@@ -19,6 +19,7 @@ mod red;
 mod reports;
 mod shell;
 mod suites;
+mod table;
 mod team;
 mod tls;
 mod usage;

@@ -12,7 +12,7 @@ const TABLE: &str = "[[service]]\nname = \"workflowexecution\"\nprofile = \"gate
 /// It answers each connection with what was built into its image, and takes its time to end.
 const DEPLOY: &str = "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: controller}\nspec:\n  selector: {matchLabels: {app: controller}}\n  \
     template:\n    metadata: {labels: {app: controller}}\n    spec:\n      terminationGracePeriodSeconds: 4\n      containers:\n        \
-    - name: main\n          image: localhost/e2e-workflowexecution-test:e2e\n          imagePullPolicy: Never\n          command: [sh, /answer.sh]\n---\n\
+    - name: main\n          image: localhost/e2e-workflowexecution-test:e2e\n          imagePullPolicy: Never\n          command: [sh, -c, echo answering; exec sh /answer.sh]\n---\n\
     apiVersion: v1\nkind: Service\nmetadata: {name: workflowexecution}\nspec:\n  selector: {app: controller}\n  ports: [{port: 80, targetPort: 8000}]\n";
 
 const ELSEWHERE: &str = "---\napiVersion: v1\nkind: Namespace\nmetadata: {name: kubernaut-workflows}\n---\n\
@@ -85,4 +85,16 @@ fn what_runs_on_a_kept_environment_is_what_was_built_and_what_the_manifests_say(
     let (code, said) = team.run(&["up", "workflowexecution", "--target", "kind"]);
     assert_eq!(code, Some(0), "{said}");
     assert!(said.contains("is used again: same configuration"), "{said}");
+
+    // Whatever labels its pods have.
+    let logs = team.command(&["logs", "workflowexecution"]).output();
+    let logs = logs.expect("the tool starts");
+    let said = String::from_utf8_lossy(&logs.stdout).into_owned();
+    assert!(
+        logs.status.success() && said.contains("pod/controller-"),
+        "{said}"
+    );
+    let (code, said) = team.run(&["kill", "service", "--service", "workflowexecution"]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("killed the service of"), "{said}");
 }

@@ -174,6 +174,11 @@ fn a_table_s_parts_are_there_before_the_service_and_its_commands_run_around_the_
         std::fs::read_to_string(path("gathered")).expect("the command after a red suite");
     assert!(gathered.starts_with("in parts-e2e\npod/"), "{gathered}");
 
+    let run = team.kubeconfig().expect("the environment is kept");
+    let evidence = run.with_file_name("namespace-lookup").join("pods.yaml");
+    let evidence = std::fs::read_to_string(evidence).expect("evidence of the part's namespace");
+    assert!(evidence.contains("name: lookup-"), "{evidence}");
+
     team.write("suite.sh", SUITE);
     let said = team.passes();
     for part in ["lookup", "parts"] {

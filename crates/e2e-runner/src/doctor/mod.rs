@@ -1,10 +1,11 @@
 //! Whether this machine can run: each check with its result and with what puts it right.
 //!
-//! Modules, each may import those after it: `tools`, `machine`, `runs`, `check`
+//! Modules, each may import those after it: `tools`, `services`, `machine`, `runs`, `check`
 
 pub mod check;
 mod machine;
 mod runs;
+mod services;
 mod tools;
 
 use crate::process::Runner;
@@ -14,6 +15,7 @@ use check::{Check, For, Level};
 /// Every check. A table that cannot be read is one of them.
 pub fn checks(runner: &Runner, table: &anyhow::Result<Table>) -> Vec<Check> {
     let mut checks = tools::checks(runner);
+    checks.extend(services::checks(table));
     checks.extend(machine::checks(runner, table));
     checks.extend(runs::checks(runner));
     checks

@@ -17,36 +17,17 @@ use crate::tools::elf;
 
 /// Checks profiles, commands, files and programs of the services; with their suites, where those are to run.
 pub fn services(chosen: &Chosen, place: Target, tested: bool) -> Result<(), Failure> {
-    let services = &chosen.services;
-    for service in services {
-        profile(service).map_err(|failure| Failure {
-            summary: format!("the service `{}`: {}", service.name, failure.summary),
-            ..failure
-        })?;
-        if tested {
-            suites(service, place)?;
-        }
-        if service.has(Component::Own) && place == Target::Local {
-            command(service, &service.own.process, service.root(), "process")?;
-        }
-        for hook in service.before.iter().chain(&service.after) {
-            command(
-                service,
-                &hook.run,
-                &service.root().join(&hook.dir),
-                &hook.name,
-            )?;
-        }
-    }
     if place == Target::Kind {
-        storage(services)?;
+        storage(&chosen.services)?;
     }
-    check_parts::all(chosen, place)?;
+    if let Some(fault) = faults(chosen, place, tested).into_iter().next() {
+        return Err(fault);
+    }
     for (variable, component) in [
         (e2e_env::DATASTORAGE_BIN, Component::Datastorage),
         (e2e_env::FAKE_BIN, Component::Fake),
     ] {
-        if services.iter().any(|service| service.has(component)) {
+        if chosen.services.iter().any(|service| service.has(component)) {
             binary(variable, place)?;
         }
     }
@@ -78,6 +59,31 @@ fn storage(services: &[Service]) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+/// All that is wrong with the services of a table, and with their suites, where those are to run.
+pub fn faults(chosen: &Chosen, place: Target, tested: bool) -> Vec<Failure> {
+    let mut faults = Vec::new();
+    for service in &chosen.services {
+        let name = &service.name;
+        faults.extend(profile(service).err().map(|failure| Failure {
+            summary: format!(
+                "{}: the service `{name}`: {}",
+                service.own.place(),
+                failure.summary
+            ),
+            ..failure
+        }));
+        if tested {
+            faults.extend(suites(service, place).err());
+        }
+        for hook in service.before.iter().chain(&service.after) {
+            let dir = service.root().join(&hook.dir);
+            faults.extend(command(service, &hook.run, &dir, &hook.name).err());
+        }
+    }
+    faults.extend(check_parts::faults(chosen, place));
+    faults
 }
 
 fn profile(service: &Service) -> Result<(), Failure> {
@@ -122,7 +128,8 @@ fn suite(service: &Service, suite: &Suite, place: Target) -> Result<(), Failure>
     };
     let wrong = |why: &str| {
         let what = format!(
-            "the service `{}`: `junit` of its suite is {}: {why}",
+            "{}: the service `{}`: `junit` of its suite is {}: {why}",
+            service.own.place(),
             service.name,
             junit.display()
         );
@@ -160,8 +167,11 @@ fn as_job(service: &Service, suite: &Suite, place: Target) -> Result<(), Failure
 /// A program of the table has to be there, and the directory that it runs in.
 fn command(service: &Service, words: &[String], dir: &Path, what: &str) -> Result<(), Failure> {
     let failed = |exit, why: String| {
-        let what = format!("the service `{}`: its {what}: {why}", service.name);
-        Failure::new(exit, what)
+        let (place, name) = (service.own.place(), &service.name);
+        Failure::new(
+            exit,
+            format!("{place}: the service `{name}`: its {what}: {why}"),
+        )
     };
     if !dir.is_dir() {
         let why = format!("there is no directory {}", dir.display());

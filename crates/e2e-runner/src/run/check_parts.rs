@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use crate::exit::{Exit, Failure};
-use crate::names::{LITERAL, Unknown, expand, expand_command};
+use crate::names::{LITERAL, Unknown, expanded, unknowns};
 use crate::process::Runner;
 use crate::run::plan::Target;
 use crate::settings;
@@ -13,31 +13,33 @@ use crate::table::image::{Build, Image};
 use crate::table::part::{Part, Ready};
 use crate::table::service::{Component, Service};
 use crate::table::source::{Source, is_kustomization, is_url, manifests_of};
-use crate::table::suite::Suite;
 
-/// Checks the parts of each service.
-pub fn all(chosen: &Chosen, place: Target) -> Result<(), Failure> {
+/// All that is wrong with the parts of each service.
+pub fn faults(chosen: &Chosen, place: Target) -> Vec<Failure> {
     let mut seen = BTreeSet::new();
+    let mut faults = Vec::new();
     for service in &chosen.services {
         let parts = chosen.parts_of(service);
-        let check = Check {
+        let mut check = Check {
             names: names(service, &parts, place),
             place,
+            faults: Vec::new(),
         };
         for part in parts
             .into_iter()
             .filter(|part| seen.insert(part.name.clone()))
         {
-            check.part(part)?;
+            check.part(part);
         }
-        let hooks = service.before.iter().chain(&service.after);
-        let hooks = hooks.map(|hook| hook.run.clone());
-        for words in hooks.chain(service.suites.iter().map(Suite::words)) {
-            let words = expand_command(&words, &|name| check.value(name));
-            words.map_err(|unknown| in_table(&service.own, &unknown))?;
+        for hook in service.before.iter().chain(&service.after) {
+            check.words(&service.own, &hook.run);
         }
+        for suite in &service.suites {
+            check.words(&service.own, &suite.words());
+        }
+        faults.extend(check.faults);
     }
-    Ok(())
+    faults
 }
 
 /// What is made for every service, by the names in its texts.
@@ -106,6 +108,7 @@ fn names(service: &Service, parts: &[&Part], place: Target) -> BTreeSet<String> 
 struct Check {
     names: BTreeSet<String>,
     place: Target,
+    faults: Vec<Failure>,
 }
 
 impl Check {
@@ -114,92 +117,101 @@ impl Check {
         self.names.contains(name).then(String::new)
     }
 
-    fn part(&self, part: &Part) -> Result<(), Failure> {
-        let text = |text: &str| {
-            let expanded = expand(text, &|name| self.value(name));
-            expanded
-                .map(drop)
-                .map_err(|unknown| in_table(part, &unknown))
-        };
-        let words = |words: &[String]| {
-            let expanded = expand_command(words, &|name| self.value(name));
-            expanded
-                .map(drop)
-                .map_err(|unknown| in_table(part, &unknown))
-        };
+    fn note(&mut self, result: Result<(), Failure>) {
+        self.faults.extend(result.err());
+    }
+
+    /// The names in a text of the table.
+    fn text(&mut self, part: &Part, text: &str) {
+        let found = unknowns(text, &|name| self.value(name));
+        let faults = found.iter().map(|(unknown, _)| in_table(part, unknown));
+        self.faults.extend(faults);
+    }
+
+    /// The names in a command.
+    fn words(&mut self, part: &Part, words: &[String]) {
+        for word in expanded(words) {
+            self.text(part, word);
+        }
+    }
+
+    /// The names in a command, and its program.
+    fn command(&mut self, part: &Part, words: &[String], dir: &Path) {
+        self.words(part, words);
+        self.note(program(part, words, dir));
+    }
+
+    fn part(&mut self, part: &Part) {
         for value in part.env.values() {
-            text(value)?;
+            self.text(part, value);
         }
         for ready in &part.ready {
             if let Ready::Run(command) = ready {
-                words(&command.run)?;
-                program(part, &command.run, &part.root)?;
+                self.command(part, &command.run, &part.root);
             }
         }
         match self.place {
             Target::Local => {
                 if part.runs_built_program() {
-                    part.images.iter().try_for_each(compiler)?;
+                    for image in &part.images {
+                        self.note(compiler(image));
+                    }
                 }
-                words(&part.process)?;
-                program(part, &part.process, &part.root)
+                self.command(part, &part.process, &part.root);
             }
             Target::Kind => {
-                for host in part
-                    .certificates
-                    .iter()
-                    .flat_map(|certificate| &certificate.hosts)
-                {
-                    text(host)?;
+                let certificates = part.certificates.iter();
+                for host in certificates.flat_map(|certificate| &certificate.hosts) {
+                    self.text(part, host);
                 }
                 for image in &part.images {
+                    self.note(compiler(image));
                     let sources = image.sources(&part.root);
-                    sources.map_err(|what| wrong(part, &what))?;
-                    compiler(image)?;
+                    self.note(sources.map_err(|what| wrong(part, &what)));
                 }
-                let mut sources = part.manifests.iter();
-                sources.try_for_each(|source| self.source(part, source))
+                for source in &part.manifests {
+                    self.source(part, source);
+                }
             }
         }
     }
 
-    fn source(&self, part: &Part, source: &Source) -> Result<(), Failure> {
-        let text = |text: &str| {
-            let expanded = expand(text, &|name| self.value(name));
-            expanded.map_err(|unknown| in_table(part, &unknown))
-        };
+    fn source(&mut self, part: &Part, source: &Source) {
         match source {
-            Source::Named(url) if is_url(url) => text(url).map(drop),
+            Source::Named(url) if is_url(url) => self.text(part, url),
             // A path with names in it is known only in the run.
-            Source::Named(path) if path.contains("${") => text(path).map(drop),
+            Source::Named(path) if path.contains("${") => self.text(part, path),
             Source::Named(path) => self.files(part, &part.root.join(path), true),
             Source::File(file) => self.files(part, &part.root.join(&file.file), !file.verbatim),
             Source::Output(output) => {
-                let words = expand_command(&output.run, &|name| self.value(name));
-                words.map_err(|unknown| in_table(part, &unknown))?;
-                program(part, &output.run, &part.root.join(&output.dir))
+                self.command(part, &output.run, &part.root.join(&output.dir));
             }
             Source::Chart(chart) => {
-                text(&chart.chart)?;
-                for path in &chart.values {
-                    self.files(part, &part.root.join(path), true)?;
+                self.text(part, &chart.chart);
+                for text in chart.repository.iter().chain(&chart.version) {
+                    self.text(part, text);
                 }
-                program(part, &["helm".to_owned()], &part.root)
+                for value in chart.set.values() {
+                    self.text(part, &value.to_string());
+                }
+                for path in &chart.values {
+                    self.files(part, &part.root.join(path), true);
+                }
+                self.note(program(part, &["helm".to_owned()], &part.root));
             }
         }
     }
 
     /// Files of manifests, or of values, with the names in them.
-    fn files(&self, part: &Part, path: &Path, names: bool) -> Result<(), Failure> {
+    fn files(&mut self, part: &Part, path: &Path, names: bool) {
         if !path.exists() {
-            return Err(wrong(
-                part,
-                &format!("its manifest {} is not there", path.display()),
-            ));
+            let what = format!("its manifest {} is not there", path.display());
+            self.faults.push(wrong(part, &what));
+            return;
         }
         // What its files become together is known only to kustomize.
         if !names || is_kustomization(path) {
-            return Ok(());
+            return;
         }
         for file in manifests_of(path).unwrap_or_default() {
             let Ok(text) = std::fs::read_to_string(&file) else {
@@ -216,11 +228,11 @@ impl Check {
                     }
                 })
                 .collect();
-            expand(&said.join("\n"), &|name| self.value(name)).map_err(|unknown| {
-                unknown.in_file(&said.join("\n"), &file.display().to_string())
-            })?;
+            let found = unknowns(&said.join("\n"), &|name| self.value(name));
+            let file = file.display().to_string();
+            let faults = found.iter().map(|(unknown, line)| unknown.at(&file, *line));
+            self.faults.extend(faults);
         }
-        Ok(())
     }
 }
 
@@ -230,10 +242,14 @@ fn in_table(part: &Part, unknown: &Unknown) -> Failure {
         .root
         .join(Path::new(&part.table).file_name().unwrap_or_default());
     let text = std::fs::read_to_string(file).unwrap_or_default();
-    let line = unknown.line(&text);
-    let line = line.map_or_else(String::new, |line| format!(", line {line}"));
+    // The first place within its entry.
+    let before = part.line.saturating_sub(1);
+    let entry: Vec<&str> = text.lines().skip(before).collect();
+    let line = unknown
+        .line(&entry.join("\n"))
+        .map_or(part.line, |line| before + line);
     let what = format!(
-        "{}{line}: `{}`: nothing is named ${{{}}}",
+        "{}, line {line}: `{}`: nothing is named ${{{}}}",
         part.table, part.name, unknown.0
     );
     Failure::new(Exit::Usage, what).hint(LITERAL)
@@ -241,8 +257,8 @@ fn in_table(part: &Part, unknown: &Unknown) -> Failure {
 
 fn wrong(part: &Part, what: &str) -> Failure {
     let kind = if part.is_service { "service" } else { "part" };
-    Failure::new(Exit::Usage, format!("the {kind} `{}`: {what}", part.name))
-        .hint(format!("correct its entry in {}", part.table))
+    let what = format!("{}: the {kind} `{}`: {what}", part.place(), part.name);
+    Failure::new(Exit::Usage, what).hint(format!("correct its entry in {}", part.table))
 }
 
 /// What compiles an image's program has to be there.
@@ -265,7 +281,7 @@ fn program(part: &Part, words: &[String], dir: &Path) -> Result<(), Failure> {
         return Ok(());
     };
     Runner::find(program, Some(dir)).map(drop).map_err(|error| {
-        let what = format!("`{}` in {}: {error}", part.name, part.table);
+        let what = format!("{}: `{}`: {error}", part.place(), part.name);
         Failure::new(Exit::Preflight, what).hint(format!(
             "install `{program}`, or correct the command in the table of services"
         ))

@@ -69,9 +69,9 @@ pub fn collect(
     let dirs = session
         .service_runs
         .iter()
-        .map(|service_run| service_run.dir.as_path());
-    for dir in dirs.chain([dir]) {
-        for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+        .map(|service_run| service_run.dir.clone());
+    for dir in dirs.chain([dir.to_owned()]).chain(of_namespaces(session)) {
+        for entry in std::fs::read_dir(&dir).into_iter().flatten().flatten() {
             bound(&entry.path());
         }
     }
@@ -102,16 +102,17 @@ fn verdict(session: &Session, failure: Option<&Failure>, timings: &[Timing]) -> 
         .iter()
         .map(|service_run| &*service_run.dir)
         .filter(|dir| *dir != root);
-    for dir in own.chain([root]) {
-        let below = dir.strip_prefix(root).unwrap_or(dir);
-        for suite in service_logs(session, dir) {
+    let own = own.map(Path::to_owned).chain([root.to_owned()]);
+    for dir in own.chain(of_namespaces(session)) {
+        let below = dir.strip_prefix(root).unwrap_or(&dir);
+        for suite in service_logs(session, &dir) {
             let log = below.join(suite);
             writeln!(page, "{:<18} what the suite printed", log.display()).unwrap_or_default();
         }
         for (name, what) in GUIDE.iter().filter(|(name, _)| dir.join(name).exists()) {
             writeln!(page, "{:<18} {what}", below.join(name).display()).unwrap_or_default();
         }
-        for name in other_logs(session, dir) {
+        for name in other_logs(session, &dir) {
             let log = below.join(name);
             writeln!(
                 page,
@@ -147,6 +148,12 @@ fn service_logs(session: &Session, dir: &Path) -> Vec<String> {
     let suites = service_run.iter().flat_map(|run| &run.service.suites);
     let logs = suites.map(Suite::log);
     logs.filter(|log| dir.join(log).exists()).collect()
+}
+
+/// The directories of namespaces that are no service's.
+fn of_namespaces(session: &Session) -> Vec<PathBuf> {
+    let further = diagnostics::further(session).into_iter();
+    further.map(|(_, dir)| dir).collect()
 }
 
 fn copy_server_log(session: &Session) {

@@ -1,10 +1,11 @@
 //! The table of services: `kind/services.toml` as it was when the tool was built, and a team's own file beside it (D4).
 //!
-//! Modules, each may import those after it: `service`, `suite`, `part`, `source`, `hook`, `image`, `nearest`
+//! Modules, each may import those after it: `document`, `service`, `suite`, `part`, `source`, `hook`, `image`, `nearest`
 
+mod document;
 pub mod hook;
 pub mod image;
-pub mod nearest;
+mod nearest;
 pub mod part;
 pub mod service;
 pub mod source;
@@ -12,31 +13,27 @@ pub mod suite;
 
 use std::path::Path;
 
-use serde::Deserialize;
-use toml::Spanned;
-
 pub use nearest::nearest;
+
+use document::{BUILT_IN, Document};
 use part::Part;
-use service::Service;
+use service::{Callers, Component, Service};
 
 use crate::exit::{Exit, Failure};
-use crate::names::{LITERAL, Unknown};
 
 /// `kind/services.toml`.
 const TABLE: &str = include_str!("../../../../kind/services.toml");
+/// What it is called.
+const NAME: &str = "kind/services.toml";
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Document {
-    #[serde(default)]
-    part: Vec<Spanned<Part>>,
-    #[serde(default)]
-    service: Vec<Spanned<Service>>,
-}
+/// Its JSON schema, by which editors help.
+pub const SCHEMA: &str = include_str!("../../../../kind/services.schema.json");
 
 /// Every service that can be named.
 #[derive(Clone, Debug)]
 pub struct Table {
+    built_in: String,
+    own: Option<String>,
     services: Vec<Service>,
     parts: Vec<Part>,
     replaced: Vec<Service>,
@@ -82,71 +79,101 @@ pub fn closure<'a, Parts: Iterator<Item = &'a Part>>(
 }
 
 impl Table {
-    /// The tool's own table, and a team's behind it; a team's entry takes the place of the tool's of the same name.
+    /// The built-in table, and a team's behind it; a team's entry takes the place of the built-in one of the same name.
+    ///
+    /// In a checkout, or where `E2E_SOURCE` names one, the built-in table is that of the checkout, whose suites and programs it speaks of.
+    /// The manifests of PostgreSQL and Data Storage (`kind/manifests`) stay those that the tool was built with: they belong to its code.
     pub fn load(own: Option<&Path>) -> Result<Self, Failure> {
+        let (table, faults) = Self::inspect(own);
+        match faults.into_iter().next() {
+            Some(fault) => Err(fault),
+            None => Ok(table),
+        }
+    }
+
+    /// The same, of tables that may have faults: what could be read, and all that is wrong with them.
+    pub fn inspect(own: Option<&Path>) -> (Self, Vec<Failure>) {
         let checkout = crate::paths::checkout();
-        let (mut services, mut parts) = parse(TABLE, "kind/services.toml", &checkout)?;
-        let (mut replaced, mut warnings) = (Vec::new(), Vec::new());
+        let (text, name) = built_in(&checkout);
+        let Document {
+            services,
+            parts,
+            mut broken,
+            mut faults,
+        } = document::read(&text, &name, &checkout);
+        let mut table = Self {
+            built_in: name,
+            own: own.map(|path| path.display().to_string()),
+            services,
+            parts,
+            replaced: Vec::new(),
+            warnings: Vec::new(),
+        };
         if let Some(path) = own {
             let name = path.display().to_string();
             let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-            let text = std::fs::read_to_string(&path).map_err(|error| {
-                Failure::new(Exit::Usage, format!("cannot read {name}: {error}"))
-                    .hint("name a table of services in --services")
-            })?;
             let root = path.parent().unwrap_or(Path::new("/"));
-            warnings.extend(earlier_words(&text, &name));
-            let (own_services, own_parts) = parse(&text, &name, root)?;
-            for mut service in own_services {
-                match services.iter_mut().find(|known| known.name == service.name) {
-                    Some(known) => {
-                        service.replaces = true;
-                        replaced.push(std::mem::replace(known, service));
-                    }
-                    None => services.push(service),
+            match std::fs::read_to_string(&path) {
+                Ok(text) => {
+                    table.warnings.extend(earlier_words(&text, &name));
+                    let document = document::read(&text, &name, root);
+                    table.add(document.services, document.parts);
+                    broken.extend(document.broken);
+                    faults.extend(document.faults);
                 }
-            }
-            for part in own_parts {
-                match parts.iter_mut().find(|known| known.name == part.name) {
-                    Some(known) => *known = part,
-                    None => parts.push(part),
-                }
+                Err(error) => faults.push(
+                    Failure::new(Exit::Usage, format!("cannot read {name}: {error}"))
+                        .hint("name a table of services in --services"),
+                ),
             }
         }
-        let table = Self {
-            services,
-            parts,
-            replaced,
-            warnings,
-        };
-        table.check_needs()?;
-        Ok(table)
+        faults.extend(table.faults_of_needs(&broken));
+        (table, faults)
+    }
+
+    /// Adds a team's entries, which take the places of those of the same names.
+    fn add(&mut self, services: Vec<Service>, parts: Vec<Part>) {
+        for mut service in services {
+            let mut known = self.services.iter_mut();
+            match known.find(|known| known.name == service.name) {
+                Some(known) => {
+                    service.replaces = true;
+                    self.replaced.push(std::mem::replace(known, service));
+                }
+                None => self.services.push(service),
+            }
+        }
+        for part in parts {
+            match self.parts.iter_mut().find(|known| known.name == part.name) {
+                Some(known) => *known = part,
+                None => self.parts.push(part),
+            }
+        }
     }
 
     /// Every part that a service names, and that a part needs, has to be there, and none may come before itself.
-    fn check_needs(&self) -> Result<(), Failure> {
+    fn faults_of_needs(&self, broken: &[String]) -> Vec<Failure> {
+        let mut faults = Vec::new();
         let names: Vec<&str> = self.parts.iter().map(|part| &*part.name).collect();
         let of_services = self
             .services
             .iter()
-            .map(|service| (service.table(), "service", &service.name, &service.parts));
-        let of_parts = self
-            .parts
-            .iter()
-            .map(|part| (&*part.table, "part", &part.name, &part.needs));
-        for (table, what, name, needs) in of_services.chain(of_parts) {
+            .map(|service| (&service.own, "service", &service.parts));
+        let of_parts = self.parts.iter().map(|part| (part, "part", &part.needs));
+        for (whose, what, needs) in of_services.chain(of_parts) {
             for need in needs {
                 let built_in = what == "part" && BUILT_IN.contains(&&**need);
-                if built_in || names.contains(&&**need) {
+                if built_in || names.contains(&&**need) || broken.contains(need) {
                     continue;
                 }
+                let (place, name) = (whose.place(), &whose.name);
                 let failure = Failure::new(
                     Exit::Usage,
                     format!(
-                        "{table}: the {what} `{name}` wants the part `{need}`, which no table has"
+                        "{place}: the {what} `{name}` wants the part `{need}`, which no table has"
                     ),
                 );
-                return Err(match nearest(need, &names) {
+                faults.push(match nearest(need, &names) {
                     Some(near) => failure.hint(format!("did you mean `{near}`?")),
                     None => failure.hint(format!("define it: [[part]] with name = \"{need}\"")),
                 });
@@ -154,12 +181,64 @@ impl Table {
         }
         for part in &self.parts {
             if closure(&part.needs, || self.parts.iter()).contains(&part.name) {
-                let what = format!("{}: the part `{}` needs itself", part.table, part.name);
-                return Err(Failure::new(Exit::Usage, what)
-                    .hint("take one of the needs between it and itself away"));
+                let what = format!("{}: the part `{}` needs itself", part.place(), part.name);
+                faults.push(
+                    Failure::new(Exit::Usage, what)
+                        .hint("take one of the needs between it and itself away"),
+                );
             }
         }
-        Ok(())
+        faults
+    }
+
+    /// The name of the built-in table: a path, where it is that of a checkout and not what the tool was built with.
+    pub fn built_in(&self) -> &str {
+        &self.built_in
+    }
+
+    /// The team's table, as it was named.
+    pub fn own(&self) -> Option<&str> {
+        self.own.as_deref()
+    }
+
+    /// Whose rows these are, in a line.
+    pub fn whose(&self) -> String {
+        let as_built = if self.built_in == NAME {
+            ", as the tool was built"
+        } else {
+            ""
+        };
+        let built_in = format!("built-in rows of {}{as_built}", self.built_in);
+        let Some(own) = &self.own else {
+            return built_in;
+        };
+        let rows = self.services.iter().filter(|row| row.table() == own);
+        let rows = rows.map(|row| {
+            if row.replaces {
+                format!("{} (in the place of the built-in one)", row.name)
+            } else {
+                row.name.clone()
+            }
+        });
+        let rows: Vec<String> = rows.collect();
+        format!("{built_in}; rows of {own}: {}", rows.join(", "))
+    }
+
+    /// What a team's entries leave out that those had whose places they take: an entry is whole, and nothing of another is added to it.
+    pub fn lost(&self) -> Vec<String> {
+        let pairs = self.replaced.iter().filter_map(|before| {
+            let mut services = self.services.iter();
+            let now = services.find(|service| service.name == before.name)?;
+            let lost = left_out(before, now).join(", ");
+            let (name, place) = (&now.name, now.own.place());
+            (!lost.is_empty()).then(|| {
+                format!(
+                    "{place}: `{name}` takes the whole place of the one of {}, and leaves out: {lost}",
+                    before.table()
+                )
+            })
+        });
+        pairs.collect()
     }
 
     /// Every part, in the order of the tables.
@@ -275,83 +354,58 @@ fn earlier_words(text: &str, file: &str) -> Option<String> {
         .then(|| format!("{file}: the component `double` is called `fake` now"))
 }
 
-/// What a part may need besides other parts.
-const BUILT_IN: [&str; 2] = ["postgres", "datastorage"];
+/// The built-in table and its name: that of a checkout, where it is another than what the tool was built with.
+fn built_in(checkout: &Path) -> (String, String) {
+    let path = checkout.join("kind/services.toml");
+    match std::fs::read_to_string(&path) {
+        Ok(text) if text != TABLE => (text, path.display().to_string()),
+        _ => (TABLE.to_owned(), NAME.to_owned()),
+    }
+}
 
-fn parse(text: &str, file: &str, root: &Path) -> Result<(Vec<Service>, Vec<Part>), Failure> {
-    let document: Document = toml::from_str(text).map_err(|error| {
-        let told = error.to_string();
-        Failure::new(
-            Exit::Usage,
-            format!("{file} cannot be read: {}", told.trim()),
-        )
-    })?;
-    let place = |start: usize, what: &str, why: &str| {
-        let line = 1 + text[..start].matches('\n').count();
-        Failure::new(Exit::Usage, format!("{file}, line {line}: {what}: {why}"))
-    };
-    let unknown = |unknown: Unknown| {
-        let line = unknown.line(text);
-        let line = line.map_or_else(String::new, |line| format!(", line {line}"));
-        let what = format!(
-            "{file}{line}: nothing is named ${{{}}} where images are: they are made before the run",
-            unknown.0
-        );
-        let next = format!("give it a default: ${{{}:-e2e}}; or {LITERAL}", unknown.0);
-        Failure::new(Exit::Usage, what).hint(next)
-    };
-    let images = |part: &mut Part| {
-        let mut images = part.images.iter_mut();
-        images.try_for_each(|image| image.expand(&|_| None))
-    };
-    let mut services: Vec<Service> = Vec::new();
-    for entry in document.service {
-        let (start, mut service) = (entry.span().start, entry.into_inner());
-        images(&mut service.own).map_err(unknown)?;
-        root.clone_into(&mut service.own.root);
-        file.clone_into(&mut service.own.table);
-        let what = format!("service `{}`", service.name);
-        service.check().map_err(|why| place(start, &what, &why))?;
-        if services.iter().any(|other| other.name == service.name) {
-            return Err(
-                place(start, &what, "is defined twice").hint("give one of them another name")
-            );
+/// What an entry has and another does not say.
+fn left_out(before: &Service, now: &Service) -> Vec<String> {
+    let components = [
+        (Component::Postgres, "postgres"),
+        (Component::Datastorage, "datastorage"),
+        (Component::Unmigrated, "unmigrated"),
+    ];
+    let lost = components
+        .into_iter()
+        .filter(|(component, _)| before.has(*component) && !now.has(*component));
+    let mut lost: Vec<String> = lost
+        .map(|(_, word)| format!("component \"{word}\""))
+        .collect();
+    let mut add = |is_lost: bool, what: &str| {
+        if is_lost {
+            lost.push(what.to_owned());
         }
-        services.push(service);
-    }
-    let mut parts: Vec<Part> = Vec::new();
-    for entry in document.part {
-        let (start, mut part) = (entry.span().start, entry.into_inner());
-        images(&mut part).map_err(unknown)?;
-        root.clone_into(&mut part.root);
-        file.clone_into(&mut part.table);
-        let what = format!("part `{}`", part.name);
-        part.check().map_err(|why| place(start, &what, &why))?;
-        if BUILT_IN.contains(&&*part.name) {
-            let why = "is the tool's own: a component of a service";
-            return Err(place(start, &what, why).hint("give it another name"));
-        }
-        if parts.iter().any(|other| other.name == part.name) {
-            return Err(
-                place(start, &what, "is defined twice").hint("give one of them another name")
-            );
-        }
-        parts.push(part);
-    }
-    Ok((services, parts))
+    };
+    let was_asked = before.callers == Callers::Token && now.callers == Callers::Anyone;
+    add(was_asked, "callers = \"token\"");
+    add(
+        before.integration.is_some() && now.integration.is_none(),
+        "integration",
+    );
+    add(
+        before.ports.datastorage.is_some() && now.ports.datastorage.is_none(),
+        "ports.datastorage",
+    );
+    add(before.replicas > 1 && now.replicas == 1, "replicas");
+    lost
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use service::Component;
 
     const ENTRY: &str = "[[service]]\nname = \"widget\"\nprofile = \"gateway\"\nnamespace = \"widget\"\ncomponents = [\"postgres\", \"datastorage\", \"own\"]\nports = {}\n";
 
     fn refused(text: &str) -> String {
-        let failure = parse(text, "services.toml", Path::new("/")).unwrap_err();
+        let faults = document::read(text, "services.toml", Path::new("/")).faults;
+        let failure = faults.first().unwrap();
         assert_eq!(failure.exit, Exit::Usage);
-        failure.summary
+        failure.summary.clone()
     }
 
     #[test]
@@ -383,8 +437,8 @@ mod tests {
     #[test]
     fn the_earlier_word_for_a_fake_is_read_with_a_warning() {
         let text = ENTRY.replace("\"own\"", "\"double\"");
-        let (services, _) = parse(&text, "services.toml", Path::new("/")).unwrap();
-        assert!(services[0].has(Component::Fake));
+        let read = document::read(&text, "services.toml", Path::new("/"));
+        assert!(read.services[0].has(Component::Fake));
         let warning = earlier_words(&text, "services.toml").unwrap();
         assert!(warning.contains("is called `fake` now"), "{warning}");
         assert_eq!(earlier_words(ENTRY, "services.toml"), None);
@@ -398,7 +452,11 @@ mod tests {
 
     #[test]
     fn what_no_type_can_say_is_refused_with_its_file_and_line() {
-        assert!(parse(ENTRY, "services.toml", Path::new("/")).is_ok());
+        assert!(
+            document::read(ENTRY, "services.toml", Path::new("/"))
+                .faults
+                .is_empty()
+        );
         let twice = format!(
             "{ENTRY}\n{}",
             ENTRY.replace("name = \"widget\"", "name = \"Widget\"")
@@ -450,8 +508,8 @@ mod tests {
             )
         };
         let text = image("w-${E2E_UNSET_BY_ALL:-e2e}");
-        let (services, _) = parse(&text, "services.toml", Path::new("/")).unwrap();
-        let made = &services[0].own.images[0];
+        let document = document::read(&text, "services.toml", Path::new("/"));
+        let made = &document.services[0].own.images[0];
         let build = image::Build::Docker("w-e2e".into());
         assert_eq!(
             (&*made.name, &made.build, &*made.args["TAG"]),

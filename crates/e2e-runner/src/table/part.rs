@@ -49,6 +49,9 @@ pub struct Part {
     /// The table that it is from, as it was named.
     #[serde(skip)]
     pub table: String,
+    /// The line of that table on which it begins.
+    #[serde(skip)]
+    pub line: usize,
     /// Whether it is the service that is tested.
     #[serde(skip)]
     pub is_service: bool,
@@ -236,27 +239,30 @@ impl Part {
 }
 
 impl Part {
-    /// What no type can say about an entry of its own.
-    pub(super) fn check(&self) -> Result<(), String> {
-        label("name", &self.name)?;
-        if let Some(namespace) = &self.namespace {
-            label("namespace", namespace)?;
-        }
-        self.check_fields()
+    /// Its place in its table, for people.
+    pub fn place(&self) -> String {
+        format!("{}, line {}", self.table, self.line)
     }
 
-    /// What no type can say about its fields.
-    pub(super) fn check_fields(&self) -> Result<(), String> {
-        for image in &self.images {
-            image.check()?;
-        }
+    /// All that no type can say about an entry of its own.
+    pub(super) fn faults(&self) -> Vec<String> {
+        let mut faults = Vec::from_iter(label("name", &self.name).err());
+        let namespace = self.namespace.iter();
+        faults.extend(namespace.filter_map(|name| label("namespace", name).err()));
+        faults.extend(self.faults_of_fields());
+        faults
+    }
+
+    /// All that no type can say about its fields.
+    pub(super) fn faults_of_fields(&self) -> Vec<String> {
+        let images = self.images.iter().filter_map(|image| image.check().err());
+        let mut faults: Vec<String> = images.collect();
         let variables = self.publish.iter().map(|publish| &publish.env);
-        for name in variables.chain(&self.passwords).chain(self.env.keys()) {
-            variable(name)?;
-        }
+        let names = variables.chain(&self.passwords).chain(self.env.keys());
+        faults.extend(names.filter_map(|name| variable(name).err()));
         for source in &self.manifests {
             if matches!(source, Source::Output(output) if output.run.is_empty()) {
-                return Err("`run` of `manifests` is empty".to_owned());
+                faults.push("`run` of `manifests` is empty".to_owned());
             }
         }
         let known = |name: &str| self.publish.iter().any(|publish| publish.env == name);
@@ -268,7 +274,7 @@ impl Part {
                 _ => None,
             };
             if let Some(name) = on.filter(|name| !known(name)) {
-                return Err(format!(
+                faults.push(format!(
                     "`ready` asks `{name}`, which is no variable of its `publish`"
                 ));
             }
@@ -276,12 +282,12 @@ impl Part {
         for mount in &self.mounts {
             if !mount.node.is_absolute() {
                 let node = mount.node.display();
-                return Err(format!(
+                faults.push(format!(
                     "the mount in the node, {node}, is no absolute path"
                 ));
             }
         }
-        Ok(())
+        faults
     }
 }
 

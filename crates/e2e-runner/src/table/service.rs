@@ -261,46 +261,49 @@ impl Service {
         asked.choose(&self.name, &self.own.table, &mut self.suites)
     }
 
-    /// What no type can say about an entry.
-    pub(super) fn check(&self) -> Result<(), String> {
-        label("name", &self.name)?;
-        label("namespace", &self.namespace)?;
-        let needs = |component, other, words: &str| {
+    /// All that no type can say about an entry.
+    pub(super) fn faults(&self) -> Vec<String> {
+        let names = [("name", &self.name), ("namespace", &self.namespace)];
+        let names = names
+            .into_iter()
+            .filter_map(|(what, name)| label(what, name).err());
+        let mut faults: Vec<String> = names.collect();
+        for (component, other, words) in [
+            (
+                Component::Datastorage,
+                Component::Postgres,
+                "`datastorage` needs `postgres`",
+            ),
+            (
+                Component::Unmigrated,
+                Component::Datastorage,
+                "`unmigrated` needs `datastorage`",
+            ),
+            (
+                Component::Fake,
+                Component::Datastorage,
+                "`fake` needs `datastorage`",
+            ),
+            (Component::Relay, Component::Fake, "`relay` needs `fake`"),
+        ] {
             if self.has(component) && !self.has(other) {
-                Err(words.to_owned())
-            } else {
-                Ok(())
+                faults.push(words.to_owned());
             }
-        };
-        needs(
-            Component::Datastorage,
-            Component::Postgres,
-            "`datastorage` needs `postgres`",
-        )?;
-        needs(
-            Component::Unmigrated,
-            Component::Datastorage,
-            "`unmigrated` needs `datastorage`",
-        )?;
-        needs(
-            Component::Fake,
-            Component::Datastorage,
-            "`fake` needs `datastorage`",
-        )?;
-        needs(Component::Relay, Component::Fake, "`relay` needs `fake`")?;
+        }
         if !(1..=MOST_REPLICAS).contains(&self.replicas) {
-            return Err(format!("`replicas` is 1 to {MOST_REPLICAS}"));
+            faults.push(format!("`replicas` is 1 to {MOST_REPLICAS}"));
         }
         if self.replicas > 1 && !self.has(Component::Datastorage) {
-            return Err("`replicas` belongs to the component `datastorage`".to_owned());
+            faults.push("`replicas` belongs to the component `datastorage`".to_owned());
         }
         if self.has(Component::Fake) && self.has(Component::Own) {
-            return Err("components hold the service itself or its fake, not both".to_owned());
+            faults.push("components hold the service itself or its fake, not both".to_owned());
         }
         if !self.own.is_empty() && !self.has(Component::Own) {
-            return Err("images, manifests and process belong to the component `own`".to_owned());
+            faults.push("images, manifests and process belong to the component `own`".to_owned());
         }
-        self.own.check_fields()?;
-        suite::check(&self.suites)
+        faults.extend(self.own.faults_of_fields());
+        faults.extend(suite::check(&self.suites).err());
+        faults
     }
 }

@@ -1,6 +1,7 @@
 //! What the cluster knows of the run, kept as files before anything is removed.
 
-use std::path::Path;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -10,7 +11,8 @@ use crate::run::kind::access::{kubeconfig, kubectl};
 use crate::run::session::{SHARED, Session};
 use crate::tools::kubectl::Kubectl;
 
-/// Keeps what the cluster knows of each of the run's namespaces: objects, events, logs. Secrets are left out.
+/// Keeps what the cluster knows of each of the run's namespaces, those of its parts and of all that was applied too: objects, events,
+/// logs. Secrets are left out.
 pub fn collect(session: &Session, runner: &Runner) {
     if !kubeconfig(session).exists() {
         return;
@@ -27,6 +29,35 @@ pub fn collect(session: &Session, runner: &Runner) {
             session.run.dir(),
         );
     }
+    for (namespace, dir) in further(session) {
+        if std::fs::create_dir_all(&dir).is_ok() {
+            collect_from(&kubectl(session, &namespace).with_runner(runner), &dir);
+        }
+    }
+}
+
+/// The namespaces of parts and of what was applied, besides those of the services, each with its directory.
+pub fn further(session: &Session) -> Vec<(String, PathBuf)> {
+    let own = session.service_runs.iter().map(|run| &*run.namespace);
+    let own: Vec<&str> = own.chain(session.is_shared().then_some(SHARED)).collect();
+    let parts = session
+        .parts
+        .iter()
+        .map(|part_run| part_run.namespace.clone());
+    let state = session.run.state();
+    let applied = state.applied.into_values().flatten();
+    let applied = applied.filter_map(|object| object.namespace);
+    let all: BTreeSet<String> = parts.chain(applied).collect();
+    all.into_iter()
+        // Those of the cluster itself are in the log of its events.
+        .filter(|name| !own.contains(&&**name) && !name.starts_with("kube-"))
+        .map(|name| {
+            (
+                name.clone(),
+                session.run.dir().join(format!("namespace-{name}")),
+            )
+        })
+        .collect()
 }
 
 /// How long an answer may take.

@@ -1,0 +1,220 @@
+//! A table's text, read as services and parts: with every fault in it, each with its line.
+
+use std::path::Path;
+
+use serde::Deserialize;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue, Error, ValueDeserializer};
+
+use crate::exit::{Exit, Failure};
+use crate::names::LITERAL;
+use crate::table::part::Part;
+use crate::table::service::Service;
+
+/// What a part may need besides other parts.
+pub(super) const BUILT_IN: [&str; 2] = ["postgres", "datastorage"];
+
+/// What a text says.
+#[derive(Default)]
+pub(super) struct Document {
+    /// Its services without a fault.
+    pub(super) services: Vec<Service>,
+    /// Its parts without a fault.
+    pub(super) parts: Vec<Part>,
+    /// The names of its parts that have one: what wants them is not wrong for that.
+    pub(super) broken: Vec<String>,
+    /// All that is wrong with it, in its order.
+    pub(super) faults: Vec<Failure>,
+}
+
+/// Reads a text that people know as `file`, whose paths start from `root`.
+pub(super) fn read(text: &str, file: &str, root: &Path) -> Document {
+    let (table, wrong) = DeTable::parse_recoverable(text);
+    let mut reader = Reader {
+        text,
+        file,
+        root,
+        faults: Vec::new(),
+    };
+    let mut document = Document::default();
+    // What stands behind a fault of syntax may mean anything.
+    let entries = if wrong.is_empty() {
+        table.into_inner()
+    } else {
+        DeTable::default()
+    };
+    for error in wrong {
+        reader.shape(error);
+    }
+    for (key, value) in entries {
+        let entries = match (key.get_ref().as_ref(), value.into_inner()) {
+            ("part" | "service", DeValue::Array(entries)) => entries,
+            (known @ ("part" | "service"), _) => {
+                let what = format!("`{known}` is not written as [[{known}]]");
+                reader.wrong(key.span().start, &what);
+                continue;
+            }
+            (other, _) => {
+                let what = format!("unknown field `{other}`, expected `part` or `service`");
+                reader.wrong(key.span().start, &what);
+                continue;
+            }
+        };
+        for entry in entries {
+            if key.get_ref() == "part" {
+                reader.part(entry, &mut document);
+            } else {
+                reader.service(entry, &mut document);
+            }
+        }
+    }
+    let mut faults = reader.faults;
+    faults.sort_by_key(|(line, _)| *line);
+    document.faults = faults.into_iter().map(|(_, fault)| fault).collect();
+    document
+}
+
+struct Reader<'a> {
+    text: &'a str,
+    file: &'a str,
+    root: &'a Path,
+    /// Each with its line.
+    faults: Vec<(usize, Failure)>,
+}
+
+impl Reader<'_> {
+    fn line(&self, at: usize) -> usize {
+        1 + self.text[..at].matches('\n').count()
+    }
+
+    fn wrong(&mut self, at: usize, what: &str) {
+        let (file, line) = (self.file, self.line(at));
+        let fault = Failure::new(Exit::Usage, format!("{file}, line {line}: {what}"));
+        self.faults.push((line, fault.hint(NEXT)));
+    }
+
+    fn shape(&mut self, mut error: Error) {
+        error.set_input(Some(self.text));
+        let mut line = error.span().map_or(0, |span| self.line(span.start));
+        // It may be written in another way, which is what was told before.
+        if error.message().starts_with("missing field") {
+            line = line.max(self.faults.last().map_or(0, |(line, _)| *line));
+        }
+        let told = error.to_string();
+        let what = format!("{} cannot be read: {}", self.file, told.trim());
+        let fault = Failure::new(Exit::Usage, what).hint(NEXT);
+        self.faults.push((line, fault));
+    }
+
+    fn service(&mut self, entry: Spanned<DeValue<'_>>, document: &mut Document) {
+        let at = entry.span().start;
+        let Some(mut service) = self.entry::<Service>(entry) else {
+            return;
+        };
+        self.images(&mut service.own);
+        self.root.clone_into(&mut service.own.root);
+        self.file.clone_into(&mut service.own.table);
+        service.own.line = self.line(at);
+        let what = format!("service `{}`", service.name);
+        let mut wrong = service.faults();
+        if document
+            .services
+            .iter()
+            .any(|other| other.name == service.name)
+        {
+            wrong.push("is defined twice".to_owned());
+        }
+        for why in &wrong {
+            self.wrong(at, &format!("{what}: {why}"));
+        }
+        if wrong.is_empty() {
+            document.services.push(service);
+        }
+    }
+
+    fn part(&mut self, entry: Spanned<DeValue<'_>>, document: &mut Document) {
+        let at = entry.span().start;
+        let name = entry
+            .get_ref()
+            .get("name")
+            .and_then(|name| name.get_ref().as_str());
+        let name = name.unwrap_or_default().to_owned();
+        let Some(mut part) = self.entry::<Part>(entry) else {
+            document.broken.push(name);
+            return;
+        };
+        self.images(&mut part);
+        self.root.clone_into(&mut part.root);
+        self.file.clone_into(&mut part.table);
+        part.line = self.line(at);
+        let mut wrong = part.faults();
+        if BUILT_IN.contains(&&*name) {
+            wrong.push("is the tool's own: a component of a service".to_owned());
+        }
+        if document.parts.iter().any(|other| other.name == name) {
+            wrong.push("is defined twice".to_owned());
+        }
+        for why in &wrong {
+            self.wrong(at, &format!("part `{name}`: {why}"));
+        }
+        if wrong.is_empty() {
+            document.parts.push(part);
+        } else {
+            document.broken.push(name);
+        }
+    }
+
+    /// Replaces the names in a part's images. They are made before the run has anything that a name could stand for, but a default.
+    fn images(&mut self, part: &mut Part) {
+        for image in &mut part.images {
+            let Err(unknown) = image.expand(&|_| None) else {
+                continue;
+            };
+            let line = unknown.line(self.text).unwrap_or_default();
+            let (file, name) = (self.file, &unknown.0);
+            let what = format!(
+                "{file}, line {line}: nothing is named ${{{name}}} where images are: they are made before the run"
+            );
+            let next = format!("give it a default: ${{{name}:-e2e}}; or {LITERAL}");
+            self.faults
+                .push((line, Failure::new(Exit::Usage, what).hint(next)));
+        }
+    }
+
+    /// An entry without a fault. What else is wrong with one shows once the field with the first fault is taken away.
+    fn entry<T: for<'de> Deserialize<'de>>(
+        &mut self,
+        mut entry: Spanned<DeValue<'_>>,
+    ) -> Option<T> {
+        let mut taken: Vec<String> = Vec::new();
+        loop {
+            let error = match T::deserialize(ValueDeserializer::from(entry.clone())) {
+                Ok(read) => return taken.is_empty().then_some(read),
+                Err(error) => error,
+            };
+            let is_told = |field: &String| error.message() == format!("missing field `{field}`");
+            if taken.iter().any(is_told) {
+                return None;
+            }
+            let at = error.span().map_or(0, |span| span.start);
+            self.shape(error);
+            let DeValue::Table(fields) = entry.get_mut() else {
+                return None;
+            };
+            let around = |(key, value): (&Spanned<_>, &Spanned<DeValue<'_>>)| {
+                (key.span().start..value.span().end.max(key.span().end)).contains(&at)
+            };
+            let key = fields
+                .iter()
+                .find(|field| around(*field))?
+                .0
+                .get_ref()
+                .clone();
+            fields.remove(&*key);
+            taken.push(key.into_owned());
+        }
+    }
+}
+
+/// What can be done about a fault.
+const NEXT: &str = "correct it there; `cargo xtask services --schema` prints what a table may hold";
