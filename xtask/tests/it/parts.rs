@@ -3,7 +3,7 @@
 use std::fs;
 
 use crate::own::free_port;
-use crate::team::{STORAGE, Team, entry, junit};
+use crate::team::{STORAGE, Team, bare, entry, junit};
 
 /// Answers each request with a word of its command line.
 const SERVER: &str = "import http.server, os, sys\n\
@@ -100,6 +100,39 @@ fn a_part_has_its_number_in_the_integration_tier_and_whoever_has_it_is_told() {
         )),
         "{stderr}"
     );
+}
+
+#[test]
+fn a_kept_environment_has_no_evidence_of_an_earlier_failure_and_its_ports_are_its_own() {
+    let port = free_port();
+    let own = format!("{STORAGE}, \"own\"");
+    let more = "process = [\"python3\", \"server.py\", \"${port:SERVICE_URL}\", \"own\"]\nready_path = \"/\"";
+    let hook = "before = [{ name = \"seed\", run = [\"echo\", \"seeded\"] }]";
+    let table = |more: &str, script: &str| {
+        let ports = format!("ports = {{ policy = \"fixed\", service = {port} }}");
+        bare("widget", &own, more, script).replace("ports = {}", &ports)
+    };
+    let team = Team::new(&[table(&format!("{more}\n{hook}"), "exit 1")]);
+    fs::write(team.dir.path().join("server.py"), SERVER).expect("a program");
+    let e2e = ["e2e", "widget", "--target", "local", "--keep", "always"];
+    let (code, _, said) = team.run(&e2e);
+    assert_eq!(code, 1, "{said}");
+    for file in ["verdict.txt", "before-seed.log"] {
+        assert_ne!(team.of_run(file), "", "{file}");
+    }
+    let (_, stdout, stderr) = team.run(&["doctor"]);
+    assert!(
+        format!("{stdout}{stderr}").contains(&format!("{port} of widget is its own environment's")),
+        "{stdout}{stderr}"
+    );
+    fs::write(team.dir.path().join("services.toml"), table(more, "true")).expect("a table");
+    let (code, _, said) = team.run(&e2e);
+    assert_eq!(code, 0, "{said}");
+    for file in ["verdict.txt", "before-seed.log"] {
+        assert_eq!(team.of_run(file), "", "{file}");
+    }
+    assert_ne!(team.of_run("datastorage.log"), "");
+    assert_eq!(team.run(&["down"]).0, 0);
 }
 
 #[test]

@@ -9,6 +9,7 @@ use crate::paths::Paths;
 use crate::process::Runner;
 use crate::run::kind::ports::{owner_of, taken};
 use crate::run::walk::available_memory;
+use crate::state::Run;
 use crate::table::Table;
 use crate::table::service::Policy;
 
@@ -40,7 +41,9 @@ pub(super) fn checks(runner: &Runner, table: &anyhow::Result<Table>) -> Vec<Chec
     if docker.exists() {
         checks.push(disk("disk, Docker", For::Kind, docker));
     }
-    checks.extend(table.iter().map(|table| ports(runner, table)));
+    let kept = Paths::find(runner).map(|paths| Run::list(&paths.runs()));
+    let kept = kept.unwrap_or_default();
+    checks.extend(table.iter().map(|table| ports(runner, table, &kept)));
     checks
 }
 
@@ -132,24 +135,40 @@ fn inotify(read: impl Fn(&str) -> Option<u64>) -> Check {
     }
 }
 
+/// Whether an environment of a service that is up has a port.
+fn is_of_kept(kept: &[Run], service: &str, port: u16) -> bool {
+    let number = port.to_string();
+    let has = |address: &String| {
+        let mut numbers = address.split(|digit: char| !digit.is_ascii_digit());
+        numbers.any(|found| found == number)
+    };
+    kept.iter()
+        .any(|run| run.state().environment(service).values().any(has))
+}
+
 /// The host ports of the table. A service that only prefers its own gets another, and the run says so.
-fn ports(runner: &Runner, table: &Table) -> Check {
+fn ports(runner: &Runner, table: &Table, kept: &[Run]) -> Check {
     let mut seen = Vec::new();
     let mut fixed = false;
     let mut numbers: Vec<u16> = Vec::new();
     let own = |port: Option<u16>, service| port.map(|port| (port, service));
     let pairs = table.all().iter().flat_map(|service| {
-        [
-            own(service.ports.datastorage, service),
-            own(service.ports.service, service),
-        ]
+        let published = service.own.publish.iter().map(|publish| publish.host);
+        let ports = [service.ports.datastorage, service.ports.service];
+        let ports = ports.into_iter().chain(published);
+        ports.map(|port| own(port, service)).collect::<Vec<_>>()
     });
     for (port, service) in pairs.flatten() {
         if numbers.contains(&port) {
             continue;
         }
         numbers.push(port);
-        if taken(port) {
+        if taken(port) && is_of_kept(kept, &service.name, port) {
+            seen.push(format!(
+                "{port} of {} is its own environment's, which is up",
+                service.name
+            ));
+        } else if taken(port) {
             fixed |= service.ports.policy == Policy::Fixed;
             let owner = owner_of(runner, port);
             let owner = owner.split("users:").nth(1).unwrap_or(&owner).trim();

@@ -17,6 +17,15 @@ use crate::state::{Resource, TOKEN, write_private};
 use crate::table::service::Component;
 use crate::table::suite::Suite;
 
+/// Files that are written for one failure, besides logs.
+const PAGES: [&str; 5] = [
+    "verdict.txt",
+    "describe.txt",
+    "events.txt",
+    "pods.yaml",
+    "migrations.json",
+];
+
 /// How much of a file is kept: its end, where the failure is.
 const LIMIT: usize = 2_000_000;
 /// How long reading the ledger may take; the database may be what failed.
@@ -84,6 +93,30 @@ pub fn collect(
     Ok(dir.join("verdict.txt").display().to_string())
 }
 
+/// Removes what an earlier run on the same environment has left to explain itself: it would be taken for this one's. Logs that a part
+/// still writes stay.
+pub fn clear(session: &Session) {
+    let root = session.run.dir();
+    let mut written: Vec<String> = GUIDE.iter().map(|(name, _)| (*name).to_owned()).collect();
+    let services = session.service_runs.iter();
+    let names = services.map(|service_run| &service_run.service.name);
+    let parts = session.parts.iter().map(|part_run| &part_run.part.name);
+    written.extend(names.chain(parts).map(|name| format!("{name}.log")));
+    written.push("datastorage-unmigrated.log".to_owned());
+    let dirs = session.service_runs.iter().map(|run| run.dir.as_path());
+    for dir in dirs.chain([root]) {
+        for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let is_log = is_log(&name) && !written.contains(&name);
+            if is_log || PAGES.contains(&&*name) {
+                drop(std::fs::remove_file(entry.path()));
+            } else if name.starts_with("namespace-") {
+                drop(std::fs::remove_dir_all(entry.path()));
+            }
+        }
+    }
+}
+
 /// The first page: what failed, why, what to do, where to look.
 fn verdict(session: &Session, failure: Option<&Failure>, timings: &[Timing]) -> String {
     let mut page = format!("{} on {}\n\n", session.run.id(), session.place.word());
@@ -125,17 +158,18 @@ fn verdict(session: &Session, failure: Option<&Failure>, timings: &[Timing]) -> 
     page
 }
 
+fn is_log(name: &str) -> bool {
+    let ending = Path::new(name).extension();
+    ending.is_some_and(|ending| ending == "log")
+}
+
 /// The logs of a directory that the table of services has named: those of parts, and of commands before and after suites.
 fn other_logs(session: &Session, dir: &Path) -> Vec<String> {
     let suites = service_logs(session, dir);
     let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
     let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
     let mut logs: Vec<String> = names
-        .filter(|name| {
-            Path::new(name)
-                .extension()
-                .is_some_and(|ending| ending == "log")
-        })
+        .filter(|name| is_log(name))
         .filter(|name| !suites.contains(name) && GUIDE.iter().all(|(known, _)| known != name))
         .collect();
     logs.sort();

@@ -88,6 +88,7 @@ pub fn run(session: &Session, plan: &Plan, keep: Keep) -> Ended {
         .filter(|stage| !matches!(stage.id.step, Step::CollectEvidence | Step::TearDown))
         .cloned()
         .collect();
+    evidence::clear(session);
     announce(session, plan);
     let cancel = session.runner.cancel().clone();
     let walked = walk::walk(
