@@ -16,9 +16,13 @@ use e2e_runner::run::local::postgres;
 use e2e_runner::run::plan::Target;
 use e2e_runner::settings::cargo;
 use e2e_runner::table::Table;
+use e2e_runner::table::part::Part;
+use e2e_runner::tools::docker;
 
 /// The fetcher of PostgreSQL, which is a workspace of its own.
 const FETCHER: &str = "--manifest-path=crates/postgres-fetch/Cargo.toml";
+/// The table of the example team, with its service.
+const EXAMPLE: (&str, &str) = ("kind/examples/greeter/services.toml", "greeter");
 /// The service that the tiers run first, alone.
 const FIRST: &str = "workflowexecution";
 
@@ -270,10 +274,62 @@ fn plan(
     ];
     let kind = [runs("kind"), vec![cargo(&alone)]].concat();
     tiers.push(Tier {
-        missing,
+        missing: missing.clone(),
         ..Tier::new("kind", kind)
     });
+    tiers.extend(example(runner, paths, missing, e2e)?);
     Ok(tiers)
+}
+
+/// The example team's service on either target, as its own table says it. After the others, whose Data Storage it takes.
+fn example(
+    runner: &Runner,
+    paths: &Paths,
+    no_kind: Option<String>,
+    e2e: impl Fn(&str, &[&str]) -> Command,
+) -> Result<[Tier; 2], Failure> {
+    let (file, service) = EXAMPLE;
+    let file = paths.source.join(file);
+    let table = Table::load(Some(&file))?;
+    let parts = table.together(vec![table.find(service)?.clone()]).parts;
+    let services = file.display().to_string();
+    let tier = |target: &str, missing: Option<String>| Tier {
+        missing,
+        ..Tier::new(
+            &format!("example-{target}"),
+            vec![e2e(target, &[service, "--services", &services, "--fresh"])],
+        )
+    };
+    let local = no_go().or_else(no_valkey);
+    let kind = no_kind.or_else(no_go);
+    let kind = kind.or_else(|| no_image(runner, &parts));
+    Ok([tier("local", local), tier("kind", kind)])
+}
+
+fn no_go() -> Option<String> {
+    let missing = Runner::find("go", None).is_err();
+    missing.then(|| "no go is on the PATH; https://go.dev/doc/install has it".to_owned())
+}
+
+fn no_valkey() -> Option<String> {
+    let mut servers = ["valkey-server", "redis-server"].into_iter();
+    let missing = servers.all(|server| Runner::find(server, None).is_err());
+    missing.then(|| {
+        "neither valkey-server nor redis-server is on the PATH; `eval \"$(.ci/valkey)\"` makes one, as does Debian's package redis-server".to_owned()
+    })
+}
+
+/// Why an image that the parts only name cannot be had without waiting for a registry.
+fn no_image(runner: &Runner, parts: &[Part]) -> Option<String> {
+    let mut named = parts
+        .iter()
+        .flat_map(|part| &part.images)
+        .filter(|image| image.build.is_none() && image.archive.is_none());
+    let missing = named.find(|image| docker::image_id(runner, &image.name).is_none())?;
+    Some(format!(
+        "Docker has no image {0}; `docker pull {0}`, or `eval \"$(.ci/valkey)\"` where nothing can be pulled",
+        missing.name
+    ))
 }
 
 /// Tiers that need a program which is not on every machine.
@@ -319,4 +375,35 @@ fn postgres_bin(major: u32, default: &embedded_postgres::Installation) -> Result
         .chain(cached)
         .find(|bin| bin.join("postgres").exists())
         .ok_or_else(|| format!("no PostgreSQL {major} is installed or cached; `cargo run --manifest-path crates/postgres-fetch/Cargo.toml -- --version` fetches 16, 17 and 18"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use e2e_runner::process::cancel::Cancel;
+    use e2e_runner::table::image::Image;
+
+    #[test]
+    fn a_tier_that_cannot_run_never_reads_as_passed() {
+        let image = Image {
+            name: "no-such-image:e2e".to_owned(),
+            ..Image::default()
+        };
+        let part = Part {
+            images: vec![image],
+            ..Part::default()
+        };
+        let tiers = [Tier {
+            missing: no_image(&Runner::new(Cancel::default()), &[part]),
+            ..Tier::new("example-kind", Vec::new())
+        }];
+        assert_eq!(conclude(&tiers, &[], &[]).expect("ok"), Exit::Passed);
+        let error = conclude(&tiers, &[], &["example-kind".to_owned()]).expect_err("required");
+        let failure = error.downcast_ref::<Failure>().expect("a failure");
+        assert_eq!(failure.exit, Exit::Preflight);
+        assert!(
+            failure.summary.contains("`docker pull no-such-image:e2e`"),
+            "{failure}"
+        );
+    }
 }

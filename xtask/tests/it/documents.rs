@@ -34,12 +34,16 @@ fn the_readme_lists_every_exit_code_with_its_meaning() {
 
 /// Every command of this tool that the README shows, with a value in the place of each placeholder.
 fn shown() -> Vec<Vec<String>> {
-    let readme = include_str!("../../../README.md");
-    let spans = readme.split('`').skip(1).step_by(2);
-    let blocks = readme.lines().filter_map(|line| line.strip_prefix("$ "));
+    shown_in(include_str!("../../../README.md"), "cargo xtask ")
+}
+
+/// Every command that a document shows, without what it begins with.
+fn shown_in(text: &str, tool: &str) -> Vec<Vec<String>> {
+    let spans = text.split('`').skip(1).step_by(2);
+    let blocks = text.lines().filter_map(|line| line.strip_prefix("$ "));
     let mut shown: Vec<Vec<String>> = spans
         .chain(blocks)
-        .filter_map(|text| text.trim().strip_prefix("cargo xtask "))
+        .filter_map(|text| text.trim().strip_prefix(tool))
         .map(|rest| {
             let rest = rest.split(" #").next().unwrap_or_default();
             // What is left to the shell.
@@ -66,6 +70,18 @@ fn shown() -> Vec<Vec<String>> {
 fn every_command_that_the_readme_shows_is_understood() {
     let shown = shown();
     assert!(shown.len() > 25, "the README shows only {shown:?}");
+    all_understood(shown);
+}
+
+#[test]
+fn every_command_that_the_example_shows_is_understood() {
+    let text = include_str!("../../../kind/examples/greeter/README.md");
+    let shown = [shown_in(text, "xtask "), shown_in(text, "cargo xtask ")].concat();
+    assert!(shown.len() > 6, "the example shows only {shown:?}");
+    all_understood(shown);
+}
+
+fn all_understood(shown: Vec<Vec<String>>) {
     for words in shown {
         let mut args: Vec<&str> = words.iter().map(String::as_str).collect();
         if args[0] == "gen" {

@@ -120,6 +120,13 @@ fn an_unknown_flag_is_a_usage_error() {
 }
 
 #[test]
+fn an_unknown_tier_is_told_the_names() {
+    let (code, _, stderr) = run(&["test", "--require", "example"]);
+    assert_eq!(code, 2, "{stderr}");
+    assert!(stderr.contains("example-local, example-kind"), "{stderr}");
+}
+
+#[test]
 fn help_lists_the_verbs() {
     let (code, stdout, _) = run(&["--help"]);
     assert_eq!(code, 0);

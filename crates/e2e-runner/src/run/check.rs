@@ -177,7 +177,8 @@ fn command(service: &Service, words: &[String], dir: &Path, what: &str) -> Resul
         let why = format!("there is no directory {}", dir.display());
         return Err(failed(Exit::Usage, why).hint("correct `dir` in the table of services"));
     }
-    let Some(program) = words.first() else {
+    // One with names in it is known only in the run.
+    let Some(program) = words.first().filter(|program| !program.contains("${")) else {
         return Ok(());
     };
     Runner::find(program, Some(dir)).map(drop).map_err(|error| {
@@ -311,6 +312,14 @@ mod tests {
             assert!(failure.summary.contains(told), "{entry}: {failure}");
             assert!(failure.hint.is_some(), "{failure}");
         }
+    }
+
+    #[test]
+    fn a_program_that_the_run_builds_is_not_looked_for_before() {
+        let entry = "components = [\"postgres\", \"own\"]\nprofile = \"gateway\"\nsuite = { command = [\"true\"] }\n\
+            images = [{ name = \"w:e2e\", build = { cargo = \"w\" } }]\nprocess = [\"${binary:w:e2e}\"]";
+        let (_dir, chosen) = service(entry);
+        services(&chosen, Target::Local, true).unwrap();
     }
 
     #[test]

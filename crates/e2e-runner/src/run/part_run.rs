@@ -48,10 +48,32 @@ impl PartRun {
         self.published.get()?.get(variable).map(String::as_str)
     }
 
+    /// The address of the port that its entry publishes first, or of the first that is there.
+    pub fn first_address(&self) -> Option<&str> {
+        let mut published = self.part.publish.iter();
+        published.find_map(|publish| self.address(&publish.env))
+    }
+
     /// A published port's address as pods reach it, where the table says which port it is.
     pub fn pod_address(&self, publish: &Publish) -> Option<String> {
         let service = publish.service.as_ref().unwrap_or(&self.part.name);
         let namespace = publish.namespace.as_ref().unwrap_or(&self.namespace);
         Some(publish.url(&format!("{service}.{namespace}.svc:{}", publish.port?)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_several_ports_the_one_that_is_published_first_is_told() {
+        let part = "name = \"w\"\npublish = [{ env = \"C_URL\" }, { env = \"B_URL\" }, { env = \"A_URL\" }]";
+        let part = toml::from_str(part).expect("an entry");
+        let part_run = PartRun::new(part, "here".to_owned(), PathBuf::new());
+        assert_eq!(part_run.first_address(), None);
+        let addresses = ["A_URL", "B_URL"].map(|name| (name.to_owned(), format!("at {name}")));
+        part_run.published.get_or_init(|| addresses.into());
+        assert_eq!(part_run.first_address(), Some("at B_URL"));
     }
 }

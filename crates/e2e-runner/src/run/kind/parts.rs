@@ -36,13 +36,10 @@ pub fn deploy(session: &Session, part_run: &PartRun) -> Result<String, Failure> 
     pin(session, &mut objects);
     let objects = [namespace(&part_run.namespace)?, objects].concat();
     let note = ensure(session, &part_run.namespace, part_run.level(), &objects)?;
-    let count = objects.len();
-    let told = match addresses.first_key_value() {
-        Some((_, only)) if addresses.len() == 1 => format!("{only}{note}"),
-        _ => format!("{count} objects{note}"),
-    };
     part_run.published.get_or_init(|| addresses);
-    Ok(told)
+    let told = part_run.first_address().map(str::to_owned);
+    let told = told.unwrap_or_else(|| format!("{} objects", objects.len()));
+    Ok(format!("{told}{note}"))
 }
 
 /// Gives pods the very content that was loaded under a name of the table.

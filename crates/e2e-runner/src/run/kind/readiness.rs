@@ -92,11 +92,8 @@ pub fn await_ready(
             await_one(session, part_run, ready, left())?;
         }
     }
-    let published = part_run.published.get();
-    Ok(match published.and_then(BTreeMap::first_key_value) {
-        Some((_, address)) => address.clone(),
-        None => "it publishes no port".to_owned(),
-    })
+    let address = part_run.first_address();
+    Ok(address.unwrap_or("it publishes no port").to_owned())
 }
 
 /// Waits for one of the things by which the table knows that a part is ready; pods are waited for before.

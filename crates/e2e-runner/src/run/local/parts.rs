@@ -1,6 +1,5 @@
 //! A part as a process of this machine: its ports, its variables, its start.
 
-use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::sync::PoisonError;
 use std::time::Duration;
@@ -78,8 +77,7 @@ pub fn deploy(
     let why = session.rebuild_reason(part_run.level());
     start(session, &launch, deadline)?;
     session.record_fingerprint(part_run.level(), "")?;
-    let told = part_run.published.get().and_then(BTreeMap::first_key_value);
-    let told = told.map_or("it publishes no port", |(_, address)| address);
+    let told = part_run.first_address().unwrap_or("it publishes no port");
     Ok(format!("{told}{why}"))
 }
 
