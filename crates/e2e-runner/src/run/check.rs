@@ -137,7 +137,9 @@ fn command(service: &Service, words: &[String], dir: &Path, what: &str) -> Resul
         let why = format!("there is no directory {}", dir.display());
         return Err(failed(Exit::Usage, why).hint("correct `dir` in the table of services"));
     }
-    let Some(program) = words.first() else {
+    // One that the run builds, `${binary:IMAGE}`, is there later.
+    let named = |word: &&String| word.contains("${");
+    let Some(program) = words.first().filter(|word| !named(word)) else {
         return Ok(());
     };
     Runner::find(program, Some(dir)).map(drop).map_err(|error| {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::exit::{Exit, Failure};
 use crate::names::{LITERAL, Seen, Unknown, expand_command, expand_map};
+use crate::run::local::coverage;
 use crate::run::local::launch::{Address, ProcessSpec};
 use crate::run::part_run::PartRun;
 use crate::run::session::Session;
@@ -51,18 +52,14 @@ pub fn deploy(
     if let Some(listen) = &listen {
         env.insert(e2e_env::fake::LISTEN_ADDRESS.to_owned(), listen.clone());
     }
-    let name = if part.is_service {
-        "service".to_owned()
-    } else {
-        format!("part-{}", part.name)
-    };
-    let dir = part_run.dir.join(name);
+    let dir = coverage::directory(part_run);
     session
         .run
         .will_make(Resource::Directory { path: dir.clone() })
         .map_err(Failure::setup)?;
     std::fs::create_dir_all(&dir)
         .map_err(|error| Failure::setup(format!("cannot make {}: {error}", dir.display())))?;
+    coverage::prepare(session, part_run, &dir, &mut env)?;
     let launch = ProcessSpec {
         name: part.name.clone(),
         cwd: Some(part.root.clone()),
