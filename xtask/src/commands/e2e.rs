@@ -12,7 +12,7 @@ use e2e_runner::process::Runner;
 use e2e_runner::run::history::History;
 use e2e_runner::run::plan::{Until, plan};
 use e2e_runner::run::repeat::Repeat;
-use e2e_runner::run::{self, check, preview};
+use e2e_runner::run::{self, check, coverage, preview};
 use e2e_runner::state::{KEPT_FOR, Run};
 use e2e_runner::table::Table;
 
@@ -26,6 +26,10 @@ pub struct E2e {
     /// When the environment is kept after the tests
     #[arg(long, value_enum, default_value_t = Keep::Never)]
     pub keep: Keep,
+    /// Build the services' Go and Rust programs with coverage, and collect what they and those of Dockerfiles wrote into the run's
+    /// directory. Programs write when they end by themselves: they get SIGTERM after the suites
+    #[arg(long)]
+    pub coverage: bool,
     /// Print the plan and do nothing
     #[arg(long)]
     pub plan: bool,
@@ -46,8 +50,12 @@ pub fn run(runner: &Runner, table: &Table, args: &E2e) -> anyhow::Result<Exit> {
         service.choose_suites(&asked)?;
     }
     let (place, why) = begin::place(runner, &args.place)?;
-    let plan = plan(&chosen, place, Until::Done);
+    let mut plan = plan(&chosen, place, Until::Done);
     check::services(&chosen, place, true)?;
+    if args.coverage {
+        coverage::check(&chosen, place)?;
+        plan = plan.collecting_coverage();
+    }
     let repeat = Repeat::from(args.repeat);
     let lifetime = plan.longest(repeat.times) + KEPT_FOR;
     let paths = Paths::find(runner)?;
@@ -68,7 +76,8 @@ pub fn run(runner: &Runner, table: &Table, args: &E2e) -> anyhow::Result<Exit> {
         false,
         (repeat, lifetime, Some(again())),
         paths,
-    )?;
+    )?
+    .with_coverage(args.coverage);
     let ended = run::run(&session, &plan, args.keep.into());
     ending::conclude(&session, ended, &ending::Output::of_e2e(args.format))
 }

@@ -2,6 +2,7 @@
 
 mod architecture;
 mod cleanup;
+mod coverage;
 mod diagnose;
 mod doctor;
 mod documents;

@@ -1,10 +1,11 @@
 //! The life of a run: plan it, walk the plan, keep the evidence of a failure, remove what was made.
 //!
-//! Modules, each may import those after it: `stages`, `hooks`, `abandoned`, `teardown`, `evidence`, `preview`, `kind`, `local`, `suite`, `history`, `reuse`, `wait`, `walk`, `timing`, `session`, `private`, `check`, `check_parts`, `datastorage_config`, `repeat`, `service_run`, `part_run`, `layer`, `plan`
+//! Modules, each may import those after it: `stages`, `hooks`, `abandoned`, `teardown`, `coverage`, `evidence`, `preview`, `kind`, `local`, `suite`, `history`, `reuse`, `wait`, `walk`, `timing`, `session`, `private`, `check`, `check_parts`, `datastorage_config`, `repeat`, `service_run`, `part_run`, `layer`, `plan`
 
 pub mod abandoned;
 pub mod check;
 pub mod check_parts;
+pub mod coverage;
 pub mod datastorage_config;
 pub mod evidence;
 pub mod history;
@@ -85,7 +86,13 @@ pub fn run(session: &Session, plan: &Plan, keep: Keep) -> Ended {
     let work: Vec<Stage> = plan
         .stages
         .iter()
-        .filter(|stage| !matches!(stage.id.step, Step::CollectEvidence | Step::TearDown))
+        .filter(|stage| {
+            let step = stage.id.step;
+            !matches!(
+                step,
+                Step::CollectEvidence | Step::CollectCoverage | Step::TearDown
+            )
+        })
         .cloned()
         .collect();
     evidence::clear(session);
@@ -115,6 +122,7 @@ pub fn run(session: &Session, plan: &Plan, keep: Keep) -> Ended {
             collect,
         );
     }
+    let failure = collect_coverage(session, plan, keep, &mut timings, failure);
     let interrupted = cancel.exit().is_some();
     let keeps = keep == Keep::AsFound
         || (keep == Keep::WhenReady && session.stood_before())
@@ -161,6 +169,28 @@ pub fn run(session: &Session, plan: &Plan, keep: Keep) -> Ended {
         total: session.report.elapsed(),
         kept,
     }
+}
+
+/// Collects the coverage of suites that ran, whatever came of them, and adds to the failures that there is none.
+fn collect_coverage(
+    session: &Session,
+    plan: &Plan,
+    keep: Keep,
+    timings: &mut Vec<Timing>,
+    failure: Option<Failure>,
+) -> Option<Failure> {
+    let cancel = session.runner.cancel();
+    let tested = timings
+        .iter()
+        .any(|timing| timing.id.step == Step::RunSuite);
+    if !session.coverage || !tested || cancel.is_raised() {
+        return failure;
+    }
+    let deadline = plan.deadline(Step::CollectCoverage);
+    let is_kept = |failed: bool| keep.keeps(failed || failure.is_some());
+    let collect = || coverage::collect(session, deadline, is_kept);
+    let missing = finish(session, timings, Step::CollectCoverage, cancel, collect);
+    failure.or(missing)
 }
 
 /// Writes the plan into the log: what each stage waits for, and how fast it can be here.

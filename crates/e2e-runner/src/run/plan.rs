@@ -89,6 +89,8 @@ pub enum Step {
     After,
     /// Gathers what explains a failure; only after one.
     CollectEvidence,
+    /// Ends the services' programs and gathers what they covered.
+    CollectCoverage,
     /// Removes everything that the run made.
     TearDown,
 }
@@ -132,6 +134,7 @@ impl Step {
             Self::RunSuite => "run suite",
             Self::After => "after",
             Self::CollectEvidence => "collect evidence",
+            Self::CollectCoverage => "collect coverage",
             Self::TearDown => "tear down",
         }
     }
@@ -266,6 +269,8 @@ pub struct Plan {
 
 /// How long evidence may be collected, in seconds.
 const EVIDENCE: u64 = 60;
+/// How long coverage may be collected, in seconds: grace periods of pods, and their start where the environment is kept.
+const COVERAGE: u64 = 300;
 /// How long removing everything may take, in seconds.
 const TEAR_DOWN: u64 = 120;
 /// A cold build of Data Storage takes two minutes on two cores; ten allow for a busy machine.
@@ -378,11 +383,33 @@ pub fn retest(services: &[Service], tested: &Service, place: Target) -> Plan {
 }
 
 impl Plan {
+    /// The same plan with coverage collected once the suites and the commands after them have ended, and what explains a failure is
+    /// gathered: collecting ends what ran.
+    #[must_use]
+    pub fn collecting_coverage(mut self) -> Self {
+        let evidence = Id::from(Step::CollectEvidence);
+        let Some(at) = self.stages.iter().position(|stage| stage.id == evidence) else {
+            return self;
+        };
+        let coverage = Id::from(Step::CollectCoverage);
+        for stage in &mut self.stages[at + 1..] {
+            stage.needs = vec![coverage.clone()];
+        }
+        let stage = Stage {
+            id: coverage,
+            needs: vec![evidence],
+            deadline: Duration::from_secs(COVERAGE),
+        };
+        self.stages.insert(at + 1, stage);
+        self
+    }
+
     /// How long a stage may take; for one that ends every run, also where the plan does not show it.
     pub fn deadline(&self, step: Step) -> Duration {
         let stage = self.stages.iter().find(|stage| stage.id.step == step);
         let usual = Duration::from_secs(match step {
             Step::CollectEvidence => EVIDENCE,
+            Step::CollectCoverage => COVERAGE,
             _ => TEAR_DOWN,
         });
         stage.map_or(usual, |stage| stage.deadline)
@@ -756,6 +783,17 @@ mod tests {
         let deploy = stage(&kind, "two: deploy service").unwrap();
         assert_eq!(deploy, ["one: wait for Data Storage", "two: migrate"]);
         assert!(stage(&plan_on(Target::Local), "two: deploy Data Storage").is_some());
+    }
+
+    #[test]
+    fn coverage_is_collected_after_the_evidence_and_before_anything_is_removed() {
+        let plan = plan(&chosen(&["gateway"]), Target::Kind, Until::Done).collecting_coverage();
+        let names: Vec<_> = plan.stages.iter().map(|stage| stage.id.name()).collect();
+        let last = ["collect evidence", "collect coverage", "tear down"];
+        assert_eq!(names[names.len() - 3..], last);
+        let of = |step: Step| plan.stages.iter().find(|stage| stage.id.step == step);
+        let needs = &of(Step::TearDown).unwrap().needs;
+        assert_eq!(*needs, [Id::from(Step::CollectCoverage)]);
     }
 
     #[test]

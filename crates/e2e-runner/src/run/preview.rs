@@ -77,7 +77,7 @@ fn predicted(plan: &Plan, history: &History) -> Option<f64> {
         .iter()
         .filter(|stage| stage.id.step != Step::CollectEvidence)
     {
-        let begins = if id.step == Step::TearDown {
+        let begins = if matches!(id.step, Step::CollectCoverage | Step::TearDown) {
             latest(&mut ends.values().copied())
         } else {
             latest(

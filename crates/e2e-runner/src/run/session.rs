@@ -65,6 +65,8 @@ pub struct Artifacts {
     pub loaded: Mutex<BTreeMap<String, String>>,
     /// The program of each image that this run has built of one.
     pub programs: Mutex<BTreeMap<String, PathBuf>>,
+    /// Where in the node each part writes its coverage.
+    pub coverage: Mutex<BTreeMap<String, String>>,
     /// Whether a kept cluster is used again.
     pub stands: OnceLock<bool>,
     /// The layers that this run has made, by their names in the state file.
@@ -107,6 +109,8 @@ pub struct Session {
     private: OnceLock<Private>,
     /// Whether it took over what an earlier run had kept.
     pub adopted: bool,
+    /// Whether it collects the coverage of its services.
+    pub coverage: bool,
     /// Where it runs.
     pub place: Target,
     /// Whether the numbers of the integration tier are used (D8).
@@ -296,6 +300,7 @@ impl Session {
             private: OnceLock::new(),
             service_runs,
             adopted: false,
+            coverage: false,
             place: request.place,
             integration: request.integration,
             postgres_url: request.postgres_url,
@@ -338,6 +343,30 @@ impl Session {
                 "the server's password is too short or too common a word to be taken out of logs and reports",
             );
         }
+    }
+
+    /// The same run, which collects the coverage of its services where that is wanted.
+    #[must_use]
+    pub fn with_coverage(self, coverage: bool) -> Self {
+        Self { coverage, ..self }
+    }
+
+    /// The parts whose coverage is collected: the services themselves, and what is built here.
+    pub fn covered(&self) -> impl Iterator<Item = &PartRun> {
+        let own = self.service_runs.iter().map(|service_run| &service_run.own);
+        let runs_here = |part: &Part| self.place == Target::Kind || !part.process.is_empty();
+        own.chain(&self.parts)
+            .filter(move |part_run| part_run.part.is_covered() && runs_here(&part_run.part))
+    }
+
+    /// The directory of the run's coverage.
+    pub fn coverage_dir(&self) -> PathBuf {
+        self.run.dir().join("coverage")
+    }
+
+    /// What the programs of a part wrote of their coverage.
+    pub fn coverage_of(&self, part_run: &PartRun) -> PathBuf {
+        self.coverage_dir().join("raw").join(&part_run.part.name)
     }
 
     /// Whether several services share the run.

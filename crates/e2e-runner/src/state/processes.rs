@@ -9,7 +9,7 @@ use nix::unistd::Pid;
 use crate::process::record::{self, Process};
 
 /// How long a process may take to end by itself before it is killed.
-const GRACE: Duration = Duration::from_secs(8);
+pub const GRACE: Duration = Duration::from_secs(8);
 /// How long one may take that was killed: the kernel has to free its memory.
 const KILLED: Duration = Duration::from_secs(8);
 /// Between two looks.
@@ -23,6 +23,17 @@ pub fn end_all(dir: &Path) -> Result<(), String> {
 /// Ends the processes of a run that have this label.
 pub fn end_labelled(dir: &Path, label: &str) -> Result<(), String> {
     end(&labelled(dir, label))
+}
+
+/// Ends the processes of a run that have this label, and says whether they ended by themselves.
+pub fn end_in_order(dir: &Path, label: &str) -> Result<bool, String> {
+    let processes = labelled(dir, label);
+    signal(&processes, Signal::SIGTERM);
+    let by_themselves = gone_within(&processes, GRACE);
+    if !by_themselves {
+        kill(&processes)?;
+    }
+    Ok(by_themselves)
 }
 
 /// Kills the processes of a run that have this label with SIGKILL; fails if there is none.
@@ -107,6 +118,19 @@ mod tests {
             std::thread::sleep(POLL);
         }
         child
+    }
+
+    #[test]
+    fn whether_a_process_ended_by_itself_is_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let script = "trap 'exit 0' TERM; echo up; while :; do sleep 0.05; done";
+        drop(spawn(dir.path(), "one", script));
+        assert_eq!(end_in_order(dir.path(), "one"), Ok(true));
+        assert!(labelled(dir.path(), "one").is_empty());
+        let deaf = "trap '' TERM; echo up; while :; do sleep 0.05; done";
+        drop(spawn(dir.path(), "deaf", deaf));
+        assert_eq!(end_in_order(dir.path(), "deaf"), Ok(false));
+        assert!(labelled(dir.path(), "deaf").is_empty());
     }
 
     #[test]

@@ -229,6 +229,12 @@ impl Part {
         self.process.iter().any(|word| word.contains("${binary:"))
     }
 
+    /// Whether its programs are a team's own, whose coverage says something.
+    pub fn is_covered(&self) -> bool {
+        let is_built = self.images.iter().any(|image| image.build.is_some());
+        is_built || (self.is_service && !self.is_empty())
+    }
+
     /// Whether there is anything of it.
     pub fn is_empty(&self) -> bool {
         self.images.is_empty()

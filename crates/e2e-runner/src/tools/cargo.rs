@@ -47,16 +47,17 @@ pub fn build_binary(
         package,
     ]);
     if BUILDS_STATIC {
-        command = linked_statically(command);
+        command = linked_statically(command, false);
     }
     executable(&command.deadline(deadline), runner, package, on_line)
 }
 
-/// Builds a static program of a team's own workspace and returns its path.
+/// Builds a static program of a team's own workspace and returns its path. With `coverage` it writes at its exit which lines ran.
 pub fn build_program(
     runner: &Runner,
     cargo: &Cargo,
     root: &Path,
+    coverage: bool,
     on_line: impl FnMut(&str),
 ) -> Result<PathBuf, Failure> {
     let (package, name) = (&cargo.cargo, cargo.bin.as_ref().unwrap_or(&cargo.cargo));
@@ -68,7 +69,7 @@ pub fn build_program(
     }
     let build = ["build", "--release", "--package", package, "--bin", name];
     let command = in_directory(runner, &dir).args(build);
-    let command = linked_statically(command).args(&cargo.args);
+    let command = linked_statically(command, coverage).args(&cargo.args);
     let command = command.deadline(Duration::MAX);
     executable(&command, runner, name, on_line).map_err(|failure| {
         let retry = format!("cd {} && cargo {}", dir.display(), build.join(" "));
@@ -77,10 +78,15 @@ pub fn build_program(
 }
 
 /// With the target named, so that what runs while it compiles, such as macros, stays as it has to be.
-fn linked_statically(command: Command) -> Command {
+fn linked_statically(command: Command, coverage: bool) -> Command {
+    let flags = if coverage {
+        "-Ctarget-feature=+crt-static -Cinstrument-coverage"
+    } else {
+        "-Ctarget-feature=+crt-static"
+    };
     command
         .args(["--target", STATIC_TARGET])
-        .env("RUSTFLAGS", "-Ctarget-feature=+crt-static")
+        .env("RUSTFLAGS", flags)
 }
 
 /// Builds a package's integration test binary and returns its path.
@@ -182,7 +188,8 @@ mod tests {
                 dir: PathBuf::from("rust"),
                 args: vec!["--target-dir".to_owned(), "out".to_owned()],
             };
-            build_program(&Runner::new(Cancel::default()), &cargo, dir.path(), |_| {})
+            let runner = Runner::new(Cancel::default());
+            build_program(&runner, &cargo, dir.path(), false, |_| {})
         };
         if !BUILDS_STATIC {
             let failure = built("server").expect_err("no such host");

@@ -299,6 +299,23 @@ pub fn make_shared_directory(runner: &Runner, node: &str, directory: &str) -> Re
         .map(drop)
 }
 
+/// Makes sure of a directory in a node that every user may write into, and empties it of all files but those whose name is such. The
+/// directory itself stays: a pod may have mounted it.
+pub fn empty_shared_directory(
+    runner: &Runner,
+    node: &str,
+    directory: &str,
+    kept: &str,
+) -> Result<(), Error> {
+    let script =
+        "install -d -m 1777 \"$1\" && find \"$1\" -mindepth 1 -type f ! -name \"$2\" -delete";
+    runner
+        .command("docker")
+        .args(["exec", node, "sh", "-c", script, "sh", directory, kept])
+        .read()
+        .map(drop)
+}
+
 /// Copies what is in a directory of a container to one of this machine, which is made anew.
 pub fn copy_out(runner: &Runner, container: &str, directory: &str, to: &Path) -> Result<(), Error> {
     drop(std::fs::remove_dir_all(to));

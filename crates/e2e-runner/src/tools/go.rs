@@ -8,14 +8,18 @@ use crate::process::Runner;
 use crate::table::image::Go;
 use crate::tools::compiler::{self, Line};
 
+/// What makes a program write at its exit which statements of its module ran.
+const COVERAGE: [&str; 2] = ["-cover", "-coverpkg=./..."];
+
 /// Builds the program for a node of an architecture (GOARCH) into a directory of its own, where the one of before may lie, and
-/// returns its path: `go build` names it. The same source gives the same bytes, whatever commit it is of and wherever it lies.
+/// returns its path: `go build` names it. The same source gives the same bytes, whatever commit it is of and wherever it lies. With
+/// `coverage` it writes at its exit which statements of its module ran.
 pub fn build(
     runner: &Runner,
-    go: &Go,
-    root: &Path,
+    (go, root): (&Go, &Path),
     architecture: &str,
     into: &Path,
+    coverage: bool,
     on_line: impl FnMut(&str),
 ) -> Result<PathBuf, Failure> {
     std::fs::create_dir_all(into).map_err(Failure::setup)?;
@@ -26,6 +30,8 @@ pub fn build(
     let mut command = runner
         .command("go")
         .args(["build", "-v", "-trimpath", "-buildvcs=false"])
+        // Before the entry's own: of two the last counts.
+        .args(coverage.then_some(COVERAGE).into_iter().flatten())
         .args(&go.args)
         .arg("-o")
         .arg(output)
@@ -101,7 +107,7 @@ mod tests {
         let runner = Runner::new(Cancel::default());
         let key = crate::fingerprint::fingerprint(&[&format!("{go:?}")]);
         let into = dir.join("out").join(key);
-        build(&runner, &go, dir, "amd64", &into, |_| {})
+        build(&runner, (&go, dir), "amd64", &into, false, |_| {})
     }
 
     #[test]

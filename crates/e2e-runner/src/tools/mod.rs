@@ -1,9 +1,10 @@
 //! The programs and libraries that a run drives, one file each.
 //!
-//! Modules, each may import those after it: `migrate`, `cargo`, `go`, `compiler`, `elf`, `health`, `kind`, `kubectl`, `docker`, `postgres`
+//! Modules, each may import those after it: `coverage`, `migrate`, `cargo`, `go`, `compiler`, `elf`, `health`, `kind`, `kubectl`, `docker`, `postgres`
 
 pub mod cargo;
 pub mod compiler;
+pub mod coverage;
 pub mod docker;
 pub mod elf;
 pub mod go;

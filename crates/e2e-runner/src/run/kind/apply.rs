@@ -21,6 +21,11 @@ pub fn earlier_pods(session: &Session, level: Level<'_>) -> String {
     format!("{PART}={},{MADE_FROM}!={made_from}", part(level))
 }
 
+/// The selector of a layer's pods.
+pub fn pods_of(level: Level<'_>) -> String {
+    format!("{PART}={}", part(level))
+}
+
 /// A layer's name as the value of a label, which has no slash.
 fn part(level: Level<'_>) -> String {
     level.key().replace('/', ".")

@@ -197,6 +197,12 @@ pub fn build_images(
             (Some(Build::Docker(dir)), _) => {
                 let place = (&*part.root, &*at(dir));
                 docker::build_as(runner, image, place, deadline, session.lines(id))?;
+                if session.coverage {
+                    session.report.note(&format!(
+                        "{} is taken as its Dockerfile builds it: a program in it writes coverage if `args` or the Dockerfile make it",
+                        image.name
+                    ));
+                }
                 format!("{} built", image.name)
             }
             (Some(build), _) => {
@@ -245,10 +251,20 @@ fn program(
             let root = part.root.to_string_lossy();
             let key = fingerprint(&[&root, &format!("{go:?}"), &module.unwrap_or_default()]);
             let into = directory.join(&key[..12]);
-            let (root, architecture) = (&part.root, architecture());
-            Some(go::build(runner, go, root, architecture, &into, lines)?)
+            let (place, architecture) = ((go, &*part.root), architecture());
+            Some(go::build(
+                runner,
+                place,
+                architecture,
+                &into,
+                session.coverage,
+                lines,
+            )?)
         }
-        Build::Cargo(cargo) => Some(cargo::build_program(runner, cargo, &part.root, lines)?),
+        Build::Cargo(cargo) => {
+            let (root, coverage) = (&part.root, session.coverage);
+            Some(cargo::build_program(runner, cargo, root, coverage, lines)?)
+        }
         Build::Files(_) | Build::Docker(_) => None,
     })
 }

@@ -1,10 +1,11 @@
 //! A run in a Kind cluster.
 //!
-//! Modules, each may import those after it: `deploy`, `job`, `readiness`, `parts`, `sources`, `images`, `node_image`, `relay`, `replicas`, `pods`, `diagnostics`, `cluster`, `apply`, `ports`, `access`, `manifests`, `image_archive`
+//! Modules, each may import those after it: `deploy`, `job`, `readiness`, `parts`, `coverage`, `sources`, `images`, `node_image`, `relay`, `replicas`, `pods`, `diagnostics`, `cluster`, `apply`, `ports`, `access`, `manifests`, `image_archive`
 
 pub mod access;
 pub mod apply;
 pub mod cluster;
+pub mod coverage;
 pub mod deploy;
 pub mod diagnostics;
 pub mod image_archive;

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use crate::exit::{Exit, Failure};
 use crate::run::kind::apply::{ensure, namespace};
+use crate::run::kind::coverage;
 use crate::run::kind::images;
 use crate::run::kind::manifests;
 use crate::run::kind::ports::{host_port, published};
@@ -34,6 +35,7 @@ pub fn deploy(session: &Session, part_run: &PartRun) -> Result<String, Failure> 
         }
     }
     pin(session, &mut objects);
+    coverage::prepare(session, part_run, &mut objects)?;
     let objects = [namespace(&part_run.namespace)?, objects].concat();
     let note = ensure(session, &part_run.namespace, part_run.level(), &objects)?;
     part_run.published.get_or_init(|| addresses);

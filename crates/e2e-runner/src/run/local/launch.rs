@@ -100,6 +100,13 @@ impl ProcessSpec {
         launch.spawn(runner, &env).map(drop)
     }
 
+    /// Starts the program in `dir`, which has ended, under the address that it was given.
+    pub fn start_again(dir: &Path, runner: &Runner) -> Result<Child, Failure> {
+        let text = std::fs::read_to_string(dir.join(FILE)).map_err(Failure::setup)?;
+        let launch: Self = serde_json::from_str(&text).map_err(Failure::setup)?;
+        launch.spawn(runner, &BTreeMap::new())
+    }
+
     /// The base URL of the program that an earlier run kept, if something still answers there.
     pub fn answering(dir: &Path) -> Option<String> {
         let text = std::fs::read_to_string(dir.join(FILE)).ok()?;

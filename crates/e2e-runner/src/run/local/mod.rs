@@ -1,7 +1,8 @@
 //! A run without Docker: PostgreSQL, Data Storage and services as processes of this machine (D8).
 //!
-//! Modules, each may import those after it: `programs`, `parts`, `postgres`, `launch`
+//! Modules, each may import those after it: `programs`, `parts`, `coverage`, `postgres`, `launch`
 
+pub mod coverage;
 pub mod launch;
 pub mod parts;
 pub mod postgres;

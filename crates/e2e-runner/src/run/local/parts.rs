@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::exit::{Exit, Failure};
 use crate::names::{LITERAL, Seen, Unknown, expand_command, expand_map};
+use crate::run::local::coverage;
 use crate::run::local::launch::{Address, ProcessSpec};
 use crate::run::part_run::PartRun;
 use crate::run::session::Session;
@@ -24,12 +25,7 @@ pub fn deploy(
     if part.process.is_empty() {
         return Ok("not started: its entry in the table has no `process`".to_owned());
     }
-    let name = if part.is_service {
-        "service".to_owned()
-    } else {
-        format!("part-{}", part.name)
-    };
-    let dir = part_run.dir.join(name);
+    let dir = coverage::directory(part_run);
     // What an earlier run keeps has the ports that it is to have again.
     end_labelled(session.run.dir(), &dir.display().to_string()).map_err(Failure::setup)?;
     let service_run = session.user_of(part_run);
@@ -65,6 +61,7 @@ pub fn deploy(
         .map_err(Failure::setup)?;
     std::fs::create_dir_all(&dir)
         .map_err(|error| Failure::setup(format!("cannot make {}: {error}", dir.display())))?;
+    coverage::prepare(session, part_run, &dir, &mut env)?;
     let launch = ProcessSpec {
         name: part.name.clone(),
         cwd: Some(part.root.clone()),

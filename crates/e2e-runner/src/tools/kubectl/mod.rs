@@ -1,5 +1,6 @@
 //! kubectl: applies objects and watches pods, always with a kubeconfig and a namespace that are named.
 
+pub mod ending;
 mod events;
 pub mod objects;
 pub mod pods;
