@@ -98,7 +98,9 @@ pub fn expand(text: &str, value: &dyn Fn(&str) -> Option<String>) -> Result<Stri
         let made = is_name(name).then(|| value(name)).flatten();
         let made = made.or_else(|| {
             let default = default.filter(|_| is_name(name))?;
-            Some(settings::named_by_a_file(name).unwrap_or_else(|| default.to_owned()))
+            // As in a shell, `:-` is also for one that is empty.
+            let variable = settings::named_by_a_file(name).filter(|text| !text.is_empty());
+            Some(variable.unwrap_or_else(|| default.to_owned()))
         });
         match made.filter(|_| end.is_some()) {
             Some(made) => expanded.push_str(&made),

@@ -17,13 +17,17 @@ use toml::Spanned;
 
 pub use nearest::nearest;
 use part::Part;
-use service::Service;
+use service::{Component, Service};
 
 use crate::exit::{Exit, Failure};
 use crate::names::{LITERAL, Unknown};
 
 /// `kind/services.toml`.
 const TABLE: &str = include_str!("../../../../kind/services.toml");
+/// `kind/parts.toml`: the parts that the words of `components` mean.
+const PARTS: &str = include_str!("../../../../kind/parts.toml");
+/// How it is named.
+const PARTS_FILE: &str = "kind/parts.toml";
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -136,7 +140,7 @@ impl Table {
             .map(|part| (&*part.table, "part", &part.name, &part.needs));
         for (table, what, name, needs) in of_services.chain(of_parts) {
             for need in needs {
-                let built_in = what == "part" && BUILT_IN.contains(&&**need);
+                let built_in = what == "part" && NEEDED.contains(&&**need);
                 if built_in || names.contains(&&**need) {
                     continue;
                 }
@@ -275,8 +279,18 @@ fn earlier_words(text: &str, file: &str) -> Option<String> {
         .then(|| format!("{file}: the component `double` is called `fake` now"))
 }
 
-/// What a part may need besides other parts.
-const BUILT_IN: [&str; 2] = ["postgres", "datastorage"];
+/// What a team's part may need besides other parts.
+const NEEDED: [&str; 2] = ["postgres", "datastorage"];
+/// The parts of the tool's own.
+const BUILT_IN: [&str; 5] = ["postgres", "datastorage", "unmigrated", "fake", "relay"];
+
+/// The part that a component of a service means.
+pub fn built_in(component: Component) -> Result<Part, Failure> {
+    let (_, parts) = parse(PARTS, PARTS_FILE, Path::new(""))?;
+    let wanted = component.part();
+    let part = parts.into_iter().find(|part| part.name == wanted);
+    part.ok_or_else(|| Failure::setup(format!("{PARTS_FILE} has no part `{wanted}`")))
+}
 
 fn parse(text: &str, file: &str, root: &Path) -> Result<(Vec<Service>, Vec<Part>), Failure> {
     let document: Document = toml::from_str(text).map_err(|error| {
@@ -327,7 +341,7 @@ fn parse(text: &str, file: &str, root: &Path) -> Result<(Vec<Service>, Vec<Part>
         file.clone_into(&mut part.table);
         let what = format!("part `{}`", part.name);
         part.check().map_err(|why| place(start, &what, &why))?;
-        if BUILT_IN.contains(&&*part.name) {
+        if file != PARTS_FILE && BUILT_IN.contains(&&*part.name) {
             let why = "is the tool's own: a component of a service";
             return Err(place(start, &what, why).hint("give it another name"));
         }
@@ -344,7 +358,6 @@ fn parse(text: &str, file: &str, root: &Path) -> Result<(Vec<Service>, Vec<Part>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use service::Component;
 
     const ENTRY: &str = "[[service]]\nname = \"widget\"\nprofile = \"gateway\"\nnamespace = \"widget\"\ncomponents = [\"postgres\", \"datastorage\", \"own\"]\nports = {}\n";
 
@@ -362,6 +375,26 @@ mod tests {
         names.sort();
         names.dedup();
         assert_eq!(names.len(), 7);
+    }
+
+    #[test]
+    fn every_component_but_a_service_s_own_is_a_part_of_the_tool_s_table_and_no_other_may_have_its_name()
+     {
+        let (_, parts) = parse(PARTS, PARTS_FILE, Path::new("")).unwrap();
+        let names: Vec<_> = parts.iter().map(|part| &*part.name).collect();
+        assert_eq!(names, BUILT_IN);
+        for part in &parts {
+            assert!(part.needs.iter().all(|need| BUILT_IN.contains(&&**need)));
+            let told = refused(&format!("[[part]]\nname = \"{}\"\n", part.name));
+            assert!(told.contains("the tool's own"), "{told}");
+        }
+        let postgres = built_in(Component::Postgres).unwrap();
+        assert_eq!(postgres.images[0].name, crate::settings::postgres_image());
+        let relay = built_in(Component::Relay).unwrap();
+        assert_eq!(
+            (&*relay.name, relay.package()),
+            ("relay", Some("audit-emit"))
+        );
     }
 
     #[test]
