@@ -148,7 +148,9 @@ fn replace(
         let made = is_name(name).then(|| value(name)).flatten();
         let made = made.or_else(|| {
             let default = default.filter(|_| is_name(name))?;
-            Some(settings::named_by_a_file(name).unwrap_or_else(|| default.to_owned()))
+            // As in a shell, `:-` is also for one that is empty.
+            let variable = settings::named_by_a_file(name).filter(|text| !text.is_empty());
+            Some(variable.unwrap_or_else(|| default.to_owned()))
         });
         let Some(made) = made.filter(|_| end.is_some()) else {
             let name = name.lines().next().unwrap_or_default();

@@ -16,8 +16,8 @@ use crate::run::service_run::ServiceRun;
 use crate::run::session::Session;
 use crate::run::{hooks, suite, wait};
 use crate::settings;
-use crate::table::service::Component;
 use crate::table::suite::Tests;
+use crate::table::{self, service::Component};
 use crate::tools::{cargo, migrate};
 
 /// Performs one stage and returns a few words on what it made.
@@ -130,11 +130,13 @@ fn build(
     step: Step,
     deadline: Duration,
 ) -> Result<String, Failure> {
-    let (package, variable) = match step {
-        Step::BuildFake => ("service-fake", e2e_env::FAKE_BIN),
-        Step::BuildRelay => ("audit-emit", e2e_env::RELAY_BIN),
-        _ => ("datastorage", e2e_env::DATASTORAGE_BIN),
+    let (component, variable) = match step {
+        Step::BuildFake => (Component::Fake, e2e_env::FAKE_BIN),
+        Step::BuildRelay => (Component::Relay, e2e_env::RELAY_BIN),
+        _ => (Component::Datastorage, e2e_env::DATASTORAGE_BIN),
     };
+    let part = table::built_in(component)?;
+    let package = part.package().unwrap_or(&part.name);
     let image = format!("{} to an image for Kind", e2e_env::DATASTORAGE_IMAGE);
     let given = settings::ready_binary(variable);
     let before = if given.is_some() {

@@ -11,8 +11,12 @@ use crate::names::LITERAL;
 use crate::table::part::Part;
 use crate::table::service::Service;
 
-/// What a part may need besides other parts.
-pub(super) const BUILT_IN: [&str; 2] = ["postgres", "datastorage"];
+/// What a team's part may need besides other parts.
+pub(super) const NEEDED: [&str; 2] = ["postgres", "datastorage"];
+/// The file of the tool's own parts.
+pub(super) const PARTS_FILE: &str = "kind/parts.toml";
+/// Their names.
+pub(super) const BUILT_IN: [&str; 5] = ["postgres", "datastorage", "unmigrated", "fake", "relay"];
 
 /// What a text says.
 #[derive(Default)]
@@ -148,7 +152,7 @@ impl Reader<'_> {
         self.file.clone_into(&mut part.table);
         part.line = self.line(at);
         let mut wrong = part.faults();
-        if BUILT_IN.contains(&&*name) {
+        if self.file != PARTS_FILE && BUILT_IN.contains(&&*name) {
             wrong.push("is the tool's own: a component of a service".to_owned());
         }
         if document.parts.iter().any(|other| other.name == name) {

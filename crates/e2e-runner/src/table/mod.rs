@@ -15,7 +15,7 @@ use std::path::Path;
 
 pub use nearest::nearest;
 
-use document::{BUILT_IN, Document};
+use document::{Document, NEEDED, PARTS_FILE};
 use part::Part;
 use service::{Callers, Component, Service};
 
@@ -25,6 +25,8 @@ use crate::exit::{Exit, Failure};
 const TABLE: &str = include_str!("../../../../kind/services.toml");
 /// What it is called.
 const NAME: &str = "kind/services.toml";
+/// `kind/parts.toml`: the parts that the words of `components` mean.
+const PARTS: &str = include_str!("../../../../kind/parts.toml");
 
 /// Its JSON schema, by which editors help.
 pub const SCHEMA: &str = include_str!("../../../../kind/services.schema.json");
@@ -94,7 +96,7 @@ impl Table {
     /// The same, of tables that may have faults: what could be read, and all that is wrong with them.
     pub fn inspect(own: Option<&Path>) -> (Self, Vec<Failure>) {
         let checkout = crate::paths::checkout();
-        let (text, name) = built_in(&checkout);
+        let (text, name) = built_in_table(&checkout);
         let Document {
             services,
             parts,
@@ -162,7 +164,7 @@ impl Table {
         let of_parts = self.parts.iter().map(|part| (part, "part", &part.needs));
         for (whose, what, needs) in of_services.chain(of_parts) {
             for need in needs {
-                let built_in = what == "part" && BUILT_IN.contains(&&**need);
+                let built_in = what == "part" && NEEDED.contains(&&**need);
                 if built_in || names.contains(&&**need) || broken.contains(need) {
                     continue;
                 }
@@ -355,12 +357,23 @@ fn earlier_words(text: &str, file: &str) -> Option<String> {
 }
 
 /// The built-in table and its name: that of a checkout, where it is another than what the tool was built with.
-fn built_in(checkout: &Path) -> (String, String) {
+fn built_in_table(checkout: &Path) -> (String, String) {
     let path = checkout.join("kind/services.toml");
     match std::fs::read_to_string(&path) {
         Ok(text) if text != TABLE => (text, path.display().to_string()),
         _ => (TABLE.to_owned(), NAME.to_owned()),
     }
+}
+
+/// The part that a component of a service means.
+pub fn built_in(component: Component) -> Result<Part, Failure> {
+    let Document { parts, faults, .. } = document::read(PARTS, PARTS_FILE, Path::new(""));
+    if let Some(fault) = faults.into_iter().next() {
+        return Err(fault);
+    }
+    let wanted = component.part();
+    let part = parts.into_iter().find(|part| part.name == wanted);
+    part.ok_or_else(|| Failure::setup(format!("{PARTS_FILE} has no part `{wanted}`")))
 }
 
 /// What an entry has and another does not say.
@@ -416,6 +429,30 @@ mod tests {
         names.sort();
         names.dedup();
         assert_eq!(names.len(), 7);
+    }
+
+    #[test]
+    fn every_component_but_a_service_s_own_is_a_part_of_the_tool_s_table_and_no_other_may_have_its_name()
+     {
+        let parts = document::read(PARTS, PARTS_FILE, Path::new("")).parts;
+        let names: Vec<_> = parts.iter().map(|part| &*part.name).collect();
+        assert_eq!(names, document::BUILT_IN);
+        for part in &parts {
+            assert!(
+                part.needs
+                    .iter()
+                    .all(|need| document::BUILT_IN.contains(&&**need))
+            );
+            let told = refused(&format!("[[part]]\nname = \"{}\"\n", part.name));
+            assert!(told.contains("the tool's own"), "{told}");
+        }
+        let postgres = built_in(Component::Postgres).unwrap();
+        assert_eq!(postgres.images[0].name, crate::settings::postgres_image());
+        let relay = built_in(Component::Relay).unwrap();
+        assert_eq!(
+            (&*relay.name, relay.package()),
+            ("relay", Some("audit-emit"))
+        );
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::table::image::Image;
+use crate::table::image::{Build, Image};
 use crate::table::source::Source;
 
 /// A part: a service itself, or something beside it that several services may share.
@@ -224,6 +224,14 @@ impl Deadlines {
 }
 
 impl Part {
+    /// The package of the Rust program that it is, where one of its images is built so.
+    pub fn package(&self) -> Option<&str> {
+        self.images.iter().find_map(|image| match &image.build {
+            Some(Build::Cargo(cargo)) => Some(cargo.cargo.as_str()),
+            _ => None,
+        })
+    }
+
     /// Whether its process is a program that its images are made of: `${binary:IMAGE}`.
     pub fn runs_built_program(&self) -> bool {
         self.process.iter().any(|word| word.contains("${binary:"))

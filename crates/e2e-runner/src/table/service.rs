@@ -185,6 +185,20 @@ pub enum Component {
     Own,
 }
 
+impl Component {
+    /// The part that it means; `own` is that of the service.
+    pub const fn part(self) -> &'static str {
+        match self {
+            Self::Postgres => "postgres",
+            Self::Datastorage => "datastorage",
+            Self::Unmigrated => "unmigrated",
+            Self::Fake => "fake",
+            Self::Relay => "relay",
+            Self::Own => "own",
+        }
+    }
+}
+
 /// Who may call a Data Storage.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::exit::Failure;
 use crate::fingerprint::fingerprint;
 use crate::run::kind::access::kubectl;
-use crate::run::kind::manifests::{self, Manifest};
+use crate::run::kind::manifests;
 use crate::run::layer::Level;
 use crate::run::session::Session;
 use crate::state::{Applied, State};
@@ -33,9 +33,12 @@ fn part(level: Level<'_>) -> String {
 
 /// The objects of a namespace.
 pub fn namespace(name: &str) -> Result<Vec<Value>, Failure> {
-    Ok(Manifest::parse(manifests::NAMESPACE)?
-        .set("Namespace", "/metadata/name", name)
-        .objects())
+    let value = |asked: &str| (asked == "NAMESPACE").then(|| name.to_owned());
+    manifests::read(
+        manifests::NAMESPACE,
+        "kind/manifests/namespace.yaml",
+        &value,
+    )
 }
 
 /// Whose an object is and until when (D14), as label values: letters, digits, dashes.

@@ -1,20 +1,21 @@
 //! What a run deploys into its cluster: PostgreSQL, Data Storage, the service or its fake, each waited for.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use postgres_url::PostgresUrl;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::exit::Failure;
 use crate::process::Runner;
 use crate::run::datastorage_config::{Config, HAND_OVER, NO_PAUSE, secrets};
 use crate::run::kind::access::home;
 use crate::run::kind::apply::{content, ensure, namespace};
+use crate::run::kind::built_in::{self, Decided};
 use crate::run::kind::images;
-use crate::run::kind::manifests::{self, Manifest};
 use crate::run::kind::parts;
 use crate::run::kind::pods::{Pods, await_pods};
-use crate::run::kind::ports::{POSTGRES, cluster_ip, host_port, node_ports, url};
+use crate::run::kind::ports::{POSTGRES, POSTGRES_IP, cluster_ip, host_port, node_ports, url};
 use crate::run::kind::readiness;
 use crate::run::kind::relay;
 use crate::run::kind::replicas::{self, Replicas};
@@ -30,8 +31,6 @@ use crate::tools::postgres;
 
 /// The Data Storage that a service talks to.
 const MAIN: &str = "datastorage";
-/// The file of Data Storage's Secret that holds the tokens of those who may call it.
-const TOKENS: &str = "tokens";
 
 /// Applies namespace, Secret and PostgreSQL.
 pub fn deploy_postgres(session: &Session) -> Result<String, Failure> {
@@ -42,15 +41,17 @@ pub fn deploy_postgres(session: &Session) -> Result<String, Failure> {
 }
 
 fn postgres_objects(home: &str, password: &str, image: &str) -> Result<Vec<Value>, Failure> {
-    let secret = manifests::secret("postgres", &json!({"password": password}));
-    let postgres = Manifest::parse(manifests::POSTGRES)?
-        .set(
-            "Deployment",
-            "/spec/template/spec/containers/0/image",
-            image,
-        )
-        .set("Service", "/spec/ports/0/nodePort", POSTGRES);
-    Ok([namespace(home)?, vec![secret], postgres.objects()].concat())
+    let part = built_in::part(Component::Postgres, "")?;
+    let decided = Decided {
+        namespace: home,
+        image,
+        node_port: POSTGRES,
+        values: BTreeMap::from([
+            ("ADDRESS", POSTGRES_IP.to_owned()),
+            ("PGPASSWORD", password.to_owned()),
+        ]),
+    };
+    Ok([namespace(home)?, built_in::objects(&part, &decided)?].concat())
 }
 
 /// What PostgreSQL in a cluster is made from.
@@ -87,14 +88,14 @@ pub fn deploy_datastorage(session: &Session, service_run: &ServiceRun) -> Result
     let image = Session::artifact(&session.artifacts.image, "the Data Storage image")?;
     let ports = node_ports(service_run);
     let mut wanted = vec![(
-        MAIN,
+        Component::Datastorage,
         service_run.database.clone(),
         ports.datastorage,
         cluster_ip(service_run, false),
     )];
     if service_run.service.has(Component::Unmigrated) {
         wanted.push((
-            "datastorage-unmigrated",
+            Component::Unmigrated,
             session.unmigrated_name(),
             ports.unmigrated,
             cluster_ip(service_run, true),
@@ -102,7 +103,9 @@ pub fn deploy_datastorage(session: &Session, service_run: &ServiceRun) -> Result
     }
     let mut objects = namespace(&service_run.namespace)?;
     let replicas = Replicas::of(service_run);
-    for (name, database, node_port, address) in wanted {
+    for (component, database, node_port, address) in wanted {
+        let part = built_in::part(component, "")?;
+        let replicas = replicas.filter(|_| component == Component::Datastorage);
         let server = format!("postgres.{}", home(session));
         let config = Config {
             listen: ("0.0.0.0", DATASTORAGE_PORT),
@@ -111,39 +114,31 @@ pub fn deploy_datastorage(session: &Session, service_run: &ServiceRun) -> Result
             queue: "/var/lib/datastorage/queue".into(),
             tokens: session
                 .token_file(service_run)
-                .map(|_| format!("/etc/datastorage/secrets/{TOKENS}").into()),
+                .map(|_| "/etc/datastorage/secrets/tokens".into()),
             profile: &service_run.service.profile,
-            drain_pause: if replicas.is_some() && name == MAIN {
+            drain_pause: if replicas.is_some() {
                 HAND_OVER
             } else {
                 NO_PAUSE
             },
         };
-        let secret = secrets(USER, &session.password);
-        objects.push(manifests::config_map(
-            name,
-            &json!({"config.yaml": config.yaml()}),
-        ));
-        let secrets = json!({"db-secrets.yaml": secret, TOKENS: session.token});
-        objects.push(manifests::secret(name, &secrets));
-        let deployment = Manifest::parse(manifests::DATASTORAGE)?
-            .rename("datastorage", name)
-            .set(
-                "Deployment",
-                "/spec/template/spec/containers/0/image",
-                image.clone(),
-            )
-            .set(
-                "Deployment",
-                "/spec/template/spec/hostAliases/0/hostnames/0",
-                server.clone(),
-            )
-            .set("Service", "/spec/clusterIP", address)
-            .set("Service", "/spec/ports/0/nodePort", node_port);
-        let deployment = deployment.objects();
-        objects.extend(match &replicas {
-            Some(replicas) if name == MAIN => replicas.objects(name, deployment),
-            _ => deployment,
+        let decided = Decided {
+            namespace: &service_run.namespace,
+            image,
+            node_port,
+            values: BTreeMap::from([
+                ("ADDRESS", address),
+                ("SERVER", server.clone()),
+                ("SERVER_ADDRESS", POSTGRES_IP.to_owned()),
+                ("CONFIG", config.yaml()),
+                ("DATABASE_SECRETS", secrets(USER, &session.password)),
+                ("DATASTORAGE_TOKEN", session.token.clone()),
+            ]),
+        };
+        let one = built_in::objects(&part, &decided)?;
+        objects.extend(match replicas {
+            Some(replicas) => replicas.objects(MAIN, one),
+            None => one,
         });
     }
     replicas::make_room(session, service_run, MAIN, replicas)?;
@@ -201,25 +196,20 @@ pub fn deploy_service(session: &Session, service_run: &ServiceRun) -> Result<Str
     let node_port = node_ports(service_run).service;
     let name = service_run.service.name.as_str();
     let image = Session::artifact(&session.artifacts.fake_image, "the fake's image")?;
-    let objects = Manifest::parse(manifests::FAKE)?
-        .rename("fake", name)
-        .set(
-            "Deployment",
-            "/spec/template/spec/containers/0/image",
-            image.clone(),
-        )
-        .set(
-            "Deployment",
-            "/spec/template/spec/hostAliases/0/ip",
-            cluster_ip(service_run, false),
-        )
-        .set("Service", "/spec/ports/0/nodePort", node_port)
-        .objects();
-    let secret = manifests::secret("datastorage-client", &json!({"token": session.token}));
-    let mut objects = [vec![secret], objects].concat();
+    let mut decided = Decided {
+        namespace: &service_run.namespace,
+        image,
+        node_port,
+        values: BTreeMap::from([
+            ("DATASTORAGE_ADDRESS", cluster_ip(service_run, false)),
+            ("DATASTORAGE_TOKEN", session.token.clone()),
+        ]),
+    };
+    let mut objects = built_in::objects(&built_in::part(Component::Fake, name)?, &decided)?;
     if service_run.service.has(Component::Relay) {
-        let image = Session::artifact(&session.artifacts.relay_image, "the relay's image")?;
-        objects = relay::beside(objects, name, image)?;
+        decided.image = Session::artifact(&session.artifacts.relay_image, "the relay's image")?;
+        let relay = built_in::objects(&built_in::part(Component::Relay, name)?, &decided)?;
+        objects = relay::beside(objects, &relay);
     }
     let objects = [namespace(&service_run.namespace)?, objects].concat();
     let note = ensure(

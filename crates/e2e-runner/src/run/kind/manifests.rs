@@ -1,63 +1,45 @@
-//! The Kubernetes objects of `kind/manifests`, parsed, with the fields that a run decides set by path.
+//! The Kubernetes objects of manifests, with the names in them replaced; and those of `kind/manifests`, which are in the tool.
 
 use serde_json::{Value, json};
 
 use crate::exit::{Exit, Failure};
+use crate::names::expand_object;
 
 /// `kind/manifests/namespace.yaml`.
 pub const NAMESPACE: &str = include_str!("../../../../../kind/manifests/namespace.yaml");
-/// `kind/manifests/postgres.yaml`.
-pub const POSTGRES: &str = include_str!("../../../../../kind/manifests/postgres.yaml");
-/// `kind/manifests/datastorage.yaml`.
-pub const DATASTORAGE: &str = include_str!("../../../../../kind/manifests/datastorage.yaml");
 
-/// `kind/manifests/fake.yaml`.
-pub const FAKE: &str = include_str!("../../../../../kind/manifests/fake.yaml");
-
-/// `kind/manifests/relay.yaml`.
-pub const RELAY: &str = include_str!("../../../../../kind/manifests/relay.yaml");
-
-/// Objects of one manifest.
-#[derive(Clone, Debug)]
-pub struct Manifest(Vec<Value>);
-
-impl Manifest {
-    /// Parses the documents of a manifest.
-    pub fn parse(text: &str) -> Result<Self, Failure> {
-        let documents: Vec<Value> = serde_saphyr::from_multiple(text).map_err(|error| {
-            Failure::new(Exit::Usage, format!("a manifest cannot be read: {error}"))
-        })?;
-        Ok(Self(documents))
-    }
-
-    /// Sets a field of the object of that kind; the path is a JSON pointer (RFC 6901) to a field that the manifest has.
-    #[must_use]
-    pub fn set(mut self, kind: &str, pointer: &str, value: impl Into<Value>) -> Self {
-        let field = self
-            .0
-            .iter_mut()
-            .find(|object| object["kind"] == kind)
-            .and_then(|object| object.pointer_mut(pointer));
-        debug_assert!(field.is_some(), "{kind}{pointer} is not in the manifest");
-        if let Some(field) = field {
-            *field = value.into();
+/// A manifest of the tool's own, by its path in the checkout.
+pub fn embedded(path: &str) -> Option<&'static str> {
+    Some(match path {
+        "kind/manifests/postgres.yaml" => {
+            include_str!("../../../../../kind/manifests/postgres.yaml")
         }
-        self
-    }
-
-    /// Replaces one word wherever it stands alone as a value: a second deployment of the same thing needs other names throughout.
-    #[must_use]
-    pub fn rename(mut self, from: &str, to: &str) -> Self {
-        for object in &mut self.0 {
-            rename(object, from, to);
+        "kind/manifests/datastorage.yaml" => {
+            include_str!("../../../../../kind/manifests/datastorage.yaml")
         }
-        self
-    }
+        "kind/manifests/fake.yaml" => include_str!("../../../../../kind/manifests/fake.yaml"),
+        "kind/manifests/relay.yaml" => include_str!("../../../../../kind/manifests/relay.yaml"),
+        _ => return None,
+    })
+}
 
-    /// The objects.
-    pub fn objects(self) -> Vec<Value> {
-        self.0
+/// The objects of the documents of a manifest, as they are written.
+pub fn parse(text: &str) -> Result<Vec<Value>, Failure> {
+    serde_saphyr::from_multiple(text)
+        .map_err(|error| Failure::new(Exit::Usage, format!("a manifest cannot be read: {error}")))
+}
+
+/// The objects of a manifest of the tool's own, with the names in them replaced.
+pub fn read(
+    text: &str,
+    from: &str,
+    value: &dyn Fn(&str) -> Option<String>,
+) -> Result<Vec<Value>, Failure> {
+    let mut objects = parse(text)?;
+    for object in &mut objects {
+        expand_object(object, value).map_err(|unknown| unknown.in_file(text, from))?;
     }
+    Ok(objects)
 }
 
 /// Labels objects, so that whoever finds them knows whose they are (D14).
@@ -108,26 +90,9 @@ pub fn pin_images(objects: &mut [Value], pinned: impl Fn(&str) -> Option<String>
     }
 }
 
-fn rename(value: &mut Value, from: &str, to: &str) {
-    match value {
-        // The container and its image keep their names: only references between objects differ.
-        Value::String(text) if text == from => to.clone_into(text),
-        Value::Array(items) => items.iter_mut().for_each(|item| rename(item, from, to)),
-        Value::Object(fields) => fields
-            .values_mut()
-            .for_each(|field| rename(field, from, to)),
-        _ => {}
-    }
-}
-
 /// A Secret with text values.
 pub fn secret(name: &str, entries: &Value) -> Value {
     json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": entries})
-}
-
-/// A `ConfigMap`.
-pub fn config_map(name: &str, entries: &Value) -> Value {
-    json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": entries})
 }
 
 #[cfg(test)]
@@ -135,25 +100,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_manifest_parses_and_a_field_can_be_set() {
-        for text in [NAMESPACE, POSTGRES, DATASTORAGE, FAKE, RELAY] {
-            assert!(!Manifest::parse(text).unwrap().0.is_empty());
-        }
-        let mut objects = Manifest::parse(NAMESPACE)
-            .unwrap()
-            .set("Namespace", "/metadata/name", "other")
-            .objects();
+    fn objects_and_the_pods_that_they_make_are_labelled() {
+        let name = |_: &str| Some("other".to_owned());
+        let mut objects = read(NAMESPACE, "namespace.yaml", &name).unwrap();
         label(&mut objects, &[("kubernaut.io/e2e-run", "r".to_owned())]);
         label_pods(&mut objects, "no", "pods");
         assert_eq!(
             objects[0],
             json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "other", "labels": {"kubernaut.io/e2e-run": "r"}}})
         );
-        let mut objects = Manifest::parse(DATASTORAGE).unwrap().objects();
+        let pod = json!({"metadata": {"labels": {"app": "w"}}});
+        let mut objects = [json!({"kind": "Deployment", "spec": {"template": pod}})];
         label_pods(&mut objects, "of", "this");
         assert_eq!(
-            objects[1]["spec"]["template"]["metadata"]["labels"],
-            json!({"app": "datastorage", "of": "this"})
+            objects[0]["spec"]["template"]["metadata"]["labels"],
+            json!({"app": "w", "of": "this"})
         );
     }
 
@@ -177,14 +138,5 @@ mod tests {
             objects[2]["spec"]["jobTemplate"]["spec"]["template"]["spec"],
             pinned
         );
-    }
-
-    #[test]
-    fn a_second_deployment_shares_no_name_with_the_first() {
-        let objects = Manifest::parse(DATASTORAGE)
-            .unwrap()
-            .rename("datastorage", "second")
-            .objects();
-        assert!(!Value::from(objects).to_string().contains("\"datastorage\""));
     }
 }

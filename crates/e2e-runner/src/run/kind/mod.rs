@@ -1,9 +1,10 @@
 //! A run in a Kind cluster.
 //!
-//! Modules, each may import those after it: `deploy`, `job`, `readiness`, `parts`, `coverage`, `sources`, `images`, `node_image`, `relay`, `replicas`, `pods`, `diagnostics`, `cluster`, `apply`, `ports`, `access`, `manifests`, `image_archive`
+//! Modules, each may import those after it: `deploy`, `job`, `readiness`, `built_in`, `parts`, `coverage`, `sources`, `images`, `node_image`, `relay`, `replicas`, `pods`, `diagnostics`, `cluster`, `apply`, `ports`, `access`, `manifests`, `image_archive`
 
 pub mod access;
 pub mod apply;
+pub mod built_in;
 pub mod cluster;
 pub mod coverage;
 pub mod deploy;

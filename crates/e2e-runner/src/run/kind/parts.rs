@@ -13,7 +13,7 @@ use crate::run::kind::ports::{host_port, published};
 use crate::run::kind::sources;
 use crate::run::part_run::PartRun;
 use crate::run::session::Session;
-use crate::table::part::Publish;
+use crate::table::part::{Part, Publish};
 use crate::tools::kind;
 
 /// Applies a part, and keeps the addresses of what it publishes.
@@ -97,7 +97,8 @@ fn publish(
         let node = *ports
             .get(&key)
             .ok_or_else(|| Failure::setup("no node port"))?;
-        if !is_published(part_run, publish, node, objects)? {
+        let own = part_run.namespace.as_str();
+        if !is_published(&part_run.part, own, publish, node, objects)? {
             continue;
         }
         let address = format!("127.0.0.1:{}", host_port(session, node)?);
@@ -106,17 +107,16 @@ fn publish(
     Ok(addresses)
 }
 
-/// Gives the port of a Service its node port; whether there is such a Service.
-fn is_published(
-    part_run: &PartRun,
+/// Gives the port of a Service of a part its node port; whether there is such a Service.
+pub fn is_published(
+    part: &Part,
+    own: &str,
     publish: &Publish,
     node: u16,
     objects: &mut [Value],
 ) -> Result<bool, Failure> {
-    let part = &part_run.part;
     let name = publish.service.as_ref().unwrap_or(&part.name);
-    let namespace = publish.namespace.as_ref().unwrap_or(&part_run.namespace);
-    let own = part_run.namespace.as_str();
+    let namespace = publish.namespace.as_deref().unwrap_or(own);
     let wrong = |what: String| {
         let what = format!("{}: `{}`: {what}", part.table, part.name);
         Err(Failure::new(Exit::Usage, what).hint("correct `publish` in the table of services"))
@@ -190,7 +190,6 @@ fn give_back_node_ports(objects: &mut [Value]) -> Vec<(String, u64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::table::part::Part;
     use std::path::PathBuf;
 
     #[test]
@@ -215,16 +214,18 @@ mod tests {
                 "spec": {"ports": [{"port": 80}, {"port": 9090}]}})
         };
         let mut objects = [service(json!("there")), service(Value::Null)];
-        assert!(is_published(&part_run, publish, 30099, &mut objects).unwrap());
+        assert!(is_published(&part_run.part, "here", publish, 30099, &mut objects).unwrap());
         assert_eq!(objects[0], service(json!("there")));
         assert_eq!(
             objects[1]["spec"],
             json!({"type": "NodePort", "ports": [{"port": 80}, {"port": 9090, "nodePort": 30099}]})
         );
         objects[1]["spec"]["clusterIP"] = json!("None");
-        let failure = is_published(&part_run, publish, 30099, &mut objects).unwrap_err();
+        let failure =
+            is_published(&part_run.part, "here", publish, 30099, &mut objects).unwrap_err();
         assert!(failure.summary.contains("headless"), "{failure}");
-        let failure = is_published(&part_run, publish, 30099, &mut objects[..1]).unwrap_err();
+        let failure =
+            is_published(&part_run.part, "here", publish, 30099, &mut objects[..1]).unwrap_err();
         assert!(
             failure.summary.contains("which its manifests do not have"),
             "{failure}"

@@ -39,7 +39,10 @@ pub fn node_ports(service_run: &ServiceRun) -> NodePorts {
     }
 }
 
-/// The address of a service's Data Storage inside the cluster, and of its second one: the addresses after PostgreSQL's (`kind/manifests`).
+/// The address of PostgreSQL inside the cluster, of the range that Kubernetes keeps for addresses that are known beforehand.
+pub const POSTGRES_IP: &str = "10.96.0.80";
+
+/// The address of a service's Data Storage inside the cluster, and of its second one: the addresses after PostgreSQL's.
 pub fn cluster_ip(service_run: &ServiceRun, unmigrated: bool) -> String {
     format!(
         "10.96.0.{}",

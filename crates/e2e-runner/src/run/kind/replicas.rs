@@ -21,8 +21,10 @@ const USER: u32 = 65532;
 /// The replicas of a service's Data Storage, where it has several.
 #[derive(Clone, Copy, Debug)]
 pub struct Replicas<'a> {
-    namespace: &'a str,
-    count: u16,
+    /// Their namespace.
+    pub namespace: &'a str,
+    /// How many.
+    pub count: u16,
 }
 
 impl<'a> Replicas<'a> {
@@ -133,7 +135,12 @@ pub fn make_room(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::run::kind::manifests::{DATASTORAGE, Manifest};
+    use crate::run::kind::manifests;
+
+    fn one() -> Vec<Value> {
+        let text = manifests::embedded("kind/manifests/datastorage.yaml").expect("it is there");
+        manifests::parse(text).expect("it can be read")
+    }
 
     #[test]
     fn each_replica_has_its_queue_in_a_directory_of_the_node_that_has_its_name() {
@@ -141,8 +148,7 @@ mod tests {
             namespace: "here",
             count: 2,
         };
-        let one = Manifest::parse(DATASTORAGE).unwrap().objects();
-        let objects = replicas.objects("datastorage", one);
+        let objects = replicas.objects("datastorage", one());
         let of = |kind: &str| objects.iter().find(|object| object["kind"] == kind);
         assert_eq!(of("Deployment"), None);
         let spec = &of("StatefulSet").unwrap()["spec"];
@@ -166,8 +172,7 @@ mod tests {
             namespace: "here",
             count: 2,
         };
-        let one = Manifest::parse(DATASTORAGE).unwrap().objects();
-        let objects = replicas.objects("datastorage", one);
+        let objects = replicas.objects("datastorage", one());
         let of = |kind: &str| objects.iter().find(|object| object["kind"] == kind);
         let service = of("Service").unwrap();
         assert_eq!(service["spec"]["publishNotReadyAddresses"], false);

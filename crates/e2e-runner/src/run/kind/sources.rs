@@ -9,7 +9,7 @@ use crate::exit::{Exit, Failure};
 use crate::names::{LITERAL, Seen, Unknown, expand, expand_command, expand_object};
 use crate::process::Command;
 use crate::run::kind::access::kubectl;
-use crate::run::kind::manifests::Manifest;
+use crate::run::kind::manifests;
 use crate::run::part_run::PartRun;
 use crate::run::session::Session;
 use crate::state::write_private;
@@ -231,12 +231,12 @@ fn fetch(url: &str) -> Result<String, Failure> {
 }
 
 fn parse(text: &str, from: &str) -> Result<Vec<Value>, Failure> {
-    let manifest = Manifest::parse(text).map_err(|failure| Failure {
+    let objects = manifests::parse(text).map_err(|failure| Failure {
         summary: format!("{from}: {}", failure.summary),
         ..failure
     })?;
     // An empty document, as between two separators, is no object.
-    let objects = manifest.objects().into_iter().filter(Value::is_object);
+    let objects = objects.into_iter().filter(Value::is_object);
     // A list of objects, as kubectl prints them, is its objects.
     Ok(objects.flat_map(items).collect())
 }
