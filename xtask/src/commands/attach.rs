@@ -11,8 +11,10 @@ use e2e_runner::exit::Exit;
 use e2e_runner::paths::Paths;
 use e2e_runner::process::Runner;
 use e2e_runner::run::kind::apply::MADE_FROM;
+use e2e_runner::run::private::Private;
+use e2e_runner::secrets::Secrets;
 use e2e_runner::settings;
-use e2e_runner::state::Resource;
+use e2e_runner::state::{Resource, Run};
 
 /// How much of each log is shown.
 const TAIL: usize = 200;
@@ -22,6 +24,7 @@ pub fn logs(runner: &Runner, wanted: Option<&str>) -> anyhow::Result<Exit> {
     let run = environment::up(&Paths::find(runner)?, wanted)?;
     let service = &environment::service_of(&run, wanted);
     let environment = run.state().environment(service);
+    let secrets = secrets_of(&run);
     if let (Some(kubeconfig), Some(namespace)) = (
         environment.get(e2e_env::KUBECONFIG),
         environment.get(e2e_env::NAMESPACE),
@@ -44,27 +47,45 @@ pub fn logs(runner: &Runner, wanted: Option<&str>) -> anyhow::Result<Exit> {
                 .args(["--kubeconfig", kubeconfig, "--namespace", &namespace])
                 .args(["logs", "--all-containers", "--prefix", "--ignore-errors"])
                 .args(["--tail", &TAIL.to_string(), "--selector", MADE_FROM]);
-            terminal::print(&kubectl.deadline(Duration::from_secs(20)).read()?);
+            let text = kubectl.deadline(Duration::from_secs(20)).read()?;
+            terminal::print(&secrets.clean(&text));
         }
         return Ok(Exit::Passed);
     }
     let told = environment.get(e2e_env::EVIDENCE_DIR).map(PathBuf::from);
     let dir = told.unwrap_or_else(|| run.dir().to_owned());
     let logs = ["datastorage", "datastorage-unmigrated", "relay", service];
-    let logs = logs.map(|name| dir.join(format!("{name}.log")));
+    let logs = logs.map(|name| dir.join(format!("{name}.log"))).into_iter();
+    let state = run.state();
+    let layers = state.fingerprints.keys();
+    let parts = layers.filter_map(|layer| layer.strip_prefix("part/"));
+    let logs = logs.chain(parts.map(|name| run.dir().join(format!("{name}.log"))));
+    let logs: Vec<PathBuf> = logs.collect();
     let servers = run.state().resources.into_iter();
     let servers = servers.filter_map(|resource| match resource {
         Resource::Postgres { dir } => Some(dir.join("server.log")),
         _ => None,
     });
     for log in logs.into_iter().chain(servers).filter(|log| log.exists()) {
-        print_tail(&log)?;
+        print_tail(&log, &secrets)?;
     }
     Ok(Exit::Passed)
 }
 
-fn print_tail(path: &Path) -> anyhow::Result<()> {
+/// The passwords of a run, which a program may have printed.
+fn secrets_of(run: &Run) -> Secrets {
+    let secrets = Secrets::default();
+    let token = std::fs::read_to_string(run.token_file()).ok();
+    let passwords = Private::passwords_of(run).into_values();
+    for secret in passwords.chain(run.password().ok()).chain(token) {
+        secrets.add(&secret);
+    }
+    secrets
+}
+
+fn print_tail(path: &Path, secrets: &Secrets) -> anyhow::Result<()> {
     let text = String::from_utf8_lossy(&std::fs::read(path)?).into_owned();
+    let text = secrets.clean(&text);
     let lines: Vec<&str> = text.lines().collect();
     let from = lines.len().saturating_sub(TAIL);
     terminal::print(&format!(
@@ -83,6 +104,9 @@ pub fn shell(runner: &Runner, wanted: Option<&str>) -> anyhow::Result<ExitCode> 
     let mut command = runner
         .command(program)
         .env(e2e_env::PGPASSWORD, run.password()?);
+    for (name, password) in Private::passwords_of(&run) {
+        command = command.env(name, password);
+    }
     for (name, value) in run.state().environment(&service) {
         command = command.env(name, value);
     }

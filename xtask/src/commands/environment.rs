@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use e2e_runner::exit::{Exit, Failure};
 use e2e_runner::paths::Paths;
+use e2e_runner::run::private::Private;
 use e2e_runner::settings;
 use e2e_runner::state::{Run, State};
 
@@ -107,6 +108,10 @@ pub fn variables(run: &Run, form: Variables) -> String {
                 quoted(&file)
             );
             lines.push(read);
+            for name in Private::passwords_of(run).into_keys() {
+                let file = Private::password_file_of(run, &name).display().to_string();
+                lines.push(format!("export {name}=\"$(cat {})\"", quoted(&file)));
+            }
         }
         Variables::Env => {}
         Variables::Json => {

@@ -11,9 +11,9 @@ const SERVER: &str = "import http.server, os, sys\n\
     self.end_headers()\n        self.wfile.write(sys.argv[2].encode())\n\
     http.server.HTTPServer(('127.0.0.1', int(sys.argv[1])), Word).serve_forever()\n";
 
-/// A part that two services use, with a password and two ports of which one only is listened on.
+/// A part that two services use, with a password.
 const PART: &str = "[[part]]\nname = \"lookup\"\npasswords = [\"LOOKUP_PASSWORD\"]\n\
-    publish = [{ env = \"LOOKUP_URL\" }, { env = \"LOOKUP_ADDRESS\", scheme = \"\" }]\nready = [{ http = \"/\" }]\n\
+    publish = [{ env = \"LOOKUP_URL\" }]\nready = [{ http = \"/\" }]\n\
     process = [\"python3\", \"server.py\", \"${port:LOOKUP_URL}\", \"lookup of ${E2E_RUN}\"]\n\n";
 
 fn team(more: &str, script: &str) -> Team {
@@ -37,7 +37,8 @@ fn team(more: &str, script: &str) -> Team {
 fn a_part_is_started_once_for_its_services_and_names_reach_commands_and_variables() {
     let more = "parts = [\"lookup\"]\nprocess = [\"python3\", \"server.py\", \"${port:OWN_URL}\", \"own\"]\nready_path = \"/\"\n\
         publish = [{ env = \"OWN_URL\" }]\nenv = { SEEN = \"at ${LOOKUP_URL}, ${E2E_UNSET_BY_ALL:-unset}\" }\n\
-        before = [{ name = \"seed\", run = [\"sh\", \"-c\", \"echo one $LOOKUP_URL $LOOKUP_PASSWORD > seeded\"] }]\n\
+        certificates = [{ secret = \"tls\", hosts = [\"w\"] }]\n\
+        before = [{ name = \"seed\", run = [\"sh\", \"-c\", \"echo one ${NAMESPACE} $LOOKUP_URL $(head -1 $CA_FILE | wc -l) $LOOKUP_PASSWORD > seeded\"] }]\n\
         after = [[\"sh\", \"-c\", \"echo after > after\"]]";
     let script = format!(
         "set -e; curl --silent $LOOKUP_URL > first; echo $SEEN >> first; curl --silent $SERVICE_URL >> first; {}; exit 1",
@@ -59,7 +60,7 @@ fn a_part_is_started_once_for_its_services_and_names_reach_commands_and_variable
     let seeded = team.read("seeded");
     let password = seeded.split_whitespace().last().expect("a password");
     assert!(
-        seeded.starts_with("one http://") && password.len() > 10,
+        seeded.starts_with("one first http://") && seeded.contains(" 1 ") && password.len() > 10,
         "{seeded}"
     );
     assert!(!stderr.contains(password), "a password is told");
@@ -136,6 +137,64 @@ fn a_kept_environment_has_no_evidence_of_an_earlier_failure_and_its_ports_are_it
 }
 
 #[test]
+fn a_password_is_in_no_line_that_is_shown_and_in_the_shell_that_asks_for_it() {
+    let suite = |cases: &str| {
+        format!(
+            "test -e again && {} && exit; touch again; {}; exit 1",
+            junit("widget", "<testcase name='a'/>"),
+            junit("widget", cases)
+        )
+    };
+    let first = suite("<testcase name='a'><failure message='no: '$LOOKUP_PASSWORD/></testcase>");
+    let entry = entry(
+        "widget",
+        "\"postgres\"",
+        "parts = [\"lookup\"]",
+        &first.replace("'$LOOKUP_PASSWORD", "$LOOKUP_PASSWORD'"),
+    );
+    let entry = entry.replace("junit = ", "retries = 1, junit = ");
+    let talks = PART.replace("\"lookup of ${E2E_RUN}\"", "\"${LOOKUP_PASSWORD}\"");
+    let team = Team::new(&[format!("{talks}{entry}")]);
+    let server = format!("import sys; print('password', sys.argv[2], flush=True)\n{SERVER}");
+    fs::write(team.dir.path().join("server.py"), server).expect("a program");
+    let (code, _, told) = team.run(&["e2e", "widget", "--target", "local", "--keep", "always"]);
+    assert_eq!(code, 0, "{told}");
+    let password = team.of_run("private/password-LOOKUP_PASSWORD");
+    assert!(password.len() > 10, "{password}");
+    assert!(told.contains("flaky") && told.contains("no: ***"), "{told}");
+    let (_, logs, _) = team.run(&["logs", "widget"]);
+    for shown in [&told, &logs] {
+        assert!(!shown.contains(&password), "{shown}");
+    }
+    assert!(logs.contains("password ***"), "{logs}");
+    let (_, up, said) = team.run(&["up", "widget", "--target", "local"]);
+    let asked = format!("{up}\nprintf %s \"$LOOKUP_PASSWORD\"");
+    let shell = std::process::Command::new("sh")
+        .args(["-c", &asked])
+        .output()
+        .expect("a shell");
+    assert_eq!(
+        String::from_utf8_lossy(&shell.stdout),
+        password,
+        "{up} {said}"
+    );
+    assert_eq!(team.run(&["down"]).0, 0);
+}
+
+#[test]
+fn a_port_that_nobody_listens_on_is_waited_for_whatever_else_answers() {
+    let more = "process = [\"python3\", \"server.py\", \"${port:ONE_URL}\", \"own\"]\nready_path = \"/\"\ndeadlines = { ready = 2 }\n\
+        publish = [{ env = \"ONE_URL\" }, { env = \"TWO_URL\" }]";
+    let team = team(more, "true");
+    let (code, _, said) = team.run(&["e2e", "first", "--target", "local"]);
+    assert_eq!(code, 6, "{said}");
+    assert!(
+        said.contains("wait for service: first did not answer after"),
+        "{said}"
+    );
+}
+
+#[test]
 fn a_command_before_the_suite_that_fails_is_told_and_the_suite_does_not_run() {
     let more = "process = [\"python3\", \"server.py\", \"${port:SERVICE_URL}\", \"own\"]\nready_path = \"/\"\n\
         before = [{ name = \"seed\", run = [\"sh\", \"-c\", \"echo no such workflow; exit 7\"] }]\nafter = [[\"touch\", \"after\"]]";
@@ -168,6 +227,31 @@ fn a_name_that_stands_for_nothing_and_a_part_that_no_table_has_are_usage_errors_
         said.contains("line 14: `first`: nothing is named ${port:OTHER}"),
         "{said}"
     );
+    for (more, told) in [
+        (
+            "publish = [{ env = \"A\" }, { env = \"A\" }]",
+            "`A` is a variable of it twice",
+        ),
+        (
+            "publish = [{ env = \"DATABASE_URL\" }]",
+            "`DATABASE_URL` is a variable of the tool",
+        ),
+        (
+            "passwords = [\"HOME\"]",
+            "`HOME` is a variable of the tool or of the shell",
+        ),
+        (
+            "parts = [\"lookup\"]\npublish = [{ env = \"LOOKUP_URL\" }]",
+            "its variable LOOKUP_URL is one of `first` as well",
+        ),
+        (
+            "before = [[\"sh\", \"-c\", \"echo ${port:OWN_URL}\"]]",
+            "${port:…} stands in a shell's script",
+        ),
+    ] {
+        let said = wrong(&team_of(more));
+        assert!(said.contains(told), "{told}: {said}");
+    }
     let said = wrong(&team_of("parts = [\"lookpu\"]"));
     assert!(
         said.contains("wants the part `lookpu`") && said.contains("did you mean `lookup`?"),

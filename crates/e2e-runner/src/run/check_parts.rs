@@ -1,6 +1,6 @@
 //! What the table says of parts, checked before anything is made: their files, their programs, and every name in their texts.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use crate::exit::{Exit, Failure};
@@ -25,6 +25,7 @@ pub fn faults(chosen: &Chosen, place: Target) -> Vec<Failure> {
             place,
             faults: Vec::new(),
         };
+        check.variables(&parts);
         for part in parts
             .into_iter()
             .filter(|part| seen.insert(part.name.clone()))
@@ -133,12 +134,39 @@ impl Check {
         for word in expanded(words) {
             self.text(part, word);
         }
+        let is_expanded = |word: &&String| expanded(words).any(|other| other == *word);
+        let asked = ["${port:", "${image:", "${binary:"];
+        for script in words.iter().filter(|word| !is_expanded(word)) {
+            if let Some(asked) = asked.iter().find(|asked| script.contains(**asked)) {
+                let what = format!("{asked}…}} stands in a shell's script, which the shell reads");
+                self.faults.push(wrong(part, &what).hint(
+                    "give it to the script as a word of its own behind it, which is `$0`, `$1` …, or as a variable in `env`",
+                ));
+            }
+        }
     }
 
     /// The names in a command, and its program.
     fn command(&mut self, part: &Part, words: &[String], dir: &Path) {
         self.words(part, words);
         self.note(program(part, words, dir));
+    }
+
+    /// A suite has each variable once.
+    fn variables(&mut self, parts: &[&Part]) {
+        let mut known: BTreeMap<&str, &str> = BTreeMap::new();
+        for part in parts {
+            let published = part.publish.iter().map(|publish| &publish.env);
+            for name in published.chain(&part.passwords) {
+                if let Some(other) = known
+                    .insert(name, &part.name)
+                    .filter(|other| *other != part.name)
+                {
+                    let what = format!("its variable {name} is one of `{other}` as well");
+                    self.faults.push(wrong(part, &what));
+                }
+            }
+        }
     }
 
     fn part(&mut self, part: &Part) {

@@ -2,6 +2,7 @@
 //!
 //! All of it lies in one directory of the run, which goes with the environment: a run on a kept one finds the same again.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -14,6 +15,10 @@ use crate::exit::Failure;
 use crate::fingerprint::fingerprint;
 use crate::state::{Resource, Run, write_private};
 
+/// Its name in a run's directory.
+const DIRECTORY: &str = "private";
+/// What the file of a password begins with.
+const PASSWORD: &str = "password-";
 /// The authority's certificate.
 const AUTHORITY: &str = "ca.crt";
 /// Its key.
@@ -39,7 +44,7 @@ pub struct Signed {
 impl Private {
     /// That of a run; made, and recorded before it is.
     pub fn of(run: &Run) -> Result<Self, Failure> {
-        let dir = run.dir().join("private");
+        let dir = run.dir().join(DIRECTORY);
         run.will_make(Resource::Directory { path: dir.clone() })
             .map_err(Failure::setup)?;
         std::fs::create_dir_all(&dir)
@@ -48,15 +53,32 @@ impl Private {
         Ok(Self { dir, making })
     }
 
+    /// What a run that is up has made up so far, by name, without making anything.
+    pub fn passwords_of(run: &Run) -> BTreeMap<String, String> {
+        let entries = std::fs::read_dir(run.dir().join(DIRECTORY));
+        let entries = entries.into_iter().flatten().flatten();
+        let passwords = entries.filter_map(|entry| {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let password = std::fs::read_to_string(entry.path()).ok()?;
+            Some((name.strip_prefix(PASSWORD)?.to_owned(), password))
+        });
+        passwords.collect()
+    }
+
     /// The password of that name: one for each run.
     pub fn password(&self, name: &str, new: impl FnOnce() -> String) -> Result<String, Failure> {
         let _one = self.one();
-        self.kept(&format!("password-{name}"), new)
+        self.kept(&format!("{PASSWORD}{name}"), new)
+    }
+
+    /// The file of a password of a run that is up.
+    pub fn password_file_of(run: &Run, name: &str) -> PathBuf {
+        run.dir().join(DIRECTORY).join(format!("{PASSWORD}{name}"))
     }
 
     /// The file that holds it.
     pub fn password_file(&self, name: &str) -> PathBuf {
-        self.dir.join(format!("password-{name}"))
+        self.dir.join(format!("{PASSWORD}{name}"))
     }
 
     /// The certificate of the run's authority, as PEM.

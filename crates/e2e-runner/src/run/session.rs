@@ -541,6 +541,18 @@ impl Session {
         let mut environment = own_variables(service_run, &value);
         environment.extend(self.made(service_run));
         environment.insert(e2e_env::PGPASSWORD.to_owned(), self.password());
+        // A shell's script has the names as variables.
+        let mut parts = self.parts_of(service_run).into_iter();
+        let certified = parts.any(|part_run| !part_run.part.certificates.is_empty());
+        let named = ["NAMESPACE", "NODE"].into_iter();
+        let asks = self.token_file(service_run).is_some();
+        let named = named.chain(asks.then_some("DATASTORAGE_TOKEN"));
+        let authority = ["CA_CERT", "CA_BUNDLE", "CA_FILE"].into_iter();
+        for name in named.chain(authority.filter(|_| certified)) {
+            if let Some(value) = self.value(service_run, Seen::Here, name) {
+                environment.entry(name.to_owned()).or_insert(value);
+            }
+        }
         for name in self.passwords(service_run) {
             if let Some(password) = self.value(service_run, Seen::Here, name) {
                 environment.insert(name.clone(), password);

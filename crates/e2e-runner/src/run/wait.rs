@@ -78,12 +78,40 @@ pub fn for_part(
         let health = Health::of(&part.name, &base).on(&base, path);
         await_answer(session, &part.name, health, left())?;
     }
-    if path.is_none() && asked.is_empty() {
-        for address in part_run.published.get().into_iter().flatten() {
-            for_address(session, &part.name, address.1, left())?;
+    let answered = path.and(part.publish.first());
+    for_published(
+        session,
+        part_run,
+        answered.map(|publish| &*publish.env),
+        left(),
+    )?;
+    Ok(first.unwrap_or("it publishes no port").to_owned())
+}
+
+/// Waits until each published port of a part keeps a connection that nothing asks: neither its table, nor who has had an answer of it.
+pub fn for_published(
+    session: &Session,
+    part_run: &PartRun,
+    answered: Option<&str>,
+    deadline: Duration,
+) -> Result<(), Failure> {
+    let part = &part_run.part;
+    let began = Instant::now();
+    let first = part.publish.first().map(|publish| &*publish.env);
+    let asked = |variable: &str| {
+        part.ready.iter().any(|ready| match ready {
+            Ready::Http(http) => http.on.as_deref().or(first) == Some(variable),
+            Ready::Tcp(tcp) => tcp.tcp == variable,
+            _ => false,
+        })
+    };
+    for (variable, address) in part_run.published.get().into_iter().flatten() {
+        if !asked(variable) && answered != Some(variable) {
+            let left = deadline.saturating_sub(began.elapsed());
+            for_address(session, &part.name, address, left)?;
         }
     }
-    Ok(first.unwrap_or("it publishes no port").to_owned())
+    Ok(())
 }
 
 /// Waits until something behind an address keeps a connection open. Docker's proxy accepts one before anybody listens in the cluster, and

@@ -8,13 +8,11 @@ use toml::de::{DeTable, DeValue, Error, ValueDeserializer};
 
 use crate::exit::{Exit, Failure};
 use crate::names::LITERAL;
-use crate::table::part::Part;
+use crate::table::part::{PARTS_FILE, Part};
 use crate::table::service::Service;
 
 /// What a team's part may need besides other parts.
 pub(super) const NEEDED: [&str; 2] = ["postgres", "datastorage"];
-/// The file of the tool's own parts.
-pub(super) const PARTS_FILE: &str = "kind/parts.toml";
 /// Their names.
 pub(super) const BUILT_IN: [&str; 5] = ["postgres", "datastorage", "unmigrated", "fake", "relay"];
 

@@ -15,8 +15,8 @@ use std::path::Path;
 
 pub use nearest::nearest;
 
-use document::{Document, NEEDED, PARTS_FILE};
-use part::Part;
+use document::{Document, NEEDED};
+use part::{PARTS_FILE, Part};
 use service::{Callers, Component, Service};
 
 use crate::exit::{Exit, Failure};
@@ -301,7 +301,10 @@ impl Table {
                     "did you mean `{near}`? the services are: {}",
                     names.join(", ")
                 )),
-                None => failure.hint(format!("name one of: {}", names.join(", "))),
+                None => failure.hint(format!(
+                    "name one of: {}; a table of your own is named by --services or E2E_SERVICES",
+                    names.join(", ")
+                )),
             }
         })
     }

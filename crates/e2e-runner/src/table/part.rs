@@ -252,6 +252,29 @@ impl Part {
     }
 }
 
+/// The file of the tool's own parts, whose variables are those that others may not take.
+pub(super) const PARTS_FILE: &str = "kind/parts.toml";
+
+fn is_reserved(variable: &str) -> bool {
+    variable.starts_with("E2E_") || RESERVED.contains(&variable)
+}
+
+/// Variables that mean something to the tool, to a suite or to every program.
+const RESERVED: [&str; 12] = [
+    e2e_env::DATABASE_URL,
+    e2e_env::DATASTORAGE_URL,
+    e2e_env::DATASTORAGE_TOKEN_FILE,
+    e2e_env::KUBECONFIG,
+    e2e_env::PGPASSWORD,
+    e2e_env::fake::LISTEN_ADDRESS,
+    "CA_CERT",
+    "HOME",
+    "NAMESPACE",
+    "NODE",
+    "PATH",
+    "USER",
+];
+
 impl Part {
     /// Its place in its table, for people.
     pub fn place(&self) -> String {
@@ -272,6 +295,17 @@ impl Part {
         let images = self.images.iter().filter_map(|image| image.check().err());
         let mut faults: Vec<String> = images.collect();
         let variables = self.publish.iter().map(|publish| &publish.env);
+        let mut made: Vec<&String> = Vec::new();
+        for name in variables.clone().chain(&self.passwords) {
+            if made.contains(&name) {
+                faults.push(format!("`{name}` is a variable of it twice"));
+            } else if self.table != PARTS_FILE && is_reserved(name) {
+                faults.push(format!(
+                    "`{name}` is a variable of the tool or of the shell: take another"
+                ));
+            }
+            made.push(name);
+        }
         let names = variables.chain(&self.passwords).chain(self.env.keys());
         faults.extend(names.filter_map(|name| variable(name).err()));
         for source in &self.manifests {

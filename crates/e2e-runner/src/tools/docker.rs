@@ -71,7 +71,7 @@ pub fn ensure_image(
             ..failure
         }
         .hint(format!(
-            "set {variable} to an image that this host has or can pull, or `docker load` it first"
+            "name an image in {variable} that this host has or can pull, or `docker load` it first"
         ))
     })
 }

@@ -75,18 +75,7 @@ pub fn await_ready(
         }
     }
     await_earlier_gone(session, level, left())?;
-    let asked = |variable: &str| {
-        part_run.part.ready.iter().any(|ready| match ready {
-            Ready::Http(http) => http.on.as_deref().is_none_or(|on| on == variable),
-            Ready::Tcp(tcp) => tcp.tcp == variable,
-            _ => false,
-        })
-    };
-    for (variable, address) in part_run.published.get().into_iter().flatten() {
-        if !asked(variable) {
-            wait::for_address(session, &part_run.part.name, address, left())?;
-        }
-    }
+    wait::for_published(session, part_run, None, deadline)?;
     for ready in &part_run.part.ready {
         if !matches!(ready, Ready::Secret(_) | Ready::Crd(_)) {
             await_one(session, part_run, ready, left())?;
@@ -119,7 +108,11 @@ fn await_one(
         Ready::Webhook(webhook) => {
             let name = named(&webhook.webhook)?;
             let what = format!("the webhook {name} did not answer");
-            wait::poll(session, &what, deadline, || answers(&own, &name))
+            wait::poll(session, &what, deadline, || {
+                answers(&own, &name, &mut |service| {
+                    is_certified(session, part_run, service)
+                })
+            })
         }
         Ready::Secret(secret) => {
             let secret = named(&secret.secret)?;
@@ -151,7 +144,14 @@ fn is_served(kubectl: &Kubectl, crd: &str) -> Result<(), String> {
 }
 
 /// Whether the services behind an admission webhook's configuration answer, and have been given the authority to trust.
-fn answers(kubectl: &Kubectl, named: &str) -> Result<(), String> {
+///
+/// The API server's proxy, through which they are asked, verifies no certificate: `certified` is asked for the name that it will be
+/// verified for, where the authority is the run's own.
+fn answers(
+    kubectl: &Kubectl,
+    named: &str,
+    certified: &mut dyn FnMut(&str) -> Result<(), String>,
+) -> Result<(), String> {
     let (kind, name) = named.split_once('/').unwrap_or(("validating", named));
     let kind = format!("{kind}webhookconfiguration");
     let text = ask(kubectl, &["get", &kind, name, "--output", "json"])?;
@@ -169,6 +169,7 @@ fn answers(kubectl: &Kubectl, named: &str) -> Result<(), String> {
         if client["caBundle"].as_str().is_none_or(str::is_empty) {
             return Err(format!("{name} has no caBundle yet"));
         }
+        certified(&format!("{service_name}.{namespace}.svc"))?;
         let port = service["port"].as_u64().unwrap_or(443);
         let path = service["path"].as_str().unwrap_or("/");
         let proxy = format!(
@@ -183,10 +184,29 @@ fn answers(kubectl: &Kubectl, named: &str) -> Result<(), String> {
     Ok(())
 }
 
+/// Whether one of a part's certificates is for a name; a part without any has them from elsewhere.
+fn is_certified(session: &Session, part_run: &PartRun, name: &str) -> Result<(), String> {
+    let certificates = &part_run.part.certificates;
+    let hosts = certificates
+        .iter()
+        .flat_map(|certificate| &certificate.hosts);
+    let hosts: Vec<String> = hosts
+        .filter_map(|host| session.text(part_run, host).ok())
+        .collect();
+    if certificates.is_empty() || hosts.iter().any(|host| host == name) {
+        return Ok(());
+    }
+    let hosts = hosts.join(", ");
+    Err(format!(
+        "none of the part's `certificates` is for {name}, which the API server asks for: they are for {hosts}"
+    ))
+}
+
 /// Whether the API server says that nobody was there; any other refusal is an answer of the webhook itself.
 fn is_nobody(said: &str) -> bool {
-    const NOBODY: [&str; 7] = [
+    const NOBODY: [&str; 8] = [
         "no endpoints available",
+        "no service port",
         "error trying to reach service",
         "connection refused",
         "dial tcp",
@@ -301,6 +321,7 @@ mod tests {
             "no endpoints available for service \"https:w:443\"",
             "error trying to reach service: dial tcp 10.0.0.1:9443: connect: connection refused",
             "services \"w\" not found",
+            "no service port 8081 found for service \"w\"",
         ] {
             assert!(is_nobody(said), "{said}");
         }

@@ -17,6 +17,8 @@ use crate::table::source::{Chart, Output, Source, is_kustomization, is_url, mani
 
 /// How long a URL, a command or a chart may take.
 const PRINTED: Duration = Duration::from_mins(2);
+/// How much of what is no object a failure repeats, in characters.
+const SHOWN: usize = 200;
 /// More than this is no manifest.
 const LONGEST: u64 = 64 << 20;
 
@@ -40,7 +42,7 @@ impl Reader<'_> {
         match source {
             Source::Named(url) if is_url(url) => {
                 let url = self.word(url)?;
-                parse(&fetch(&url)?, &url)
+                some(parse(&fetch(&url)?, &url)?, &url)
             }
             Source::Named(path) => {
                 let path = self.word(path)?;
@@ -114,10 +116,8 @@ impl Reader<'_> {
         let command = environment
             .iter()
             .fold(command, |command, (name, value)| command.env(name, value));
-        parse(
-            &self.printed(command)?,
-            &format!("`{}`", output.run.join(" ")),
-        )
+        let from = format!("`{}`", output.run.join(" "));
+        some(parse(&self.printed(command)?, &from)?, &from)
     }
 
     /// What `helm template` makes of a chart, with the files of values that have the names replaced.
@@ -164,7 +164,8 @@ impl Reader<'_> {
             let text = Value::from(single).to_string();
             helm = helm.arg("--values").arg(self.private_file("set", &text)?);
         }
-        parse(&self.printed(helm)?, &format!("the chart {name}"))
+        let from = format!("the chart {name}");
+        some(parse(&self.printed(helm)?, &from)?, &from)
     }
 
     /// A file that may hold a password.
@@ -235,10 +236,28 @@ fn parse(text: &str, from: &str) -> Result<Vec<Value>, Failure> {
         summary: format!("{from}: {}", failure.summary),
         ..failure
     })?;
-    // An empty document, as between two separators, is no object.
-    let objects = objects.into_iter().filter(Value::is_object);
+    // An empty document, as between two separators, is nothing; what is anything else than an object was meant to be one.
+    let objects: Vec<Value> = objects.into_iter().filter(|one| !one.is_null()).collect();
+    if let Some(wrong) = objects.iter().find(|one| one["kind"].as_str().is_none()) {
+        let text: String = wrong.to_string().chars().take(SHOWN).collect();
+        let what = format!("{from} has something that is no Kubernetes object");
+        return Err(Failure::new(Exit::Setup, what)
+            .detail(text)
+            .hint("look at it there: an object has `apiVersion` and `kind`"));
+    }
+    let objects = objects.into_iter();
     // A list of objects, as kubectl prints them, is its objects.
     Ok(objects.flat_map(items).collect())
+}
+
+/// What is fetched or printed has an object at least: nothing would be taken for all that there is.
+fn some(objects: Vec<Value>, from: &str) -> Result<Vec<Value>, Failure> {
+    if objects.is_empty() {
+        let what = format!("{from} has no object");
+        return Err(Failure::new(Exit::Setup, what)
+            .hint("run it by hand, or take it out of `manifests` in the table of services"));
+    }
+    Ok(objects)
 }
 
 /// The objects of a list, or the only object.
@@ -285,6 +304,29 @@ mod tests {
         assert_eq!(kinds, [Some("A"), Some("B"), Some("C"), Some("D")]);
         assert_eq!(objects[3], json!({"kind": "D"}));
         assert_eq!(objects[2]["items"], json!([1]));
+    }
+
+    #[test]
+    fn what_is_no_object_is_an_error_and_never_left_out() {
+        for text in [
+            "<html>no</html>",
+            "kind: A\n---\nhello",
+            "a: b",
+            "- kind: A",
+        ] {
+            let failure = parse(text, "there").unwrap_err();
+            assert!(
+                failure.summary.starts_with("there has something"),
+                "{failure}"
+            );
+        }
+        assert_eq!(parse("---\n---\n", "there").unwrap(), Vec::<Value>::new());
+        assert!(
+            some(Vec::new(), "there")
+                .unwrap_err()
+                .summary
+                .ends_with("has no object")
+        );
     }
 
     #[test]

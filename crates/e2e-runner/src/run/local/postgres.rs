@@ -192,7 +192,11 @@ fn forget(session: &Session) -> Result<(), Failure> {
         }
     }
     let gone = |state: &mut crate::state::State| {
-        state.fingerprints.clear();
+        // Parts are processes of their own, and may be started already.
+        let of_part = format!("{}/", Layer::Part.word());
+        state
+            .fingerprints
+            .retain(|layer, _| layer.starts_with(&of_part));
         state.applied.clear();
         state
             .resources
