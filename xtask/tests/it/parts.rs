@@ -133,6 +133,15 @@ fn a_kept_environment_has_no_evidence_of_an_earlier_failure_and_its_ports_are_it
         assert_eq!(team.of_run(file), "", "{file}");
     }
     assert_ne!(team.of_run("datastorage.log"), "");
+
+    // A signal to a run on it ends that run, and leaves it.
+    let signal = "before = [[\"sh\", \"-c\", \"kill -INT $PPID; sleep 60\"]]";
+    let interrupted = table(&format!("{more}\n{signal}"), "true");
+    fs::write(team.dir.path().join("services.toml"), interrupted).expect("a table");
+    let (code, _, said) = team.run(&e2e);
+    assert_eq!(code, 130, "{said}");
+    let (code, _, said) = team.run(&["test", "widget"]);
+    assert_eq!(code, 0, "{said}");
     assert_eq!(team.run(&["down"]).0, 0);
 }
 

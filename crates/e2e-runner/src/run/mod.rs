@@ -125,7 +125,8 @@ pub fn run(session: &Session, plan: &Plan, keep: Keep) -> Ended {
     let failure = collect_coverage(session, plan, keep, &mut timings, failure);
     let interrupted = cancel.exit().is_some();
     let keeps = keep == Keep::AsFound
-        || (keep == Keep::WhenReady && session.stood_before())
+        // A signal ends what this run does, not what an earlier one has kept.
+        || (matches!(keep, Keep::WhenReady | Keep::Always) && session.stood_before())
         || (!interrupted && keep.keeps(failure.is_some()));
     let left = if keeps {
         session
