@@ -59,7 +59,7 @@ pub fn run(
     };
     let failed = |error: Error| error.into_failure(Exit::Setup, session.runner.cancel());
     // A cluster is used before its DNS answers: the tool's own parts do without names.
-    kubectl(session, "kube-system").await_rollout("coredns", job.deadline)?;
+    kubectl(session, "kube-system").await_rollout("deployment/coredns", job.deadline)?;
     at.remove(&at.kubectl).map_err(failed)?;
     docker::make_shared_directory(&session.runner, &at.node(), &at.directory).map_err(failed)?;
     let environment = as_pods_see(session, service_run, &at, job.environment)?;
