@@ -76,7 +76,7 @@ pub struct Test {
     pub attempts: Vec<bool>,
     /// Seconds of all attempts, where the suite tells them.
     pub seconds: Option<f64>,
-    /// What the failed attempts said, the first of them first and not more than [`FAILURES`].
+    /// What the failed attempts said, the first of them first and not more than 5.
     pub failures: Vec<String>,
 }
 
