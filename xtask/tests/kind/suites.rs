@@ -75,7 +75,7 @@ fn suites_run_in_a_container_and_in_a_job_with_addresses_that_answer_there_and_l
     let log = |name: &str| fs::read_to_string(run.join(name)).expect("a log");
     let inside = log("suite-inside.log");
     assert!(
-        inside.contains("password ***, address postgres://slm_user@postgres.widget:5432/")
+        inside.contains("password ***, address postgres://slm_user@postgres.widget.svc:5432/")
             && inside.contains("attempt 2"),
         "{inside}"
     );
