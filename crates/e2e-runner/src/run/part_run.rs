@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
+use crate::exit::{Exit, Failure};
+use crate::names::{LITERAL, Unknown};
 use crate::run::layer::{Layer, Level};
 use crate::table::part::{Part, Publish};
 
@@ -41,6 +43,13 @@ impl PartRun {
             },
             whose: Some(&self.part.name),
         }
+    }
+
+    /// The failure of a name in its entry that stands for nothing.
+    pub fn unknown(&self, unknown: &Unknown) -> Failure {
+        let (table, name) = (&self.part.table, &self.part.name);
+        let what = format!("{table}: `{name}`: nothing is named ${{{}}}", unknown.0);
+        Failure::new(Exit::Usage, what).hint(LITERAL)
     }
 
     /// The address that the suite gets in a variable.

@@ -13,7 +13,7 @@ use rcgen::{
 
 use crate::exit::Failure;
 use crate::fingerprint::fingerprint;
-use crate::state::{Resource, Run, write_private};
+use crate::state::{Run, write_private};
 
 /// Its name in a run's directory.
 const DIRECTORY: &str = "private";
@@ -45,10 +45,7 @@ impl Private {
     /// That of a run; made, and recorded before it is.
     pub fn of(run: &Run) -> Result<Self, Failure> {
         let dir = run.dir().join(DIRECTORY);
-        run.will_make(Resource::Directory { path: dir.clone() })
-            .map_err(Failure::setup)?;
-        std::fs::create_dir_all(&dir)
-            .map_err(|error| Failure::setup(format!("cannot make {}: {error}", dir.display())))?;
+        run.make_directory(&dir).map_err(Failure::setup)?;
         let making = Mutex::default();
         Ok(Self { dir, making })
     }

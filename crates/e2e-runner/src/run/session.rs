@@ -13,7 +13,7 @@ use e2e_report::Event;
 use postgres_url::PostgresUrl;
 
 use crate::exit::{Exit, Failure};
-use crate::names::{LITERAL, Seen, expand};
+use crate::names::{Seen, expand};
 use crate::paths::Paths;
 use crate::process::{Child, Runner};
 use crate::reporter::{Reporter, Watcher};
@@ -658,14 +658,8 @@ impl Session {
 
     /// A text of a part's entry in the table, as it is meant in the cluster.
     pub fn text(&self, part_run: &PartRun, text: &str) -> Result<String, Failure> {
-        let part = &part_run.part;
-        expand(text, &|name| self.pod_value(part_run, name)).map_err(|unknown| {
-            let what = format!(
-                "{}: `{}`: nothing is named ${{{}}}",
-                part.table, part.name, unknown.0
-            );
-            Failure::new(Exit::Usage, what).hint(LITERAL)
-        })
+        expand(text, &|name| self.pod_value(part_run, name))
+            .map_err(|unknown| part_run.unknown(&unknown))
     }
 
     /// Keeps the program of an image.

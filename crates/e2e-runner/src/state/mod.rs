@@ -371,6 +371,15 @@ impl Run {
         self.update(|state| state.resources.push(resource))
     }
 
+    /// Makes a directory of the run's own, recorded before it is made.
+    pub fn make_directory(&self, path: &Path) -> anyhow::Result<()> {
+        self.will_make(Resource::Directory {
+            path: path.to_owned(),
+        })?;
+        std::fs::create_dir_all(path)
+            .map_err(|error| anyhow::anyhow!("cannot make {}: {error}", path.display()))
+    }
+
     /// Hands the run over to whoever comes next, until it expires. The password goes into a file of its own.
     pub fn keep(
         &self,

@@ -14,7 +14,7 @@ use crate::run::kind::image_archive::{self, Layer, architecture};
 use crate::run::plan::{Id, Target};
 use crate::run::session::Session;
 use crate::settings::{datastorage_image, postgres_image};
-use crate::state::{Resource, State};
+use crate::state::State;
 use crate::table::image::{Build, Image};
 use crate::table::part::Part;
 use crate::tools::{cargo, docker, elf, go, kind};
@@ -272,10 +272,8 @@ fn program(
 /// The directory of the run for what it builds and wraps, recorded before it is made.
 fn own_directory(session: &Session) -> Result<PathBuf, Failure> {
     let directory = session.run.dir().join(IMAGES);
-    let path = directory.clone();
-    let making = session.run.will_make(Resource::Directory { path });
-    making.map_err(Failure::setup)?;
-    std::fs::create_dir_all(&directory).map_err(Failure::setup)?;
+    let made = session.run.make_directory(&directory);
+    made.map_err(Failure::setup)?;
     Ok(directory)
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::exit::{Exit, Failure};
-use crate::names::{LITERAL, Seen, Unknown, expand, expand_command, expand_object};
+use crate::names::{Seen, expand, expand_command, expand_object};
 use crate::process::Command;
 use crate::run::kind::access::kubectl;
 use crate::run::kind::manifests;
@@ -157,7 +157,7 @@ impl Reader<'_> {
         for (path, value) in &chart.set {
             let mut value = value.clone();
             expand_object(&mut value, &|name| self.value(name))
-                .map_err(|unknown| self.unknown(&unknown))?;
+                .map_err(|unknown| self.part_run.unknown(&unknown))?;
             nest(&mut single, path, value);
         }
         if !single.is_empty() {
@@ -198,16 +198,8 @@ impl Reader<'_> {
     }
 
     fn words(&self, words: &[String]) -> Result<Vec<String>, Failure> {
-        expand_command(words, &|name| self.value(name)).map_err(|unknown| self.unknown(&unknown))
-    }
-
-    fn unknown(&self, unknown: &Unknown) -> Failure {
-        let (part, name) = (&self.part_run.part, &unknown.0);
-        let what = format!(
-            "{}: `{}`: nothing is named ${{{name}}}",
-            part.table, part.name
-        );
-        Failure::new(Exit::Usage, what).hint(LITERAL)
+        expand_command(words, &|name| self.value(name))
+            .map_err(|unknown| self.part_run.unknown(&unknown))
     }
 }
 

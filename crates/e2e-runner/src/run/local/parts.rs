@@ -5,12 +5,11 @@ use std::sync::PoisonError;
 use std::time::Duration;
 
 use crate::exit::{Exit, Failure};
-use crate::names::{LITERAL, Seen, Unknown, expand_command, expand_map};
+use crate::names::{Seen, Unknown, expand_command, expand_map};
 use crate::run::local::coverage;
 use crate::run::local::launch::{Address, ProcessSpec};
 use crate::run::part_run::PartRun;
 use crate::run::session::Session;
-use crate::state::Resource;
 use crate::state::processes::end_labelled;
 use crate::table::part::Publish;
 use crate::table::service::Policy;
@@ -43,24 +42,13 @@ pub fn deploy(
         e2e_env::fake::LISTEN_ADDRESS => listen.clone(),
         _ => session.value(service_run, Seen::Here, name),
     };
-    let unknown = |unknown: Unknown| {
-        let what = format!(
-            "{}: `{}`: nothing is named ${{{}}}",
-            part.table, part.name, unknown.0
-        );
-        Failure::new(Exit::Usage, what).hint(LITERAL)
-    };
+    let unknown = |unknown: Unknown| part_run.unknown(&unknown);
     let mut env = session.secret_environment(service_run);
     env.extend(expand_map(&part.env, &value).map_err(unknown)?);
     if let Some(listen) = &listen {
         env.insert(e2e_env::fake::LISTEN_ADDRESS.to_owned(), listen.clone());
     }
-    session
-        .run
-        .will_make(Resource::Directory { path: dir.clone() })
-        .map_err(Failure::setup)?;
-    std::fs::create_dir_all(&dir)
-        .map_err(|error| Failure::setup(format!("cannot make {}: {error}", dir.display())))?;
+    session.run.make_directory(&dir).map_err(Failure::setup)?;
     coverage::prepare(session, part_run, &dir, &mut env)?;
     let launch = ProcessSpec {
         name: part.name.clone(),

@@ -17,7 +17,7 @@ use crate::run::local::postgres::integration;
 use crate::run::plan::{self, Target};
 use crate::run::service_run::ServiceRun;
 use crate::run::session::Session;
-use crate::state::{Resource, write_private};
+use crate::state::write_private;
 use crate::table::service::{Component, Policy};
 use crate::tools::postgres;
 
@@ -296,11 +296,6 @@ fn own_directory(
     name: &str,
 ) -> Result<PathBuf, Failure> {
     let dir = service_run.dir.join(name);
-    session
-        .run
-        .will_make(Resource::Directory { path: dir.clone() })
-        .map_err(Failure::setup)?;
-    std::fs::create_dir_all(&dir)
-        .map_err(|error| Failure::setup(format!("cannot make {}: {error}", dir.display())))?;
+    session.run.make_directory(&dir).map_err(Failure::setup)?;
     Ok(dir)
 }
