@@ -21,6 +21,8 @@ use e2e_runner::settings;
 use e2e_runner::table::Table;
 
 use cli::{Cli, Command};
+// Nothing is called: with it a run finds what the tool was compiled from, and compiles it not again.
+use one_build as _;
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {

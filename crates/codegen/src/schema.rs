@@ -16,7 +16,7 @@ pub fn generate() -> anyhow::Result<Vec<Generated>> {
         ..Wanted::default()
     };
     let found = locate(&wanted)
-        .context("recording shapes needs PostgreSQL: run `cargo run --manifest-path crates/postgres-fetch/Cargo.toml`")?;
+        .context("recording shapes needs PostgreSQL: run `cargo run -p postgres-fetch`")?;
     let runtime = tokio::runtime::Runtime::new()?;
     let text = runtime.block_on(async {
         let server = Server::start(&found, Options::default()).await?;

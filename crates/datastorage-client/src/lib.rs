@@ -47,4 +47,5 @@ mod token;
 pub use access::Access;
 pub use client::{Checked, Client, DEFAULT_DEADLINE, RawAnswer, Written};
 pub use error::{Error, Problem};
+pub use hyper::Method;
 pub use operations::*;

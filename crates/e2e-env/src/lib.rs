@@ -51,6 +51,8 @@ pub const EVIDENCE_DIR: &str = "E2E_EVIDENCE_DIR";
 pub const POSTGRES_BIN: &str = "E2E_POSTGRES_BIN";
 /// Directory for downloads and prepared data that outlive a run.
 pub const CACHE_DIR: &str = "E2E_CACHE_DIR";
+/// Repository of Maven artifacts that PostgreSQL's binaries are fetched from, instead of Maven Central.
+pub const MAVEN_URL: &str = "E2E_MAVEN_URL";
 /// `never`: clusters are made from kind's own node image, and not from one that holds PostgreSQL's.
 pub const PREPARED_NODE: &str = "E2E_PREPARED_NODE";
 /// Path of a ready Data Storage binary, instead of a build (D4).

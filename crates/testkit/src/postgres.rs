@@ -33,16 +33,11 @@ pub fn installation() -> Installation {
     })
 }
 
-/// Runs the fetcher, which is a package of its own that nothing links.
+/// Runs the fetcher, which nothing links.
 fn fetch() -> Result<(), String> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)
-        .args([
-            "run",
-            "--quiet",
-            "--manifest-path",
-            "../postgres-fetch/Cargo.toml",
-        ])
+        .args(["run", "--quiet", "--package", "postgres-fetch"])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .stdin(Stdio::null())
         .output()

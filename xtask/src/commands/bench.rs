@@ -13,6 +13,8 @@ use e2e_runner::settings::cargo;
 /// What `bench` measures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Topic {
+    /// A clean copy of the checkout, an empty target directory and empty caches to the first green
+    FirstRun,
     /// Cold, warm and hot runs beside plain kind, kubectl and psql
     Lifecycle,
     /// The migration engine beside psql
@@ -29,6 +31,7 @@ impl Topic {
     /// The benchmark's program in the package `bench`.
     pub const fn program(self) -> &'static str {
         match self {
+            Self::FirstRun => "first_run",
             Self::Lifecycle => "lifecycle",
             Self::Migrations => "migrations",
             // The server's own binary has the plain name.

@@ -12,15 +12,13 @@ use crate::terminal;
 use e2e_runner::exit::{Exit, Failure};
 use e2e_runner::paths::Paths;
 use e2e_runner::process::{Command, Runner, Status};
-use e2e_runner::run::local::postgres;
+use e2e_runner::run::local::installation;
 use e2e_runner::run::plan::Target;
 use e2e_runner::settings::cargo;
 use e2e_runner::table::Table;
 use e2e_runner::table::part::Part;
 use e2e_runner::tools::docker;
 
-/// The fetcher of PostgreSQL, which is a workspace of its own.
-const FETCHER: &str = "--manifest-path=crates/postgres-fetch/Cargo.toml";
 /// The table of the example team, with its service.
 const EXAMPLE: (&str, &str) = ("kind/examples/greeter/services.toml", "greeter");
 /// The service that the tiers run first, alone.
@@ -216,18 +214,15 @@ fn plan(
         ]),
         Task::cargo(["doc", "--workspace", "--no-deps", "--quiet"])
             .env("RUSTDOCFLAGS", "-D warnings"),
-        Task::cargo(["fmt", FETCHER, "--check"]),
-        Task::cargo(["clippy", FETCHER, "--all-targets", "--", "-D", "warnings"]),
     ];
     let crates = vec![
         // All at once, as a developer does: what a package asks of a dependency must break none of the others' programs.
         cargo(&["test", "--workspace", "--no-fail-fast"]),
-        cargo(&["test", FETCHER]),
     ];
     let mut tiers = vec![Tier::foreground("lint", lint), Tier::new("crates", crates)];
     // The embedded server is of major 16; the schema must be the same on the others.
     let majors = if majors.is_empty() { &[15] } else { majors };
-    let default = postgres::installation(runner, paths, terminal::message)?;
+    let default = installation::pinned(runner, paths, terminal::message)?;
     for major in majors {
         let packages = ["migrator", "migrations", "diagnose"].into_iter();
         let packages = packages.flat_map(|package| ["--package", package]);
@@ -374,7 +369,7 @@ fn postgres_bin(major: u32, default: &embedded_postgres::Installation) -> Result
     std::iter::once(installed)
         .chain(cached)
         .find(|bin| bin.join("postgres").exists())
-        .ok_or_else(|| format!("no PostgreSQL {major} is installed or cached; `cargo run --manifest-path crates/postgres-fetch/Cargo.toml -- --version` fetches 16, 17 and 18"))
+        .ok_or_else(|| format!("no PostgreSQL {major} is installed or cached; `cargo run -p postgres-fetch -- --version` fetches 16, 17 and 18"))
 }
 
 #[cfg(test)]

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use embedded_postgres::{Wanted, locate};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
@@ -52,6 +54,37 @@ fn emit(environment: &Environment) {
         .send_json(event)
         .expect("the event is stored");
     assert_eq!(response.status(), 201);
+}
+
+#[test]
+fn an_installed_postgresql_is_used_and_said_aloud_where_the_cache_is_empty() {
+    let wanted = Wanted {
+        version: "in no cache".to_owned(),
+        installed: true,
+    };
+    let Ok(installed) = locate(&wanted) else {
+        // Nothing is installed here: a run fetches, which every other test has behind it.
+        return;
+    };
+    let place = Place::new();
+    let cache = tempfile::tempdir().expect("an empty cache");
+    // The account that runs PostgreSQL for root has to enter.
+    fs::set_permissions(cache.path(), PermissionsExt::from_mode(0o755)).expect("its mode");
+    let in_cache = |args: &[&str]| {
+        let mut command = place.command(args);
+        command
+            .env(e2e_env::CACHE_DIR, cache.path())
+            .env_remove(e2e_env::POSTGRES_BIN);
+        let output = command.output().expect("the tool starts");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{args:?}: {said}");
+        said
+    };
+    let said = in_cache(&["up", "workflowexecution", "--target", "local"]);
+    in_cache(&["down"]);
+    let aloud = format!("using PostgreSQL {}", installed.version);
+    assert!(said.contains(&aloud), "{said}");
+    assert!(!cache.path().join("postgres").exists(), "{said}");
 }
 
 #[test]

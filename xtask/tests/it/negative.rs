@@ -122,6 +122,7 @@ fn suites() -> &'static PathBuf {
         let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
         let built = Command::new(cargo)
             .args(["test", "--no-run", "--package", "e2e", "--test", "it"])
+            .args(["--package", "one-build"])
             .args(["--message-format", "json"])
             .output()
             .expect("cargo runs");

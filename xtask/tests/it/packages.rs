@@ -1,7 +1,8 @@
 //! The crates that are of use elsewhere pack, and a program outside this workspace builds on what is in the packages.
 //!
-//! The programs are the crates' own examples, as their packages hold them.
+//! The programs are the crates' own examples, as their packages hold them. And what a run compiles is compiled once.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -132,4 +133,51 @@ fn a_program_outside_the_workspace_builds_on_each_packed_crate_and_runs() {
             .arg(work.path().join("journal"));
     });
     assert_eq!(accepted, "0 stored, 1 journalled\n");
+}
+
+/// The features of each dependency in a call of cargo for these packages, as cargo resolves them.
+fn features(edges: &str, packages: &[&str]) -> BTreeMap<String, BTreeSet<String>> {
+    let mut cargo = Command::new(std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned()));
+    cargo.current_dir(env!("CARGO_MANIFEST_DIR"));
+    cargo.args(["tree", "--offline", "--prefix", "none", "--edges", edges]);
+    cargo.args(["--format", "{p}|{f}"]);
+    for package in packages {
+        cargo.args(["--package", package]);
+    }
+    let tree = succeeds(&mut cargo);
+    let mut features: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
+    // An empty line stands between the trees of two packages.
+    for line in tree.lines().filter(|line| !line.is_empty()) {
+        let (package, of) = line.split_once('|').expect("the format that was asked for");
+        // `tokio v1.54.1`, and after it where it lies, what it is, or that it was shown before.
+        let package: Vec<_> = package.split_whitespace().take(2).collect();
+        let of = of.trim_end_matches(" (*)").split(',').map(str::to_owned);
+        features.entry(package.join(" ")).or_default().extend(of);
+    }
+    features
+}
+
+#[test]
+fn what_a_run_compiles_has_the_features_that_the_tool_was_compiled_with() {
+    let tool = features("normal,build", &["xtask"]);
+    for (edges, packages) in [
+        (
+            "normal,build",
+            &["one-build", "datastorage", "service-fake", "audit-emit"][..],
+        ),
+        ("normal,build", &["one-build", "postgres-fetch"]),
+        ("normal,build,dev", &["one-build", "e2e"]),
+    ] {
+        for (package, of) in features(edges, packages) {
+            let Some(tools) = tool.get(&package) else {
+                continue;
+            };
+            let differ: Vec<_> = tools.symmetric_difference(&of).collect();
+            assert!(
+                differ.is_empty(),
+                "{package} would be compiled twice, for the tool and for {packages:?}, which differ in {differ:?}: add it with \
+                 these features to the dependencies of crates/one-build"
+            );
+        }
+    }
 }

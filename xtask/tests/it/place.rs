@@ -81,15 +81,17 @@ pub(crate) fn program(name: &str) -> PathBuf {
     static BUILT: OnceLock<()> = OnceLock::new();
     BUILT.get_or_init(|| {
         let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
+        // By one call, as a run builds them.
+        let mut build = Command::new(&cargo);
+        build.args(["build", "--quiet", "--package", "one-build"]);
         for package in ["datastorage", "service-fake"] {
-            let built = Command::new(&cargo)
-                .args(["build", "--quiet", "--package", package])
-                .status();
-            assert!(
-                built.is_ok_and(|status| status.success()),
-                "{package} does not build: run `cargo build -p {package}` and read why"
-            );
+            build.args(["--package", package, "--bin", package]);
         }
+        let ended = build.status();
+        assert!(
+            ended.is_ok_and(|status| status.success()),
+            "{build:?} fails: run it and read why"
+        );
     });
     Path::new(env!("CARGO_BIN_EXE_xtask")).with_file_name(name)
 }

@@ -1,10 +1,11 @@
 //! What earlier runs left, and where the local target gets its PostgreSQL from.
 
-use embedded_postgres::{Wanted, cache_directory, locate};
+use embedded_postgres::{cache_directory, locate};
 
 use crate::doctor::check::{Check, For, Level};
 use crate::paths::Paths;
 use crate::process::Runner;
+use crate::run::local::installation;
 use crate::settings;
 use crate::state::{Run, Unreadable};
 
@@ -47,22 +48,8 @@ fn leftovers(runs: &[Run], unreadable: &[Unreadable]) -> Check {
 }
 
 fn postgres() -> Check {
-    let pinned = Wanted::default();
-    let fetch = "cargo run --manifest-path crates/postgres-fetch/Cargo.toml, which the first run does by itself";
-    if let Ok(found) = locate(&pinned) {
-        return Check::ok("PostgreSQL", For::Local, found.to_string());
-    }
-    let any = Wanted {
-        installed: true,
-        ..pinned
-    };
-    match locate(&any) {
-        Ok(found) => Check::ok(
-            "PostgreSQL",
-            For::Local,
-            format!("{found}; the cache is empty"),
-        )
-        .with_problem(Level::Warning, fetch),
+    match locate(&installation::any()) {
+        Ok(found) => Check::ok("PostgreSQL", For::Local, found.to_string()),
         Err(error) => {
             let detail = format!("{error}; the cache is {}", cache_directory().display());
             let check = Check::ok("PostgreSQL", For::Local, detail);
@@ -73,6 +60,7 @@ fn postgres() -> Check {
                     format!("correct or unset {}", e2e_env::POSTGRES_BIN),
                 )
             } else {
+                let fetch = "cargo run -p postgres-fetch, which the first run does by itself";
                 check.with_problem(Level::Warning, fetch)
             }
         }

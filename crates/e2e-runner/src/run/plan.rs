@@ -43,12 +43,8 @@ impl Target {
 pub enum Step {
     /// Checks that the machine has what the run needs.
     Preflight,
-    /// Builds the Data Storage binary.
-    BuildDataStorage,
-    /// Builds the binary that stands in for services.
-    BuildFake,
-    /// Builds the relay that stands beside a fake.
-    BuildRelay,
+    /// Builds the checkout's programs that the run needs: Data Storage, what stands in for services, and the relay beside it.
+    Build,
     /// Builds the suites' test binary.
     BuildSuite,
     /// Makes a node image that holds PostgreSQL's, once for each pair of images.
@@ -111,9 +107,7 @@ impl Step {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Preflight => "preflight",
-            Self::BuildDataStorage => "build Data Storage",
-            Self::BuildFake => "build fake",
-            Self::BuildRelay => "build relay",
+            Self::Build => "build programs",
             Self::BuildSuite => "build suite",
             Self::PrepareNode => "prepare node image",
             Self::CreateCluster => "create cluster",
@@ -159,9 +153,7 @@ impl Step {
     /// What it asks of the machine.
     pub const fn load(self) -> Load {
         match self {
-            Self::BuildDataStorage
-            | Self::BuildFake
-            | Self::BuildRelay
+            Self::Build
             | Self::BuildSuite
             | Self::PrepareNode
             | Self::CreateCluster
@@ -273,8 +265,8 @@ const EVIDENCE: u64 = 60;
 const COVERAGE: u64 = 300;
 /// How long removing everything may take, in seconds.
 const TEAR_DOWN: u64 = 120;
-/// A cold build of Data Storage takes two minutes on two cores; ten allow for a busy machine.
-const BUILD: u64 = 600;
+/// Compiling is not hanging, however busy the machine is (D44): this bounds what never ends.
+const BUILD: u64 = 1800;
 
 /// Lays out a run. Two stages of which neither needs the other may run at once.
 pub fn plan(chosen: &Chosen, place: Target, until: Until) -> Plan {
@@ -286,12 +278,11 @@ pub fn plan(chosen: &Chosen, place: Target, until: Until) -> Plan {
         several: services.len() > 1,
         stages: Vec::new(),
     };
-    layout.shared(Step::Preflight, &[], 30);
+    // On this machine it may compile what fetches PostgreSQL.
+    layout.shared(Step::Preflight, &[], if kind { 30 } else { BUILD });
     let mut built = Step::Preflight;
     for (step, wanted) in [
-        (Step::BuildDataStorage, any(Component::Datastorage)),
-        (Step::BuildFake, any(Component::Fake)),
-        (Step::BuildRelay, any(Component::Relay)),
+        (Step::Build, PROGRAMS.into_iter().any(any)),
         (
             Step::BuildSuite,
             until == Until::Done && services.iter().any(has_cargo_suite),
@@ -313,13 +304,9 @@ pub fn plan(chosen: &Chosen, place: Target, until: Until) -> Plan {
         // Images need only the node's container runtime, which answers long before kubeadm is done; they wait for that themselves.
         for (step, component, built) in [
             (Step::LoadPostgres, Component::Postgres, before),
-            (
-                Step::LoadDataStorage,
-                Component::Datastorage,
-                Step::BuildDataStorage,
-            ),
-            (Step::LoadFake, Component::Fake, Step::BuildFake),
-            (Step::LoadRelay, Component::Relay, Step::BuildRelay),
+            (Step::LoadDataStorage, Component::Datastorage, Step::Build),
+            (Step::LoadFake, Component::Fake, Step::Build),
+            (Step::LoadRelay, Component::Relay, Step::Build),
         ] {
             if any(component) {
                 let needs = if built == before {
@@ -337,7 +324,8 @@ pub fn plan(chosen: &Chosen, place: Target, until: Until) -> Plan {
         } else {
             &[Step::Preflight]
         };
-        layout.shared(Step::DeployPostgres, before, 60);
+        // Its binaries may have to be fetched first, while the programs compile.
+        layout.shared(Step::DeployPostgres, before, if kind { 60 } else { 600 });
         layout.shared(Step::AwaitPostgres, &[Step::DeployPostgres], 180);
     }
     for service in services {
@@ -427,6 +415,9 @@ impl Plan {
             .fold(Duration::ZERO, Duration::saturating_add)
     }
 }
+
+/// What the checkout has a program for.
+pub const PROGRAMS: [Component; 3] = [Component::Datastorage, Component::Fake, Component::Relay];
 
 fn has_cargo_suite(service: &Service) -> bool {
     let mut suites = service.suites.iter();
@@ -519,7 +510,7 @@ impl Layout {
             let ready = if kind {
                 [Step::LoadDataStorage, Step::CreateCluster]
             } else {
-                [Step::BuildDataStorage, Step::AwaitPostgres]
+                [Step::Build, Step::AwaitPostgres]
             };
             let (deploy, wait) = (
                 own(self, Step::DeployDataStorage),
@@ -606,15 +597,13 @@ impl Layout {
         let ids = DEPLOYED.map(|step| own(self, step));
         if service.has(Component::Fake) {
             // Its store keeps what Data Storage cannot take yet, so the two may start together.
-            let (mut needs, relay) = if kind {
-                let needs = vec![Step::LoadFake.into(), Step::CreateCluster.into()];
-                (needs, Step::LoadRelay)
+            let mut needs = if kind {
+                vec![Step::LoadFake.into(), Step::CreateCluster.into()]
             } else {
-                let needs = vec![Step::BuildFake.into(), own(self, Step::DeployDataStorage)];
-                (needs, Step::BuildRelay)
+                vec![Step::Build.into(), own(self, Step::DeployDataStorage)]
             };
-            if service.has(Component::Relay) {
-                needs.insert(1, relay.into());
+            if kind && service.has(Component::Relay) {
+                needs.insert(1, Step::LoadRelay.into());
             }
             let [.., deploy, wait] = &ids;
             self.add_after(deploy.clone(), &needs, Duration::from_mins(1));

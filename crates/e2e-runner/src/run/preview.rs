@@ -4,14 +4,14 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use embedded_postgres::{Wanted, locate};
+use embedded_postgres::locate;
 
 use crate::process::Runner;
 use crate::run::history::History;
 use crate::run::kind::node_image;
 use crate::run::kind::{cluster, deploy};
 use crate::run::layer::Layer;
-use crate::run::local::postgres;
+use crate::run::local::{installation, postgres};
 use crate::run::plan::{Id, Plan, Stage, Step, Target};
 use crate::state::{Run, State};
 use crate::table::Chosen;
@@ -142,7 +142,7 @@ pub fn reuse_table(runner: &Runner, kept: Option<&Run>, place: Target, chosen: &
                 .ok()
                 .and_then(|password| deploy::postgres_fingerprint(runner, only, &password).ok())
         }
-        Target::Local => locate(&Wanted::default())
+        Target::Local => locate(&installation::any())
             .ok()
             .map(|found| postgres::server_fingerprint(&found)),
     };

@@ -10,6 +10,7 @@ use anyhow::Context as _;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use e2e_report::Event;
+use embedded_postgres::Installation;
 use postgres_url::PostgresUrl;
 
 use crate::exit::{Exit, Failure};
@@ -51,6 +52,10 @@ pub struct Artifacts {
     pub relay_image: OnceLock<String>,
     /// Host port of each node port.
     pub ports: OnceLock<BTreeMap<u16, u16>>,
+    /// PostgreSQL's binaries, where preflight found them.
+    pub installation: OnceLock<Installation>,
+    /// The program that fetches them, where it found none.
+    pub fetcher: OnceLock<PathBuf>,
     /// The PostgreSQL server, as one of its databases is reached.
     pub server: OnceLock<PostgresUrl>,
     /// Processes that later stages watch.

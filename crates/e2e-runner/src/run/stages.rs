@@ -10,7 +10,7 @@ use crate::run::kind::parts as kind_parts;
 use crate::run::kind::{cluster, deploy, images, job, node_image, readiness};
 use crate::run::layer::Layer;
 use crate::run::local::{self, postgres, programs};
-use crate::run::plan::{Stage, Step, Target};
+use crate::run::plan::{PROGRAMS, Stage, Step, Target};
 use crate::run::reuse::{EMPTIED, GIVEN};
 use crate::run::service_run::ServiceRun;
 use crate::run::session::Session;
@@ -18,7 +18,8 @@ use crate::run::{hooks, suite, wait};
 use crate::settings;
 use crate::table::suite::Tests;
 use crate::table::{self, service::Component};
-use crate::tools::{cargo, migrate};
+use crate::tools::cargo::{self, Form};
+use crate::tools::migrate;
 
 /// Performs one stage and returns a few words on what it made.
 pub fn run_stage(session: &Session, stage: &Stage) -> Result<String, Failure> {
@@ -27,19 +28,7 @@ pub fn run_stage(session: &Session, stage: &Stage) -> Result<String, Failure> {
     match (stage.id.step, session.place) {
         (Step::Preflight, Target::Kind) => cluster::preflight(session),
         (Step::Preflight, Target::Local) => postgres::preflight(session),
-        (Step::BuildDataStorage, _) => build(
-            session,
-            &session.artifacts.datastorage,
-            Step::BuildDataStorage,
-            deadline,
-        ),
-        (Step::BuildFake, _) => build(session, &session.artifacts.fake, Step::BuildFake, deadline),
-        (Step::BuildRelay, _) => build(
-            session,
-            &session.artifacts.relay,
-            Step::BuildRelay,
-            deadline,
-        ),
+        (Step::Build, _) => build(session, deadline),
         (Step::BuildSuite, _) => build_suites(session, deadline),
         (Step::PrepareNode, _) => node_image::prepare(session, deadline),
         (Step::CreateCluster, _) => cluster::create_cluster(session, deadline),
@@ -123,53 +112,78 @@ fn ready_again(session: &Session, service_run: &ServiceRun) -> Result<(), Failur
     Ok(())
 }
 
-/// Builds a program of the checkout, unless a variable names one that is ready.
-fn build(
+/// Builds the programs that the run needs by one call, without those that a variable names as ready.
+fn build(session: &Session, deadline: Duration) -> Result<String, Failure> {
+    let (mut notes, mut wanted) = (Vec::new(), Vec::new());
+    for component in PROGRAMS {
+        if session.having(component).next().is_none() {
+            continue;
+        }
+        let (variable, slot) = match component {
+            Component::Fake => (e2e_env::FAKE_BIN, &session.artifacts.fake),
+            Component::Relay => (e2e_env::RELAY_BIN, &session.artifacts.relay),
+            _ => (e2e_env::DATASTORAGE_BIN, &session.artifacts.datastorage),
+        };
+        let part = table::built_in(component)?;
+        let package = part.package().unwrap_or(&part.name).to_owned();
+        if let Some(path) = settings::ready_binary(variable) {
+            let file = std::fs::metadata(&path).map_err(|error| {
+                Failure::new(
+                    Exit::Preflight,
+                    format!("no {package} binary at {}: {error}", path.display()),
+                )
+                .hint(format!("unset {variable} to build it"))
+            })?;
+            notes.push(format!("{GIVEN}: {package}, {} KB", file.len() / 1000));
+            slot.get_or_init(|| path);
+        } else if component == Component::Datastorage
+            && settings::datastorage_image().is_some()
+            && session.place == Target::Kind
+        {
+            notes.push(format!("not built: {} is used", e2e_env::DATASTORAGE_IMAGE));
+        } else {
+            wanted.push((package, variable, slot));
+        }
+    }
+    if !wanted.is_empty() {
+        notes.insert(0, build_wanted(session, &wanted, deadline)?);
+    }
+    Ok(notes.join("; "))
+}
+
+/// A program to build: its package, the variable that would name a ready one, where its path is kept.
+type Wanted<'a> = (String, &'static str, &'a OnceLock<PathBuf>);
+
+fn build_wanted(
     session: &Session,
-    slot: &OnceLock<PathBuf>,
-    step: Step,
+    wanted: &[Wanted<'_>],
     deadline: Duration,
 ) -> Result<String, Failure> {
-    let (component, variable) = match step {
-        Step::BuildFake => (Component::Fake, e2e_env::FAKE_BIN),
-        Step::BuildRelay => (Component::Relay, e2e_env::RELAY_BIN),
-        _ => (Component::Datastorage, e2e_env::DATASTORAGE_BIN),
+    let variables: Vec<_> = wanted.iter().map(|(_, variable, _)| *variable).collect();
+    session.paths.can_build(&format!(
+        "{} to ready binaries, or {} to an image for Kind",
+        variables.join(", "),
+        e2e_env::DATASTORAGE_IMAGE
+    ))?;
+    let form = match session.place {
+        Target::Kind => Form::Release,
+        Target::Local => Form::Dev,
     };
-    let part = table::built_in(component)?;
-    let package = part.package().unwrap_or(&part.name);
-    let image = format!("{} to an image for Kind", e2e_env::DATASTORAGE_IMAGE);
-    let given = settings::ready_binary(variable);
-    let before = if given.is_some() {
-        format!("{GIVEN}: ")
-    } else {
-        String::new()
-    };
-    let binary = match given {
-        Some(path) => path,
-        None if step == Step::BuildDataStorage
-            && settings::datastorage_image().is_some()
-            && session.place == Target::Kind =>
-        {
-            return Ok(format!("not built: {} is used", e2e_env::DATASTORAGE_IMAGE));
-        }
-        None => {
-            session
-                .paths
-                .can_build(&format!("{variable} to a ready binary, or {image}"))?;
-            let lines = session.lines(&step.into());
-            cargo::build_binary(&session.runner, &session.paths, package, deadline, lines)?
-        }
-    };
-    let file = std::fs::metadata(&binary).map_err(|error| {
-        Failure::new(
-            Exit::Preflight,
-            format!("no {package} binary at {}: {error}", binary.display()),
-        )
-        .hint(format!("unset {variable} to build it"))
-    })?;
-    let note = format!("{before}{} KB", file.len() / 1000);
-    slot.get_or_init(|| binary);
-    Ok(note)
+    let packages: Vec<_> = wanted
+        .iter()
+        .map(|(package, ..)| package.as_str())
+        .collect();
+    let lines = session.lines(&Step::Build.into());
+    let (runner, paths) = (&session.runner, &session.paths);
+    let built = cargo::build_binaries(runner, paths, &packages, form, deadline, lines)?;
+    let mut notes = Vec::new();
+    for (package, _, slot) in wanted {
+        let binary = &built[package.as_str()];
+        let file = std::fs::metadata(binary).map_err(Failure::setup)?;
+        notes.push(format!("{package} {} KB", file.len() / 1000));
+        slot.get_or_init(|| binary.clone());
+    }
+    Ok(notes.join(", "))
 }
 
 fn build_suites(session: &Session, deadline: Duration) -> Result<String, Failure> {

@@ -230,14 +230,14 @@ mod tests {
     }
 
     fn diamond() -> Vec<Stage> {
-        use Step::{BuildDataStorage, CreateCluster, LoadDataStorage, Preflight};
+        use Step::{Build, CreateCluster, LoadDataStorage, Preflight};
         vec![
             stage(Preflight.into(), &[]),
-            stage(BuildDataStorage.into(), &[Preflight.into()]),
+            stage(Build.into(), &[Preflight.into()]),
             stage(CreateCluster.into(), &[Preflight.into()]),
             stage(
                 LoadDataStorage.into(),
-                &[BuildDataStorage.into(), CreateCluster.into()],
+                &[Build.into(), CreateCluster.into()],
             ),
         ]
     }
@@ -252,7 +252,7 @@ mod tests {
             &Reporter::silent(),
             &Cancel::default(),
             |stage| {
-                if matches!(stage.id.step, Step::BuildDataStorage | Step::CreateCluster) {
+                if matches!(stage.id.step, Step::Build | Step::CreateCluster) {
                     // Returns only if the other one runs at the same time.
                     both.wait();
                 }
@@ -329,7 +329,7 @@ mod tests {
             &Reporter::silent(),
             &cancel,
             |stage| match stage.id.step {
-                Step::BuildDataStorage => Err(Failure::new(Exit::Setup, "does not compile")),
+                Step::Build => Err(Failure::new(Exit::Setup, "does not compile")),
                 Step::CreateCluster => {
                     while !cancel.is_raised() {
                         std::thread::yield_now();
@@ -342,10 +342,7 @@ mod tests {
         let [(failed, failure)] = walk.failures.as_slice() else {
             panic!("{:?}", walk.failures)
         };
-        assert_eq!(
-            (failed.step, failure.exit),
-            (Step::BuildDataStorage, Exit::Setup)
-        );
+        assert_eq!((failed.step, failure.exit), (Step::Build, Exit::Setup));
         assert_eq!(
             (walk.timings.len(), walk.timings[2].outcome),
             (3, Outcome::Stopped)
@@ -439,9 +436,6 @@ mod tests {
             Ok(String::new())
         });
         let (stage, failure) = &walk.failures[0];
-        assert_eq!(
-            (stage.step, failure.exit),
-            (Step::BuildDataStorage, Exit::Terminated)
-        );
+        assert_eq!((stage.step, failure.exit), (Step::Build, Exit::Terminated));
     }
 }

@@ -1,5 +1,6 @@
-//! cargo: builds Data Storage, the suites and the fetcher from the checkout, and programs of a team's own workspace.
+//! cargo: builds the programs of a run and the suites from the checkout, and programs of a team's own workspace.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -12,8 +13,12 @@ use crate::settings::cargo;
 use crate::table::image::Cargo;
 use crate::tools::compiler::{self, Line};
 
-/// The target of the static Data Storage binary, the same file for a scratch image and for this machine (D6).
+/// The target of the static programs that become images from scratch (D6). The local target has its own, which share what the tool
+/// is compiled from.
 pub const STATIC_TARGET: &str = "x86_64-unknown-linux-gnu";
+
+/// The package that has no code and all the features that the tool was compiled with: named in a call, dependencies get them too.
+const FEATURES: [&str; 2] = ["--package", "one-build"];
 
 /// Whether this host builds the binary that a node runs.
 pub const BUILDS_STATIC: bool = cfg!(all(target_os = "linux", target_arch = "x86_64"));
@@ -30,26 +35,38 @@ struct Target {
     name: String,
 }
 
-/// Builds a binary of the workspace in release form and returns its path. On Linux it is static.
-pub fn build_binary(
+/// How programs of the checkout are built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// For this machine, as the tool itself was: what the two have in common is compiled already.
+    Dev,
+    /// For a node: optimised and, on Linux, static.
+    Release,
+}
+
+/// Builds programs of the checkout, each named as its package, by one call, so that what they share is compiled once; returns where
+/// each lies.
+///
+/// The suites are not among them: cargo takes `--test` for all the packages that it is given, and the features that their own tests
+/// ask of a dependency with it.
+pub fn build_binaries(
     runner: &Runner,
     paths: &Paths,
-    package: &str,
+    packages: &[&str],
+    form: Form,
     deadline: Duration,
     on_line: impl FnMut(&str),
-) -> Result<PathBuf, Failure> {
-    let mut command = in_checkout(runner, paths).args([
-        "build",
-        "--release",
-        "--package",
-        package,
-        "--bin",
-        package,
-    ]);
-    if BUILDS_STATIC {
-        command = linked_statically(command, false);
+) -> Result<BTreeMap<String, PathBuf>, Failure> {
+    let mut command = in_checkout(runner, paths).arg("build");
+    for package in packages {
+        command = command.args(["--package", package, "--bin", package]);
     }
-    executable(&command.deadline(deadline), runner, package, on_line)
+    command = match form {
+        Form::Dev => command.args(FEATURES),
+        Form::Release if BUILDS_STATIC => linked_statically(command.arg("--release"), false),
+        Form::Release => command.arg("--release"),
+    };
+    executables(&command.deadline(deadline), runner, packages, on_line)
 }
 
 /// Builds a static program of a team's own workspace and returns its path. With `coverage` it writes at its exit which lines ran.
@@ -97,25 +114,10 @@ pub fn build_tests(
     deadline: Duration,
     on_line: impl FnMut(&str),
 ) -> Result<PathBuf, Failure> {
-    let command =
-        in_checkout(runner, paths).args(["test", "--no-run", "--package", package, "--test", "it"]);
+    let command = in_checkout(runner, paths)
+        .args(["test", "--no-run", "--package", package, "--test", "it"])
+        .args(FEATURES);
     executable(&command.deadline(deadline), runner, "it", on_line)
-}
-
-/// Where the fetcher of PostgreSQL's binaries lies: a workspace of its own, which nothing links.
-const FETCHER: &str = "crates/postgres-fetch/Cargo.toml";
-
-/// Fetches PostgreSQL's binaries into the cache, and returns the directory that holds them.
-pub fn fetch_postgres(
-    runner: &Runner,
-    paths: &Paths,
-    deadline: Duration,
-) -> Result<String, Failure> {
-    in_checkout(runner, paths)
-        .args(["run", "--quiet", "--manifest-path", FETCHER])
-        .deadline(deadline)
-        .read()
-        .map_err(|error| error.into_failure(Exit::Setup, runner.cancel()))
 }
 
 fn in_checkout(runner: &Runner, paths: &Paths) -> Command {
@@ -127,6 +129,9 @@ fn in_directory(runner: &Runner, dir: &Path) -> Command {
         .command(cargo())
         .dir(dir)
         .env("CARGO_TERM_COLOR", "never")
+        // Into a pipe cargo says how far it is only where it is told to, and how wide that may be.
+        .env("CARGO_TERM_PROGRESS_WHEN", "always")
+        .env("CARGO_TERM_PROGRESS_WIDTH", "120")
 }
 
 fn executable(
@@ -135,29 +140,75 @@ fn executable(
     name: &str,
     on_line: impl FnMut(&str),
 ) -> Result<PathBuf, Failure> {
+    let mut found = executables(command, runner, &[name], on_line)?;
+    found
+        .remove(name)
+        .ok_or_else(|| Failure::new(Exit::Setup, format!("cargo built no {name}")))
+}
+
+/// Runs cargo and returns where the executables of these names are, all of them.
+fn executables(
+    command: &Command,
+    runner: &Runner,
+    names: &[&str],
+    on_line: impl FnMut(&str),
+) -> Result<BTreeMap<String, PathBuf>, Failure> {
     let command = command
         .clone()
         .args(["--message-format", "json-render-diagnostics"]);
-    let mut found = None;
+    let (mut found, mut far) = (BTreeMap::new(), String::new());
     let is = |line: &str| {
-        let Ok(message) = serde_json::from_str::<Message>(line) else {
-            return Line::Said;
-        };
-        let of_name = message.target.is_some_and(|target| target.name == name);
-        if message.reason == "compiler-artifact" && of_name {
-            found = message.executable.or(found.take());
+        // What it says of its progress ends with a carriage return and stands before what else it prints.
+        let (before, line) = line.rsplit_once('\r').unwrap_or(("", line));
+        if let Some(now) = before.rsplit('\r').find_map(progress) {
+            far = now;
         }
-        Line::Hidden
+        if let Ok(message) = serde_json::from_str::<Message>(line) {
+            let name = message.target.map(|target| target.name);
+            let name = name.filter(|name| names.contains(&name.as_str()));
+            if message.reason == "compiler-artifact"
+                && let (Some(name), Some(executable)) = (name, message.executable)
+            {
+                found.insert(name, executable);
+            }
+            return match far.as_str() {
+                "" => Line::Hidden,
+                far => Line::At(far.to_owned()),
+            };
+        }
+        // A name alone does not say how much is still to come.
+        let count = far.split(':').next().filter(|count| !count.is_empty());
+        Line::Said(match count {
+            Some(count) if line.trim_start().starts_with("Compiling ") => {
+                format!("{count} {}", line.trim_start())
+            }
+            _ => line.to_owned(),
+        })
     };
     let (status, said) = compiler::run(&command, on_line, is)
         .map_err(|error| error.into_failure(Exit::Setup, runner.cancel()))?;
-    match found {
-        Some(path) if status.is_success() => Ok(path),
-        _ => {
-            let what = format!("`{}` built nothing ({status})", command.line());
-            Err(Failure::new(Exit::Setup, what).detail(compiler::shown(&said)))
-        }
+    if status.is_success() && names.iter().all(|name| found.contains_key(*name)) {
+        return Ok(found);
     }
+    let broken = said.iter().find_map(|line| {
+        let rest = line.strip_prefix("error: could not compile `")?;
+        rest.split('`').next()
+    });
+    let line = command.line();
+    let what = match broken {
+        Some(package) => format!("{package} does not compile: `{line}` ended with {status}"),
+        None => format!("`{line}` built nothing ({status})"),
+    };
+    Err(Failure::new(Exit::Setup, what).detail(compiler::shown(&said)))
+}
+
+/// `45/120: tokio, hyper` of a line in which cargo says so.
+fn progress(text: &str) -> Option<String> {
+    let (_, at) = text
+        .trim_start()
+        .strip_prefix("Building [")?
+        .split_once("] ")?;
+    Some(at.trim().to_owned())
 }
 
 #[cfg(test)]
@@ -165,6 +216,68 @@ mod tests {
     use super::*;
     use crate::process::cancel::Cancel;
     use crate::tools::elf;
+
+    #[test]
+    fn what_cargo_says_of_its_progress_is_read() {
+        let said = "    Building [==>     ] 12/145: ring(build), toml            ";
+        assert_eq!(progress(said).as_deref(), Some("12/145: ring(build), toml"));
+        assert_eq!(progress("   Compiling toml v1.2.1"), None);
+    }
+
+    #[test]
+    fn a_package_that_does_not_compile_is_named_with_its_error_and_what_compiles_with_its_count() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let workspace =
+            "[workspace]\nmembers = [\"sound\", \"broken\", \"one-build\"]\nresolver = \"3\"\n";
+        std::fs::write(dir.path().join("Cargo.toml"), workspace).expect("a file");
+        let on_features = "[dependencies]\none-build = { path = \"../one-build\" }\n";
+        for (name, file, text, dependencies) in [
+            ("sound", "main.rs", "fn main() {}\n", on_features),
+            ("broken", "main.rs", "fn main() { nonsense }\n", ""),
+            ("one-build", "lib.rs", "", ""),
+        ] {
+            let package = dir.path().join(name);
+            std::fs::create_dir_all(package.join("src")).expect("a directory");
+            let manifest =
+                format!("[package]\nname = \"{name}\"\nedition = \"2021\"\n{dependencies}");
+            std::fs::write(package.join("Cargo.toml"), manifest).expect("a file");
+            std::fs::write(package.join("src").join(file), text).expect("a file");
+        }
+        let paths = Paths {
+            source: dir.path().to_owned(),
+            target: dir.path().join("target"),
+        };
+        let runner = Runner::new(Cancel::default()).env("CARGO_TARGET_DIR", &paths.target);
+        let mut lines = Vec::new();
+        let mut built = |packages: &[&str]| {
+            build_binaries(
+                &runner,
+                &paths,
+                packages,
+                Form::Dev,
+                Duration::MAX,
+                |line| {
+                    lines.push(line.to_owned());
+                },
+            )
+        };
+        let programs = built(&["sound"]).expect("it builds");
+        assert!(programs["sound"].is_file(), "{programs:?}");
+        let failure = built(&["sound", "broken"]).expect_err("it does not compile");
+        assert!(
+            failure.summary.starts_with("broken does not compile: "),
+            "{failure}"
+        );
+        assert!(
+            failure
+                .detail
+                .as_ref()
+                .is_some_and(|detail| detail.contains("nonsense")),
+            "{failure}"
+        );
+        let counted = |line: &String| line.contains("/2 Compiling sound ");
+        assert!(lines.iter().any(counted), "{lines:?}");
+    }
 
     #[test]
     fn a_program_of_a_team_s_workspace_is_static_and_one_that_is_not_there_is_told() {

@@ -14,9 +14,9 @@ const SHOWN: usize = 20;
 #[derive(Debug)]
 pub enum Line {
     /// Something to read, such as an error.
-    Said,
-    /// The name of what it compiles now, of which it prints hundreds.
-    At,
+    Said(String),
+    /// How far it is, which it prints by the hundred.
+    At(String),
     /// Something for programs.
     Hidden,
 }
@@ -40,14 +40,13 @@ fn run_within(
         began: Instant::now(),
         told: Instant::now(),
         at: String::new(),
-        count: 0,
         said: Vec::new(),
         on_line,
     });
     let status = command.follow(
         |line| {
-            let kind = is(line);
-            at_work.borrow_mut().hear(line, &kind);
+            let line = is(line);
+            at_work.borrow_mut().hear(line);
         },
         || {
             at_work.borrow_mut().tell(silence);
@@ -70,24 +69,20 @@ struct AtWork<F> {
     began: Instant,
     told: Instant,
     at: String,
-    count: usize,
     said: Vec<String>,
     on_line: F,
 }
 
 impl<F: FnMut(&str)> AtWork<F> {
-    fn hear(&mut self, line: &str, kind: &Line) {
-        match kind {
+    fn hear(&mut self, line: Line) {
+        match line {
             Line::Hidden => {}
-            Line::At => {
-                line.clone_into(&mut self.at);
-                self.count += 1;
-            }
-            Line::Said => {
+            Line::At(at) => self.at = at,
+            Line::Said(line) => {
                 line.trim().clone_into(&mut self.at);
                 self.told = Instant::now();
-                self.said.push(line.to_owned());
-                (self.on_line)(line);
+                (self.on_line)(&line);
+                self.said.push(line);
             }
         }
     }
@@ -102,12 +97,8 @@ impl<F: FnMut(&str)> AtWork<F> {
         } else {
             &self.at
         };
-        let count = match self.count {
-            0 => String::new(),
-            count => format!(", {count} packages so far"),
-        };
         let seconds = self.began.elapsed().as_secs();
-        (self.on_line)(&format!("still compiling, {seconds} s{count}: {at}"));
+        (self.on_line)(&format!("still compiling, {seconds} s: {at}"));
     }
 }
 
@@ -136,16 +127,15 @@ mod tests {
             },
             |line| match line {
                 "{}" => Line::Hidden,
-                line if line.starts_with("pkg/") => Line::At,
-                _ => Line::Said,
+                line if line.starts_with("pkg/") => Line::At(line.to_owned()),
+                _ => Line::Said(line.to_owned()),
             },
         )
         .expect("it runs");
         assert!(!status.is_success());
         assert_eq!(said, ["error: no"]);
         assert!(
-            lines[0].starts_with("still compiling, ")
-                && lines[0].ends_with("s, 2 packages so far: pkg/two"),
+            lines[0].starts_with("still compiling, ") && lines[0].ends_with(" s: pkg/two"),
             "{lines:?}"
         );
         assert_eq!(lines.last().map(String::as_str), Some("error: no"));

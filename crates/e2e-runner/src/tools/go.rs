@@ -45,11 +45,13 @@ pub fn build(
         command = command.env(name, value);
     }
     // With `-v` it names each package that it compiles: a path, and nothing else in the line.
+    let mut packages = 0;
     let is = |line: &str| {
         if line.contains([' ', ':', '#']) {
-            Line::Said
+            Line::Said(line.to_owned())
         } else {
-            Line::At
+            packages += 1;
+            Line::At(format!("{packages} packages so far, now {line}"))
         }
     };
     let (status, said) = compiler::run(&command, on_line, is)

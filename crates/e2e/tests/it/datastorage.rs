@@ -97,7 +97,7 @@ async fn the_short_form_is_stored_and_every_violation_of_the_full_form_is_named(
         &id,
     );
     datastorage
-        .send_json(reqwest::Method::POST, path, &[short])
+        .send_json(datastorage_client::Method::POST, path, &[short])
         .await
         .unwrap();
     let stored = json!({"version": "1.0", "event_type": "workflow.started", "event_data": {}});
@@ -108,7 +108,7 @@ async fn the_short_form_is_stored_and_every_violation_of_the_full_form_is_named(
         json!({"event_outcome": "banana", "correlation_id": ""}),
     );
     let refused = datastorage
-        .send_json(reqwest::Method::POST, path, &[broken])
+        .send_json(datastorage_client::Method::POST, path, &[broken])
         .await
         .unwrap_err();
     let problem = refused.problem().unwrap_or_else(|| panic!("{refused}"));

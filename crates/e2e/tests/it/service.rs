@@ -70,21 +70,14 @@ pub(crate) async fn stored() {
 
 /// Returns what the service says of itself.
 pub(crate) async fn health() -> Value {
-    let url = format!("{}/health", variable(e2e_env::SERVICE_URL));
-    let asked = async || reqwest::get(&url).await?.json::<Value>().await;
-    asked()
-        .await
-        .unwrap_or_else(|error| panic!("{url}: {}", chain(&error)))
+    let asked = async || answer(&ask("health", None, ANSWER).await?);
+    asked().await.unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// Returns when the service answers.
 pub(crate) async fn answers() {
-    let live = format!("{}/health/live", variable(e2e_env::SERVICE_URL));
     wait::until("the service to answer", STORED_WITHIN, async || {
-        let answer = reqwest::get(&live)
-            .await
-            .map_err(|error| error.to_string())?;
-        answer.error_for_status().map_err(|error| error.to_string())
+        ask("health/live", None, ANSWER).await
     })
     .await;
 }
@@ -95,24 +88,35 @@ async fn post<T: DeserializeOwned + Debug>(
     body: &Value,
     deadline: Duration,
 ) -> Result<T, String> {
-    let url = format!("{}/{path}", variable(e2e_env::SERVICE_URL));
-    let request = reqwest::Client::new()
-        .post(&url)
-        .json(body)
-        .timeout(deadline);
-    let answer = request.send().await.map_err(|error| chain(&error))?;
-    let status = answer.status();
-    let text = answer.text().await.map_err(|error| chain(&error))?;
-    if !status.is_success() {
-        return Err(format!("{url} answered {status}: {text}"));
-    }
-    serde_json::from_str(&text).map_err(|error| format!("{url} answered {text}: {error}"))
+    answer(&ask(path, Some(body.clone()), deadline).await?)
 }
 
-/// The library's own text leaves the cause to its chain.
-fn chain(error: &dyn std::error::Error) -> String {
-    match error.source() {
-        Some(cause) => format!("{error}: {}", chain(cause)),
-        None => error.to_string(),
-    }
+fn answer<T: DeserializeOwned>(text: &str) -> Result<T, String> {
+    serde_json::from_str(text).map_err(|error| format!("the service answered {text}: {error}"))
+}
+
+/// Posts a body, else gets, beside the runtime: the client is the tool's own, which waits in its thread. Returns a success's text.
+async fn ask(path: &str, body: Option<Value>, deadline: Duration) -> Result<String, String> {
+    let url = format!("{}/{path}", variable(e2e_env::SERVICE_URL));
+    let asked = tokio::task::spawn_blocking(move || {
+        let agent: ureq::Agent = ureq::Agent::config_builder()
+            .timeout_global(Some(deadline))
+            .http_status_as_error(false)
+            .build()
+            .into();
+        let answer = match body {
+            Some(body) => agent.post(&url).send_json(body),
+            None => agent.get(&url).call(),
+        };
+        let answer = answer.and_then(|mut answer| {
+            let text = answer.body_mut().read_to_string()?;
+            Ok((answer.status(), text))
+        });
+        match answer {
+            Ok((status, text)) if status.is_success() => Ok(text),
+            Ok((status, text)) => Err(format!("{url} answered {status}: {text}")),
+            Err(error) => Err(format!("{url}: {error}")),
+        }
+    });
+    asked.await.expect("the thread of a request does not panic")
 }

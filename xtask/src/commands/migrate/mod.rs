@@ -21,7 +21,7 @@ use crate::terminal;
 use e2e_runner::exit::{Exit, Failure, exit_of};
 use e2e_runner::paths::Paths;
 use e2e_runner::process::Runner;
-use e2e_runner::run::local::postgres;
+use e2e_runner::run::local::{installation, postgres};
 use e2e_runner::run::{abandoned, teardown};
 use e2e_runner::settings;
 use e2e_runner::state::{KEPT_FOR, Run};
@@ -201,7 +201,7 @@ fn on_own_database(
             .hint("give --database-url or --kubeconfig, or apply first: `cargo xtask migrate --profile …` keeps an embedded server")
             .into());
     }
-    let found = postgres::installation(runner, &paths, terminal::message)?;
+    let found = installation::find_or_fetch(runner, &paths, terminal::message)?;
     let run = Run::create(&paths.runs(), &[label.to_owned()], "local", KEPT_FOR)?;
     let password = random_password();
     let applied = postgres::start_postgres(&found, &run, runtime, &password, None, KEPT_FOR)

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use embedded_postgres::{Installation, Options, Server as EmbeddedServer, Tcp, Wanted, locate};
+use embedded_postgres::{Installation, Options, Server as EmbeddedServer, Tcp};
 use tokio::runtime::Runtime;
 
 use postgres_url::PostgresUrl;
@@ -13,20 +13,19 @@ use crate::fingerprint::fingerprint;
 use crate::table::service::Component;
 use crate::tools::postgres::address;
 
-use crate::paths::Paths;
-use crate::process::Runner;
 use crate::run::check;
 use crate::run::layer::Layer;
+use crate::run::local::installation;
+use crate::run::plan::Step;
 use crate::run::session::Session;
 use crate::state::{KEPT_FOR, Resource, Run, write_private};
-use crate::tools::cargo;
 
 /// How long clean-up waits for a server that the user named; it may have gone for good.
 const UNREACHABLE: Duration = Duration::from_secs(5);
 /// Connections that PostgreSQL takes: enough for the pools of as many services as a run can hold.
 const CONNECTIONS: u16 = 400;
 
-/// PostgreSQL's binaries are there, fetched if need be.
+/// PostgreSQL's binaries are there, or the program that fetches them is.
 pub fn preflight(session: &Session) -> Result<String, Failure> {
     if session.integration && integration(session).is_none() {
         let what = format!(
@@ -48,53 +47,16 @@ pub fn preflight(session: &Session) -> Result<String, Failure> {
     if session.having(Component::Postgres).next().is_none() {
         return Ok("no PostgreSQL is needed".to_owned());
     }
-    let found = installation(&session.runner, &session.paths, |text| {
-        session.report.note(text);
-    })?;
-    Ok(format!(
-        "PostgreSQL {} in {}",
-        found.version,
-        found.bin.display()
-    ))
-}
-
-/// Finds PostgreSQL's binaries in the order of D8, fetching them once; an installed PostgreSQL is the last resort and said aloud.
-pub fn installation(
-    runner: &Runner,
-    paths: &Paths,
-    say: impl Fn(&str),
-) -> Result<Installation, Failure> {
-    let cached = Wanted {
-        installed: false,
-        ..Wanted::default()
-    };
-    if let Ok(found) = locate(&cached) {
-        return Ok(found);
+    let (runner, paths, artifacts) = (&session.runner, &session.paths, &session.artifacts);
+    if let Some(found) = installation::find(|text| session.report.note(text))? {
+        let note = format!("PostgreSQL {} in {}", found.version, found.bin.display());
+        artifacts.installation.get_or_init(|| found);
+        return Ok(note);
     }
-    say("fetching PostgreSQL's binaries, once");
-    let fetched = cargo::fetch_postgres(runner, paths, Duration::from_mins(10));
-    runner.cancel().check()?;
-    match (fetched, locate(&cached)) {
-        (Ok(_), Ok(found)) => Ok(found),
-        (fetched, _) => {
-            let why = fetched
-                .err()
-                .map(|failure| failure.summary)
-                .unwrap_or_default();
-            let found = locate(&Wanted::default()).map_err(|error| {
-                Failure::new(Exit::Preflight, format!("no PostgreSQL to run: {error}"))
-                    .detail(why.clone())
-                    .hint(format!("connect to a package registry once, set {} to a PostgreSQL's bin directory, or pass --postgres-url", e2e_env::POSTGRES_BIN))
-            })?;
-            say(&format!(
-                "could not fetch PostgreSQL ({}): using the installed {} in {}",
-                why.lines().next().unwrap_or_default(),
-                found.version,
-                found.bin.display()
-            ));
-            Ok(found)
-        }
-    }
+    let lines = session.lines(&Step::Preflight.into());
+    let fetcher = installation::build_fetcher(runner, paths, lines)?;
+    artifacts.fetcher.get_or_init(|| fetcher);
+    Ok("no PostgreSQL is here: it is fetched while the programs compile".to_owned())
 }
 
 /// Starts PostgreSQL, or uses the server again that an earlier run kept.
@@ -102,9 +64,19 @@ pub fn deploy_postgres(session: &Session) -> Result<String, Failure> {
     if let Some(url) = &session.postgres_url {
         return adopt(session, url);
     }
-    let found = installation(&session.runner, &session.paths, |text| {
-        session.report.note(text);
-    })?;
+    let found = match (
+        session.artifacts.installation.get(),
+        session.artifacts.fetcher.get(),
+    ) {
+        (Some(found), _) => found.clone(),
+        (None, Some(fetcher)) => {
+            let lines = session.lines(&Step::DeployPostgres.into());
+            installation::fetch(&session.runner, fetcher, lines)?
+        }
+        (None, None) => installation::find_or_fetch(&session.runner, &session.paths, |text| {
+            session.report.note(text);
+        })?,
+    };
     let made_from = server_fingerprint(&found);
     let why = session.rebuild_reason(Layer::Postgres.into());
     let kept = if session.fingerprint_matches(Layer::Postgres.into(), &made_from) {

@@ -1,0 +1,161 @@
+//! The first hour of a newcomer: from a clean copy of the checkout, an empty target directory and empty caches to the first green.
+//!
+//! What cargo downloads is there already: a registry's speed is not the workspace's. What is not committed is not in the copy.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, ensure};
+use clap::{Parser, ValueEnum};
+
+/// Measures the first run on a machine
+#[derive(Debug, Parser)]
+struct Args {
+    /// Where the service and its Data Storage run
+    #[arg(long, value_enum, default_value_t = Target::Local)]
+    target: Target,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Target {
+    Local,
+    Kind,
+}
+
+/// What a run printed, and when.
+#[derive(Default)]
+struct Seen {
+    /// Until the tool's own first line.
+    first: Option<Duration>,
+    /// The stages that ended, as they say themselves.
+    stages: Vec<String>,
+    /// How often each package was compiled.
+    compiled: BTreeMap<String, usize>,
+}
+
+fn main() -> anyhow::Result<()> {
+    let args = Args::parse();
+    let target = match args.target {
+        Target::Local => "local",
+        Target::Kind => "kind",
+    };
+    let dir = tempfile::tempdir()?;
+    // The account that runs PostgreSQL for root has to reach the cache.
+    std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o755))?;
+    let [checkout, built, cache] =
+        ["checkout", "target", "cache"].map(|name| dir.path().join(name));
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let mut clone = Command::new("git");
+    clone.args(["clone", "--quiet"]).arg(root).arg(&checkout);
+    ensure!(clone.status()?.success(), "{clone:?} failed");
+    let mut fetch = Command::new("cargo");
+    fetch.args(["fetch", "--quiet"]).current_dir(&checkout);
+    ensure!(fetch.status()?.success(), "{fetch:?} failed");
+    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+
+    let mut command = Command::new("sh");
+    command
+        .args([
+            "-c",
+            "exec cargo xtask e2e workflowexecution --target \"$0\" 2>&1",
+            target,
+        ])
+        .current_dir(&checkout)
+        .env("CARGO_TARGET_DIR", &built)
+        .env("E2E_CACHE_DIR", &cache)
+        .env_remove("E2E_SOURCE");
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("CARGO_PKG_")) {
+        command.env_remove(name);
+    }
+    let (seen, whole) = run(&mut command)?;
+
+    say(&format!(
+        "\nfirst run, {target}: {cores} cores, load at its start {}",
+        load.trim()
+    ));
+    let first = seen.first.context("the tool printed nothing")?;
+    row("the tool's first line after", &seconds(first));
+    for stage in &seen.stages {
+        say(&format!("  {stage}"));
+    }
+    row("green after", &seconds(whole));
+    let twice: Vec<_> = seen
+        .compiled
+        .iter()
+        .filter(|(_, count)| **count > 1)
+        .collect();
+    row("packages compiled", &seen.compiled.len().to_string());
+    row("of them more than once", &twice.len().to_string());
+    row("target directory", &megabytes(&built)?);
+    row("cache", &megabytes(&cache)?);
+    Ok(())
+}
+
+/// Runs to success and returns what was seen, and how long it took.
+fn run(command: &mut Command) -> anyhow::Result<(Seen, Duration)> {
+    let mut seen = Seen::default();
+    let began = Instant::now();
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("cannot start {command:?}"))?;
+    let output = child.stdout.take().context("a pipe was asked for")?;
+    for line in BufReader::new(output).lines() {
+        let line = line?;
+        if let Some((_, package)) = line.split_once("Compiling ") {
+            let package = package.split(" (").next().unwrap_or(package);
+            *seen.compiled.entry(package.to_owned()).or_default() += 1;
+            continue;
+        }
+        say(&format!("{:>6.1}  {line}", began.elapsed().as_secs_f64()));
+        if line.starts_with("run workflowexecution-") {
+            seen.first = Some(began.elapsed());
+        }
+        // Of a green run: the mark of a stage that ended well.
+        if let Some(stage) = line.trim_start().strip_prefix("✓ ") {
+            seen.stages.push(stage.to_owned());
+        }
+    }
+    ensure!(child.wait()?.success(), "the run is not green");
+    Ok((seen, began.elapsed()))
+}
+
+/// The room that a directory takes on its disk; a file with two names there once.
+fn megabytes(dir: &Path) -> anyhow::Result<String> {
+    let (mut blocks, mut dirs, mut files) = (0, vec![dir.to_owned()], BTreeMap::new());
+    while let Some(dir) = dirs.pop() {
+        // A cache that nothing was put into does not exist.
+        let Ok(entries) = std::fs::read_dir(&dir) else {
+            continue;
+        };
+        for entry in entries {
+            let entry = entry?;
+            let found = entry.metadata()?;
+            if found.is_dir() {
+                dirs.push(entry.path());
+            } else if files.insert(found.ino(), ()).is_none() {
+                blocks += found.blocks();
+            }
+        }
+    }
+    Ok(format!("{} MB", blocks * 512 / 1_000_000))
+}
+
+fn seconds(duration: Duration) -> String {
+    format!("{:.1} s", duration.as_secs_f64())
+}
+
+fn row(what: &str, value: &str) {
+    say(&format!("{what:<28} {value:>10}"));
+}
+
+fn say(line: &str) {
+    // Nobody may be reading any more; the measurement goes on to its clean-up all the same.
+    drop(writeln!(std::io::stdout().lock(), "{line}"));
+}
