@@ -6,11 +6,13 @@ use crate::commands::args::Format;
 use crate::commands::bench::Topic;
 use crate::commands::ci::Ci;
 use crate::commands::diagnose::flags::Diagnose;
+use crate::commands::dist::Dist;
 use crate::commands::doctor::Doctor;
 use crate::commands::down::Down;
 use crate::commands::e2e::E2e;
 use crate::commands::kill::Kill;
 use crate::commands::migrate::flags::Migrate;
+use crate::commands::own::{Own, VERSION};
 use crate::commands::reap::Reap;
 use crate::commands::services::Services;
 use crate::commands::test::Test;
@@ -20,7 +22,7 @@ use e2e_runner::exit::Exit;
 
 /// Runs the services' end-to-end suites
 #[derive(Debug, Parser)]
-#[command(name = "cargo xtask", bin_name = "cargo xtask", version, disable_help_subcommand = true, after_help = Exit::help())]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", version = VERSION, disable_help_subcommand = true, after_help = Exit::help())]
 pub struct Cli {
     /// A table of services of your own, beside the built-in one
     #[arg(
@@ -144,6 +146,21 @@ pub enum Command {
         /// What is generated, with the generator's own flags
         #[arg(required = true, trailing_var_arg = true)]
         args: Vec<String>,
+    },
+    /// Makes the files of a release for this machine: the bundle, Data Storage's image, bill of materials, provenance, checksums
+    #[command(
+        after_help = "Examples:\n  cargo xtask dist\n  cargo xtask dist --out /tmp/dist --tag v0.1.0"
+    )]
+    Dist(Dist),
+    /// Says which release this tool is of, and where programs come from
+    #[command(
+        name = "self",
+        after_help = "Examples:\n  cargo xtask self version --format json"
+    )]
+    Own {
+        /// What is said
+        #[command(subcommand)]
+        what: Own,
     },
     /// Shows what runs, what is kept and what was left
     Status {

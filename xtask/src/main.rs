@@ -94,6 +94,10 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Report { run } => commands::report::run(&runner, run.as_deref()),
         Command::Bench { topic, args } => commands::bench::bench(&runner, topic, &args),
         Command::Gen { args } => commands::workspace_tasks::generate(&runner, &args),
+        Command::Dist(args) => commands::dist::run(&runner, args),
+        Command::Own {
+            what: commands::own::Own::Version { format },
+        } => commands::own::version(&runner, format),
         Command::Status { format } => {
             commands::status::run(&runner, format == commands::args::Format::Json)
         }

@@ -3,8 +3,9 @@
 //! Everything of a run but its command line and its terminal. Nothing here prints: a run's events go to its log and to a watcher
 //! ([`reporter::Watcher`]), and what a run comes to is a value ([`run::Ended`]). Processes start in [`process`] only.
 //!
-//! Modules, each may import those after it: `doctor`, `run`, `tools`, `table`, `names`, `paths`, `reports`, `state`, `wait`, `process`, `reporter`, `secrets`, `settings`, `exit`, `fingerprint`
+//! Modules, each may import those after it: `doctor`, `run`, `tools`, `table`, `names`, `paths`, `bundle`, `reports`, `state`, `wait`, `process`, `reporter`, `secrets`, `settings`, `exit`, `fingerprint`
 
+pub mod bundle;
 pub mod doctor;
 pub mod exit;
 pub mod fingerprint;

@@ -5,14 +5,24 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use serde::Deserialize;
 
+use crate::bundle::Bundle;
 use crate::exit::{Exit, Failure};
 use crate::process::{Error, Runner};
 use crate::settings::{self, cargo};
 
+/// The table of services, which every checkout has.
+const TABLE: &str = "kind/services.toml";
+
+/// The crate as this tool was compiled; a released one is the same from whatever checkout, and remembers none.
+const BUILT_FROM: Option<&str> = match settings::RELEASE {
+    Some(_) => None,
+    None => Some(env!("CARGO_MANIFEST_DIR")),
+};
+
 /// Named locations, found once.
 #[derive(Clone, Debug)]
 pub struct Paths {
-    /// The checkout that Data Storage and the suites are built from.
+    /// The checkout that Data Storage and the suites are built from; of an installed tool the directory of that, which is none.
     pub source: PathBuf,
     /// Cargo's target directory for that checkout.
     pub target: PathBuf,
@@ -28,7 +38,7 @@ impl Paths {
     /// (XDG Base Directory Specification), and only what is ready can be run.
     pub fn find(runner: &Runner) -> anyhow::Result<Self> {
         let source = checkout();
-        if !source.join("kind/services.toml").is_file() {
+        if !source.join(TABLE).is_file() {
             let target = state_directory();
             return Ok(Self { source, target });
         }
@@ -63,15 +73,24 @@ impl Paths {
 
     /// Fails where there is no checkout to build a program from, naming what replaces it.
     pub fn can_build(&self, instead: &str) -> Result<(), Failure> {
-        if self.source.is_dir() {
+        if self.source.join(TABLE).is_file() {
             return Ok(());
         }
-        let what = format!(
-            "there is no checkout of this project at {} to build from",
-            self.source.display()
-        );
-        Err(Failure::new(Exit::Preflight, what)
-            .hint(format!("set {} to one, or {instead}", e2e_env::SOURCE)))
+        let source = e2e_env::SOURCE;
+        let place = self.source.display();
+        let (what, bundle) = if settings::RELEASE.is_some() && settings::source().is_none() {
+            (
+                format!(
+                    "this tool has no bundle beside it in {place}, and no checkout of this project is around to build from"
+                ),
+                "unpack the archive kubernaut-e2e-… of its release and run the tool that lies in it, ",
+            )
+        } else {
+            let what = format!("there is no checkout of this project at {place} to build from");
+            (what, "")
+        };
+        let hint = format!("{bundle}set {source} to a checkout, or {instead}");
+        Err(Failure::new(Exit::Preflight, what).hint(hint))
     }
 
     /// The file that remembers how long stages take.
@@ -85,35 +104,66 @@ impl Paths {
     }
 }
 
-/// The checkout that `E2E_SOURCE` names, else the one that the user is in, else the one that this binary was built from (D4).
+/// The checkout that a run builds from: the one that `E2E_SOURCE` names, else the one that the user is in, else the one that this tool
+/// was built from (D4). In their place the directory of this tool, which is none, where it lies in a bundle or was released in one.
 pub fn checkout() -> PathBuf {
     let built_from = || {
-        Path::new(env!("CARGO_MANIFEST_DIR"))
-            .ancestors()
-            .nth(2)
-            .map(Path::to_owned)
-            .unwrap_or_default()
+        let manifest = Path::new(BUILT_FROM?);
+        manifest.ancestors().nth(2).map(Path::to_owned)
     };
+    let beside = || {
+        let tool = std::env::current_exe().ok()?;
+        tool.parent().map(Path::to_owned)
+    };
+    chosen_checkout().unwrap_or_else(|| {
+        let place = match Bundle::beside() {
+            Ok(None) => built_from().or_else(beside),
+            _ => beside(),
+        };
+        place.unwrap_or_default()
+    })
+}
+
+/// The checkout that the user has chosen, by `E2E_SOURCE` or by being in it.
+fn chosen_checkout() -> Option<PathBuf> {
+    if settings::wants_bundle() {
+        return None;
+    }
     let around = || {
         let here = std::env::current_dir().ok()?;
         here.ancestors()
             .find(|dir| is_checkout(dir))
             .map(Path::to_owned)
     };
-    settings::source()
-        .or_else(around)
-        .unwrap_or_else(built_from)
+    settings::source().or_else(around)
+}
+
+/// The bundle that a run takes its programs from: the one that this tool lies in, unless the user has chosen a checkout (D4).
+pub fn bundle() -> Result<Option<Bundle>, Failure> {
+    if chosen_checkout().is_some() {
+        return Ok(None);
+    }
+    let bundle = Bundle::beside()?;
+    if bundle.is_none() && settings::wants_bundle() {
+        let (source, word) = (e2e_env::SOURCE, settings::BUNDLE);
+        let what = format!("{source} is `{word}`, and this tool lies in none");
+        return Err(Failure::new(Exit::Preflight, what).hint(format!(
+            "run the tool of an unpacked bundle, or unset {source}"
+        )));
+    }
+    Ok(bundle)
+}
+
+/// A ready program of the bundle that a run takes its programs from, if there is one.
+pub fn bundled(program: &str) -> Result<Option<PathBuf>, Failure> {
+    Ok(bundle()?.and_then(|bundle| bundle.program(program)))
 }
 
 /// Whether a directory is a checkout of this project.
 fn is_checkout(dir: &Path) -> bool {
-    [
-        "kind/services.toml",
-        "xtask/Cargo.toml",
-        "crates/e2e-runner/Cargo.toml",
-    ]
-    .iter()
-    .all(|file| dir.join(file).is_file())
+    [TABLE, "xtask/Cargo.toml", "crates/e2e-runner/Cargo.toml"]
+        .iter()
+        .all(|file| dir.join(file).is_file())
 }
 
 fn state_directory() -> PathBuf {

@@ -14,14 +14,47 @@ pub fn named_by_a_file(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
+/// The version, the commit and the time of it, where this tool was built for a bundle: `cargo xtask dist` says it to the compiler.
+pub const RELEASE: Option<&str> = option_env!("E2E_RELEASE");
+
+/// In place of a checkout: the programs beside the tool, wherever it runs.
+pub const BUNDLE: &str = "bundle";
+
 /// The checkout to build from and to take suites from, instead of the one that the tool was built from (D4).
 pub fn source() -> Option<PathBuf> {
-    std::env::var_os(e2e_env::SOURCE).map(PathBuf::from)
+    let named = std::env::var_os(e2e_env::SOURCE).map(PathBuf::from);
+    named.filter(|_| !wants_bundle())
+}
+
+/// Whether the bundle is wanted even within a checkout.
+pub fn wants_bundle() -> bool {
+    text(e2e_env::SOURCE).is_some_and(|source| source == BUNDLE)
 }
 
 /// The cargo that started this process, so that nested calls use the same toolchain.
 pub fn cargo() -> OsString {
     std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
+}
+
+/// Where cargo keeps the sources of dependencies (The Cargo Book, "Cargo Home").
+pub fn cargo_home() -> Option<PathBuf> {
+    let home = || Some(PathBuf::from(std::env::var_os("HOME")?).join(".cargo"));
+    text("CARGO_HOME").map(PathBuf::from).or_else(home)
+}
+
+/// The time that builds give what they make (reproducible-builds.org, `SOURCE_DATE_EPOCH`), in seconds since 1970.
+pub fn source_date() -> Option<String> {
+    text("SOURCE_DATE_EPOCH")
+}
+
+/// Where the workflow that this is a step of lies, and what it works on: repository, workflow with its reference, run
+/// (GitHub, "Default environment variables").
+pub fn github_workflow() -> Option<(String, String, String)> {
+    let server = text("GITHUB_SERVER_URL")?;
+    let repository = format!("{server}/{}", text("GITHUB_REPOSITORY")?);
+    let workflow = format!("{server}/{}", text("GITHUB_WORKFLOW_REF")?);
+    let run = format!("{repository}/actions/runs/{}", text("GITHUB_RUN_ID")?);
+    Some((repository, workflow, run))
 }
 
 /// Where a user's programs keep what they must not lose (XDG Base Directory Specification).

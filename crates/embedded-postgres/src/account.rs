@@ -6,14 +6,40 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use nix::unistd::{User, geteuid};
+use nix::unistd::geteuid;
 
 use crate::Error;
 
 /// Accounts tried for root, in this order.
 const FOR_ROOT: [&str; 2] = ["postgres", "nobody"];
+/// Where accounts of the machine itself are (passwd(5)). Read as a file: a static program that asks the C library would load the
+/// machine's modules for it (nsswitch.conf(5)), which may be of another version than the library in it.
+const ACCOUNTS: &str = "/etc/passwd";
 /// Variables that a child keeps; `PG*` and the rest would change what it does.
 const KEPT: [&str; 3] = ["LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "LOCPATH"];
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct User {
+    name: String,
+    uid: u32,
+    gid: u32,
+}
+
+impl User {
+    /// The account of that name among lines of passwd(5).
+    fn find(accounts: &str, name: &str) -> Option<Self> {
+        accounts.lines().find_map(|line| {
+            let mut fields = line.split(':');
+            let found = fields.next().filter(|found| *found == name)?;
+            let mut numbers = fields.skip(1).map(str::parse);
+            Some(Self {
+                name: found.to_owned(),
+                uid: numbers.next()?.ok()?,
+                gid: numbers.next()?.ok()?,
+            })
+        })
+    }
+}
 
 /// Who runs the server; `None` means this process's own user.
 #[derive(Debug, Clone)]
@@ -25,9 +51,11 @@ impl Account {
         if !geteuid().is_root() {
             return Ok(Self(None));
         }
+        let accounts =
+            std::fs::read_to_string(ACCOUNTS).map_err(Error::io("read", Path::new(ACCOUNTS)))?;
         FOR_ROOT
             .iter()
-            .find_map(|name| User::from_name(name).ok().flatten())
+            .find_map(|name| User::find(&accounts, name))
             .map(|user| Self(Some(user)))
             .ok_or(Error::NoAccount)
     }
@@ -51,7 +79,7 @@ impl Account {
             .stdin(Stdio::null())
             .process_group(0);
         if let Some(user) = &self.0 {
-            command.uid(user.uid.as_raw()).gid(user.gid.as_raw());
+            command.uid(user.uid).gid(user.gid);
         }
         command
     }
@@ -60,10 +88,8 @@ impl Account {
     pub(crate) fn chown(&self, path: &Path) -> Result<(), Error> {
         match &self.0 {
             None => Ok(()),
-            Some(user) => {
-                std::os::unix::fs::lchown(path, Some(user.uid.as_raw()), Some(user.gid.as_raw()))
-                    .map_err(Error::io("change the owner of", path))
-            }
+            Some(user) => std::os::unix::fs::lchown(path, Some(user.uid), Some(user.gid))
+                .map_err(Error::io("change the owner of", path)),
         }
     }
 
@@ -75,7 +101,7 @@ impl Account {
         let closed = path.ancestors().skip(1).find(|directory| {
             std::fs::metadata(directory).is_ok_and(|found| {
                 use std::os::unix::fs::MetadataExt;
-                found.uid() != user.uid.as_raw() && found.permissions().mode() & 0o001 == 0
+                found.uid() != user.uid && found.permissions().mode() & 0o001 == 0
             })
         });
         match closed {
@@ -86,5 +112,18 @@ impl Account {
                 closed: closed.to_owned(),
             }),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_account_is_found_by_its_whole_name_and_a_line_that_is_none_is_passed_over() {
+        let accounts = "root:x:0:0:root:/root:/bin/sh\npostgres-old:x:9:9::/:\npostgres:x:no:4::/:\n\npostgres:x:101:104:PostgreSQL administrator,,,:/var/lib/postgresql:/bin/bash\n";
+        let found = User::find(accounts, "postgres").map(|user| (user.uid, user.gid));
+        assert_eq!(found, Some((101, 104)));
+        assert_eq!(User::find(accounts, "nobody"), None);
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 pub enum Error {
     /// No usable installation in any place that [`crate::locate()`] may look in.
     #[error(
-        "no PostgreSQL {wanted} found; looked at {looked}. Run `cargo run -p postgres-fetch`, set {variable} to a directory \
+        "no PostgreSQL {wanted} found; looked at {looked}. Run `postgres-fetch` (in a checkout `cargo run -p postgres-fetch`), set {variable} to a directory \
          that holds initdb and postgres, or install PostgreSQL 15 or newer",
         variable = e2e_env::POSTGRES_BIN
     )]

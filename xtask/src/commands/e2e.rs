@@ -64,6 +64,9 @@ pub fn run(runner: &Runner, table: &Table, args: &E2e) -> anyhow::Result<Exit> {
             &plan,
             &History::load(&paths.history()),
         ));
+        if let Some(told) = preview::programs() {
+            terminal::print(&told);
+        }
         let kept = Run::kept_together(&paths.runs(), &plan.services).filter(|_| !args.place.fresh);
         terminal::print(&preview::reuse_table(runner, kept.as_ref(), place, &chosen));
         return Ok(Exit::Passed);

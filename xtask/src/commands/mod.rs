@@ -1,6 +1,6 @@
 //! The verbs, one file each.
 //!
-//! Modules, each may import those after it: `diagnose`, `doctor`, `e2e`, `up`, `test`, `tiers`, `attach`, `down`, `kill`, `migrate`, `services`, `ci`, `completions`, `flakes`, `bench`, `workspace_tasks`, `reap`, `report`, `status`, `begin`, `ending`, `environment`, `database`, `args`
+//! Modules, each may import those after it: `diagnose`, `doctor`, `e2e`, `up`, `test`, `tiers`, `attach`, `down`, `kill`, `migrate`, `services`, `ci`, `completions`, `flakes`, `dist`, `own`, `bench`, `workspace_tasks`, `reap`, `report`, `status`, `begin`, `ending`, `environment`, `database`, `args`
 
 pub mod args;
 pub mod attach;
@@ -10,6 +10,7 @@ pub mod ci;
 pub mod completions;
 mod database;
 pub mod diagnose;
+pub mod dist;
 pub mod doctor;
 pub mod down;
 pub mod e2e;
@@ -18,6 +19,7 @@ mod environment;
 pub mod flakes;
 pub mod kill;
 pub mod migrate;
+pub mod own;
 pub mod reap;
 pub mod report;
 pub mod services;

@@ -17,6 +17,7 @@ use e2e_runner::run::plan::Target;
 use e2e_runner::settings::cargo;
 use e2e_runner::table::Table;
 use e2e_runner::table::part::Part;
+use e2e_runner::tools::cargo::BUILDS_STATIC;
 use e2e_runner::tools::docker;
 
 /// The table of the example team, with its service.
@@ -272,7 +273,9 @@ fn plan(
         missing: missing.clone(),
         ..Tier::new("kind", kind)
     });
-    tiers.extend(example(runner, paths, missing, e2e)?);
+    let [example_local, example_kind] = example(runner, paths, missing, e2e)?;
+    tiers.extend(bundle(cargo, &example_local, &example_kind));
+    tiers.extend([example_local, example_kind]);
     Ok(tiers)
 }
 
@@ -299,6 +302,21 @@ fn example(
     let kind = no_kind.or_else(no_go);
     let kind = kind.or_else(|| no_image(runner, &parts));
     Ok([tier("local", local), tier("kind", kind)])
+}
+
+/// A release of this checkout, installed where no Rust is, with the example's service: it needs what the example needs. Data Storage
+/// is compiled already, as the clusters before got it.
+fn bundle(cargo: impl Fn(&[&str]) -> Command, local: &Tier, kind: &Tier) -> [Tier; 2] {
+    let static_only = (!BUILDS_STATIC).then(|| "a bundle is built on Linux only".to_owned());
+    let test = ["test", "--package", "xtask", "--test", "bundle", "--"];
+    let tier = |name: &str, like: &Tier, only: &[&str]| Tier {
+        missing: static_only.clone().or_else(|| like.missing.clone()),
+        ..Tier::new(name, vec![cargo(&test).args(only)])
+    };
+    [
+        tier("bundle", local, &["--skip", "kind::"]),
+        tier("bundle-kind", kind, &["kind::"]),
+    ]
 }
 
 fn no_go() -> Option<String> {

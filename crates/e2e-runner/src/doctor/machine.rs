@@ -9,6 +9,7 @@ use crate::paths::Paths;
 use crate::process::Runner;
 use crate::run::kind::ports::{owner_of, taken};
 use crate::run::walk::available_memory;
+use crate::settings;
 use crate::state::Run;
 use crate::table::Table;
 use crate::table::service::Policy;
@@ -100,10 +101,10 @@ fn free(name: &'static str, target: For, path: &Path, bytes: u64) -> Check {
         target,
         format!("{} free at {}", gigabytes(bytes), path.display()),
     );
-    let fix = if target == For::Kind {
-        "docker system prune"
-    } else {
-        "cargo clean, or CARGO_TARGET_DIR on a larger disk"
+    let fix = match (target, settings::RELEASE) {
+        (For::Kind, _) => "docker system prune",
+        (_, None) => "cargo clean, or CARGO_TARGET_DIR on a larger disk",
+        (_, Some(_)) => "remove what is not needed, or set XDG_STATE_HOME to a larger disk",
     };
     match level(bytes, DISK) {
         Level::Ok => check,

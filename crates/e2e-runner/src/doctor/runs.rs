@@ -2,8 +2,9 @@
 
 use embedded_postgres::{cache_directory, locate};
 
+use crate::bundle;
 use crate::doctor::check::{Check, For, Level};
-use crate::paths::Paths;
+use crate::paths::{self, Paths};
 use crate::process::Runner;
 use crate::run::local::installation;
 use crate::settings;
@@ -60,7 +61,11 @@ fn postgres() -> Check {
                     format!("correct or unset {}", e2e_env::POSTGRES_BIN),
                 )
             } else {
-                let fetch = "cargo run -p postgres-fetch, which the first run does by itself";
+                let fetcher = paths::bundled(bundle::FETCHER).ok().flatten();
+                let fetcher = fetcher.map_or("cargo run -p postgres-fetch".to_owned(), |program| {
+                    program.display().to_string()
+                });
+                let fetch = format!("{fetcher}, which the first run does by itself");
                 check.with_problem(Level::Warning, fetch)
             }
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::doctor::check::{Check, For, Level};
-use crate::paths::Paths;
+use crate::paths::{self, Paths};
 use crate::process::Runner;
 use crate::settings::{cargo, node_image, postgres_image};
 use crate::tools::{docker, kind};
@@ -25,6 +25,10 @@ struct Info {
 /// Every check on programs and images.
 pub(super) fn checks(runner: &Runner) -> Vec<Check> {
     let mut checks = vec![source(runner)];
+    if cfg!(target_feature = "crt-static") {
+        let configured = std::fs::read_to_string(NAME_SERVICES).unwrap_or_default();
+        checks.extend(name_services(&configured));
+    }
     let info = docker(runner, &mut checks);
     let kind = kind::version(runner);
     checks.push(match &kind {
@@ -45,6 +49,18 @@ pub(super) fn checks(runner: &Runner) -> Vec<Check> {
 }
 
 fn source(runner: &Runner) -> Check {
+    match paths::bundle() {
+        Ok(Some(bundle)) => {
+            let detail = format!("nothing: {} has the programs", bundle.describe());
+            return Check::ok("build", For::Both, detail);
+        }
+        Ok(None) => {}
+        Err(failure) => {
+            let fix = failure.hint.unwrap_or_default();
+            return Check::ok("build", For::Both, failure.summary)
+                .with_problem(Level::Problem, fix);
+        }
+    }
     let version = runner
         .command(cargo())
         .arg("--version")
@@ -61,6 +77,31 @@ fn source(runner: &Runner) -> Check {
             Check::ok("build", For::Both, format!("{error:#}")).with_problem(Level::Problem, fix)
         }
     }
+}
+
+/// Where the C library looks host names up (nsswitch.conf(5)).
+const NAME_SERVICES: &str = "/etc/nsswitch.conf";
+
+/// A static program has the library's own look-up by files and DNS in it. It loads what else the machine's file names, and ends by a
+/// signal where that is of another version than the library in it.
+fn name_services(configured: &str) -> Option<Check> {
+    let hosts = configured
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("hosts:"))?;
+    let hosts = hosts.split('#').next().unwrap_or_default();
+    let foreign: Vec<&str> = hosts
+        .split_whitespace()
+        .filter(|word| !["files", "dns"].contains(word) && !word.starts_with('['))
+        .collect();
+    if foreign.is_empty() {
+        return None;
+    }
+    let detail = format!(
+        "{NAME_SERVICES} has {} for host names: where this machine's C library is of another version than that of the tool, which is static, looking up a name that is not in /etc/hosts ends the tool",
+        foreign.join(", ")
+    );
+    let fix = "give addresses instead of names, or enter the names into /etc/hosts; a run itself looks one up only to fetch PostgreSQL, which E2E_POSTGRES_BIN replaces";
+    Some(Check::ok("host names", For::Both, detail).with_problem(Level::Warning, fix))
 }
 
 fn missing(name: &'static str, error: &str, fix: &str) -> Check {
@@ -251,6 +292,22 @@ mod tests {
         );
         assert_eq!(level("v1.32.9", "kindest/node:v1.34.0"), Level::Warning);
         assert_eq!(level("v1.32.9", "my/node:latest"), Level::Ok);
+    }
+
+    #[test]
+    fn a_static_tool_warns_of_name_services_that_it_would_have_to_load() {
+        let check =
+            |hosts: &str| name_services(&format!("passwd: files systemd\nhosts: {hosts}\n"));
+        assert!(
+            check("files dns").is_none() && check("files [NOTFOUND=return] dns # mdns").is_none()
+        );
+        let check = check("files mdns4_minimal [NOTFOUND=return] dns").expect("a warning");
+        assert_eq!(check.level, Level::Warning);
+        assert!(
+            check.detail.contains("has mdns4_minimal for"),
+            "{}",
+            check.detail
+        );
     }
 
     #[test]

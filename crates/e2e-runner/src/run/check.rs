@@ -6,6 +6,7 @@ use std::path::Path;
 use migrations::Selection;
 
 use crate::exit::{Exit, Failure};
+use crate::paths;
 use crate::process::Runner;
 use crate::run::check_parts;
 use crate::run::plan::Target;
@@ -17,6 +18,8 @@ use crate::tools::elf;
 
 /// Checks profiles, commands, files and programs of the services; with their suites, where those are to run.
 pub fn services(chosen: &Chosen, place: Target, tested: bool) -> Result<(), Failure> {
+    // One that is broken is told before anything is made.
+    paths::bundle()?;
     if place == Target::Kind {
         storage(&chosen.services)?;
     }

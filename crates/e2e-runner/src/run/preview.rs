@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 
 use embedded_postgres::locate;
 
+use crate::paths;
 use crate::process::Runner;
 use crate::run::history::History;
 use crate::run::kind::node_image;
@@ -66,6 +67,15 @@ pub fn plan_table(plan: &Plan, history: &History) -> String {
         writeln!(text, "{row}").unwrap_or_default();
     }
     text
+}
+
+/// Where the run's programs come from, where it would build none of them.
+pub fn programs() -> Option<String> {
+    let bundle = paths::bundle().ok().flatten()?;
+    Some(format!(
+        "programs: {}; none is built, but for those of your own table",
+        bundle.describe()
+    ))
 }
 
 /// How long the run usually takes: the longest path through its stages; none before the first run.

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use std::sync::{OnceLock, PoisonError};
 use std::time::Duration;
 
+use crate::bundle;
 use crate::exit::{Exit, Failure};
+use crate::paths;
 use crate::run::kind::parts as kind_parts;
 use crate::run::kind::{cluster, deploy, images, job, node_image, readiness};
 use crate::run::layer::Layer;
@@ -112,7 +114,7 @@ fn ready_again(session: &Session, service_run: &ServiceRun) -> Result<(), Failur
     Ok(())
 }
 
-/// Builds the programs that the run needs by one call, without those that a variable names as ready.
+/// Builds the programs that the run needs by one call, without those that a variable names as ready or a bundle holds.
 fn build(session: &Session, deadline: Duration) -> Result<String, Failure> {
     let (mut notes, mut wanted) = (Vec::new(), Vec::new());
     for component in PROGRAMS {
@@ -141,6 +143,13 @@ fn build(session: &Session, deadline: Duration) -> Result<String, Failure> {
             && session.place == Target::Kind
         {
             notes.push(format!("not built: {} is used", e2e_env::DATASTORAGE_IMAGE));
+        } else if let Some(path) = paths::bundled(&package)? {
+            let file = std::fs::metadata(&path).map_err(Failure::setup)?;
+            notes.push(format!(
+                "{GIVEN} in the bundle: {package}, {} KB",
+                file.len() / 1000
+            ));
+            slot.get_or_init(|| path);
         } else {
             wanted.push((package, variable, slot));
         }
@@ -193,14 +202,20 @@ fn build_suites(session: &Session, deadline: Duration) -> Result<String, Failure
         Tests::Cargo(package, _) => Some(package),
         Tests::Command(_) => None,
     });
+    let mut note = String::new();
     for package in tests.collect::<BTreeSet<_>>() {
-        let binary = cargo::build_tests(
-            &session.runner,
-            &session.paths,
-            package,
-            deadline,
-            session.lines(&Step::BuildSuite.into()),
-        )?;
+        let bundled = match package {
+            "e2e" => paths::bundled(bundle::SUITES)?,
+            _ => None,
+        };
+        let binary = if let Some(binary) = bundled {
+            note = format!("{GIVEN} in the bundle");
+            binary
+        } else {
+            session.paths.can_build("run a suite of your own")?;
+            let lines = session.lines(&Step::BuildSuite.into());
+            cargo::build_tests(&session.runner, &session.paths, package, deadline, lines)?
+        };
         let mut suites = session
             .artifacts
             .suites
@@ -208,7 +223,7 @@ fn build_suites(session: &Session, deadline: Duration) -> Result<String, Failure
             .unwrap_or_else(PoisonError::into_inner);
         suites.insert(package.to_owned(), binary);
     }
-    Ok(String::new())
+    Ok(note)
 }
 
 /// Brings a database to its profile: by migrations where it is new, by a clone of the profile's template where an earlier run

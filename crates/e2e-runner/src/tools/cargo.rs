@@ -9,19 +9,26 @@ use serde::Deserialize;
 use crate::exit::{Exit, Failure};
 use crate::paths::Paths;
 use crate::process::{Command, Runner};
-use crate::settings::cargo;
+use crate::settings::{cargo, cargo_home};
 use crate::table::image::Cargo;
 use crate::tools::compiler::{self, Line};
 
 /// The target of the static programs that become images from scratch (D6). The local target has its own, which share what the tool
 /// is compiled from.
-pub const STATIC_TARGET: &str = "x86_64-unknown-linux-gnu";
+pub const STATIC_TARGET: &str = if cfg!(target_arch = "aarch64") {
+    "aarch64-unknown-linux-gnu"
+} else {
+    "x86_64-unknown-linux-gnu"
+};
 
 /// The package that has no code and all the features that the tool was compiled with: named in a call, dependencies get them too.
 const FEATURES: [&str; 2] = ["--package", "one-build"];
 
 /// Whether this host builds the binary that a node runs.
-pub const BUILDS_STATIC: bool = cfg!(all(target_os = "linux", target_arch = "x86_64"));
+pub const BUILDS_STATIC: bool = cfg!(all(
+    target_os = "linux",
+    any(target_arch = "x86_64", target_arch = "aarch64")
+));
 
 #[derive(Deserialize)]
 struct Message {
@@ -63,10 +70,32 @@ pub fn build_binaries(
     }
     command = match form {
         Form::Dev => command.args(FEATURES),
-        Form::Release if BUILDS_STATIC => linked_statically(command.arg("--release"), false),
+        Form::Release if BUILDS_STATIC => released(command, paths),
         Form::Release => command.arg("--release"),
     };
     executables(&command.deadline(deadline), runner, packages, on_line)
+}
+
+/// Static, in release form.
+fn released(command: Command, paths: &Paths) -> Command {
+    command
+        .args(["--release", "--target", STATIC_TARGET])
+        .env("CARGO_ENCODED_RUSTFLAGS", flags(paths))
+}
+
+/// The compiler's flags for a static program that holds no path of the machine that built it: the same bytes from any checkout.
+fn flags(paths: &Paths) -> String {
+    let mut flags = vec!["-Ctarget-feature=+crt-static".to_owned()];
+    let places = [
+        (Some(paths.source.clone()), "kubernaut-e2e"),
+        (cargo_home(), "cargo"),
+        (Some(paths.target.clone()), "target"),
+    ];
+    for (place, name) in places {
+        flags.extend(place.map(|place| format!("--remap-path-prefix={}=/{name}", place.display())));
+    }
+    // The separator that cargo reads this variable with, so that paths may hold spaces.
+    flags.join("\u{1f}")
 }
 
 /// Builds a static program of a team's own workspace and returns its path. With `coverage` it writes at its exit which lines ran.
@@ -118,6 +147,19 @@ pub fn build_tests(
         .args(["test", "--no-run", "--package", package, "--test", "it"])
         .args(FEATURES);
     executable(&command.deadline(deadline), runner, "it", on_line)
+}
+
+/// Builds a package's integration test binary as a static program in release form and returns its path.
+pub fn build_static_tests(
+    runner: &Runner,
+    paths: &Paths,
+    package: &str,
+    on_line: impl FnMut(&str),
+) -> Result<PathBuf, Failure> {
+    let command =
+        in_checkout(runner, paths).args(["test", "--no-run", "--package", package, "--test", "it"]);
+    let command = released(command, paths).deadline(Duration::MAX);
+    executable(&command, runner, "it", on_line)
 }
 
 fn in_checkout(runner: &Runner, paths: &Paths) -> Command {

@@ -1,6 +1,6 @@
 //! The programs and libraries that a run drives, one file each.
 //!
-//! Modules, each may import those after it: `coverage`, `migrate`, `cargo`, `go`, `compiler`, `elf`, `health`, `kind`, `kubectl`, `docker`, `postgres`
+//! Modules, each may import those after it: `coverage`, `migrate`, `release`, `cargo`, `go`, `compiler`, `elf`, `health`, `kind`, `kubectl`, `docker`, `postgres`
 
 pub mod cargo;
 pub mod compiler;
@@ -13,3 +13,4 @@ pub mod kind;
 pub mod kubectl;
 pub mod migrate;
 pub mod postgres;
+pub mod release;

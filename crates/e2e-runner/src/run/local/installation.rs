@@ -5,13 +5,12 @@ use std::time::Duration;
 
 use embedded_postgres::{Error, Installation, Source, Wanted, locate};
 
+use crate::bundle::FETCHER;
 use crate::exit::{Exit, Failure};
-use crate::paths::Paths;
+use crate::paths::{self, Paths};
 use crate::process::Runner;
 use crate::tools::cargo::{self, Form};
 
-/// The program that fetches PostgreSQL's binaries.
-const FETCHER: &str = "postgres-fetch";
 /// How long that may take; it has a deadline of its own, below this.
 const FETCH: Duration = Duration::from_mins(8);
 
@@ -73,12 +72,15 @@ pub fn pinned(runner: &Runner, paths: &Paths, say: impl Fn(&str)) -> Result<Inst
     })
 }
 
-/// Builds the program that fetches PostgreSQL's binaries, which this one never links.
+/// Builds the program that fetches PostgreSQL's binaries, which this one never links, unless a bundle holds it.
 pub fn build_fetcher(
     runner: &Runner,
     paths: &Paths,
     on_line: impl FnMut(&str),
 ) -> Result<PathBuf, Failure> {
+    if let Some(fetcher) = paths::bundled(FETCHER)? {
+        return Ok(fetcher);
+    }
     paths.can_build(&format!(
         "{} to a PostgreSQL's bin directory",
         e2e_env::POSTGRES_BIN
