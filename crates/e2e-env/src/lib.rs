@@ -53,7 +53,8 @@ pub const POSTGRES_BIN: &str = "E2E_POSTGRES_BIN";
 pub const CACHE_DIR: &str = "E2E_CACHE_DIR";
 /// Repository of Maven artifacts that PostgreSQL's binaries are fetched from, instead of Maven Central.
 pub const MAVEN_URL: &str = "E2E_MAVEN_URL";
-/// `never`: clusters are made from kind's own node image, and not from one that holds PostgreSQL's.
+/// `never`: clusters are made from kind's own node image, and not from one that holds PostgreSQL's. `unbooted`: none starts from a
+/// prepared node that was booted once.
 pub const PREPARED_NODE: &str = "E2E_PREPARED_NODE";
 /// Path of a ready Data Storage binary, instead of a build (D4).
 pub const DATASTORAGE_BIN: &str = "E2E_DATASTORAGE_BIN";

@@ -159,6 +159,23 @@ pub fn prepares_node() -> bool {
     std::env::var(e2e_env::PREPARED_NODE).map_or(true, |wanted| wanted != "never")
 }
 
+/// Whether clusters may start from a node that was booted once; `E2E_PREPARED_NODE=unbooted` says no.
+pub fn starts_booted_node() -> bool {
+    !text(e2e_env::PREPARED_NODE).is_some_and(|wanted| wanted == "never" || wanted == "unbooted")
+}
+
+/// The proxies that kind gives to its nodes (its documentation, "Configure kind to use a proxy").
+pub fn proxies() -> String {
+    let names = ["HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"];
+    let both = names.map(|name| [text(name), text(&name.to_lowercase())]);
+    format!("{both:?}")
+}
+
+/// Whether this is a job of continuous integration, whose machine is thrown away after it.
+pub fn is_integration_job() -> bool {
+    text("CI").is_some()
+}
+
 /// The PostgreSQL image: the official one unless the user names another.
 pub fn postgres_image() -> String {
     text("POSTGRES_IMAGE").unwrap_or_else(|| "postgres:16-alpine".to_owned())

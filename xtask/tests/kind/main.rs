@@ -3,6 +3,7 @@
 //!
 //! Behind the feature `kind`, for machines that have Docker and kind: `cargo xtask test` turns it on there.
 
+mod booted;
 mod coverage;
 mod own_images;
 mod own_service;

@@ -2,7 +2,7 @@
 //!
 //! What cargo downloads is there already: a registry's speed is not the workspace's. What is not committed is not in the copy.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt};
 use std::path::Path;
@@ -128,7 +128,7 @@ fn run(command: &mut Command) -> anyhow::Result<(Seen, Duration)> {
 
 /// The room that a directory takes on its disk; a file with two names there once.
 fn megabytes(dir: &Path) -> anyhow::Result<String> {
-    let (mut blocks, mut dirs, mut files) = (0, vec![dir.to_owned()], BTreeMap::new());
+    let (mut blocks, mut dirs, mut files) = (0, vec![dir.to_owned()], BTreeSet::new());
     while let Some(dir) = dirs.pop() {
         // A cache that nothing was put into does not exist.
         let Ok(entries) = std::fs::read_dir(&dir) else {
@@ -139,7 +139,7 @@ fn megabytes(dir: &Path) -> anyhow::Result<String> {
             let found = entry.metadata()?;
             if found.is_dir() {
                 dirs.push(entry.path());
-            } else if files.insert(found.ino(), ()).is_none() {
+            } else if files.insert(found.ino()) {
                 blocks += found.blocks();
             }
         }

@@ -54,7 +54,7 @@ fn main() -> anyhow::Result<()> {
         std::env::var_os("E2E_XTASK").context("run this by `cargo xtask bench lifecycle`")?,
     );
     let mut rows = Vec::new();
-    prepare(&tool)?;
+    prepare(&tool, args.local_only)?;
     local(&tool, args.runs, &mut rows)?;
     if !args.local_only {
         let create = plain(args.runs, &mut rows)?;
@@ -67,6 +67,10 @@ fn main() -> anyhow::Result<()> {
             cold / by_hand,
             cold / (1.1 * create + 6.0)
         ));
+        say(&format!(
+            "from the command to Data Storage ready, cold: {:.2} of `kind create --wait` of this run (goal 0.7)",
+            cold / create
+        ));
         return Ok(());
     }
     table(&rows);
@@ -74,9 +78,17 @@ fn main() -> anyhow::Result<()> {
 }
 
 /// Builds what a run builds, so that no row counts a compiler.
-fn prepare(tool: &Path) -> anyhow::Result<()> {
-    up(tool, "local", &["--fresh"], None)?;
-    run(Command::new(tool).arg("down"))?;
+fn prepare(tool: &Path, local_only: bool) -> anyhow::Result<()> {
+    // The programs of a node are others than those of this machine.
+    let targets: &[&str] = if local_only {
+        &["local"]
+    } else {
+        &["local", "kind"]
+    };
+    for target in targets {
+        up(tool, target, &["--fresh"], None)?;
+        run(Command::new(tool).arg("down"))?;
+    }
     Ok(())
 }
 
@@ -109,6 +121,14 @@ fn kind(tool: &Path, runs: usize, rows: &mut Vec<Row>) -> anyhow::Result<()> {
     rows.push(Row {
         what: "kind: this tool, first of all",
         seconds: first,
+    });
+    // The next one finds the prepared node and boots it once.
+    settle();
+    let second = up(tool, "kind", &["--fresh"], None)?;
+    run(Command::new(tool).arg("down"))?;
+    rows.push(Row {
+        what: "kind: this tool, second of all",
+        seconds: second,
     });
     let (mut cold, mut warm, mut hot) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..runs {
@@ -154,6 +174,14 @@ fn forget_nodes() -> anyhow::Result<()> {
         run(Command::new("docker").args(["image", "rm", &image]))?;
         let volume = format!("kubernaut-node-{key}");
         run(Command::new("docker").args(["volume", "rm", &volume]))?;
+    }
+    // What is kept of those that were booted once.
+    let kept = embedded_postgres::cache_directory().join("nodes");
+    for entry in std::fs::read_dir(kept).into_iter().flatten().flatten() {
+        let is_kept = entry.file_name().to_string_lossy().contains("-booted.");
+        if is_kept {
+            std::fs::remove_file(entry.path())?;
+        }
     }
     Ok(())
 }

@@ -12,6 +12,7 @@ use base64::prelude::BASE64_STANDARD;
 use e2e_report::Event;
 use embedded_postgres::Installation;
 use postgres_url::PostgresUrl;
+use serde::{Deserialize, Serialize};
 
 use crate::exit::{Exit, Failure};
 use crate::names::{Seen, expand};
@@ -78,6 +79,10 @@ pub struct Artifacts {
     pub layers: Mutex<BTreeSet<String>>,
     /// The prepared node image that the cluster is made from, if there is one.
     pub node: OnceLock<Node>,
+    /// What is kept of that node from when it was booted once, if anything is.
+    pub booted: OnceLock<Booted>,
+    /// Set once the node of the cluster is certain: one that was booted before may have to go for another.
+    pub certain: OnceLock<()>,
 }
 
 /// What a run is asked for.
@@ -828,6 +833,22 @@ fn keep_tool(path: &Path) -> std::io::Result<()> {
     std::fs::copy(source, path).map(drop)
 }
 
+/// What is kept of a node that was booted once.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Booted {
+    /// What it was made by and from, beside the prepared node.
+    pub made_from: String,
+    /// The host name of the node, which Kubernetes knows it by.
+    pub host: String,
+    /// Its address then.
+    pub address: String,
+    /// The flags of the container that kind had made for it.
+    pub flags: Vec<String>,
+    /// The file that holds its files.
+    #[serde(skip)]
+    pub archive: PathBuf,
+}
+
 /// A node image, and the directory of the Docker daemon that its nodes see at [`crate::tools::kind::SHARED`].
 #[derive(Clone, Debug)]
 pub struct Node {
@@ -835,4 +856,6 @@ pub struct Node {
     pub image: String,
     /// Where the volume lies for the daemon, which may be on another machine than this process.
     pub directory: PathBuf,
+    /// What both are made from.
+    pub key: String,
 }

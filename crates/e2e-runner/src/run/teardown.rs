@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use crate::exit::{Exit, Failure};
 use crate::process::{Error, Runner};
-use crate::run::kind::node_image;
+use crate::run::kind::{booted_node, node_image};
 use crate::run::layer::Layer;
 use crate::run::local::postgres;
 use crate::run::session::TOOL;
@@ -66,7 +66,10 @@ pub fn release(run: &Run, runner: &Runner) -> Result<String, Failure> {
 fn rank(resource: &Resource) -> u8 {
     match resource {
         Resource::Processes | Resource::Container { .. } => 0,
-        Resource::Cluster { .. } | Resource::Node { .. } | Resource::Database { .. } => 1,
+        Resource::Cluster { .. }
+        | Resource::Node { .. }
+        | Resource::BootedNode { .. }
+        | Resource::Database { .. } => 1,
         Resource::Postgres { .. } => 2,
         Resource::Directory { .. } => 3,
     }
@@ -77,6 +80,7 @@ pub fn describe(resource: &Resource) -> String {
     match resource {
         Resource::Cluster { name } => format!("cluster {name}"),
         Resource::Node { key } => format!("half-made node image {key}"),
+        Resource::BootedNode { key } => format!("half-booted node {key}"),
         Resource::Postgres { dir } => format!("PostgreSQL in {}", dir.display()),
         Resource::Database { name, .. } => format!("database {name}"),
         Resource::Container { name } => format!("container {name}"),
@@ -92,6 +96,7 @@ fn remove(run: &Run, resource: &Resource, runner: &Runner) -> Result<(), String>
             remove_cluster(runner, name, &run.dir().join("kubeconfig"), !whole)
         }
         Resource::Node { key } => node_image::discard(runner, key),
+        Resource::BootedNode { key } => booted_node::discard(runner, key),
         Resource::Postgres { dir } => postgres::stop_postgres(dir),
         Resource::Database { name, url_file } => postgres::drop_database(name, url_file),
         Resource::Container { name } => docker::until_gone(runner, name, docker::SETTLED, || {

@@ -34,6 +34,11 @@ pub enum Resource {
         /// What it is made from.
         key: String,
     },
+    /// A prepared node that is being booted once; what is kept of it is no run's.
+    BootedNode {
+        /// What the prepared node is made from.
+        key: String,
+    },
     /// An embedded PostgreSQL server.
     Postgres {
         /// The directory that holds its data and its state.

@@ -549,6 +549,71 @@ pub fn remove_unused_image(runner: &Runner, image: &str) -> bool {
     remove.read().is_ok()
 }
 
+/// The flags that make a container like one that is there: what it sees, may do and is given, without its name, labels and ports.
+pub fn flags_of(runner: &Runner, container: &str) -> Result<Vec<String>, Error> {
+    let format = "--restart={{.HostConfig.RestartPolicy.Name}}\
+        {{with .HostConfig.RestartPolicy.MaximumRetryCount}}:{{.}}{{end}}\n\
+        {{if .HostConfig.Privileged}}--privileged\n{{end}}{{if .Config.Tty}}--tty\n{{end}}\
+        {{with .HostConfig.CgroupnsMode}}--cgroupns={{.}}\n{{end}}\
+        {{with .HostConfig.UsernsMode}}--userns={{.}}\n{{end}}\
+        {{range .HostConfig.SecurityOpt}}--security-opt={{.}}\n{{end}}\
+        {{range $path, $options := .HostConfig.Tmpfs}}--tmpfs={{$path}}{{with $options}}:{{.}}{{end}}\n{{end}}\
+        {{range .HostConfig.Binds}}--volume={{.}}\n{{end}}\
+        {{range $path, $_ := .Config.Volumes}}--volume={{$path}}\n{{end}}\
+        {{range .HostConfig.Devices}}--device={{.PathOnHost}}:{{.PathInContainer}}:{{.CgroupPermissions}}\n{{end}}\
+        {{range .Config.Env}}--env={{.}}\n{{end}}";
+    let inspect = ["inspect", "--format", format, container];
+    let flags = runner.command("docker").args(inspect).read()?;
+    let flags = flags.lines().filter(|flag| !flag.is_empty());
+    Ok(flags.map(str::to_owned).collect())
+}
+
+/// Makes a container of an image, which does not run yet; the words after the image's name are its command.
+pub fn create(
+    runner: &Runner,
+    options: &[String],
+    image: &str,
+    command: &[&str],
+) -> Result<(), Error> {
+    let create = runner.command("docker").arg("create").args(options);
+    create.arg(image).args(command).read().map(drop)
+}
+
+/// Starts a container that was made.
+pub fn start(runner: &Runner, container: &str) -> Result<(), Error> {
+    let start = runner.command("docker").args(["start", container]);
+    start.read().map(drop)
+}
+
+/// Unpacks an archive at the root of a container, running or not. What it holds is seen by nobody else.
+pub fn unpack(runner: &Runner, container: &str, archive: Vec<u8>) -> Result<(), Error> {
+    let copy = ["cp", "-", &format!("{container}:/")];
+    let copy = runner.command("docker").args(copy).stdin(archive);
+    copy.read().map(drop)
+}
+
+/// A script in a container that runs, with arguments.
+pub fn exec<A: AsRef<OsStr>>(
+    runner: &Runner,
+    container: &str,
+    script: &str,
+    args: &[A],
+) -> Command {
+    runner
+        .command("docker")
+        .args(["exec", container, "sh", "-c", script, "sh"])
+        .args(args)
+}
+
+/// The address of a container in a network.
+pub fn address(runner: &Runner, container: &str, network: &str) -> Result<String, Error> {
+    let format = format!(
+        "{{{{with index .NetworkSettings.Networks \"{network}\"}}}}{{{{.IPAddress}}}}{{{{end}}}}"
+    );
+    let inspect = ["inspect", "--format", &format, container];
+    runner.command("docker").args(inspect).read()
+}
+
 /// Where a volume lies for the daemon.
 pub fn volume_directory(runner: &Runner, volume: &str) -> Result<PathBuf, Error> {
     let inspect = ["volume", "inspect", "--format", "{{.Mountpoint}}", volume];

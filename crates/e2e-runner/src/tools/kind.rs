@@ -46,6 +46,29 @@ pub fn default_image(runner: &Runner) -> Option<String> {
     found.lines().next().map(str::to_owned)
 }
 
+/// The network of Docker that kind's nodes are in.
+pub const NETWORK: &str = "kind";
+
+/// The flags by which a container is the only node of a cluster for kind's commands, with a host name of its own.
+pub fn container_flags(cluster: &str, host: &str) -> Vec<String> {
+    vec![
+        format!("--name={}", node(cluster)),
+        format!("--hostname={host}"),
+        format!("--label=io.x-k8s.kind.cluster={cluster}"),
+        "--label=io.x-k8s.kind.role=control-plane".to_owned(),
+        format!("--network={NETWORK}"),
+        "--init=false".to_owned(),
+    ]
+}
+
+/// The block of node ports, each with the host port that is asked for, if one is.
+pub fn host_ports(wanted: &[(u16, u16)]) -> impl Iterator<Item = (u16, Option<u16>)> {
+    (FIRST_NODE_PORT..FIRST_NODE_PORT + NODE_PORTS).map(|node| {
+        let host = wanted.iter().find(|(port, _)| *port == node);
+        (node, host.map(|(_, host)| *host))
+    })
+}
+
 /// Where prepared nodes see what they share.
 pub const SHARED: &str = "/kubernaut/node";
 
@@ -71,8 +94,8 @@ pub fn config(
             format!("kind/cluster.yaml cannot be read: {error}"),
         )
     })?;
-    let mappings = (FIRST_NODE_PORT..FIRST_NODE_PORT + NODE_PORTS).map(|node| {
-        let host = wanted.iter().find(|(port, _)| *port == node).map_or(ANY_PORT, |(_, host)| i32::from(*host));
+    let mappings = host_ports(wanted).map(|(node, host)| {
+        let host = host.map_or(ANY_PORT, i32::from);
         json!({"containerPort": node, "hostPort": host, "listenAddress": "127.0.0.1", "protocol": "TCP"})
     });
     config["nodes"][0]["extraPortMappings"] = mappings.collect();

@@ -9,6 +9,7 @@ use crate::fingerprint::fingerprint;
 use crate::process::{Error, Runner};
 use crate::run::kind::access::{cluster, home, kubeconfig, kubectl};
 use crate::run::kind::ports::{are_kept, leased, publish, wanted};
+use crate::run::kind::{booted_node, booted_start};
 use crate::run::layer::Layer;
 use crate::run::session::Session;
 use crate::settings::node_image;
@@ -120,30 +121,73 @@ pub fn create_cluster(session: &Session, deadline: Duration) -> Result<String, F
             Failure::new(Exit::Usage, what).hint("correct `mounts` in the table of services")
         })?;
     }
-    let config = kind::config(&wanted(session)?, shared, &mounts)?;
-    let image = prepared.map(|node| node.image.clone()).or_else(node_image);
-    let image = image.as_deref();
-    let log = session.run.dir().join("kind-create.log");
-    let mut log = std::fs::File::create(log).map_err(Failure::setup)?;
-    // The log is evidence: a full disk must not fail a creation that succeeds.
-    let keep = |line: &str| drop(writeln!(log, "{line}"));
-    kind::create(
-        runner,
-        &name,
-        &config,
-        image,
-        &kubeconfig(session),
-        deadline,
-        keep,
-    )
-    .map_err(|error| not_created(session, &name, error))?;
+    let wanted = wanted(session)?;
+    let booted = start_booted(session, &name, &wanted, &mounts)?;
+    session.artifacts.certain.get_or_init(|| ());
+    if !booted {
+        let config = kind::config(&wanted, shared, &mounts)?;
+        let image = prepared.map(|node| node.image.clone()).or_else(node_image);
+        let image = image.as_deref();
+        let log = session.run.dir().join("kind-create.log");
+        let mut log = std::fs::File::create(log).map_err(Failure::setup)?;
+        // The log is evidence: a full disk must not fail a creation that succeeds.
+        let keep = |line: &str| drop(writeln!(log, "{line}"));
+        kind::create(
+            runner,
+            &name,
+            &config,
+            image,
+            &kubeconfig(session),
+            deadline,
+            keep,
+        )
+        .map_err(|error| not_created(session, &name, error))?;
+    }
     session.record_fingerprint(
         Layer::Cluster.into(),
         &cluster_fingerprint(runner, &mounts)?,
     )?;
     publish(session, &name)?;
     watch_cluster(session)?;
-    Ok(format!("{name}{}{why}", leased(session)?))
+    let how = if booted { ", booted once before" } else { "" };
+    Ok(format!("{name}{how}{}{why}", leased(session)?))
+}
+
+/// Starts the cluster from the prepared node that was booted once, if there is one; whether it can be trusted. Where it cannot, nothing of it is
+/// left, and the run says why.
+fn start_booted(
+    session: &Session,
+    name: &str,
+    wanted: &[(u16, u16)],
+    mounts: &[Mounted],
+) -> Result<bool, Failure> {
+    let artifacts = &session.artifacts;
+    let Some((node, booted)) = artifacts.node.get().zip(artifacts.booted.get()) else {
+        return Ok(false);
+    };
+    let Err(failure) = booted_start::start(session, (&node.image, booted), name, wanted, mounts)
+    else {
+        return Ok(true);
+    };
+    let runner = &session.runner;
+    runner.cancel().check()?;
+    let container = kind::node(name);
+    // A node that never ran has no logs.
+    drop(kind::export_logs(
+        runner,
+        name,
+        &session.run.dir().join("booted-node-logs"),
+    ));
+    let mark = booted_node::give_up(&node.key)?;
+    session.report.note(&format!(
+        "the node that was booted once did not start: {failure}; clusters are created as kind does for a week, or until {} is removed",
+        mark.display()
+    ));
+    docker::until_gone(runner, &container, Duration::ZERO, || {
+        docker::remove_container(runner, &container)
+    })
+    .map_err(Failure::setup)?;
+    Ok(false)
 }
 
 /// Why a cluster was not created, with what its node knows kept beside the output of kind.

@@ -85,6 +85,7 @@ fn await_runtime(
         return Ok(images.clone());
     }
     let runner = &session.runner;
+    await_certain(session, deadline)?;
     let wait = Wait {
         what: &format!("{node} had no container runtime"),
         deadline,
@@ -97,6 +98,24 @@ fn await_runtime(
         })
     })?;
     Ok(present.insert(images).clone())
+}
+
+/// Waits until the node is certain to stay: what is brought into one that is given up is lost.
+fn await_certain(session: &Session, deadline: Duration) -> Result<(), Failure> {
+    let wait = Wait {
+        what: "the cluster's node was not certain",
+        deadline,
+        interval: Duration::from_millis(10),
+    };
+    wait.until(session.runner.cancel(), || {
+        let artifacts = &session.artifacts;
+        let is_certain = artifacts.booted.get().is_none() || artifacts.certain.get().is_some();
+        Ok(if is_certain {
+            Look::Ready(())
+        } else {
+            Look::NotYet("one that was booted before is being tried".to_owned())
+        })
+    })
 }
 
 /// Brings Data Storage's image into the node unless it is there.

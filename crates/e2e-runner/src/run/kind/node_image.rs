@@ -15,6 +15,7 @@ use nix::unistd::getuid;
 use crate::exit::{Exit, Failure};
 use crate::fingerprint::fingerprint;
 use crate::process::{Error, Runner};
+use crate::run::kind::booted_node;
 use crate::run::kind::cluster::is_cluster_reused;
 use crate::run::session::{Node, Session};
 use crate::settings::{node_image, postgres_image, prepares_node};
@@ -72,7 +73,10 @@ impl Decision {
     /// In words, for a plan.
     pub fn describe(&self) -> String {
         match self {
-            Self::Ready(node) => format!("{} is there", node.image),
+            Self::Ready(node) => {
+                let booted = booted_node::decide(&node.key).describe();
+                format!("{} is there, {booted}", node.image)
+            }
             Self::Make(base, images) => {
                 format!("made once from {base} and {}", images.join(", "))
             }
@@ -95,7 +99,10 @@ pub fn prepare(session: &Session, deadline: Duration) -> Result<String, Failure>
     let (base, images) = match decision {
         Decision::Make(base, images) => (base, images),
         Decision::Ready(node) => {
+            let (booted, how) = booted_node::prepare(session, &node)?;
+            let told = format!("{} is there, {how}", node.image);
             session.artifacts.node.get_or_init(|| node);
+            booted.map(|booted| session.artifacts.booted.get_or_init(|| booted));
             return Ok(told);
         }
         Decision::Plain(_) => return Ok(told),
@@ -186,7 +193,12 @@ fn find(runner: &Runner, key: &str) -> Option<Node> {
     let image = image_of(key);
     docker::image_id(runner, &image)?;
     let directory = docker::volume_directory(runner, &name(key)).ok()?;
-    Some(Node { image, directory })
+    let key = key.to_owned();
+    Some(Node {
+        image,
+        directory,
+        key,
+    })
 }
 
 /// Makes it, or waits for the run that does.
@@ -320,7 +332,12 @@ fn build(
     docker::run::<&str>(runner, &options, &part, CHECK, &[]).read()?;
     docker::tag(runner, &part, &image)?;
     docker::remove_unused_image(runner, &part);
-    Ok(Node { image, directory })
+    let key = key.to_owned();
+    Ok(Node {
+        image,
+        directory,
+        key,
+    })
 }
 
 /// Removes one that is half made, unless another run is at it now.
@@ -346,6 +363,7 @@ fn evict(runner: &Runner, keep: &str) {
             .is_some_and(|created| created + UNUSED < Timestamp::now());
         if key != keep && old && docker::remove_unused_image(runner, &image) {
             docker::remove_volumes(runner, &[name(&key)]);
+            booted_node::forget(&key);
         }
     }
 }

@@ -21,6 +21,8 @@ const DEAD_REASONS: [&str; 8] = [
     "RunContainerError",
     CRASH_LOOP,
 ];
+/// What the kubelet says as it has not yet heard of a pod's Secrets and configuration, which tells nothing of them: it asks again.
+const NOT_HEARD: &str = "failed to sync ";
 /// The kubelet restarts a container once without it: whoever has it has failed at least twice.
 const CRASH_LOOP: &str = "CrashLoopBackOff";
 /// How long a pod of a team's own may stay as it cannot become ready: what it needs may come a moment after it.
@@ -517,7 +519,9 @@ impl Container {
             .find(|cause| failed(cause))
             .and_then(Option::as_ref);
         let waiting = self.state.waiting.as_ref();
-        let waiting = waiting.filter(|cause| DEAD_REASONS.contains(&cause.reason.as_str()));
+        let waiting = waiting.filter(|cause| {
+            DEAD_REASONS.contains(&cause.reason.as_str()) && !cause.message.starts_with(NOT_HEARD)
+        });
         let loops = waiting.is_some_and(|cause| cause.reason == CRASH_LOOP);
         let most = match strictness {
             Strictness::Strict => 0,
@@ -693,6 +697,18 @@ mod tests {
             why(&pods),
             "Failed Evicted The node was low on resource: memory."
         );
+    }
+
+    #[test]
+    fn a_kubelet_that_has_not_heard_of_a_secret_yet_gives_nothing_up() {
+        let state = |message: &str| {
+            let waiting =
+                json!({"waiting": {"reason": "CreateContainerConfigError", "message": message}});
+            json!({"phase": "Pending", "containerStatuses": [{"name": "main", "state": waiting}]})
+        };
+        let late = "failed to sync secret cache: timed out waiting for the condition";
+        assert!(!watched(&state(late)).decided(Instant::now()));
+        assert!(watched(&state("secret \"db\" not found")).decided(Instant::now()));
     }
 
     #[test]
