@@ -71,6 +71,17 @@ impl Paths {
         })
     }
 
+    /// Fails where there is no checkout, for what works on one.
+    pub fn has_checkout(&self) -> Result<(), Failure> {
+        if self.source.join(TABLE).is_file() {
+            return Ok(());
+        }
+        let place = self.source.display();
+        let what = format!("this works on a checkout of this project, and {place} is none");
+        let hint = format!("run it in one, or set {} to one", e2e_env::SOURCE);
+        Err(Failure::new(Exit::Preflight, what).hint(hint))
+    }
+
     /// Fails where there is no checkout to build a program from, naming what replaces it.
     pub fn can_build(&self, instead: &str) -> Result<(), Failure> {
         if self.source.join(TABLE).is_file() {

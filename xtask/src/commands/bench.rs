@@ -64,6 +64,7 @@ pub fn bench(runner: &Runner, topic: Topic, args: &[String]) -> anyhow::Result<E
 
 fn run(runner: &Runner, program: impl FnOnce(Command) -> Command) -> anyhow::Result<Exit> {
     let paths = Paths::find(runner)?;
+    paths.has_checkout()?;
     let command = runner
         .command(cargo())
         .dir(&paths.source)

@@ -68,6 +68,7 @@ pub fn run(
     required: &[String],
     postgres: &[u32],
 ) -> anyhow::Result<Exit> {
+    paths.has_checkout()?;
     let tiers = plan(runner, table, paths, postgres)?;
     for wanted in required {
         if !tiers.iter().any(|tier| tier.name == *wanted) {

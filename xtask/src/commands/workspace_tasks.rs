@@ -54,6 +54,8 @@ impl Task {
 pub fn generate(runner: &Runner, args: &[String]) -> anyhow::Result<Exit> {
     let program = ["run", "--quiet", "--package", "codegen", "--"];
     let args = program.map(str::to_owned).into_iter().chain(args.to_vec());
-    Task::cargo(args).run(runner, &Paths::find(runner)?)?;
+    let paths = Paths::find(runner)?;
+    paths.has_checkout()?;
+    Task::cargo(args).run(runner, &paths)?;
     Ok(Exit::Passed)
 }

@@ -85,6 +85,22 @@ fn within_a_checkout_the_checkout_is_used_unless_the_bundle_is_asked_for() {
 }
 
 #[test]
+fn what_works_on_a_checkout_says_so_where_there_is_none() {
+    let installed = Installed::new();
+    for args in [
+        &["test"][..],
+        &["bench", "migrations"],
+        &["gen", "client"],
+        &["dist"],
+    ] {
+        let (code, _, said) = installed.run(args);
+        assert_eq!(code, Some(3), "{args:?}: {said}");
+        let told = said.contains("works on a checkout") && said.contains("E2E_SOURCE");
+        assert!(told, "{args:?}: {said}");
+    }
+}
+
+#[test]
 fn a_tool_without_its_bundle_says_what_it_lacks_before_anything_is_made() {
     let installed = Installed::new();
     let alone = tempfile::tempdir().expect("a directory");

@@ -38,7 +38,7 @@ pub struct Dist {
 /// Runs the verb.
 pub fn run(runner: &Runner, args: Dist) -> anyhow::Result<Exit> {
     let paths = Paths::find(runner)?;
-    paths.can_build("run it in one")?;
+    paths.has_checkout()?;
     let release = origin::release(runner, &paths, args.tag.as_deref())?;
     let out = args.out.unwrap_or_else(|| paths.target.join("dist"));
     let origin::Release {
