@@ -12,6 +12,7 @@ use crate::commands::down::Down;
 use crate::commands::e2e::E2e;
 use crate::commands::kill::Kill;
 use crate::commands::migrate::flags::Migrate;
+use crate::commands::node::Node;
 use crate::commands::own::{Own, VERSION};
 use crate::commands::reap::Reap;
 use crate::commands::services::Services;
@@ -100,6 +101,11 @@ pub enum Command {
         #[command(subcommand)]
         what: Ci,
     },
+    /// Lists the prepared nodes that Docker keeps, and moves them between machines
+    #[command(
+        after_help = "Examples:\n  cargo xtask node\n  cargo xtask node export node.tar\n  cargo xtask node import node.tar"
+    )]
+    Node(Node),
     /// Removes what killed runs left and what has expired
     Reap(Reap),
     /// Regenerates the reports of a run from its event log: timeline, JUnit, summary

@@ -85,6 +85,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Ci {
             what: commands::ci::Ci::Matrix,
         } => Ok(commands::ci::matrix(&table()?)),
+        Command::Node(args) => commands::node::run(&runner, table, &args),
         Command::Reap(args) => commands::reap::run(&runner, &args),
         Command::Flakes { format } => {
             commands::flakes::run(&runner, format == commands::args::Format::Json)

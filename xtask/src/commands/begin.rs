@@ -8,11 +8,12 @@ use e2e_runner::exit::{Exit, Failure};
 use e2e_runner::paths::Paths;
 use e2e_runner::process::Runner;
 use e2e_runner::run::abandoned;
+use e2e_runner::run::local;
 use e2e_runner::run::plan::Target;
 use e2e_runner::run::repeat::Repeat;
 use e2e_runner::run::session::{RunRequest, Session};
 use e2e_runner::table::Chosen;
-use e2e_runner::tools::{docker, kind, postgres};
+use e2e_runner::tools::{daemon, kind, postgres};
 
 /// Decides where a run takes place, and says why.
 pub fn place(runner: &Runner, args: &TargetArgs) -> Result<(Target, String), Failure> {
@@ -30,14 +31,20 @@ pub fn place(runner: &Runner, args: &TargetArgs) -> Result<(Target, String), Fai
         TargetChoice::Kind => Ok((Target::Kind, "--target kind".to_owned())),
         TargetChoice::Local => Ok((Target::Local, "--target local".to_owned())),
         TargetChoice::Auto => {
-            match docker::version(runner).and_then(|docker| Ok((docker, kind::version(runner)?))) {
+            let found = daemon::ask(runner)
+                .and_then(|daemon| Ok((daemon, kind::version(runner)?)))
+                .map_err(|error| error.to_string())
+                .and_then(|(daemon, kind)| match daemon.usable() {
+                    Ok(docker) => Ok((docker, kind)),
+                    Err(failure) => Err(failure.summary),
+                });
+            match found {
                 Ok((docker, kind)) => Ok((
                     Target::Kind,
                     format!("Docker {docker} and kind {kind} answer"),
                 )),
-                Err(error) => {
+                Err(why) => {
                     runner.cancel().check()?;
-                    let why = error.to_string();
                     Ok((
                         Target::Local,
                         format!(
@@ -55,16 +62,15 @@ pub fn place(runner: &Runner, args: &TargetArgs) -> Result<(Target, String), Fai
     }
 }
 
-/// Refuses by name what a system cannot do: a local run's processes are known by /proc.
+/// Refuses by name what a system cannot do.
 fn supported(place: Target) -> Result<(), Failure> {
-    if place == Target::Local && !cfg!(target_os = "linux") {
-        return Err(Failure::new(
-            Exit::Preflight,
-            "the local target needs Linux: it knows its processes by /proc",
-        )
-        .hint("run with --target kind"));
-    }
-    Ok(())
+    let refusal = match place {
+        Target::Local => local::refusal(std::env::consts::OS),
+        Target::Kind => None,
+    };
+    refusal.map_or(Ok(()), |(what, next)| {
+        Err(Failure::new(Exit::Preflight, what).hint(next))
+    })
 }
 
 /// Begins a run, once what killed runs left is gone.

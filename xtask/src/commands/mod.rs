@@ -1,6 +1,6 @@
 //! The verbs, one file each.
 //!
-//! Modules, each may import those after it: `diagnose`, `doctor`, `e2e`, `up`, `test`, `tiers`, `attach`, `down`, `kill`, `migrate`, `services`, `ci`, `completions`, `flakes`, `dist`, `own`, `bench`, `workspace_tasks`, `reap`, `report`, `status`, `begin`, `ending`, `environment`, `database`, `args`
+//! Modules, each may import those after it: `diagnose`, `doctor`, `e2e`, `up`, `test`, `tiers`, `attach`, `down`, `kill`, `migrate`, `services`, `node`, `ci`, `completions`, `flakes`, `dist`, `own`, `bench`, `workspace_tasks`, `reap`, `report`, `status`, `begin`, `ending`, `environment`, `database`, `args`
 
 pub mod args;
 pub mod attach;
@@ -19,6 +19,7 @@ mod environment;
 pub mod flakes;
 pub mod kill;
 pub mod migrate;
+pub mod node;
 pub mod own;
 pub mod reap;
 pub mod report;

@@ -22,6 +22,13 @@ use e2e_runner::tools::docker;
 
 /// The table of the example team, with its service.
 const EXAMPLE: (&str, &str) = ("kind/examples/greeter/services.toml", "greeter");
+/// Scripts that no workflow holds, but runs.
+const SCRIPTS: [&str; 4] = [
+    ".ci/linters",
+    ".ci/run",
+    ".github/actions/e2e/bundle",
+    ".github/actions/e2e/install",
+];
 /// The service that the tiers run first, alone.
 const FIRST: &str = "workflowexecution";
 
@@ -221,7 +228,11 @@ fn plan(
         // All at once, as a developer does: what a package asks of a dependency must break none of the others' programs.
         cargo(&["test", "--workspace", "--no-fail-fast"]),
     ];
-    let mut tiers = vec![Tier::foreground("lint", lint), Tier::new("crates", crates)];
+    let mut tiers = vec![
+        Tier::foreground("lint", lint),
+        workflows(runner, paths),
+        Tier::new("crates", crates),
+    ];
     // The embedded server is of major 16; the schema must be the same on the others.
     let majors = if majors.is_empty() { &[15] } else { majors };
     let default = installation::pinned(runner, paths, terminal::message)?;
@@ -278,6 +289,27 @@ fn plan(
     tiers.extend(bundle(cargo, &example_local, &example_kind));
     tiers.extend([example_local, example_kind]);
     Ok(tiers)
+}
+
+/// What GitHub runs: that it would understand it, that what it starts is pinned, and that no value of a stranger becomes a command.
+fn workflows(runner: &Runner, paths: &Paths) -> Tier {
+    let at = |program: &str, args: &[&str]| runner.command(program).args(args).dir(&paths.source);
+    // Without a network: what it asks of one is whether newer versions are out.
+    let zizmor = ["--offline", "--no-progress", "--min-severity", "medium"];
+    let commands = vec![
+        // It hands each step's script to shellcheck.
+        at("actionlint", &["-shellcheck", "shellcheck"]),
+        at("zizmor", &zizmor).arg(".github"),
+        at("shellcheck", &SCRIPTS),
+    ];
+    let mut programs = ["actionlint", "shellcheck", "zizmor"].into_iter();
+    let missing = programs.find(|program| Runner::find(program, None).is_err());
+    Tier {
+        missing: missing.map(|program| {
+            format!("no {program} is on the PATH; `PATH+=:$(.ci/linters)` installs all three")
+        }),
+        ..Tier::new("workflows", commands)
+    }
 }
 
 /// The example team's service on either target, as its own table says it. After the others, whose Data Storage it takes.

@@ -95,7 +95,7 @@ fn without_docker_only_a_cluster_is_impossible() {
     let (code, page) = machine.doctor(&["--target", "kind"], "");
     assert_eq!(code, 3, "{page}");
     assert!(
-        page.contains("PROBLEM  docker") && page.contains("fix: sudo systemctl start docker"),
+        page.contains("PROBLEM  docker") && page.contains("sudo systemctl start docker"),
         "{page}"
     );
 }
@@ -133,5 +133,70 @@ fn what_a_killed_run_left_is_named_with_the_verb_that_removes_it() {
         page.contains("warning  earlier runs       left: gateway-0000aa")
             && page.contains("fix: cargo xtask reap"),
         "{page}"
+    );
+}
+
+#[test]
+fn docker_that_is_elsewhere_or_is_podman_is_refused_by_name_before_anything_is_made() {
+    for (file, text, cause) in [
+        (
+            "endpoint",
+            "ssh://me@builder",
+            "Docker runs on another machine (builder)",
+        ),
+        ("info.json", r#"{"host":{}}"#, "`docker` is podman here"),
+        (
+            "info.json",
+            r#"{"ServerVersion":"29.1","CgroupVersion":"1","SecurityOptions":["name=rootless"]}"#,
+            "rootless Docker on cgroup v1",
+        ),
+    ] {
+        let machine = Machine::new();
+        machine.write(file, text);
+        let (code, page) = machine.doctor(&["--target", "kind"], "");
+        assert_eq!(code, 3, "{page}");
+        assert!(
+            page.contains(&format!("PROBLEM  docker             {cause}")),
+            "{page}"
+        );
+        let plan = xtask(&["e2e", "workflowexecution", "--plan"])
+            .env("PATH", machine.tools.path())
+            .env("FAKE_STATE", machine.state.path())
+            .output();
+        let plan = String::from_utf8_lossy(&plan.expect("the tool starts").stdout).into_owned();
+        assert!(plan.contains(" on local\n"), "{plan}");
+        let run = xtask(&["up", "workflowexecution", "--target", "kind"])
+            .env("PATH", machine.tools.path())
+            .env("FAKE_STATE", machine.state.path())
+            .env("CARGO_TARGET_DIR", machine.state.path().join("target"))
+            .output()
+            .expect("the tool starts");
+        let said = String::from_utf8_lossy(&run.stderr).into_owned();
+        assert_eq!(run.status.code(), Some(3), "{said}");
+        assert!(
+            said.contains(cause) && said.contains("--target local"),
+            "{said}"
+        );
+        assert!(!machine.state.path().join("node").exists(), "{said}");
+    }
+}
+
+#[test]
+fn podman_in_the_place_of_docker_is_named_where_docker_is_missing() {
+    let tools = FakeTools::new()
+        .tool("podman", "echo podman version 4.3.1")
+        .tool("kind", include_str!("fake/kind.sh"));
+    let state = tempfile::tempdir().expect("a temporary directory");
+    let (code, _, said) = crate::output(
+        xtask(&["up", "workflowexecution", "--target", "kind"])
+            .env("PATH", tools.bin())
+            .env("CARGO_TARGET_DIR", state.path())
+            .env("CARGO", env!("CARGO")),
+    );
+    assert_eq!(code, 3, "{said}");
+    assert!(
+        said.contains("`docker` is required and not on PATH")
+            && said.contains("podman, which is here"),
+        "{said}"
     );
 }

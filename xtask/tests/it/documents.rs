@@ -55,7 +55,7 @@ fn shown_in(text: &str, tool: &str) -> Vec<Vec<String>> {
                 "PART" => "postgres".to_owned(),
                 "TOPIC" => "lifecycle".to_owned(),
                 "SHELL" => "bash".to_owned(),
-                "RUN" | "WHAT" | "DIR" => "name".to_owned(),
+                "RUN" | "WHAT" | "DIR" | "FILE" => "name".to_owned(),
                 word => word.to_owned(),
             };
             clean.split_whitespace().map(value).collect()
@@ -81,7 +81,7 @@ fn every_command_that_the_example_shows_is_understood() {
     all_understood(shown);
 }
 
-fn all_understood(shown: Vec<Vec<String>>) {
+pub(crate) fn all_understood(shown: Vec<Vec<String>>) {
     for words in shown {
         let mut args: Vec<&str> = words.iter().map(String::as_str).collect();
         if args[0] == "gen" {

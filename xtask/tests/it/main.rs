@@ -24,6 +24,7 @@ mod table;
 mod team;
 mod tls;
 mod usage;
+mod workflows;
 
 use std::process::{Command, Output};
 

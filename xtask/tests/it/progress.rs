@@ -33,20 +33,20 @@ fn a_pipe_gets_whole_lines_without_escapes_and_the_cause_last() {
         str![[r"
 run workflowexecution-[..] on kind: --target kind
   … preflight
-  ✗ preflight failed ([..] s) · `docker version --format {{.Server.Version}}` ended with exit 1
+  ✗ preflight failed ([..] s) · `docker info --format {{json .}}` ended with exit 1
   … collect evidence
   ✓ collect evidence ok ([..] s) · [..]/verdict.txt
   … tear down
   ✓ tear down ok ([..] s) · [..]
 stage  [..]  began [..]
-preflight [..] failed   `docker version --format {{.Server.Version}}` ended with exit 1
+preflight [..] failed   `docker info --format {{json .}}` ended with exit 1
 collect evidence [..] ok       [..]/verdict.txt
 tear down [..] ok       its processes
 total [..] s
 timeline: [..]/report.html
-error: preflight: `docker version --format {{.Server.Version}}` ended with exit 1
+error: preflight: `docker info --format {{json .}}` ended with exit 1
     Cannot connect to the Docker daemon
-  hint: start Docker, or run with --target local
+  hint: start Docker (`sudo systemctl start docker`), or run with --target local
 
 "]]
     );
@@ -110,7 +110,7 @@ fn github_gets_a_summary_and_an_annotation() {
     assert!(
         stderr
             .lines()
-            .any(|line| line.starts_with("::error title=preflight%3A `docker version")),
+            .any(|line| line.starts_with("::error title=preflight%3A `docker info")),
         "{stderr}"
     );
     assert_eq!(stdout, "", "a shell may evaluate it");

@@ -5,6 +5,7 @@
 
 mod booted;
 mod coverage;
+mod node;
 mod own_images;
 mod own_service;
 mod parts;
@@ -291,9 +292,14 @@ struct Unprepared(String);
 
 impl Unprepared {
     fn new() -> Self {
+        Self::of("this")
+    }
+
+    /// One of several names in a test.
+    fn of(name: &str) -> Self {
         let known = std::env::var("POSTGRES_IMAGE");
         let known = known.unwrap_or_else(|_| "postgres:16-alpine".to_owned());
-        let name = format!("localhost/postgres-of-a-test:{}", std::process::id());
+        let name = format!("localhost/postgres-of-a-test:{name}-{}", std::process::id());
         docker(&["tag", &known, &name]);
         Self(name)
     }

@@ -7,20 +7,15 @@ use serde::Deserialize;
 use crate::doctor::check::{Check, For, Level};
 use crate::paths::{self, Paths};
 use crate::process::Runner;
+use crate::run::local;
 use crate::settings::{cargo, node_image, postgres_image};
+use crate::tools::cargo::BUILDS_STATIC;
+use crate::tools::daemon::{self, Daemon};
 use crate::tools::{docker, kind};
 
 /// Storage drivers that copy or emulate layers and make every image load slow
 /// (<https://docs.docker.com/engine/storage/drivers/select-storage-driver/>).
 const SLOW_DRIVERS: [&str; 3] = ["vfs", "devicemapper", "fuse-overlayfs"];
-
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
-struct Info {
-    server_version: String,
-    driver: String,
-    cgroup_version: String,
-}
 
 /// Every check on programs and images.
 pub(super) fn checks(runner: &Runner) -> Vec<Check> {
@@ -29,6 +24,7 @@ pub(super) fn checks(runner: &Runner) -> Vec<Check> {
         let configured = std::fs::read_to_string(NAME_SERVICES).unwrap_or_default();
         checks.extend(name_services(&configured));
     }
+    checks.extend(system(std::env::consts::OS, BUILDS_STATIC));
     let info = docker(runner, &mut checks);
     let kind = kind::version(runner);
     checks.push(match &kind {
@@ -104,21 +100,33 @@ fn name_services(configured: &str) -> Option<Check> {
     Some(Check::ok("host names", For::Both, detail).with_problem(Level::Warning, fix))
 }
 
+/// What a system cannot do, whatever is installed.
+fn system(system: &str, builds_static: bool) -> Vec<Check> {
+    let local = local::refusal(system).map(|(what, next)| {
+        Check::ok("system", For::Local, what).with_problem(Level::Problem, next)
+    });
+    let kind = (!builds_static).then(|| {
+        let what = "no static program for a node can be built here: Data Storage is built by Docker";
+        let fix = "build images by a Dockerfile, not by `build = { cargo = … }`, or name a ready image in DATASTORAGE_IMAGE";
+        Check::ok("static programs", For::Kind, what).with_problem(Level::Warning, fix)
+    });
+    local.into_iter().chain(kind).collect()
+}
+
 fn missing(name: &'static str, error: &str, fix: &str) -> Check {
     let seen = error.lines().next().unwrap_or_default();
     Check::ok(name, For::Kind, seen).with_problem(Level::Problem, fix)
 }
 
-fn docker(runner: &Runner, checks: &mut Vec<Check>) -> Option<Info> {
-    let asked = runner
-        .command("docker")
-        .args(["info", "--format", "{{json .}}"])
-        .deadline(Duration::from_secs(10))
-        .read();
-    let info = asked.map(|text| serde_json::from_str::<Info>(&text).unwrap_or_default());
+fn docker(runner: &Runner, checks: &mut Vec<Check>) -> Option<Daemon> {
+    let info = daemon::ask(runner);
+    if let Some(refusal) = info.as_ref().ok().and_then(Daemon::refusal) {
+        checks.push(missing("docker", &refusal.what, refusal.next));
+        return None;
+    }
     match info {
-        Ok(info) if !info.server_version.is_empty() => {
-            checks.push(Check::ok("docker", For::Kind, info.server_version.clone()));
+        Ok(info) if !info.version.is_empty() => {
+            checks.push(Check::ok("docker", For::Kind, info.version.clone()));
             Some(info)
         }
         Ok(_) => {
@@ -130,11 +138,8 @@ fn docker(runner: &Runner, checks: &mut Vec<Check>) -> Option<Info> {
             None
         }
         Err(error) => {
-            checks.push(missing(
-                "docker",
-                &error.to_string(),
-                "sudo systemctl start docker, or run with --target local",
-            ));
+            let fix = daemon::without(&error);
+            checks.push(missing("docker", &error.to_string(), fix));
             None
         }
     }
@@ -307,6 +312,20 @@ mod tests {
             check.detail.contains("has mdns4_minimal for"),
             "{}",
             check.detail
+        );
+    }
+
+    #[test]
+    fn what_a_system_cannot_do_is_named_for_each_target() {
+        let found = |os: &str, builds_static| {
+            let checks = system(os, builds_static);
+            let levels = checks.iter().map(|check| (check.target, check.level));
+            levels.collect::<Vec<_>>()
+        };
+        assert_eq!(found("linux", true), []);
+        assert_eq!(
+            found("macos", false),
+            [(For::Local, Level::Problem), (For::Kind, Level::Warning)]
         );
     }
 

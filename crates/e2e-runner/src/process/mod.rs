@@ -1,11 +1,12 @@
 //! The runner of processes, the only place that starts them: a command has a deadline unless it is interactive or outlives the call,
 //! ends on a signal, is recorded while it runs, and is written to the run's log.
 //!
-//! Modules, each may import those after it: `runner`, `error`, `output`, `record`, `cancel`
+//! Modules, each may import those after it: `piped`, `runner`, `error`, `output`, `record`, `cancel`
 
 pub mod cancel;
 mod error;
 mod output;
+mod piped;
 pub mod record;
 mod runner;
 

@@ -147,7 +147,7 @@ pub struct Command {
     envs: Vec<(OsString, OsString)>,
     dir: Option<PathBuf>,
     stdin: Option<Vec<u8>>,
-    deadline: Duration,
+    pub(super) deadline: Duration,
     grace: Duration,
     label: Option<String>,
 }
@@ -242,14 +242,14 @@ impl Command {
     }
 
     /// The command in a process group of its own: a terminal's Ctrl-C reaches the tool, which ends its children in order.
-    fn expression(&self) -> Result<duct::Expression, Error> {
+    pub(super) fn expression(&self) -> Result<duct::Expression, Error> {
         Ok(self.plain()?.before_spawn(|command| {
             command.process_group(0);
             Ok(())
         }))
     }
 
-    fn with_input(&self) -> Result<duct::Expression, Error> {
+    pub(super) fn with_input(&self) -> Result<duct::Expression, Error> {
         let expression = self.expression()?;
         Ok(match &self.stdin {
             Some(bytes) => expression.stdin_bytes(bytes.clone()),
@@ -258,7 +258,7 @@ impl Command {
     }
 
     /// Records that a process is about to be started, and returns the mark that it carries.
-    fn mark(&self) -> Result<String, Error> {
+    pub(super) fn mark(&self) -> Result<String, Error> {
         let Some(record) = &self.runner.record else {
             return Ok(String::new());
         };
@@ -309,7 +309,7 @@ impl Command {
         text(&line, &self.finish(&line, &pipe, &mark, deadline)?)
     }
 
-    fn finish(
+    pub(super) fn finish(
         &self,
         line: &str,
         expression: &duct::Expression,
@@ -662,7 +662,7 @@ impl Child {
 }
 
 /// What a command printed, without its last line break, if it succeeded.
-fn text(line: &str, output: &Output) -> Result<String, Error> {
+pub(super) fn text(line: &str, output: &Output) -> Result<String, Error> {
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout)
             .trim_end()

@@ -13,6 +13,7 @@ use crate::table::image::{Build, Image};
 use crate::table::part::{Part, Ready};
 use crate::table::service::{Component, Service};
 use crate::table::source::{Source, is_kustomization, is_url, manifests_of};
+use crate::tools::cargo::BUILDS_STATIC;
 
 /// All that is wrong with the parts of each service.
 pub fn faults(chosen: &Chosen, place: Target) -> Vec<Failure> {
@@ -182,7 +183,7 @@ impl Check {
             Target::Local => {
                 if part.runs_built_program() {
                     for image in &part.images {
-                        self.note(compiler(image));
+                        self.note(compiler(image, BUILDS_STATIC));
                     }
                 }
                 self.command(part, &part.process, &part.root);
@@ -193,7 +194,7 @@ impl Check {
                     self.text(part, host);
                 }
                 for image in &part.images {
-                    self.note(compiler(image));
+                    self.note(compiler(image, BUILDS_STATIC));
                     let sources = image.sources(&part.root);
                     self.note(sources.map_err(|what| wrong(part, &what)));
                 }
@@ -290,8 +291,16 @@ fn wrong(part: &Part, what: &str) -> Failure {
 }
 
 /// What compiles an image's program has to be there.
-fn compiler(image: &Image) -> Result<(), Failure> {
+fn compiler(image: &Image, builds_static: bool) -> Result<(), Failure> {
     let compiler = match &image.build {
+        Some(Build::Cargo(_)) if !builds_static => {
+            let what = format!(
+                "the image {} cannot be built: cargo makes no static program for a node on this system",
+                image.name
+            );
+            let hint = "build it by a Dockerfile, `build = \"DIRECTORY\"`, or name a ready image";
+            return Err(Failure::new(Exit::Preflight, what).hint(hint));
+        }
         Some(Build::Go(_)) => "go".into(),
         Some(Build::Cargo(_)) => settings::cargo(),
         _ => return Ok(()),
@@ -314,4 +323,19 @@ fn program(part: &Part, words: &[String], dir: &Path) -> Result<(), Failure> {
             "install `{program}`, or correct the command in the table of services"
         ))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_that_cargo_cannot_build_for_a_node_here_is_refused_before_anything_is_made() {
+        let image: Image =
+            toml::from_str("name = \"w:e2e\"\nbuild = { cargo = \"w\" }").expect("an image");
+        assert!(compiler(&image, true).is_ok());
+        let failure = compiler(&image, false).expect_err("no such system");
+        assert_eq!(failure.exit, Exit::Preflight);
+        assert!(failure.hint.is_some_and(|hint| hint.contains("Dockerfile")));
+    }
 }

@@ -504,8 +504,14 @@ impl Container<'_> {
 /// The label by which what a run has made is found.
 const LABEL: &str = "kubernaut.io/e2e-run";
 
-/// Makes an image of what a container has changed, which starts as the image `like` does.
-pub fn commit(runner: &Runner, container: &str, like: &str, name: &str) -> Result<(), Error> {
+/// Makes an image of what a container has changed, which starts as the image `like` does, with labels that say more of it.
+pub fn commit(
+    runner: &Runner,
+    container: &str,
+    like: &str,
+    name: &str,
+    labels: &[(&str, &str)],
+) -> Result<(), Error> {
     let starts = |part: &str| {
         let format = format!("{{{{json .Config.{part}}}}}");
         let inspect = ["image", "inspect", "--format", &format, like];
@@ -514,9 +520,85 @@ pub fn commit(runner: &Runner, container: &str, like: &str, name: &str) -> Resul
         Ok(format!("{} {value}", part.to_uppercase()))
     };
     let (entrypoint, command) = (starts("Entrypoint")?, starts("Cmd")?);
-    let changes = ["--change", &entrypoint, "--change", &command];
+    let labels = labels
+        .iter()
+        .map(|(name, value)| format!("LABEL {name}=\"{value}\""));
+    let changes = [entrypoint, command].into_iter().chain(labels);
+    let changes = changes.flat_map(|change| ["--change".to_owned(), change]);
     let commit = runner.command("docker").arg("commit").args(changes);
     commit.args([container, name]).read().map(drop)
+}
+
+/// A label of an image, if it has it.
+pub fn label(runner: &Runner, image: &str, label: &str) -> Option<String> {
+    let format = format!("{{{{index .Config.Labels \"{label}\"}}}}");
+    let inspect = ["image", "inspect", "--format", &format, image];
+    let value = runner.command("docker").args(inspect).read().ok()?;
+    (!value.is_empty() && value != "<no value>").then_some(value)
+}
+
+/// How many bytes an image has, with the layers that it shares with others.
+pub fn image_size(runner: &Runner, image: &str) -> Option<u64> {
+    let inspect = ["image", "inspect", "--format", "{{.Size}}", image];
+    let size = runner.command("docker").args(inspect).read().ok()?;
+    size.parse().ok()
+}
+
+/// The volumes whose name begins so.
+pub fn volumes(runner: &Runner, prefix: &str) -> Result<Vec<String>, Error> {
+    let filter = format!("name=^{prefix}");
+    let list = ["volume", "ls", "--quiet", "--filter", &filter];
+    let listed = runner.command("docker").args(list).read()?;
+    Ok(listed.lines().map(str::to_owned).collect())
+}
+
+/// Makes an empty volume; one that is there already is no error.
+pub fn create_volume(runner: &Runner, name: &str) -> Result<(), Error> {
+    let create = ["volume", "create", name];
+    runner.command("docker").args(create).read().map(drop)
+}
+
+/// How long an archive of some gigabytes may take to be written or read.
+pub const ARCHIVED: Duration = Duration::from_mins(15);
+
+/// Loads images from an archive, to be given to it, and prints what it has loaded.
+pub fn load_piped(runner: &Runner) -> Command {
+    let load = runner.command("docker").arg("load");
+    load.deadline(ARCHIVED)
+}
+
+/// Containerd keeps in extended attributes and in device files which of a layer hides what of those below it.
+const TAR: &str = "tar --xattrs --xattrs-include='*' --numeric-owner --sparse -C /volume";
+
+/// What is in a volume as an archive on standard output, by `tar` of an image.
+pub fn pack_volume(runner: &Runner, volume: &str, image: &str) -> Command {
+    let mount = format!("{volume}:/volume:ro");
+    // Docker would keep what a container prints in a file of its own.
+    let options = ["--rm", "--log-driver", "none", "--privileged", "--volume"];
+    let options = [&options[..], &[&mount]].concat();
+    let script = format!("exec {TAR} --create .");
+    run::<&str>(runner, &options, image, &script, &[]).deadline(ARCHIVED)
+}
+
+/// Unpacks such an archive from standard input into a volume, in a container of that name.
+pub fn unpack_volume(runner: &Runner, volume: &str, image: &str, container: &str) -> Command {
+    let mount = format!("{volume}:/volume");
+    let options = ["--rm", "--interactive", "--privileged", "--name", container];
+    let options = [&options[..], &["--volume", &mount]].concat();
+    let script = format!("exec {TAR} --extract");
+    run::<&str>(runner, &options, image, &script, &[]).deadline(ARCHIVED)
+}
+
+/// How many bytes each volume has, where Docker tells.
+pub fn volume_sizes(runner: &Runner) -> BTreeMap<String, String> {
+    let format = "{{range .Volumes}}{{.Name}} {{.Size}}{{\"\\n\"}}{{end}}";
+    let df = ["system", "df", "--verbose", "--format", format];
+    let told = runner.command("docker").args(df).read();
+    let told = told.unwrap_or_default();
+    let pairs = told.lines().filter_map(|line| line.split_once(' '));
+    pairs
+        .map(|(name, size)| (name.to_owned(), size.to_owned()))
+        .collect()
 }
 
 /// Names an image.

@@ -1,10 +1,11 @@
 //! The programs and libraries that a run drives, one file each.
 //!
-//! Modules, each may import those after it: `coverage`, `migrate`, `release`, `cargo`, `go`, `compiler`, `elf`, `health`, `kind`, `kubectl`, `docker`, `postgres`
+//! Modules, each may import those after it: `coverage`, `migrate`, `release`, `cargo`, `go`, `compiler`, `elf`, `health`, `kind`, `kubectl`, `daemon`, `docker`, `postgres`
 
 pub mod cargo;
 pub mod compiler;
 pub mod coverage;
+pub mod daemon;
 pub mod docker;
 pub mod elf;
 pub mod go;

@@ -5,6 +5,7 @@ case "$*" in
   version*) echo 99.0 ;;
   info*) [ ! -e "$FAKE_STATE/dead" ] || { echo "Cannot connect to the Docker daemon" >&2; exit 1; }
     cat "$FAKE_STATE/info.json" 2>/dev/null || echo '{"ServerVersion":"99.0","Driver":"overlay2","CgroupVersion":"2"}' ;;
+  "context inspect"*) cat "$FAKE_STATE/endpoint" 2>/dev/null || echo unix:///var/run/docker.sock ;;
   "image ls"*) ;;
   # A prepared node: the file "filler" is the container that makes it, "shared" its volume, "prepared" its image.
   "image inspect"*localhost/kubernaut-node*) [ -e "$FAKE_STATE/prepared" ] && echo sha256:feedfeedfeed ;;

@@ -16,7 +16,7 @@ use crate::settings::node_image;
 use crate::state::Resource;
 use crate::table::part::Part;
 use crate::tools::kind::Mounted;
-use crate::tools::{docker, kind};
+use crate::tools::{daemon, docker, kind};
 
 /// Docker and kind answer, kubectl is there, and the service's ports are free where it insists on them.
 pub fn preflight(session: &Session) -> Result<String, Failure> {
@@ -34,7 +34,7 @@ pub fn preflight(session: &Session) -> Result<String, Failure> {
         .hint(next)
     };
     let (docker, kind) = std::thread::scope(|scope| {
-        let docker = scope.spawn(|| docker::version(runner));
+        let docker = scope.spawn(|| daemon::ask(runner));
         let kind = kind::version(runner);
         (
             docker.join().unwrap_or_else(|panic| resume_unwind(panic)),
@@ -42,13 +42,10 @@ pub fn preflight(session: &Session) -> Result<String, Failure> {
         )
     });
     let docker = docker.map_err(|error| {
-        let hint = if error.to_string().contains("permission denied") {
-            "add your user to the group `docker` and log in again, or run with --target local"
-        } else {
-            "start Docker, or run with --target local"
-        };
+        let hint = daemon::without(&error);
         missing(error, hint)
     })?;
+    let docker = docker.usable()?;
     let kind = kind.map_err(|error| missing(error, "install kind, or run with --target local"))?;
     // Only looked for: it takes as long to start as the other two together, and has no daemon that may be away.
     Runner::find("kubectl", None)

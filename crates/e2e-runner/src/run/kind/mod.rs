@@ -1,6 +1,6 @@
 //! A run in a Kind cluster.
 //!
-//! Modules, each may import those after it: `deploy`, `job`, `readiness`, `built_in`, `parts`, `coverage`, `sources`, `images`, `node_image`, `relay`, `replicas`, `pods`, `diagnostics`, `cluster`, `booted_start`, `booted_node`, `pki`, `apply`, `ports`, `access`, `manifests`, `image_archive`
+//! Modules, each may import those after it: `deploy`, `job`, `readiness`, `built_in`, `parts`, `coverage`, `sources`, `images`, `node_archive`, `node_image`, `relay`, `replicas`, `pods`, `diagnostics`, `cluster`, `booted_start`, `booted_node`, `pki`, `apply`, `ports`, `access`, `manifests`, `image_archive`
 
 pub mod access;
 pub mod apply;
@@ -15,6 +15,7 @@ pub mod image_archive;
 pub mod images;
 pub mod job;
 pub mod manifests;
+pub mod node_archive;
 pub mod node_image;
 pub mod parts;
 pub mod pki;

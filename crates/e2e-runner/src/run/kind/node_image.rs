@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use nix::unistd::getuid;
+use serde::{Deserialize, Serialize};
 
 use crate::exit::{Exit, Failure};
 use crate::fingerprint::fingerprint;
@@ -26,11 +27,17 @@ use crate::tools::{docker, kind};
 use crate::wait::{Look, Wait};
 
 /// The name of the images, without their tag, which is the key.
-const REPOSITORY: &str = "localhost/kubernaut-node";
+pub(super) const REPOSITORY: &str = "localhost/kubernaut-node";
 /// The directory of the user's cache that holds the locks.
 const DIRECTORY: &str = "nodes";
+/// The labels of a prepared image: the node image that it was made from, and that one's id.
+const BASE: [&str; 2] = ["kubernaut.io/node-base", "kubernaut.io/node-base-id"];
+/// Its label with the images that are in it, each `NAME=ID`, with spaces between them.
+const HOLDS: &str = "kubernaut.io/node-images";
 /// How long one that no cluster uses is kept once other images are used.
 const UNUSED: Duration = Duration::from_hours(7 * 24);
+/// How many digits a key has.
+const KEY: usize = 12;
 /// How often a run looks whether another one is done with the node that both need.
 const POLL: Duration = Duration::from_millis(100);
 
@@ -109,11 +116,17 @@ pub fn prepare(session: &Session, deadline: Duration) -> Result<String, Failure>
     };
     let began = Instant::now();
     let runner = &session.runner;
-    let node = docker::ensure_image(runner, &base, "KIND_NODE_IMAGE", deadline)?;
     let ids = images
         .iter()
         .map(|image| docker::ensure_image(runner, image, "POSTGRES_IMAGE", deadline));
     let ids: Vec<String> = ids.collect::<Result<_, _>>()?;
+    // One that was imported is known by what it was made from, and that need not be here then.
+    if let Some(node) = key(runner, &base, &images).and_then(|key| find(runner, &key)) {
+        let told = Decision::Ready(node.clone()).describe();
+        session.artifacts.node.get_or_init(|| node);
+        return Ok(told);
+    }
+    let node = docker::ensure_image(runner, &base, "KIND_NODE_IMAGE", deadline)?;
     let key = key_of(&node, &images, &ids);
     let images: Vec<_> = images.into_iter().zip(ids).collect();
     match make(session, &key, &base, &images, deadline) {
@@ -161,9 +174,80 @@ fn bring<'a>(
 
 /// The name of what is made from these images, if the host has them.
 fn key(runner: &Runner, base: &str, images: &[String]) -> Option<String> {
-    let node = docker::image_id(runner, base)?;
+    let node = docker::image_id(runner, base).or_else(|| recorded(runner, base))?;
     let ids = images.iter().map(|image| docker::image_id(runner, image));
     Some(key_of(&node, images, &ids.collect::<Option<Vec<_>>>()?))
+}
+
+/// The id of a node image that is not here, by what a prepared one says of it: its name has to say the content, for another one to be
+/// the same.
+fn recorded(runner: &Runner, base: &str) -> Option<String> {
+    let pinned = base.contains("@sha256:");
+    let keys = pinned.then(|| docker::tags(runner, REPOSITORY))?;
+    let made = keys.iter().filter_map(|key| made_from(runner, key));
+    made.into_iter()
+        .find(|made| made.base == base)
+        .map(|made| made.base_id)
+}
+
+/// What a prepared node was made from, as far as its image tells: those of earlier versions tell nothing.
+pub(super) fn made_from(runner: &Runner, key: &str) -> Option<MadeFrom> {
+    let image = image_of(key);
+    let label = |name: &str| docker::label(runner, &image, name);
+    let holds = label(HOLDS)?;
+    let pairs = holds.split(' ').filter_map(|pair| pair.rsplit_once('='));
+    Some(MadeFrom {
+        base: label(BASE[0])?,
+        base_id: label(BASE[1])?,
+        images: pairs
+            .map(|(name, id)| (name.to_owned(), id.to_owned()))
+            .collect(),
+    })
+}
+
+/// What a prepared node is made from.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct MadeFrom {
+    /// The node image.
+    pub base: String,
+    /// Its id.
+    pub base_id: String,
+    /// The images that are in it, each with its id.
+    pub images: Vec<(String, String)>,
+}
+
+impl MadeFrom {
+    /// The key under which this user's runs with this version of the tool would look for it.
+    pub(super) fn key(&self) -> String {
+        let (names, ids): (Vec<_>, Vec<_>) = self.images.iter().cloned().unzip();
+        key_of(&self.base_id, &names, &ids)
+    }
+}
+
+/// The keys of all that are whole.
+pub(super) fn keys(runner: &Runner) -> Vec<String> {
+    let tags = docker::tags(runner, REPOSITORY).into_iter();
+    tags.filter(|tag| is_key(tag)).collect()
+}
+
+/// A name for what runs here prepare, made of the names of images alone: they need not be here.
+pub fn wanted<'a>(
+    runner: &Runner,
+    parts: impl Iterator<Item = &'a Part>,
+) -> Result<(String, Vec<String>), &'static str> {
+    let base = node_image().or_else(|| kind::default_image(runner));
+    let base = base.ok_or("kind's default image is not known, and KIND_NODE_IMAGE is not set")?;
+    Ok((base, images(parts)))
+}
+
+/// The part of a name that the images alone do not say: how it is made, and for whom.
+pub(super) fn maker() -> String {
+    fingerprint(&[&script(), &getuid().to_string(), std::env::consts::ARCH])
+}
+
+/// Whether a tag is that of a node, and not of one in the making or of what goes with it.
+pub(super) fn is_key(tag: &str) -> bool {
+    tag.len() == KEY && tag.chars().all(|digit| digit.is_ascii_hexdigit())
 }
 
 /// Two users of one daemon have their own: the lock is in the cache of one.
@@ -171,25 +255,25 @@ fn key_of(node: &str, images: &[String], ids: &[String]) -> String {
     let (user, script) = (getuid().to_string(), script());
     let images = images.iter().chain(ids).map(String::as_str);
     let parts: Vec<&str> = [node, &script, &user].into_iter().chain(images).collect();
-    fingerprint(&parts)[..12].to_owned()
+    fingerprint(&parts)[..KEY].to_owned()
 }
 
 /// The name of the volume, and of the container that fills it.
-fn name(key: &str) -> String {
+pub(super) fn name(key: &str) -> String {
     format!("kubernaut-node-{key}")
 }
 
-fn image_of(key: &str) -> String {
+pub(super) fn image_of(key: &str) -> String {
     format!("{REPOSITORY}:{key}")
 }
 
 /// What the image is called before it is known to be whole.
-fn part_of(key: &str) -> String {
+pub(super) fn part_of(key: &str) -> String {
     format!("{REPOSITORY}:{key}.part")
 }
 
 /// What is whole has its image's name, which it gets last.
-fn find(runner: &Runner, key: &str) -> Option<Node> {
+pub(super) fn find(runner: &Runner, key: &str) -> Option<Node> {
     let image = image_of(key);
     docker::image_id(runner, &image)?;
     let directory = docker::volume_directory(runner, &name(key)).ok()?;
@@ -211,18 +295,7 @@ fn make(
 ) -> Result<Node, Failure> {
     // Waiting for another run and building share the stage's time.
     let runner = &session.runner.within(deadline);
-    let lock = lock_file(key)?;
-    let wait = Wait {
-        what: "another run was still preparing the node image",
-        deadline,
-        interval: POLL,
-    };
-    wait.until(runner.cancel(), || {
-        Ok(match lock.try_lock() {
-            Ok(()) => Look::Ready(()),
-            Err(error) => Look::NotYet(error.to_string()),
-        })
-    })?;
+    let _lock = locked(runner, key, deadline)?;
     if let Some(node) = find(runner, key) {
         return Ok(node);
     }
@@ -238,6 +311,23 @@ fn make(
     let forget = |state: &mut crate::state::State| state.resources.retain(|it| *it != resource);
     session.run.update(forget).map_err(Failure::setup)?;
     Ok(node)
+}
+
+/// Waits for whoever is at it, and keeps all others away for as long as the file is held.
+pub(super) fn locked(runner: &Runner, key: &str, deadline: Duration) -> Result<File, Failure> {
+    let lock = lock_file(key)?;
+    let wait = Wait {
+        what: "another run was still preparing the node image",
+        deadline,
+        interval: POLL,
+    };
+    wait.until(runner.cancel(), || {
+        Ok(match lock.try_lock() {
+            Ok(()) => Look::Ready(()),
+            Err(error) => Look::NotYet(error.to_string()),
+        })
+    })?;
+    Ok(lock)
 }
 
 /// Locked while one is made; the system lets it go with the process.
@@ -323,9 +413,19 @@ fn build(
     docker::run(runner, &options, base, &script(), &words)
         .deadline(deadline)
         .read_from(&docker::save(runner, &names))?;
-    let (part, image) = (part_of(key), image_of(key));
-    docker::commit(runner, &name, base, &part)?;
+    let part = part_of(key);
+    let id = docker::image_id(runner, base).unwrap_or_default();
+    let holds = images.iter().map(|(name, id)| format!("{name}={id}"));
+    let holds = holds.collect::<Vec<_>>().join(" ");
+    let labels = [(BASE[0], base), (BASE[1], &*id), (HOLDS, &*holds)];
+    docker::commit(runner, &name, base, &part, &labels)?;
     docker::remove_container(runner, &name)?;
+    finish(runner, key)
+}
+
+/// Gives one that is whole its name, once a container has seen that it is.
+pub(super) fn finish(runner: &Runner, key: &str) -> Result<Node, Error> {
+    let (name, part, image) = (name(key), part_of(key), image_of(key));
     let directory = docker::volume_directory(runner, &name)?;
     let mount = format!("{}:{SHARED}:ro", directory.display());
     let options = ["--rm", "--privileged", "--volume", &mount];

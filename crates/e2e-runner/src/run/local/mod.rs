@@ -8,3 +8,11 @@ pub mod launch;
 pub mod parts;
 pub mod postgres;
 pub mod programs;
+
+/// Why runs without Docker cannot be had on a system, and what can.
+pub fn refusal(system: &str) -> Option<(&'static str, &'static str)> {
+    (system != "linux").then_some((
+        "the local target needs Linux: it knows its processes by /proc",
+        "run with --target kind",
+    ))
+}
