@@ -54,6 +54,7 @@ fn a_prepared_node_is_exported_and_imported_and_what_is_not_whole_leaves_nothing
     let listed = node(&image, &machine, &[], None);
     let page = String::from_utf8_lossy(&listed.stdout).into_owned();
     assert!(page.contains(&name) && page.contains(&image.0), "{page}");
+    assert!(!page.contains("unknown size"), "{page}");
 
     let file: PathBuf = machine.0.path().join("node.tar");
     let path = file.display().to_string();

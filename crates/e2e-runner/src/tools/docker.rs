@@ -12,15 +12,6 @@ use crate::exit::{Exit, Failure};
 use crate::process::{Command, Error, Runner};
 use crate::table::image::Image;
 
-/// The version of the Docker daemon, if it answers.
-pub fn version(runner: &Runner) -> Result<String, Error> {
-    runner
-        .command("docker")
-        .args(["version", "--format", "{{.Server.Version}}"])
-        .deadline(Duration::from_secs(10))
-        .read()
-}
-
 /// The architecture that the daemon runs, and that of an image, where both are known: an image of another one cannot be loaded.
 pub fn architectures(runner: &Runner, image: &str) -> Option<(String, String)> {
     let ask = |args: &[&str]| {
@@ -589,16 +580,21 @@ pub fn unpack_volume(runner: &Runner, volume: &str, image: &str, container: &str
     run::<&str>(runner, &options, image, &script, &[]).deadline(ARCHIVED)
 }
 
-/// How many bytes each volume has, where Docker tells.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Sized {
+    name: String,
+    size: String,
+}
+
+/// How much each volume takes on disk, in Docker's words, where it tells.
 pub fn volume_sizes(runner: &Runner) -> BTreeMap<String, String> {
-    let format = "{{range .Volumes}}{{.Name}} {{.Size}}{{\"\\n\"}}{{end}}";
-    let df = ["system", "df", "--verbose", "--format", format];
+    let df = ["system", "df", "--verbose", "--format", "{{json .Volumes}}"];
     let told = runner.command("docker").args(df).read();
     let told = told.unwrap_or_default();
-    let pairs = told.lines().filter_map(|line| line.split_once(' '));
-    pairs
-        .map(|(name, size)| (name.to_owned(), size.to_owned()))
-        .collect()
+    let volumes: Vec<Sized> = serde_json::from_str(&told).unwrap_or_default();
+    let pairs = volumes.into_iter().map(|one| (one.name, one.size));
+    pairs.collect()
 }
 
 /// Names an image.

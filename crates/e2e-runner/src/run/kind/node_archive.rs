@@ -25,7 +25,7 @@ use crate::run::kind::node_image::{
     name, part_of, wanted,
 };
 use crate::table::part::Part;
-use crate::tools::docker;
+use crate::tools::{daemon, docker};
 
 /// The first entry: what the file is.
 const WHAT: &str = "kubernaut-node.json";
@@ -80,7 +80,7 @@ pub enum Imported {
 /// All prepared nodes.
 pub fn list(runner: &Runner) -> Result<Vec<Listed>, Failure> {
     let setup = |error: Error| error.into_failure(Exit::Preflight, runner.cancel());
-    docker::version(runner).map_err(setup)?;
+    usable(runner)?;
     let sizes = docker::volume_sizes(runner);
     let listed = keys(runner).into_iter().map(|key| {
         let image = |tag: String| {
@@ -100,6 +100,13 @@ pub fn list(runner: &Runner) -> Result<Vec<Listed>, Failure> {
         })
     });
     listed.collect::<Result<_, Error>>().map_err(setup)
+}
+
+/// Fails unless Docker answers on this machine.
+fn usable(runner: &Runner) -> Result<(), Failure> {
+    let daemon = daemon::ask(runner)
+        .map_err(|error| error.into_failure(Exit::Preflight, runner.cancel()))?;
+    daemon.usable().map(drop)
 }
 
 /// Whether a name is the key, or the key and more that goes with it.
@@ -148,8 +155,7 @@ pub fn export(
     file: &mut impl Write,
 ) -> Result<String, Failure> {
     let setup = |error: Error| error.into_failure(Exit::Setup, runner.cancel());
-    docker::version(runner)
-        .map_err(|error| error.into_failure(Exit::Preflight, runner.cancel()))?;
+    usable(runner)?;
     let all = keys(runner);
     let key = match wanted {
         Some(key) => all.iter().find(|one| *one == key),
@@ -308,8 +314,7 @@ pub fn import<'a>(
     parts: impl Iterator<Item = &'a Part>,
     file: &mut impl Read,
 ) -> Result<Imported, Failure> {
-    docker::version(runner)
-        .map_err(|error| error.into_failure(Exit::Preflight, runner.cancel()))?;
+    usable(runner)?;
     let mut archive = Archive::new(file);
     let mut source = Source::new(&mut archive).map_err(|error| foreign(&error))?;
     let what = read_what(&mut source)?;
