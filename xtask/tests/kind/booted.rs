@@ -26,7 +26,7 @@ impl Cache {
     }
 
     fn command(&self, machine: &Machine) -> Command {
-        let mut command = machine.command(&["up", "workflowexecution", "--target", "kind"]);
+        let mut command = machine.command(&["up", "datastorage", "--target", "kind"]);
         command
             .env_remove("E2E_PREPARED_NODE")
             .env_remove("CI")
@@ -115,7 +115,10 @@ fn two_clusters_from_one_booted_node_do_not_open_each_other() {
     let (two, second) = cache.up();
     for machine in [&one, &two] {
         let said = machine.log();
-        assert!(said.contains(", booted once before"), "{said}");
+        assert!(
+            said.contains(", from a node that was booted once"),
+            "{said}"
+        );
     }
     let (mine, other) = (kubeconfig(&one), kubeconfig(&two));
     let read = |path: &PathBuf| fs::read_to_string(path).expect("a kubeconfig");
@@ -154,4 +157,27 @@ fn two_clusters_from_one_booted_node_do_not_open_each_other() {
     assert!(opened, "{said}");
     end(&one, first);
     end(&two, second);
+}
+
+#[test]
+fn a_broken_booted_node_is_told_and_the_run_has_a_cluster_all_the_same() {
+    let cache = Cache::new();
+    let (machine, child) = cache.up();
+    end(&machine, child);
+    let archive = cache.kept("tar").expect("it is kept");
+    fs::write(archive, "no archive").expect("a file");
+    let (machine, child) = cache.up();
+    let said = machine.log();
+    assert!(
+        said.contains("the node that was booted once did not start")
+            && said.contains("create cluster ok")
+            && !said.contains(", from a node that was booted once"),
+        "{said}"
+    );
+    assert!(kubectl(&kubeconfig(&machine), &["get", "nodes"]).0);
+    end(&machine, child);
+    let (machine, child) = cache.up();
+    let said = machine.log();
+    assert!(said.contains("it did not work the last time"), "{said}");
+    end(&machine, child);
 }

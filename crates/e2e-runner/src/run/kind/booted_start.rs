@@ -68,12 +68,9 @@ pub fn start(
     );
     options.push(format!("--entrypoint=/{ENTER}"));
     docker::create(runner, &options, image, &["/sbin/init"]).map_err(failed)?;
-    docker::unpack(
-        runner,
-        &node,
-        archive(booted, &pki).map_err(Failure::setup)?,
-    )
-    .map_err(failed)?;
+    let kept = archive(booted, &pki)
+        .map_err(|error| Failure::setup(format!("{}: {error}", booted.archive.display())))?;
+    docker::unpack(runner, &node, kept).map_err(failed)?;
     docker::start(runner, &node).map_err(failed)?;
     let address = docker::address(runner, &node, kind::NETWORK).map_err(failed)?;
     await_trust(session, port, &address, &pki.authority)

@@ -146,7 +146,11 @@ pub fn create_cluster(session: &Session, deadline: Duration) -> Result<String, F
     )?;
     publish(session, &name)?;
     watch_cluster(session)?;
-    let how = if booted { ", booted once before" } else { "" };
+    let how = if booted {
+        ", from a node that was booted once"
+    } else {
+        ""
+    };
     Ok(format!("{name}{how}{}{why}", leased(session)?))
 }
 
