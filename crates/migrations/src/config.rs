@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use migrator::{Catalogue, Dialer, Encryptor, Event, Selection};
+use migrator::{Catalogue, Dialer, Encryptor, Event, Lookup, Selection};
 use tokio_util::sync::CancellationToken;
 
 use crate::embedded::{LOCK_CLASS, ROLE, catalogue};
@@ -34,6 +34,12 @@ impl Config {
     #[must_use]
     pub fn tls(self, make: impl FnOnce(&str, Option<&Path>) -> Result<Encryptor, String>) -> Self {
         Self(self.0.tls(make))
+    }
+
+    /// As [`migrator::Config::look_up`].
+    #[must_use]
+    pub fn look_up(self, lookup: Lookup) -> Self {
+        Self(self.0.look_up(lookup))
     }
 
     /// As [`migrator::Config::select`].

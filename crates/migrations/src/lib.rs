@@ -24,11 +24,11 @@ pub use embedded::{ROLE, SOURCE, catalogue};
 pub use migrator::{
     Adopt, Adopted, Applied, Blocker, ByteStream, Catalogue, CatalogueError, Comparison,
     DEFAULT_DEADLINE, Dialer, Difference, Encrypted, Encryptor, Error, Event, Finding, GooseReader,
-    Holder, Loss, LossKind, MONTHS_AHEAD, Migration, MigrationFailure, MigrationState, Mode, Month,
-    MonthState, Object, ObjectKind, Plan, Planned, Reason, Report, Retirement, Revert, RevertPlan,
-    Reverted, Selection, Status, StatusLine, Template, Trace, Verified, adopt, apply, baseline,
-    create_database, drift, drop_database, ensure_partitions, lint, plan, plan_revert, probe,
-    record_shapes, retire, retire_plan, revert, status, template, trace, verify,
+    Holder, Lookup, Loss, LossKind, MONTHS_AHEAD, Migration, MigrationFailure, MigrationState,
+    Mode, Month, MonthState, Object, ObjectKind, Plan, Planned, Reason, Report, Retirement, Revert,
+    RevertPlan, Reverted, Selection, Status, StatusLine, Template, Trace, Verified, adopt, apply,
+    baseline, create_database, drift, drop_database, ensure_partitions, lint, plan, plan_revert,
+    probe, record_shapes, retire, retire_plan, revert, status, template, trace, verify,
 };
 
 /// Applies the tables of audit events and nothing else; short for [`apply`] with the group `audit`.

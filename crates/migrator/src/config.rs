@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::names::Names;
 use crate::report::Event;
 use crate::selection::Selection;
-use crate::target::{Dialer, Encryptor, Target};
+use crate::target::{Dialer, Encryptor, Lookup, Target};
 
 /// How long a run may take by default.
 pub const DEFAULT_DEADLINE: Duration = Duration::from_secs(30);
@@ -82,6 +82,14 @@ impl Config {
         make: impl FnOnce(&str, Option<&Path>) -> Result<Encryptor, String>,
     ) -> Self {
         self.target.encrypt(make);
+        self
+    }
+
+    /// Finds the addresses of a host that the URL gives no `hostaddr` for by `lookup` instead of the C library; TLS and messages keep
+    /// the name.
+    #[must_use]
+    pub fn look_up(mut self, lookup: Lookup) -> Self {
+        self.target.lookup = Some(lookup);
         self
     }
 

@@ -1,6 +1,7 @@
 //! Streams to one host of a target, and the TLS on them.
 
 use std::io;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use tokio::net::TcpStream;
 use tokio_postgres::config::Host;
 use tokio_postgres::tls::{ChannelBinding, TlsConnect, TlsStream};
 
-use crate::target::{ByteStream, Encrypted, Encryptor, Place, Target};
+use crate::target::{ByteStream, Encrypted, Encryptor, Lookup, Place, Target};
 
 /// A stream to a server, in plain text or inside TLS.
 pub(crate) struct Stream {
@@ -49,7 +50,10 @@ pub(crate) async fn open(target: &Target, place: Option<&Place>) -> io::Result<S
         #[cfg(unix)]
         (Host::Unix(directory), _) => return unix(directory, *port).await,
         (_, Some(address)) => TcpStream::connect((*address, *port)).await?,
-        (Host::Tcp(name), None) => TcpStream::connect((name.as_str(), *port)).await?,
+        (Host::Tcp(name), None) => match &target.lookup {
+            Some(lookup) => TcpStream::connect(&*looked_up(lookup, name, *port).await?).await?,
+            None => TcpStream::connect((name.as_str(), *port)).await?,
+        },
     };
     stream.set_nodelay(true)?;
     let socket = SockRef::from(&stream);
@@ -68,6 +72,15 @@ pub(crate) async fn open(target: &Target, place: Option<&Place>) -> io::Result<S
         socket.set_tcp_user_timeout(Some(*timeout))?;
     }
     Ok(Stream::plain(stream))
+}
+
+async fn looked_up(lookup: &Lookup, name: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+    let (lookup, name) = (Arc::clone(lookup), name.to_owned());
+    let found = tokio::task::spawn_blocking(move || lookup(&name)).await;
+    let addresses = found.map_err(io::Error::other)??.into_iter();
+    Ok(addresses
+        .map(|address| SocketAddr::new(address, port))
+        .collect())
 }
 
 #[cfg(unix)]

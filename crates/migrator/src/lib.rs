@@ -103,7 +103,7 @@ pub use report::{Applied, Blocker, Event, Holder, Report};
 pub use retire::{Month, MonthState, Retirement, retire, retire_plan};
 pub use revert::{Revert, RevertPlan, Reverted, plan_revert, revert};
 pub use selection::Selection;
-pub use target::{ByteStream, Dialer, Encrypted, Encryptor};
+pub use target::{ByteStream, Dialer, Encrypted, Encryptor, Lookup};
 pub use template::{Template, template};
 pub use trace::{Outcome, TableLock, Trace, TracedMigration, TracedStatement, trace};
 

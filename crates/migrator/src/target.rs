@@ -30,6 +30,9 @@ pub type Encryptor = Arc<
     dyn Fn(Box<dyn ByteStream>, String) -> BoxFuture<'static, io::Result<Encrypted>> + Send + Sync,
 >;
 
+/// Finds the addresses of a host, in the order in which they are to be tried. It may block.
+pub type Lookup = Arc<dyn Fn(&str) -> io::Result<Vec<IpAddr>> + Send + Sync>;
+
 /// What an [`Encryptor`] makes.
 pub struct Encrypted {
     /// The stream inside TLS.
@@ -55,6 +58,7 @@ pub(crate) struct Target {
     url: Result<Settings, String>,
     pub(crate) dialer: Option<Dialer>,
     pub(crate) encryptor: Option<Encryptor>,
+    pub(crate) lookup: Option<Lookup>,
 }
 
 /// What a connection string says.
@@ -81,6 +85,7 @@ impl Target {
             url: Settings::read(text),
             dialer: None,
             encryptor: None,
+            lookup: None,
         }
     }
 
@@ -94,6 +99,7 @@ impl Target {
             url: Ok(settings),
             dialer: Some(dialer),
             encryptor: None,
+            lookup: None,
         }
     }
 
@@ -465,6 +471,7 @@ mod tests {
                 url: Ok(settings),
                 dialer: None,
                 encryptor: None,
+                lookup: None,
             };
             assert_eq!(target.address(), "a:1,b:5432");
             assert_eq!(target.patience(), Some(Duration::from_secs(3)));

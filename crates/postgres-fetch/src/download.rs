@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, ensure};
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
+use crate::names;
 use crate::pins::Pin;
 
 /// Where the archives are published.
@@ -29,11 +30,11 @@ pub(crate) fn download(
         "{}/io/zonky/test/postgres/{artifact}/{version}/{artifact}-{version}.jar",
         repository.trim_end_matches('/')
     );
-    let agent: ureq::Agent = ureq::Agent::config_builder()
+    let config = ureq::Agent::config_builder()
         .timeout_global(Some(DEADLINE))
         .tls_config(TlsConfig::builder().root_certs(authorities()).build())
-        .build()
-        .into();
+        .build();
+    let agent = host_names::agent(config, names::of_machine());
     let response = agent.get(&url).call().context(url)?;
     let mut body = response.into_body();
     let length = body.content_length();

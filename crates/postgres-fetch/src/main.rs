@@ -1,8 +1,9 @@
 //! Fetches PostgreSQL's binaries into the cache, once, and prints their directory (D8).
 //!
-//! Modules, each may import those after it: `download`, `unpack`, `pins`
+//! Modules, each may import those after it: `download`, `names`, `unpack`, `pins`
 
 mod download;
+mod names;
 mod pins;
 mod unpack;
 

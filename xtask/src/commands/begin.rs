@@ -13,7 +13,7 @@ use e2e_runner::run::plan::Target;
 use e2e_runner::run::repeat::Repeat;
 use e2e_runner::run::session::{RunRequest, Session};
 use e2e_runner::table::Chosen;
-use e2e_runner::tools::{daemon, kind, postgres};
+use e2e_runner::tools::{daemon, kind, names, postgres};
 
 /// Decides where a run takes place, and says why.
 pub fn place(runner: &Runner, args: &TargetArgs) -> Result<(Target, String), Failure> {
@@ -85,6 +85,9 @@ pub fn begin(
 ) -> anyhow::Result<Session> {
     supported(place)?;
     let server = args.postgres_url.as_deref().map(postgres::server);
+    let server = server.transpose()?;
+    let names = names::of_machine(runner);
+    let server = server.map(|url| postgres::by_address(url, names.as_ref()));
     let server = server.transpose()?;
     // What cannot be removed must not keep a new run from starting.
     if let (_, Some(left)) = abandoned::remove_all(runner, &paths, terminal::message) {

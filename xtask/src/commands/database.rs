@@ -9,7 +9,9 @@ use postgres_url::PostgresUrl;
 
 use crate::terminal;
 use e2e_runner::exit::{Exit, Failure};
+use e2e_runner::process::Runner;
 use e2e_runner::settings;
+use e2e_runner::tools::names;
 
 /// A database that `--database-url` names.
 #[derive(Debug)]
@@ -21,10 +23,14 @@ pub struct Named {
 }
 
 /// A run on the database of a URL, with TLS as the URL asks for it.
-pub fn config(url: &str) -> Config {
-    Config::new(url).tls(|mode, root_cert| {
+pub fn config(runner: &Runner, url: &str) -> Config {
+    let config = Config::new(url).tls(|mode, root_cert| {
         encryptor(mode, root_cert).map_err(|error: InvalidTls| error.to_string())
-    })
+    });
+    match names::of_machine(runner) {
+        Some(names) => config.look_up(Arc::new(move |name| names.look_up(name))),
+        None => config,
+    }
 }
 
 fn encryptor(mode: &str, root_cert: Option<&Path>) -> Result<Encryptor, InvalidTls> {

@@ -96,6 +96,7 @@ fn each_crate_links_only_what_it_may_know() {
                 "e2e-env",
                 "e2e-report",
                 "embedded-postgres",
+                "host-names",
                 "migrations",
                 "postgres-url",
             ][..],

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use host_names::{PROGRAM, SERVICES, services_to_load};
 use serde::Deserialize;
 
 use crate::doctor::check::{Check, For, Level};
@@ -20,10 +21,8 @@ const SLOW_DRIVERS: [&str; 3] = ["vfs", "devicemapper", "fuse-overlayfs"];
 /// Every check on programs and images.
 pub(super) fn checks(runner: &Runner) -> Vec<Check> {
     let mut checks = vec![source(runner)];
-    if cfg!(target_feature = "crt-static") {
-        let configured = std::fs::read_to_string(NAME_SERVICES).unwrap_or_default();
-        checks.extend(name_services(&configured));
-    }
+    let can_ask = Runner::find(PROGRAM, None).is_ok();
+    checks.extend(name_services(&services_to_load(), can_ask));
     checks.extend(system(std::env::consts::OS, BUILDS_STATIC));
     let info = docker(runner, &mut checks);
     let kind = kind::version(runner);
@@ -75,28 +74,26 @@ fn source(runner: &Runner) -> Check {
     }
 }
 
-/// Where the C library looks host names up (nsswitch.conf(5)).
-const NAME_SERVICES: &str = "/etc/nsswitch.conf";
-
-/// A static program has the library's own look-up by files and DNS in it. It loads what else the machine's file names, and ends by a
-/// signal where that is of another version than the library in it.
-fn name_services(configured: &str) -> Option<Check> {
-    let hosts = configured
-        .lines()
-        .find_map(|line| line.trim().strip_prefix("hosts:"))?;
-    let hosts = hosts.split('#').next().unwrap_or_default();
-    let foreign: Vec<&str> = hosts
-        .split_whitespace()
-        .filter(|word| !["files", "dns"].contains(word) && !word.starts_with('['))
-        .collect();
+/// A static tool asks `getent` for host names where the machine has services for them that it would have to load; what still looks one
+/// up by itself ends by a signal where the machine's C library is of another version than the one in the tool.
+fn name_services(foreign: &[String], can_ask: bool) -> Option<Check> {
     if foreign.is_empty() {
         return None;
     }
-    let detail = format!(
-        "{NAME_SERVICES} has {} for host names: where this machine's C library is of another version than that of the tool, which is static, looking up a name that is not in /etc/hosts ends the tool",
-        foreign.join(", ")
-    );
-    let fix = "give addresses instead of names, or enter the names into /etc/hosts; a run itself looks one up only to fetch PostgreSQL, which E2E_POSTGRES_BIN replaces";
+    let has = format!("{SERVICES} has {}", foreign.join(", "));
+    let (detail, fix) = if can_ask {
+        (
+            format!(
+                "{has}: {PROGRAM} looks names up for this tool, which is static, and only a name in `diagnose --url` that is not in /etc/hosts may end it by a signal"
+            ),
+            "give `diagnose --url` an address",
+        )
+    } else {
+        (
+            format!("{has}, and {PROGRAM}, which a static tool asks for them, is not on PATH"),
+            "install getent, which belongs to the C library, or give addresses instead of names",
+        )
+    };
     Some(Check::ok("host names", For::Both, detail).with_problem(Level::Warning, fix))
 }
 
@@ -300,19 +297,19 @@ mod tests {
     }
 
     #[test]
-    fn a_static_tool_warns_of_name_services_that_it_would_have_to_load() {
-        let check =
-            |hosts: &str| name_services(&format!("passwd: files systemd\nhosts: {hosts}\n"));
-        assert!(
-            check("files dns").is_none() && check("files [NOTFOUND=return] dns # mdns").is_none()
-        );
-        let check = check("files mdns4_minimal [NOTFOUND=return] dns").expect("a warning");
-        assert_eq!(check.level, Level::Warning);
-        assert!(
-            check.detail.contains("has mdns4_minimal for"),
-            "{}",
-            check.detail
-        );
+    fn a_static_tool_tells_of_name_services_that_it_cannot_load() {
+        assert!(name_services(&[], false).is_none());
+        let services = ["mdns4_minimal".to_owned()];
+        for (can_ask, told) in [(true, "diagnose --url"), (false, "is not on PATH")] {
+            let check = name_services(&services, can_ask).expect("a warning");
+            assert_eq!(check.level, Level::Warning);
+            assert!(
+                check.detail.contains("has mdns4_minimal"),
+                "{}",
+                check.detail
+            );
+            assert!(check.detail.contains(told), "{}", check.detail);
+        }
     }
 
     #[test]

@@ -844,6 +844,8 @@ pub struct Booted {
     pub address: String,
     /// The flags of the container that kind had made for it.
     pub flags: Vec<String>,
+    /// What the archive is, by its digest.
+    pub content: String,
     /// The file that holds its files.
     #[serde(skip)]
     pub archive: PathBuf,

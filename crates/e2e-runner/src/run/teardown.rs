@@ -80,7 +80,7 @@ pub fn describe(resource: &Resource) -> String {
     match resource {
         Resource::Cluster { name } => format!("cluster {name}"),
         Resource::Node { key } => format!("half-made node image {key}"),
-        Resource::BootedNode { key } => format!("half-booted node {key}"),
+        Resource::BootedNode { name } => format!("half-booted node {name}"),
         Resource::Postgres { dir } => format!("PostgreSQL in {}", dir.display()),
         Resource::Database { name, .. } => format!("database {name}"),
         Resource::Container { name } => format!("container {name}"),
@@ -96,7 +96,11 @@ fn remove(run: &Run, resource: &Resource, runner: &Runner) -> Result<(), String>
             remove_cluster(runner, name, &run.dir().join("kubeconfig"), !whole)
         }
         Resource::Node { key } => node_image::discard(runner, key),
-        Resource::BootedNode { key } => booted_node::discard(runner, key),
+        Resource::BootedNode { name } => {
+            booted_node::discard(runner, name)?;
+            remove_kubeconfigs(&run.dir().join(booted_node::KUBECONFIG));
+            Ok(())
+        }
         Resource::Postgres { dir } => postgres::stop_postgres(dir),
         Resource::Database { name, url_file } => postgres::drop_database(name, url_file),
         Resource::Container { name } => docker::until_gone(runner, name, docker::SETTLED, || {

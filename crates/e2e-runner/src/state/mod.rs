@@ -36,8 +36,8 @@ pub enum Resource {
     },
     /// A prepared node that is being booted once; what is kept of it is no run's.
     BootedNode {
-        /// What the prepared node is made from.
-        key: String,
+        /// The name of its cluster.
+        name: String,
     },
     /// An embedded PostgreSQL server.
     Postgres {

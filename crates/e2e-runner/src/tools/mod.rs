@@ -1,6 +1,6 @@
 //! The programs and libraries that a run drives, one file each.
 //!
-//! Modules, each may import those after it: `coverage`, `migrate`, `release`, `cargo`, `go`, `compiler`, `elf`, `health`, `kind`, `kubectl`, `daemon`, `docker`, `postgres`
+//! Modules, each may import those after it: `coverage`, `migrate`, `release`, `cargo`, `go`, `compiler`, `elf`, `health`, `kind`, `kubectl`, `daemon`, `docker`, `postgres`, `names`
 
 pub mod cargo;
 pub mod compiler;
@@ -13,5 +13,6 @@ pub mod health;
 pub mod kind;
 pub mod kubectl;
 pub mod migrate;
+pub mod names;
 pub mod postgres;
 pub mod release;

@@ -4,6 +4,7 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::Duration;
 
+use host_names::Names;
 use postgres_url::PostgresUrl;
 use rand::distr::{Alphanumeric, SampleString as _};
 
@@ -56,6 +57,22 @@ pub fn server(text: &str) -> Result<PostgresUrl, Failure> {
         (None, Some(password)) => Ok(url.with_password(&password)),
         _ => Ok(url),
     }
+}
+
+/// The same server under an address, for every program of a run, where they cannot look its name up by themselves.
+pub fn by_address(url: PostgresUrl, names: Option<&Names>) -> Result<PostgresUrl, Failure> {
+    let (Some(names), Some((name, port))) = (names, url.only_host()) else {
+        return Ok(url);
+    };
+    let addresses = names.look_up(name).map_err(|error| {
+        Failure::new(Exit::Setup, format!("--postgres-url: {error}"))
+            .hint("give the server's address instead of its name")
+    })?;
+    let mut servers = addresses
+        .iter()
+        .map(|address| url.clone().with_host(&address.to_string(), port));
+    let first = servers.clone().next();
+    Ok(servers.find(answers).or(first).unwrap_or(url.clone()))
 }
 
 /// Host and port of a URL of a run, all of which name one host.

@@ -1,5 +1,6 @@
 //! What the options of a URL do on a real server, and what is said of one that cannot be used.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use migrator::{Config, Error, apply, status};
@@ -39,6 +40,26 @@ async fn the_next_host_is_taken_where_one_does_not_answer() {
     assert!(status(&Config::new(two, files(&[]))).await.is_ok());
     let by_address = format!("{before}db.invalid:{after}?hostaddr=127.0.0.1");
     assert!(status(&Config::new(by_address, files(&[]))).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_name_is_looked_up_as_the_caller_says_and_every_address_of_it_is_tried() {
+    let (database, _) = fresh().await;
+    let url = database.url().replace("127.0.0.1", "db.invalid");
+    let config = Config::new(url, files(&[])).look_up(Arc::new(|name| {
+        assert_eq!(name, "db.invalid");
+        Ok(["127.9.9.9", "127.0.0.1"]
+            .map(|address| address.parse().unwrap())
+            .to_vec())
+    }));
+    assert!(status(&config).await.is_ok());
+    let failing = config.look_up(Arc::new(|_| Err(std::io::Error::other("nobody knows it"))));
+    let error = status(&failing.deadline(Duration::from_secs(2))).await;
+    let error = error.unwrap_err().to_string();
+    assert!(
+        error.contains("db.invalid") && error.contains("nobody knows it"),
+        "{error}"
+    );
 }
 
 #[tokio::test]

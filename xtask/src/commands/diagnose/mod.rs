@@ -34,7 +34,7 @@ pub fn run(runner: &Runner, table: Option<&Table>, args: &Diagnose) -> anyhow::R
         let steps = steps(&diagnosis);
         terminal::message(&view::human(&diagnosis, &place, began.elapsed()));
         terminal::message(&format!("\nrepairing: {} steps\n", steps.len()));
-        let config = place.config()?;
+        let config = place.config(runner)?;
         on_database(runner, config, async |config| {
             ::diagnose::repair(&config, &steps).await
         })?;
@@ -69,7 +69,7 @@ fn examine(runner: &Runner, place: &Place, access: &Access) -> anyhow::Result<Di
         ),
     }
     if place.database.is_some() {
-        let config = place.config()?;
+        let config = place.config(runner)?;
         let of_database = on_database(runner, config, async |config| {
             ::diagnose::diagnose(&config, &seen.written).await
         })?;

@@ -78,13 +78,13 @@ impl Place {
     }
 
     /// The library's configuration for the database.
-    pub fn config(&self) -> Result<Config, Failure> {
+    pub fn config(&self, runner: &Runner) -> Result<Config, Failure> {
         if self.database.is_none() {
             return Err(Failure::new(Exit::Usage, "no database given").hint(
                 "give --database-url, --kubeconfig, or the service of an environment that is up",
             ));
         }
-        Ok(database::config(&self.secret).profile(&self.profile))
+        Ok(database::config(runner, &self.secret).profile(&self.profile))
     }
 
     /// The end of Data Storage's log.

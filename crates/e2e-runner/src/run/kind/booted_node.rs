@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::exit::{Exit, Failure};
-use crate::fingerprint::fingerprint;
+use crate::fingerprint::{fingerprint, hex};
 use crate::process::{Error, Runner};
 use crate::run::session::{Booted, Node, Session};
 use crate::settings::{is_integration_job, proxies, starts_booted_node};
@@ -83,20 +83,23 @@ pub fn prepare(session: &Session, node: &Node) -> Result<(Option<Booted>, String
         Ok(None) => Ok((None, "not booted before: another run is at it".to_owned())),
         Err(failure) => {
             session.runner.cancel().check()?;
-            let mark = give_up(key)?;
+            let until = give_up(key);
             session.report.note(&format!(
-                "booting a node once failed: {failure}; clusters are created as kind does for a week, or until {} is removed",
-                mark.display()
+                "booting a node once failed: {failure}; clusters are created as kind does{until}"
             ));
             Ok((None, "not booted before".to_owned()))
         }
     }
 }
 
-/// The name of the cluster that is booted once. Its node keeps this name in every cluster that starts from it.
+/// A name for the cluster that is booted once, another each time: two may be made at once, by users or under caches that know nothing of
+/// each other. Its node keeps this name in every cluster that starts from it.
 fn cluster(key: &str) -> String {
-    format!("kubernaut-{key}")
+    format!("kubernaut-{key}-{:04x}", rand::random::<u16>())
 }
+
+/// The kubeconfig of a cluster that is booted once, in the directory of the run that does it.
+pub const KUBECONFIG: &str = "kubeconfig-booted-node";
 
 fn file(key: &str, extension: &str) -> Result<PathBuf, Failure> {
     let directory = embedded_postgres::own_cache_directory(DIRECTORY).map_err(Failure::setup)?;
@@ -127,12 +130,17 @@ pub fn forget(key: &str) {
     }
 }
 
-/// Forgets it because it does not work here, and lets runs go without for a while. Returns what a person removes to try again.
-pub fn give_up(key: &str) -> Result<PathBuf, Failure> {
+/// Forgets it because it does not work here, and lets runs go without for a while. Says for how long, where that can be written down.
+pub fn give_up(key: &str) -> String {
     forget(key);
-    let mark = file(key, "failed")?;
-    std::fs::write(&mark, made_from(key)?).map_err(Failure::setup)?;
-    Ok(mark)
+    let mark = || {
+        let mark = file(key, "failed").ok()?;
+        std::fs::write(&mark, made_from(key).ok()?).ok()?;
+        Some(mark)
+    };
+    mark().map_or(String::new(), |mark| {
+        format!(" for a week, or until {} is removed", mark.display())
+    })
 }
 
 /// Whether it did not work, made as it would be now: nobody is to wait for that in every run.
@@ -158,15 +166,13 @@ fn make(session: &Session, node: &Node) -> Result<Option<Booted>, Failure> {
         return Ok(None);
     }
     let runner = &session.runner.within(MADE_WITHIN);
-    let resource = Resource::BootedNode {
-        key: key.to_owned(),
-    };
+    let name = cluster(key);
+    let resource = Resource::BootedNode { name: name.clone() };
     let making = session.run.will_make(resource.clone());
     making.map_err(Failure::setup)?;
-    let kubeconfig = session.run.dir().join("booted-node-kubeconfig");
-    let made = boot(session, runner, node, &kubeconfig);
+    let kubeconfig = session.run.dir().join(KUBECONFIG);
+    let made = boot(session, runner, node, &name, &kubeconfig);
     // Whatever came of it: nothing of it runs on.
-    let name = cluster(key);
     let removed = kind::delete(&session.runner, &name, &kubeconfig);
     drop(std::fs::remove_file(&kubeconfig));
     removed.map_err(Failure::setup)?;
@@ -222,14 +228,12 @@ fn boot(
     session: &Session,
     runner: &Runner,
     node: &Node,
+    name: &str,
     kubeconfig: &Path,
 ) -> Result<Booted, Failure> {
     let key = &node.key;
     let failed = |error: Error| error.into_failure(Exit::Setup, runner.cancel());
-    let name = cluster(key);
-    let container = kind::node(&name);
-    // One that a killed run has left; the lock says that nobody is at it.
-    kind::delete(runner, &name, kubeconfig).map_err(failed)?;
+    let container = kind::node(name);
     let config = kind::config(&[], Some(&node.directory), &[])?;
     let mut log = String::new();
     let keep = |line: &str| {
@@ -238,7 +242,7 @@ fn boot(
     };
     let created = kind::create(
         runner,
-        &name,
+        name,
         &config,
         Some(&node.image),
         kubeconfig,
@@ -301,6 +305,7 @@ fn boot(
         host: container,
         address,
         flags,
+        content: hex(&kept),
         archive,
     };
     // Last: what is whole has it.
@@ -385,14 +390,9 @@ fn without_zeros(archive: &[u8]) -> std::io::Result<Vec<u8>> {
     kept.into_inner()
 }
 
-/// Removes one that is half made, unless another run is at it now.
-pub fn discard(runner: &Runner, key: &str) -> Result<(), String> {
-    let lock = lock_file(key).map_err(|failure| failure.to_string())?;
-    if lock.try_lock().is_err() {
-        return Ok(());
-    }
-    let name = cluster(key);
-    let container = kind::node(&name);
+/// Removes one that a killed run has left half made.
+pub fn discard(runner: &Runner, name: &str) -> Result<(), String> {
+    let container = kind::node(name);
     docker::until_gone(runner, &container, docker::SETTLED, || {
         let volumes = docker::volumes_of(runner, &container);
         docker::remove_container(runner, &container)?;

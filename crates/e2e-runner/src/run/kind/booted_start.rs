@@ -1,6 +1,5 @@
 //! A cluster from a node that was booted once: its container, with certificates of its own, started and looked at before it is trusted.
 
-use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
@@ -8,6 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::exit::{Exit, Failure};
+use crate::fingerprint::hex;
 use crate::process::Error;
 use crate::run::kind::access::kubeconfig;
 use crate::run::kind::pki::{self, Pki};
@@ -39,14 +39,24 @@ fi
 exec /usr/local/bin/entrypoint "$@"
 "#;
 
-/// Makes and starts a cluster, and returns once it can be trusted. What fails leaves its container.
+/// A node that has started, and is not trusted yet.
+#[derive(Debug)]
+pub struct Started {
+    /// The port of its API server on this machine.
+    port: u16,
+    address: String,
+    /// The certificate of the authority that it has to have.
+    authority: String,
+}
+
+/// Makes and starts a cluster's node. What fails leaves its container.
 pub fn start(
     session: &Session,
     (image, booted): (&str, &Booted),
     name: &str,
     wanted: &[(u16, u16)],
     mounts: &[Mounted],
-) -> Result<(), Failure> {
+) -> Result<Started, Failure> {
     let runner = &session.runner.within(TRUSTED_WITHIN);
     let failed = |error: Error| error.into_failure(Exit::Setup, runner.cancel());
     let node = kind::node(name);
@@ -68,12 +78,19 @@ pub fn start(
     );
     options.push(format!("--entrypoint=/{ENTER}"));
     docker::create(runner, &options, image, &["/sbin/init"]).map_err(failed)?;
-    let kept = archive(booted, &pki)
-        .map_err(|error| Failure::setup(format!("{}: {error}", booted.archive.display())))?;
+    let kept = archive(booted, &pki).map_err(|error| {
+        // Of no use to any run: without it the next one makes another.
+        drop(std::fs::remove_file(&booted.archive));
+        Failure::setup(format!("{}: {error}", booted.archive.display()))
+    })?;
     docker::unpack(runner, &node, kept).map_err(failed)?;
     docker::start(runner, &node).map_err(failed)?;
     let address = docker::address(runner, &node, kind::NETWORK).map_err(failed)?;
-    await_trust(session, port, &address, &pki.authority)
+    Ok(Started {
+        port,
+        address,
+        authority: pki.authority,
+    })
 }
 
 fn free_port() -> std::io::Result<u16> {
@@ -85,7 +102,11 @@ fn free_port() -> std::io::Result<u16> {
 /// What a node has before it starts: what was kept, and what is this cluster's alone.
 fn archive(booted: &Booted, pki: &Pki) -> std::io::Result<Vec<u8>> {
     let mut all = tar::Builder::new(Vec::new());
-    for entry in tar::Archive::new(File::open(&booted.archive)?).entries()? {
+    let kept = std::fs::read(&booted.archive)?;
+    if hex(&kept) != booted.content {
+        return Err(std::io::Error::other("it is not what was kept"));
+    }
+    for entry in tar::Archive::new(kept.as_slice()).entries()? {
         let entry = entry?;
         all.append(&entry.header().clone(), entry)?;
     }
@@ -121,12 +142,12 @@ fn header(mode: u32, size: usize) -> tar::Header {
 
 /// Waits until the cluster is this one and no other: its API server is ready under the new authority, its node has told its address
 /// and is ready, nothing leads to an API server of before, and pods are given the new authority.
-fn await_trust(
-    session: &Session,
-    port: u16,
-    address: &str,
-    authority: &str,
-) -> Result<(), Failure> {
+pub fn await_trust(session: &Session, started: &Started) -> Result<(), Failure> {
+    let Started {
+        port,
+        address,
+        authority,
+    } = started;
     let runner = session.runner.within(TRUSTED_WITHIN);
     let kubectl = Kubectl::new(runner.clone(), &kubeconfig(session), "default");
     let began = Instant::now();
@@ -137,7 +158,7 @@ fn await_trust(
     };
     // Before it listens a look by kubectl would only take the node's processor time.
     wait("no API server listened", 25).until(runner.cancel(), || {
-        Ok(match listens(port) {
+        Ok(match listens(*port) {
             Ok(true) => Look::Ready(()),
             Ok(false) => Look::NotYet("no answer".to_owned()),
             Err(error) => Look::NotYet(error.to_string()),

@@ -166,9 +166,13 @@ fn start_booted(
     let Some((node, booted)) = artifacts.node.get().zip(artifacts.booted.get()) else {
         return Ok(false);
     };
-    let Err(failure) = booted_start::start(session, (&node.image, booted), name, wanted, mounts)
-    else {
-        return Ok(true);
+    let started = booted_start::start(session, (&node.image, booted), name, wanted, mounts);
+    let (failure, is_of_node) = match started {
+        Ok(started) => match booted_start::await_trust(session, &started) {
+            Ok(()) => return Ok(true),
+            Err(failure) => (failure, true),
+        },
+        Err(failure) => (failure, false),
     };
     let runner = &session.runner;
     runner.cancel().check()?;
@@ -179,10 +183,14 @@ fn start_booted(
         name,
         &session.run.dir().join("booted-node-logs"),
     ));
-    let mark = booted_node::give_up(&node.key)?;
+    // What Docker did not start may start the next time; what started and is no cluster will not.
+    let until = if is_of_node {
+        booted_node::give_up(&node.key)
+    } else {
+        " this time".to_owned()
+    };
     session.report.note(&format!(
-        "the node that was booted once did not start: {failure}; clusters are created as kind does for a week, or until {} is removed",
-        mark.display()
+        "the node that was booted once did not start: {failure}; the cluster is created as kind does{until}"
     ));
     docker::until_gone(runner, &container, Duration::ZERO, || {
         docker::remove_container(runner, &container)

@@ -66,11 +66,13 @@ pub fn make(cluster: &str, host: &str, node: &str, port: u16) -> Result<Pki, rcg
     files.push((path("sa.pub"), 0o600, accounts.public_key_pem()));
     files.extend(of_kubelet(&root, host, node)?);
     let admin = root.sign(ADMIN, Vec::new())?;
-    let mut config = |name: &str, user: &str, who: &str| {
-        let text = kubeconfig("kubernetes", user, HERE, &root.certificate, who);
+    let mut config = |name: &str, user: &str, server: &str, who: &str| {
+        let text = kubeconfig("kubernetes", user, server, &root.certificate, who);
         files.push((format!("etc/kubernetes/{name}.conf"), 0o600, text));
     };
-    config("admin", ADMIN.0, &holds(&admin));
+    // As `kind get kubeconfig --internal` gives it to the containers beside this one.
+    let beside = format!("https://{node}:6443");
+    config("admin", ADMIN.0, &beside, &holds(&admin));
     for (name, subject) in [
         ("super-admin", SUPER_ADMIN),
         (
@@ -79,11 +81,16 @@ pub fn make(cluster: &str, host: &str, node: &str, port: u16) -> Result<Pki, rcg
         ),
         ("scheduler", ("system:kube-scheduler", None)),
     ] {
-        config(name, subject.0, &holds(&root.sign(subject, Vec::new())?));
+        config(
+            name,
+            subject.0,
+            HERE,
+            &holds(&root.sign(subject, Vec::new())?),
+        );
     }
     let renewed =
         format!("    client-certificate: {KUBELET_LINK}\n    client-key: {KUBELET_LINK}\n");
-    config("kubelet", &format!("system:node:{host}"), &renewed);
+    config("kubelet", &format!("system:node:{host}"), HERE, &renewed);
     let (kind, server) = (
         format!("kind-{cluster}"),
         format!("https://127.0.0.1:{port}"),

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use host_names::Names;
 use serde_json::Value;
 
 use crate::exit::{Exit, Failure};
@@ -14,6 +15,7 @@ use crate::run::part_run::PartRun;
 use crate::run::session::Session;
 use crate::state::write_private;
 use crate::table::source::{Chart, Output, Source, is_kustomization, is_url, manifests_of};
+use crate::tools::names;
 
 /// How long a URL, a command or a chart may take.
 const PRINTED: Duration = Duration::from_mins(2);
@@ -42,7 +44,8 @@ impl Reader<'_> {
         match source {
             Source::Named(url) if is_url(url) => {
                 let url = self.word(url)?;
-                some(parse(&fetch(&url)?, &url)?, &url)
+                let names = names::of_machine(&self.session.runner);
+                some(parse(&fetch(&url, names)?, &url)?, &url)
             }
             Source::Named(path) => {
                 let path = self.word(path)?;
@@ -203,11 +206,11 @@ impl Reader<'_> {
     }
 }
 
-fn fetch(url: &str) -> Result<String, Failure> {
-    let agent: ureq::Agent = ureq::Agent::config_builder()
+fn fetch(url: &str, names: Option<Names>) -> Result<String, Failure> {
+    let config = ureq::Agent::config_builder()
         .timeout_global(Some(PRINTED))
-        .build()
-        .into();
+        .build();
+    let agent = host_names::agent(config, names);
     let body = agent.get(url).call();
     let text = body.and_then(|mut response| {
         let body = response.body_mut().with_config().limit(LONGEST);
