@@ -1,5 +1,8 @@
 //! The command line: the list of verbs and the flags that all of them take.
 
+use std::path::PathBuf;
+
+use clap::builder::{OsStringValueParser, TypedValueParser as _};
 use clap::{Parser, Subcommand};
 
 use crate::commands::args::Format;
@@ -30,9 +33,10 @@ pub struct Cli {
         long = "services",
         global = true,
         value_name = "PATH",
-        env = "E2E_SERVICES"
+        env = "E2E_SERVICES",
+        value_parser = OsStringValueParser::new().map(PathBuf::from)
     )]
-    pub table: Option<std::path::PathBuf>,
+    pub table: Option<PathBuf>,
     /// How progress is shown on standard error
     #[arg(
         long,

@@ -26,7 +26,11 @@ use one_build as _;
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
+        Ok(cli) => Cli {
+            // An empty variable is as one that is not set.
+            table: cli.table.filter(|path| !path.as_os_str().is_empty()),
+            ..cli
+        },
         Err(error) => {
             let text = error.render();
             if settings::is_run_by_cargo() {

@@ -1,5 +1,8 @@
 //! The bundle of ready programs that this tool may lie in: `bundle.json` beside it names them, so that nothing is built (D4).
 
+use std::fs::Metadata;
+use std::io::ErrorKind;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -79,8 +82,10 @@ impl Bundle {
         let (Some(dir), Some(name)) = (tool.parent(), tool.file_name()) else {
             return Ok(None);
         };
-        let Ok(text) = std::fs::read_to_string(dir.join(FILE)) else {
-            return Ok(None);
+        let text = match std::fs::read_to_string(dir.join(FILE)) {
+            Ok(text) => text,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(broken(dir, &format!("{FILE} cannot be read: {error}"))),
         };
         let bundle: Self = serde_json::from_str(&text)
             .map_err(|error| broken(dir, &format!("{FILE} cannot be read: {error}")))?;
@@ -97,7 +102,10 @@ impl Bundle {
         for Program { name, size, .. } in &self.programs {
             let found = std::fs::metadata(self.dir.join(name));
             let why = match found {
-                Ok(found) if found.len() == *size => continue,
+                Ok(found) if found.len() == *size && is_executable(&found) => continue,
+                Ok(found) if found.len() == *size => {
+                    format!("{name} may not be executed (`chmod +x`)")
+                }
                 Ok(found) => format!("{name} has {} bytes, not {size}", found.len()),
                 Err(error) => format!("{name}: {error}"),
             };
@@ -112,10 +120,12 @@ impl Bundle {
         Some(self.dir.join(&known.name))
     }
 
-    /// Whether a program is, byte for byte, what the bundle says.
+    /// Whether a program is, byte for byte, what the bundle says, and may be executed.
     pub fn is_intact(&self, program: &Program) -> bool {
-        std::fs::read(self.dir.join(&program.name))
-            .is_ok_and(|content| Program::new(&program.name, &content) == *program)
+        let file = self.dir.join(&program.name);
+        std::fs::metadata(&file).is_ok_and(|found| is_executable(&found))
+            && std::fs::read(&file)
+                .is_ok_and(|content| Program::new(&program.name, &content) == *program)
     }
 
     /// The bundle in a few words.
@@ -129,6 +139,10 @@ impl Bundle {
     }
 }
 
+fn is_executable(file: &Metadata) -> bool {
+    file.permissions().mode() & 0o111 != 0
+}
+
 fn broken(dir: &Path, why: &str) -> Failure {
     let what = format!("the bundle in {} is broken: {why}", dir.display());
     Failure::new(Exit::Preflight, what).hint(
@@ -140,10 +154,15 @@ fn broken(dir: &Path, why: &str) -> Failure {
 mod tests {
     use super::*;
 
+    fn mode(file: &Path, mode: u32) {
+        std::fs::set_permissions(file, std::fs::Permissions::from_mode(mode)).unwrap();
+    }
+
     fn bundle(programs: &[(&str, &str)]) -> tempfile::TempDir {
         let dir = tempfile::tempdir().unwrap();
         let programs = programs.iter().map(|(name, content)| {
             std::fs::write(dir.path().join(name), content).unwrap();
+            mode(&dir.path().join(name), 0o755);
             Program::new(name, content.as_bytes())
         });
         let bundle = Bundle {
@@ -214,6 +233,10 @@ mod tests {
         assert!(told(&dir).contains("datastorage: No such file"));
         std::fs::write(dir.path().join(FILE), "{").unwrap();
         assert!(told(&dir).contains("bundle.json cannot be read"));
+        // As one without the permission to read it, which root has.
+        std::fs::remove_file(dir.path().join(FILE)).unwrap();
+        std::fs::create_dir(dir.path().join(FILE)).unwrap();
+        assert!(told(&dir).contains("bundle.json cannot be read"));
     }
 
     #[test]
@@ -222,5 +245,19 @@ mod tests {
         std::fs::write(dir.path().join("xtask"), "loot").unwrap();
         let found = Bundle::of(&dir.path().join("xtask")).unwrap().unwrap();
         assert!(!found.is_intact(&found.programs[0]));
+    }
+
+    #[test]
+    fn a_program_that_may_not_be_executed_is_not_intact_and_its_bundle_not_whole() {
+        let dir = bundle(&[("xtask", "tool")]);
+        let found = Bundle::of(&dir.path().join("xtask")).unwrap().unwrap();
+        assert!(found.is_intact(&found.programs[0]));
+        mode(&dir.path().join("xtask"), 0o644);
+        assert!(!found.is_intact(&found.programs[0]));
+        let told = found.is_whole().unwrap_err().summary;
+        assert!(
+            told.ends_with("xtask may not be executed (`chmod +x`)"),
+            "{told}"
+        );
     }
 }

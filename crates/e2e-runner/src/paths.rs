@@ -82,10 +82,10 @@ impl Paths {
         Err(Failure::new(Exit::Preflight, what).hint(hint))
     }
 
-    /// Fails where there is no checkout to build a program from, naming what replaces it.
+    /// Fails where there is no checkout to build a program from, or no cargo to build it by, naming what replaces it.
     pub fn can_build(&self, instead: &str) -> Result<(), Failure> {
         if self.source.join(TABLE).is_file() {
-            return Ok(());
+            return self.has_cargo(instead);
         }
         let source = e2e_env::SOURCE;
         let place = self.source.display();
@@ -101,6 +101,25 @@ impl Paths {
             (what, "")
         };
         let hint = format!("{bundle}set {source} to a checkout, or {instead}");
+        Err(Failure::new(Exit::Preflight, what).hint(hint))
+    }
+
+    fn has_cargo(&self, instead: &str) -> Result<(), Failure> {
+        let Err(error) = Runner::find(cargo(), None) else {
+            return Ok(());
+        };
+        let place = self.source.display();
+        let what = format!("{error}, and programs are built from the checkout {place}");
+        let bundle = match Bundle::beside() {
+            Ok(Some(_)) => format!(
+                "{} to `{}` for the programs beside this tool, ",
+                e2e_env::SOURCE,
+                settings::BUNDLE
+            ),
+            _ => String::new(),
+        };
+        let hint =
+            format!("set {bundle}PATH to one that has cargo (https://rustup.rs), or {instead}");
         Err(Failure::new(Exit::Preflight, what).hint(hint))
     }
 

@@ -9,6 +9,13 @@ fn text(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
+/// A path that a variable names, unless it is empty.
+fn path(name: &str) -> Option<PathBuf> {
+    std::env::var_os(name)
+        .filter(|value| !value.is_empty())
+        .map(PathBuf::from)
+}
+
 /// A variable that a person's file names: `ENVSUB` of a goose migration, `${NAME:-default}` of a table of services.
 pub fn named_by_a_file(name: &str) -> Option<String> {
     std::env::var(name).ok()
@@ -22,8 +29,7 @@ pub const BUNDLE: &str = "bundle";
 
 /// The checkout to build from and to take suites from, instead of the one that the tool was built from (D4).
 pub fn source() -> Option<PathBuf> {
-    let named = std::env::var_os(e2e_env::SOURCE).map(PathBuf::from);
-    named.filter(|_| !wants_bundle())
+    path(e2e_env::SOURCE).filter(|_| !wants_bundle())
 }
 
 /// Whether the bundle is wanted even within a checkout.
@@ -33,13 +39,13 @@ pub fn wants_bundle() -> bool {
 
 /// The cargo that started this process, so that nested calls use the same toolchain.
 pub fn cargo() -> OsString {
-    std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
+    path("CARGO").map_or_else(|| "cargo".into(), OsString::from)
 }
 
 /// Where cargo keeps the sources of dependencies (The Cargo Book, "Cargo Home").
 pub fn cargo_home() -> Option<PathBuf> {
-    let home = || Some(PathBuf::from(std::env::var_os("HOME")?).join(".cargo"));
-    text("CARGO_HOME").map(PathBuf::from).or_else(home)
+    let home = || Some(path("HOME")?.join(".cargo"));
+    path("CARGO_HOME").or_else(home)
 }
 
 /// The time that builds give what they make (reproducible-builds.org, `SOURCE_DATE_EPOCH`), in seconds since 1970.
@@ -57,17 +63,17 @@ pub fn github_workflow() -> Option<(String, String, String)> {
     Some((repository, workflow, run))
 }
 
-/// Where a user's programs keep what they must not lose (XDG Base Directory Specification).
+/// Where a user's programs keep what they must not lose (XDG Base Directory Specification, which ignores a relative path).
 pub fn state_home() -> Option<PathBuf> {
-    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/state"));
-    std::env::var_os("XDG_STATE_HOME")
-        .map(PathBuf::from)
+    let home = || Some(path("HOME")?.join(".local/state"));
+    path("XDG_STATE_HOME")
+        .filter(|path| path.is_absolute())
         .or_else(home)
 }
 
 /// The directory in which the suite that this process is part of leaves its evidence.
 pub fn evidence_dir() -> Option<PathBuf> {
-    std::env::var_os(e2e_env::EVIDENCE_DIR).map(PathBuf::from)
+    path(e2e_env::EVIDENCE_DIR)
 }
 
 /// The namespace of the service whose suite this process is part of.
@@ -124,6 +130,20 @@ pub fn wants_colour() -> bool {
     text("NO_COLOR").is_none()
 }
 
+/// What the address of the mirror of Maven Central says before its host, a name and a password, and the password alone.
+pub fn mirror_secrets() -> Vec<String> {
+    let account = || {
+        let url = text(e2e_env::MAVEN_URL)?;
+        let (account, _) = url.split_once("://")?.1.rsplit_once('@')?;
+        Some(account.to_owned())
+    };
+    let Some(account) = account() else {
+        return Vec::new();
+    };
+    let password = account.split_once(':').map(|(_, it)| it.to_owned());
+    password.into_iter().chain([account]).collect()
+}
+
 /// Whether a variable names the programs of PostgreSQL.
 pub fn names_postgres_programs() -> bool {
     text(e2e_env::POSTGRES_BIN).is_some()
@@ -133,12 +153,10 @@ pub fn names_postgres_programs() -> bool {
 pub fn ready_binary(variable: &str) -> Option<PathBuf> {
     let earlier = || {
         (variable == e2e_env::FAKE_BIN)
-            .then(|| std::env::var_os(e2e_env::EARLIER_FAKE_BIN))
+            .then(|| path(e2e_env::EARLIER_FAKE_BIN))
             .flatten()
     };
-    std::env::var_os(variable)
-        .or_else(earlier)
-        .map(PathBuf::from)
+    path(variable).or_else(earlier)
 }
 
 /// The password of a PostgreSQL server whose URL holds none.
@@ -154,14 +172,27 @@ pub fn postgres_tls() -> impl Iterator<Item = (&'static str, String)> {
         .filter_map(|(option, variable)| Some((option, text(variable)?)))
 }
 
+/// What `E2E_PREPARED_NODE` may say.
+pub const PREPARED_NODE_VALUES: [&str; 2] = ["never", "unbooted"];
+
+/// What `E2E_PREPARED_NODE` says, where that is none of what it may say.
+pub fn unknown_prepared_node() -> Option<String> {
+    text(e2e_env::PREPARED_NODE).filter(|wanted| !PREPARED_NODE_VALUES.contains(&wanted.as_str()))
+}
+
 /// Whether a node image is prepared; `E2E_PREPARED_NODE=never` says no.
 pub fn prepares_node() -> bool {
-    std::env::var(e2e_env::PREPARED_NODE).map_or(true, |wanted| wanted != "never")
+    text(e2e_env::PREPARED_NODE).is_none_or(|wanted| wanted != "never")
 }
 
 /// Whether clusters may start from a node that was booted once; `E2E_PREPARED_NODE=unbooted` says no.
 pub fn starts_booted_node() -> bool {
     !text(e2e_env::PREPARED_NODE).is_some_and(|wanted| wanted == "never" || wanted == "unbooted")
+}
+
+/// Whether a variable names the Docker daemon.
+pub fn names_docker_host() -> bool {
+    text("DOCKER_HOST").is_some()
 }
 
 /// The proxies that kind gives to its nodes (its documentation, "Configure kind to use a proxy").

@@ -71,6 +71,7 @@ pub fn run(runner: &Runner, table: &Table, args: &E2e) -> anyhow::Result<Exit> {
         terminal::print(&preview::reuse_table(runner, kept.as_ref(), place, &chosen));
         return Ok(Exit::Passed);
     }
+    check::buildable(&chosen, place, true, &paths)?;
     let session = begin::begin(
         runner,
         chosen,

@@ -56,6 +56,7 @@ pub fn run(runner: &Runner, table: &Table, mut args: Up) -> anyhow::Result<Exit>
     debug_assert!(!integration || place == Target::Local);
     let paths = Paths::find(runner)?;
     check::services(&chosen, place, false)?;
+    check::buildable(&chosen, place, false, &paths)?;
     let lifetime = plan.longest(1) + KEPT_FOR;
     let session = begin::begin(
         runner,

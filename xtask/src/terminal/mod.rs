@@ -26,7 +26,9 @@ const HEARTBEAT: Duration = Duration::from_secs(10);
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Progress {
     /// `tty` on a terminal, else `plain`
+    // An empty variable is as one that is not set.
     #[default]
+    #[value(alias = "")]
     Auto,
     /// What runs, with elapsed time and last line; what is done, one line each
     Tty,

@@ -95,7 +95,8 @@ fn without_docker_only_a_cluster_is_impossible() {
     let (code, page) = machine.doctor(&["--target", "kind"], "");
     assert_eq!(code, 3, "{page}");
     assert!(
-        page.contains("PROBLEM  docker") && page.contains("sudo systemctl start docker"),
+        page.contains("PROBLEM  docker             Cannot connect to the Docker daemon\n")
+            && page.contains("sudo systemctl start docker"),
         "{page}"
     );
 }
@@ -179,6 +180,76 @@ fn docker_that_is_elsewhere_or_is_podman_is_refused_by_name_before_anything_is_m
         );
         assert!(!machine.state.path().join("node").exists(), "{said}");
     }
+}
+
+#[test]
+fn docker_elsewhere_is_refused_without_a_word_with_it_and_a_wrong_address_is_told_as_such() {
+    let machine = Machine::new();
+    machine.write("endpoint", "ssh://me@builder");
+    machine.write("dead", "");
+    let (code, page) = machine.doctor(&["--target", "kind"], "");
+    assert_eq!(code, 3, "{page}");
+    assert!(page.contains("another machine (builder)"), "{page}");
+    machine.write("endpoint", "tcp://localhost:1");
+    let (_, page, _) = crate::output(
+        xtask(&["doctor", "--target", "kind"])
+            .env("PATH", machine.tools.path())
+            .env("FAKE_STATE", machine.state.path())
+            .env("DOCKER_HOST", "tcp://localhost:1"),
+    );
+    assert!(page.contains("fix: correct or unset DOCKER_HOST"), "{page}");
+}
+
+#[test]
+fn a_checkout_without_cargo_is_a_problem_and_no_run_begins() {
+    let state = tempfile::tempdir().expect("a temporary directory");
+    let without = |args: &[&str]| {
+        crate::output(
+            xtask(args)
+                .env("CARGO_TARGET_DIR", state.path())
+                .env("CARGO", "no-such-cargo"),
+        )
+    };
+    let (code, page, _) = without(&["doctor", "--target", "local"]);
+    assert_eq!(code, 3, "{page}");
+    assert!(
+        page.contains("PROBLEM  build              `no-such-cargo` is required and not on PATH")
+            && page.contains("fix: set PATH to one that has cargo")
+            && page.ends_with("local cannot run\n"),
+        "{page}"
+    );
+    for verb in ["e2e", "up"] {
+        let (code, _, said) = without(&[verb, "gateway", "--target", "local"]);
+        assert_eq!(code, 3, "{said}");
+        assert!(said.contains("`no-such-cargo` is required"), "{said}");
+    }
+    assert!(!state.path().join("e2e").exists());
+    let (_, told, _) = without(&["self", "version"]);
+    assert!(told.contains("a run refuses: `no-such-cargo`"), "{told}");
+}
+
+#[test]
+fn without_a_checkout_and_a_bundle_no_run_begins() {
+    let state = tempfile::tempdir().expect("a temporary directory");
+    let place = state.path().join("none");
+    std::fs::create_dir(&place).expect("a directory");
+    let at = |args: &[&str]| {
+        crate::output(
+            xtask(args)
+                .current_dir(state.path())
+                .env("E2E_SOURCE", &place)
+                .env("HOME", state.path())
+                // It is relative, so it is ignored.
+                .env("XDG_STATE_HOME", "relative"),
+        )
+    };
+    let (code, page, _) = at(&["doctor", "--target", "local"]);
+    assert!(code == 3 && page.contains("there is no checkout"), "{page}");
+    let (code, _, said) = at(&["up", "gateway", "--target", "local"]);
+    assert!(code == 3 && said.contains("there is no checkout"), "{said}");
+    let kept = std::fs::read_dir(state.path()).expect("it").flatten();
+    let kept: Vec<_> = kept.map(|entry| entry.file_name()).collect();
+    assert_eq!(kept, ["none"], "{said}");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use snapbox::{assert_data_eq, file, str};
 
-use crate::run;
+use crate::{output, run, xtask};
 
 #[test]
 fn an_unknown_service_is_told_the_names() {
@@ -161,4 +161,41 @@ fn the_services_are_listed_with_their_profiles() {
     let (code, stdout, _) = run(&["services"]);
     assert_eq!(code, 0);
     assert_data_eq!(stdout, file!["golden/services.txt"]);
+}
+
+#[test]
+fn an_empty_variable_is_as_one_that_is_not_set() {
+    let empty = |args: &[&str]| {
+        let names = [
+            "E2E_SERVICES",
+            "E2E_PROGRESS",
+            "E2E_SOURCE",
+            "CARGO",
+            "E2E_PREPARED_NODE",
+        ];
+        let mut command = xtask(args);
+        output(command.envs(names.map(|name| (name, ""))))
+    };
+    let (code, _, said) = empty(&["services"]);
+    assert_eq!(code, 0, "{said}");
+    let (code, told, said) = empty(&["self", "version"]);
+    assert_eq!(code, 0, "{said}");
+    assert!(told.contains("a run builds its programs from /"), "{told}");
+    let (code, _, said) = empty(&["e2e", "gateway", "--target", "local", "--plan"]);
+    assert_eq!(code, 0, "{said}");
+}
+
+#[test]
+fn an_unknown_word_for_prepared_nodes_is_refused_with_those_that_there_are() {
+    let plan = ["e2e", "gateway", "--target", "local", "--plan"];
+    let (code, _, said) = output(xtask(&plan).env("E2E_PREPARED_NODE", "nonsense"));
+    assert_eq!(code, 2);
+    assert_data_eq!(
+        said,
+        str![[r"
+error: E2E_PREPARED_NODE is `nonsense`, which it cannot be
+  hint: set it to `never` or `unbooted`, or unset it
+
+"]]
+    );
 }

@@ -56,20 +56,32 @@ fn source(runner: &Runner) -> Check {
                 .with_problem(Level::Problem, fix);
         }
     }
+    let problem = |what: String, fix: String| {
+        Check::ok("build", For::Both, what).with_problem(Level::Problem, fix)
+    };
+    let paths = match Paths::find(runner) {
+        Ok(paths) => paths,
+        Err(error) => {
+            let fix = format!("set {} to a checkout of this project", e2e_env::SOURCE);
+            return problem(format!("{error:#}"), fix);
+        }
+    };
+    if let Err(failure) = paths.can_build("name each program by its variable") {
+        return problem(failure.summary, failure.hint.unwrap_or_default());
+    }
     let version = runner
         .command(cargo())
         .arg("--version")
         .deadline(Duration::from_secs(20))
         .read();
-    let version = version.unwrap_or_else(|error| error.to_string());
-    match Paths::find(runner) {
-        Ok(paths) => {
+    match version {
+        Ok(version) => {
             let detail = format!("{version}, checkout {}", paths.source.display());
             Check::ok("build", For::Both, detail)
         }
         Err(error) => {
-            let fix = format!("set {} to a checkout of this project", e2e_env::SOURCE);
-            Check::ok("build", For::Both, format!("{error:#}")).with_problem(Level::Problem, fix)
+            let fix = "have a cargo that works first on the PATH (https://rustup.rs)";
+            problem(error.to_string(), fix.to_owned())
         }
     }
 }
@@ -136,7 +148,7 @@ fn docker(runner: &Runner, checks: &mut Vec<Check>) -> Option<Daemon> {
         }
         Err(error) => {
             let fix = daemon::without(&error);
-            checks.push(missing("docker", &error.to_string(), fix));
+            checks.push(missing("docker", &daemon::told(&error), fix));
             None
         }
     }

