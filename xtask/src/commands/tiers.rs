@@ -22,12 +22,15 @@ use e2e_runner::tools::docker;
 
 /// The table of the example team, with its service.
 const EXAMPLE: (&str, &str) = ("kind/examples/greeter/services.toml", "greeter");
-/// Scripts that no workflow holds, but runs.
-const SCRIPTS: [&str; 4] = [
+/// The scripts of this repository: what no step of a workflow holds, but runs.
+const SCRIPTS: [&str; 7] = [
     ".ci/linters",
     ".ci/run",
+    ".ci/valkey",
     ".github/actions/e2e/bundle",
     ".github/actions/e2e/install",
+    "kind/examples/greeter/seed.sh",
+    "kind/examples/greeter/valkey/run.sh",
 ];
 /// The service that the tiers run first, alone.
 const FIRST: &str = "workflowexecution";
@@ -306,7 +309,7 @@ fn workflows(runner: &Runner, paths: &Paths) -> Tier {
     let missing = programs.find(|program| Runner::find(program, None).is_err());
     Tier {
         missing: missing.map(|program| {
-            format!("no {program} is on the PATH; `PATH+=:$(.ci/linters)` installs all three")
+            format!("no {program} is on the PATH; `linters=$(.ci/linters) && PATH+=:$linters` installs all three")
         }),
         ..Tier::new("workflows", commands)
     }

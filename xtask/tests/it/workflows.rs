@@ -25,7 +25,7 @@ echo "$*" >>"$CALLS"
 case "$1 $2" in
   "node cache-key") echo kubernaut-node-0123456789ab ;;
   "node import") test -s "$3" && echo localhost/kubernaut-node:0123456789ab ;;
-  "node export") echo exported >"$3" ;;
+  "node export") ! test -e "$(dirname "$3")/none" && echo exported >"$3" ;;
   e2e*) echo "runs in $XDG_STATE_HOME with node ${KIND_NODE_IMAGE:-of kind}" >>"$CALLS" ;;
 esac
 "#;
@@ -55,6 +55,8 @@ struct Job {
     tools: FakeTools,
     inputs: BTreeMap<String, String>,
     outputs: BTreeMap<String, String>,
+    /// What the job sets besides.
+    variables: BTreeMap<String, String>,
 }
 
 impl Job {
@@ -76,6 +78,7 @@ impl Job {
                 )
                 .collect(),
             outputs: BTreeMap::new(),
+            variables: BTreeMap::new(),
             dir,
         };
         for part in ["temp", "work", "releases", "made"] {
@@ -174,6 +177,7 @@ impl Job {
             .env("CALLS", self.at("calls"))
             .env("RELEASES", self.at("releases"))
             .env("REAL", env!("CARGO_BIN_EXE_xtask"));
+        command.env_remove("CARGO_TARGET_DIR").envs(&self.variables);
         for (name, value) in step["env"].as_object().into_iter().flatten() {
             command.env(name, self.evaluated(value.as_str().expect("text")));
         }
@@ -204,13 +208,14 @@ impl Job {
 #[test]
 fn the_action_installs_a_release_runs_the_suites_and_keeps_the_node() {
     let mut job = Job::new(&[
-        ("services", "gateway notification"),
+        ("services", "\ngateway \t notification\n"),
         ("table", "test/services.toml"),
         ("node-image", "kindest/node:v1.34.0"),
         ("cache-node", "true"),
         ("kind-version", "v0.30.0"),
         ("kubectl-version", "v1.34.4"),
     ]);
+    job.passes("The services");
     let kind = format!("kind-linux-{ARCH}");
     for (input, program) in [("kind-sha256", &*kind), ("kubectl-sha256", "kubectl")] {
         let sum = job.sha256(program);
@@ -270,6 +275,7 @@ fn the_action_installs_a_release_runs_the_suites_and_keeps_the_node() {
 #[test]
 fn a_cache_that_cannot_be_imported_fails_no_suite() {
     let mut job = Job::new(&[("services", "gateway"), ("cache-node", "true")]);
+    job.passes("The services");
     job.passes("The tool");
     job.passes("The name of the prepared node");
     let file = job.at("temp/kubernaut-node");
@@ -278,6 +284,35 @@ fn a_cache_that_cannot_be_imported_fails_no_suite() {
     job.passes("Import it");
     assert_eq!(job.outputs["node image"], "");
     assert!(!file.join("node.tar").exists(), "it takes gigabytes");
+}
+
+#[test]
+fn a_run_that_prepared_no_node_is_no_failure() {
+    let mut job = Job::new(&[("services", "gateway"), ("cache-node", "true")]);
+    job.passes("The tool");
+    let directory = job.at("temp/kubernaut-node");
+    fs::create_dir(&directory).expect("a directory");
+    fs::write(directory.join("none"), "").expect("a file");
+    job.passes("Export the prepared node");
+    assert!(!job.outputs.contains_key("export exported"));
+    fs::remove_file(directory.join("none")).expect("a file");
+    job.passes("Export the prepared node");
+    assert_eq!(job.outputs["export exported"], "true");
+}
+
+#[test]
+fn services_on_several_lines_are_all_run_and_named() {
+    let services = "gateway\nnotification\t  workflowexecution\n";
+    let mut job = Job::new(&[("services", services), ("target", "local")]);
+    job.passes("The services");
+    job.passes("The tool");
+    job.passes("The suites");
+    let calls = job.text("calls");
+    let all = "e2e gateway notification workflowexecution --target local\n";
+    assert!(calls.starts_with(all), "{calls}");
+    // Whatever uses them, such as the artifact's name, takes what the first step makes of them.
+    let action = fs::read_to_string(Path::new(ACTION).join("action.yml")).expect("a file");
+    assert_eq!(action.matches("inputs.services").count(), 1, "{action}");
 }
 
 #[test]
@@ -311,11 +346,125 @@ fn a_bundle_that_is_there_is_taken_as_it_is() {
     let mut job = Job::new(&[("services", "--all"), ("target", "local")]);
     let made = job.at("releases").display().to_string();
     job.inputs.insert("bundle".to_owned(), made);
+    job.passes("The services");
     job.passes("The tool");
     job.passes("The suites");
     let calls = job.text("calls");
     assert!(calls.starts_with("e2e --all --target local\n"), "{calls}");
     assert!(job.tools.calls().is_empty(), "nothing is downloaded");
+}
+
+#[test]
+fn a_bundle_that_is_there_is_checked_against_the_checksum_that_is_given() {
+    let mut job = Job::new(&[("services", "gateway")]);
+    let name = format!("{}.tar.gz", bundle());
+    let sum = job.sha256(&name);
+    for path in [job.at("releases"), job.at("releases").join(&name)] {
+        let path = path.display().to_string();
+        job.inputs.insert("bundle".to_owned(), path);
+        job.inputs.insert("sha256".to_owned(), "0".repeat(64));
+        let said = job.fails("The tool", 3);
+        assert!(said.contains("is not what its SHA-256 says"), "{said}");
+        assert_eq!(job.text("path"), "");
+    }
+    job.inputs.insert("sha256".to_owned(), sum.to_uppercase());
+    job.passes("The tool");
+}
+
+#[test]
+fn a_second_bundle_of_a_job_comes_before_the_first() {
+    let mut job = Job::new(&[("services", "gateway")]);
+    job.passes("The tool");
+    let (first, second) = (bundle(), bundle().replacen("-e2e-", "-e2e-1", 1));
+    let script = "cd \"$1\"; cp -r \"$2\" \"$3\"; tar -czf \"$3.tar.gz\" \"$3\"";
+    let made = Command::new("sh")
+        .args(["-c", script, "sh"])
+        .arg(job.at("made"))
+        .args([&first, &second])
+        .status();
+    assert!(made.expect("sh").success());
+    // As tar would take for a machine's name.
+    let odd = job.at("a:b.tar.gz");
+    fs::rename(job.at("made").join(format!("{second}.tar.gz")), &odd).expect("a file");
+    job.inputs
+        .insert("bundle".to_owned(), odd.display().to_string());
+    job.passes("The tool");
+    let path = job.text("path");
+    let last = path.lines().last().expect("two directories");
+    assert!(last.ends_with(&second), "{path}");
+}
+
+#[test]
+fn a_bundle_that_is_none_is_told_in_a_line_with_what_to_do() {
+    let mut job = Job::new(&[("services", "gateway")]);
+    fs::create_dir(job.at("empty")).expect("a directory");
+    let whole = job.at("releases").join(format!("{}.tar.gz", bundle()));
+    let bytes = fs::read(&whole).expect("the bundle");
+    fs::write(job.at("cut.tar.gz"), &bytes[..bytes.len() / 2]).expect("a file");
+    let made = Command::new("tar")
+        .arg("-czf")
+        .args([job.at("other.tar.gz"), job.at("calls")])
+        .output();
+    assert!(made.expect("tar").status.success());
+    for (bundle, code, why, next) in [
+        ("missing.tar.gz", 2, "is not there", "set `bundle`"),
+        ("empty", 2, "holds 0 bundles", "set `bundle`"),
+        ("cut.tar.gz", 3, "is no whole bundle", "build it again"),
+        ("other.tar.gz", 3, "holds no directory", "set `bundle`"),
+    ] {
+        let path = job.at(bundle).display().to_string();
+        job.inputs.insert("bundle".to_owned(), path.clone());
+        let said = job.fails("The tool", code);
+        assert!(
+            said.contains(&path) && said.contains(why) && said.contains(next),
+            "{said}"
+        );
+        assert_eq!(said.lines().count(), 1, "{said}");
+    }
+    let mut job = Job::new(&[("services", "gateway"), ("version", "9.9.9")]);
+    let said = job.fails("The tool", 3);
+    let url = "https://github.example/owner/tool/releases/download/v9.9.9/kubernaut-e2e-9.9.9";
+    assert!(
+        said.contains(url) && said.contains("set `version`"),
+        "{said}"
+    );
+}
+
+#[test]
+fn the_tool_is_built_from_the_checkout_wherever_cargo_builds() {
+    let source = [("services", "gateway"), ("version", "source")];
+    let mut job = Job::new(&source);
+    let said = job.fails("The tool", 2);
+    assert!(said.contains("is no checkout"), "{said}");
+
+    job.tools = FakeTools::new().tool("rustup", "exit 0").tool(
+        "cargo",
+        r#"mkdir -p "${CARGO_TARGET_DIR:-target}/debug"
+        cp "$RELEASES/../made/"*/xtask "${CARGO_TARGET_DIR:-target}/debug/""#,
+    );
+    let manifest = "[workspace.package]\nrust-version = \"1.95\"\n";
+    fs::write(job.at("work/Cargo.toml"), manifest).expect("a file");
+    for (set, built) in [(None, "work/target"), (Some("built"), "work/built")] {
+        job.variables = set
+            .map(|set| ("CARGO_TARGET_DIR".to_owned(), set.to_owned()))
+            .into_iter()
+            .collect();
+        job.passes("The tool");
+        let built = fs::canonicalize(job.at(built)).expect("a directory");
+        assert_eq!(job.outputs["tool target"], built.display().to_string());
+        let linked = fs::canonicalize(job.at("temp/kubernaut-e2e/bin/xtask"));
+        assert_eq!(linked.expect("a program"), built.join("debug/xtask"));
+    }
+
+    let mut job = Job::new(&source);
+    fs::write(job.at("work/Cargo.toml"), manifest).expect("a file");
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let without = std::env::split_paths(&path).filter(|bin| !bin.join("rustup").exists());
+    let without = std::env::join_paths(without).expect("a PATH");
+    let without = without.to_string_lossy().into_owned();
+    job.variables = BTreeMap::from([("PATH".to_owned(), without)]);
+    let said = job.fails("The tool", 3);
+    assert!(said.contains("rustup, which is not on the PATH"), "{said}");
 }
 
 /// Every script of a step, wherever it is in a document.
@@ -366,6 +515,45 @@ fn every_command_of_the_workflows_and_of_the_example_for_gitlab_is_understood() 
         assert!(shown.len() >= at_least, "{file}: {shown:?}");
         all_understood(shown);
     }
+}
+
+#[test]
+fn the_example_for_gitlab_installs_what_its_local_parts_start() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../kind/examples");
+    let run = fs::read_to_string(root.join("greeter/valkey/run.sh")).expect("a file");
+    let server = "redis-server";
+    assert!(run.contains(server), "{run}");
+    let mut found = Vec::new();
+    scripts(&yaml(&root.join("gitlab-ci.yml"))["e2e-local"], &mut found);
+    let installs = |script: &String| script.contains("apt-get install") && script.contains(server);
+    assert!(found.iter().any(installs), "{found:?}");
+}
+
+#[test]
+fn every_script_of_this_repository_is_linted() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let tiers = fs::read_to_string(root.join("xtask/src/commands/tiers.rs")).expect("a file");
+    let mut left = [".ci", ".github", "kind", "crates", "migrations", "xtask"]
+        .map(|directory| root.join(directory))
+        .to_vec();
+    let mut found = 0;
+    while let Some(path) = left.pop() {
+        if path.is_dir() {
+            let entries = fs::read_dir(&path).expect("a directory");
+            left.extend(entries.flatten().map(|entry| entry.path()));
+            continue;
+        }
+        let text = fs::read(&path).unwrap_or_default();
+        let first = text.split(|byte| *byte == b'\n').next();
+        let first = String::from_utf8_lossy(first.unwrap_or_default());
+        if first.starts_with("#!") && first.ends_with("sh") {
+            let path = path.strip_prefix(&root).expect("within");
+            let name = format!("\"{}\"", path.display());
+            assert!(tiers.contains(&name), "shellcheck is not told of {name}");
+            found += 1;
+        }
+    }
+    assert!(found >= 7, "{found}");
 }
 
 #[test]
