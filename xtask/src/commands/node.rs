@@ -37,7 +37,7 @@ pub enum What {
     Export {
         /// The file, or `-` for standard output
         file: PathBuf,
-        /// Which one; without it the one that was made last
+        /// Which one; without it the last made of those that can be exported
         #[arg(long)]
         key: Option<String>,
     },
@@ -138,9 +138,15 @@ fn export(runner: &Runner, key: Option<&str>, path: &Path) -> anyhow::Result<Str
             &mut BufWriter::new(stdout().lock()),
         )?);
     }
+    if path.is_dir() {
+        return Err(directory(path, "an archive is written to a file").into());
+    }
     let part = path.with_added_extension("part");
-    let file = File::create(&part)
-        .map_err(|error| Failure::new(Exit::Usage, format!("{}: {error}", part.display())))?;
+    let file = File::create(&part).map_err(|error| {
+        let what = format!("the archive cannot be written: {}: {error}", part.display());
+        Failure::new(Exit::Usage, what)
+            .hint("name a file in a directory that exists and that this user may write to, or `-`")
+    })?;
     let exported = node_archive::export(runner, key, &mut BufWriter::new(file));
     if exported.is_err() {
         // The failure is what counts.
@@ -156,9 +162,22 @@ fn import(runner: &Runner, parts: &[Part], path: &Path) -> Result<Imported, Fail
     if path == Path::new("-") {
         return node_archive::import(runner, parts.iter(), &mut BufReader::new(stdin().lock()));
     }
-    let file = File::open(path)
-        .map_err(|error| Failure::new(Exit::Usage, format!("{}: {error}", path.display())))?;
+    if path.is_dir() {
+        return Err(directory(path, "an archive is read from a file"));
+    }
+    let file = File::open(path).map_err(|error| {
+        let what = format!("the archive cannot be read: {}: {error}", path.display());
+        Failure::new(Exit::Usage, what)
+            .hint("name a file that `cargo xtask node export FILE` has written, or `-`")
+    })?;
     node_archive::import(runner, parts.iter(), &mut BufReader::new(file))
+}
+
+/// Told before anything is done: the whole of it would be in vain.
+fn directory(path: &Path, why: &str) -> Failure {
+    let hint = format!("name a file in it: {}", path.join("node.tar").display());
+    let what = format!("{why}, and {} is a directory", path.display());
+    Failure::new(Exit::Usage, what).hint(hint)
 }
 
 /// Only what the next run uses is data.

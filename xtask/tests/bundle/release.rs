@@ -94,11 +94,16 @@ fn the_bill_of_materials_has_every_package_with_version_licence_and_checksum() {
         assert!(named(name), "{name}");
     }
     assert!(!named("snapbox"), "only tests need it");
+    let of_bundle = &bom["metadata"]["component"];
     let refs: Vec<String> = components
         .iter()
+        .chain([of_bundle])
         .map(|component| text(&component["bom-ref"]))
         .collect();
-    for dependency in bom["dependencies"].as_array().expect("dependencies") {
+    let dependencies = bom["dependencies"].as_array().expect("dependencies");
+    let told: Vec<String> = dependencies.iter().map(|one| text(&one["ref"])).collect();
+    assert!(refs.iter().all(|name| told.contains(name)), "{told:?}");
+    for dependency in dependencies {
         let needs = dependency["dependsOn"].as_array().expect("names");
         for name in needs.iter().chain([&dependency["ref"]]) {
             assert!(refs.contains(&text(name)), "{name} is no component");

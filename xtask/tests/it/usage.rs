@@ -199,3 +199,20 @@ error: E2E_PREPARED_NODE is `nonsense`, which it cannot be
 "]]
     );
 }
+
+#[test]
+fn a_place_that_can_hold_no_archive_of_a_node_is_told_before_anything_is_done() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let place = dir.path().display().to_string();
+    for verb in ["export", "import"] {
+        let (code, _, stderr) = run(&["node", verb, &place]);
+        assert_eq!(code, 2, "{stderr}");
+        let next = format!("hint: name a file in it: {place}/node.tar");
+        assert!(stderr.contains("is a directory") && stderr.contains(&next));
+        let missing = format!("{place}/missing/node.tar");
+        let (code, _, stderr) = run(&["node", verb, &missing]);
+        assert_eq!(code, 2, "{stderr}");
+        assert!(stderr.contains("hint: name a file "), "{stderr}");
+    }
+    assert!(!dir.path().with_added_extension("part").exists());
+}

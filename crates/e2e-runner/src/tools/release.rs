@@ -10,7 +10,7 @@ use crate::process::Runner;
 use crate::tools::cargo::{self, Form};
 
 /// The packages whose programs a bundle holds besides the suites, each with a program of its name. The first is the tool.
-pub const PACKAGES: [&str; 5] = [
+const PACKAGES: [&str; 5] = [
     "xtask",
     bundle::FETCHER,
     "datastorage",
@@ -22,6 +22,12 @@ const ON_KIND: usize = 2;
 
 /// Tells the compiler which release the tool is of.
 const RELEASE: &str = "E2E_RELEASE";
+
+/// The packages of a bundle's programs, by the calls of cargo that build them: what one call builds shares its features.
+pub fn together() -> [&'static [&'static str]; 2] {
+    let (tool, on_kind) = PACKAGES.split_at(ON_KIND);
+    [tool, on_kind]
+}
 
 /// Builds every program of a bundle, static and in release form, with the names that they have there.
 pub fn build(
@@ -36,8 +42,7 @@ pub fn build(
     }
     let runner = &runner.clone().env(RELEASE, release);
     let mut built = Vec::new();
-    let (tool, on_kind) = PACKAGES.split_at(ON_KIND);
-    for packages in [tool, on_kind] {
+    for packages in together() {
         on_line(&format!("building {}", packages.join(", ")));
         let (form, longest) = (Form::Release, Duration::MAX);
         let programs = cargo::build_binaries(runner, paths, packages, form, longest, &mut on_line)?;

@@ -1,4 +1,4 @@
-//! The bill of materials (`CycloneDX` 1.6): every package that is compiled into a program of the bundle, by what cargo says of it.
+//! The bill of materials (`CycloneDX` 1.6): every package that is compiled for a program of the bundle, by what cargo says of it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -10,72 +10,57 @@ use e2e_runner::paths::Paths;
 use e2e_runner::process::Runner;
 use e2e_runner::settings::cargo;
 use e2e_runner::tools::cargo::STATIC_TARGET;
-use e2e_runner::tools::release::PACKAGES;
+use e2e_runner::tools::release::together;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::commands::dist::origin::Release;
 
-/// The package whose tests are a program: only of it are the dependencies of tests among what is compiled in.
+/// The package whose tests are a program: only of it are the dependencies of tests among what is compiled.
 const SUITES: &str = "e2e";
+/// What the document is about.
+const BUNDLE: &str = "kubernaut-e2e";
 
 #[derive(Deserialize)]
 struct Metadata {
     packages: Vec<Package>,
-    resolve: Resolve,
 }
 
 #[derive(Deserialize)]
 struct Package {
-    id: String,
     name: String,
     version: String,
     license: Option<String>,
     source: Option<String>,
 }
 
-#[derive(Deserialize)]
-struct Resolve {
-    nodes: Vec<Node>,
-}
-
-#[derive(Deserialize)]
-struct Node {
-    id: String,
-    deps: Vec<Dependency>,
-}
-
-#[derive(Deserialize)]
-struct Dependency {
-    pkg: String,
-    dep_kinds: Vec<Kind>,
-}
-
-#[derive(Deserialize)]
-struct Kind {
-    kind: Option<String>,
-}
-
-/// A component and the names of those that it needs.
-type Components = BTreeMap<String, (Value, BTreeSet<String>)>;
+/// The names of packages, and of those that each needs.
+type Needs = BTreeMap<String, BTreeSet<String>>;
 
 /// The document.
 pub(super) fn bom(runner: &Runner, paths: &Paths, release: &Release) -> anyhow::Result<Value> {
-    let asked = runner
-        .command(cargo())
-        .args(["metadata", "--format-version", "1", "--locked"])
-        .args(["--filter-platform", STATIC_TARGET])
-        .dir(&paths.source);
-    let asked = asked.read();
-    let said = asked.map_err(|error| error.into_failure(Exit::Setup, runner.cancel()))?;
+    let ask = |args: &[&str]| {
+        let asked = runner.command(cargo()).args(args).dir(&paths.source).read();
+        asked.map_err(|error| error.into_failure(Exit::Setup, runner.cancel()))
+    };
+    let said = ask(&["metadata", "--format-version", "1", "--locked"])?;
     let metadata = serde_json::from_str(&said).context("cargo metadata")?;
     let checksums = checksums(&paths.source.join("Cargo.lock"))?;
-    let programs = [PACKAGES.as_slice(), &[SUITES]].concat();
-    let components = compiled(&metadata, &programs, &checksums);
-    let name = "kubernaut-e2e";
-    let depends = components
+    // What metadata says is needed has optional dependencies that no build has; the tree is what one compiles. Packages are asked for as
+    // they are built: what one call builds shares its features.
+    let mut needs = Needs::new();
+    let suites = ("normal,build,dev", &[SUITES][..]);
+    let calls = together().map(|packages| ("normal,build", packages));
+    for (edges, packages) in calls.into_iter().chain([suites]) {
+        let mut args = vec!["tree", "--locked", "--prefix", "depth", "--format", " {p}"];
+        args.extend(["--edges", edges, "--target", STATIC_TARGET]);
+        args.extend(packages.iter().flat_map(|package| ["--package", package]));
+        add(&mut needs, &ask(&args)?);
+    }
+    let components = components(&metadata, &needs, &checksums)?;
+    let depends = needs
         .iter()
-        .map(|(name, (_, needs))| json!({"ref": name, "dependsOn": needs}));
+        .map(|(name, needs)| json!({"ref": name, "dependsOn": needs}));
     Ok(json!({
         "bomFormat": "CycloneDX",
         "specVersion": "1.6",
@@ -84,15 +69,15 @@ pub(super) fn bom(runner: &Runner, paths: &Paths, release: &Release) -> anyhow::
             "timestamp": release.built,
             "component": {
                 "type": "application",
-                "bom-ref": name,
-                "name": name,
+                "bom-ref": BUNDLE,
+                "name": BUNDLE,
                 "version": release.version,
                 "licenses": [{"license": {"id": "Apache-2.0"}}],
                 "properties": [{"name": "git:commit", "value": release.commit}],
             },
         },
         "dependencies": depends.collect::<Vec<_>>(),
-        "components": components.values().map(|(component, _)| component).collect::<Vec<_>>(),
+        "components": components,
     }))
 }
 
@@ -118,58 +103,61 @@ fn checksums(lock: &Path) -> anyhow::Result<BTreeMap<String, String>> {
     Ok(known.collect())
 }
 
-/// What is compiled into programs, or builds them: their packages and all that those need, but for tests.
-fn compiled(
-    metadata: &Metadata,
-    programs: &[&str],
-    checksums: &BTreeMap<String, String>,
-) -> Components {
-    let packages: BTreeMap<&str, &Package> = metadata
-        .packages
-        .iter()
-        .map(|package| (&*package.id, package))
-        .collect();
-    let nodes: BTreeMap<&str, &Node> = metadata
-        .resolve
-        .nodes
-        .iter()
-        .map(|node| (&*node.id, node))
-        .collect();
-    let of_workspace = |package: &&&Package| package.source.is_none();
-    let roots = packages.values().filter(of_workspace);
-    let mut left: Vec<&str> = roots
-        .filter(|package| programs.contains(&&*package.name))
-        .map(|package| &*package.id)
-        .collect();
-    let mut components = Components::new();
-    while let Some(id) = left.pop() {
-        let (Some(package), Some(node)) = (packages.get(id), nodes.get(id)) else {
+/// Adds what `cargo tree --prefix depth` says: how deep a package is, its name, its version. The first of all needs what is not deep.
+fn add(needs: &mut Needs, tree: &str) {
+    let mut above = vec![BUNDLE.to_owned()];
+    for line in tree.lines() {
+        let mut words = line.split_whitespace();
+        let depth = words.next().and_then(|depth| depth.parse::<usize>().ok());
+        let version = |word: &str| word.strip_prefix('v').map(str::to_owned);
+        let (Some(depth), Some(name), Some(version)) =
+            (depth, words.next(), words.next().and_then(version))
+        else {
             continue;
         };
-        let name = reference(package);
-        if components.contains_key(&name) {
-            continue;
+        let name = reference(name, &version);
+        above.truncate(depth + 1);
+        if let Some(needing) = above.last() {
+            needs
+                .entry(needing.clone())
+                .or_default()
+                .insert(name.clone());
         }
-        let counts = |kind: &Kind| kind.kind.as_deref() != Some("dev") || package.name == SUITES;
-        let needs = node.deps.iter();
-        let needs = needs.filter(|dependency| dependency.dep_kinds.iter().any(counts));
-        let needs: Vec<&str> = needs.map(|dependency| &*dependency.pkg).collect();
-        let refs = needs
-            .iter()
-            .filter_map(|id| Some(reference(packages.get(id)?)));
-        components.insert(name, (component(package, checksums), refs.collect()));
-        left.extend(needs);
+        // One that was shown before is shown without what it needs.
+        needs.entry(name.clone()).or_default();
+        above.push(name);
     }
-    components
+}
+
+/// What cargo says of each package that is needed.
+fn components(
+    metadata: &Metadata,
+    needs: &Needs,
+    checksums: &BTreeMap<String, String>,
+) -> anyhow::Result<Vec<Value>> {
+    let packages: BTreeMap<String, &Package> = metadata
+        .packages
+        .iter()
+        .map(|package| (reference(&package.name, &package.version), package))
+        .collect();
+    let needed = needs.keys().filter(|name| *name != BUNDLE);
+    let components = needed.map(|name| {
+        let package = packages.get(name);
+        let package = package.with_context(|| {
+            format!("cargo metadata does not list {name}, which cargo tree does: run dist again")
+        })?;
+        Ok(component(package, checksums))
+    });
+    components.collect()
 }
 
 /// The name of a package within the document.
-fn reference(package: &Package) -> String {
-    format!("{}@{}", package.name, package.version)
+fn reference(name: &str, version: &str) -> String {
+    format!("{name}@{version}")
 }
 
 fn component(package: &Package, checksums: &BTreeMap<String, String>) -> Value {
-    let name = reference(package);
+    let name = reference(&package.name, &package.version);
     let mut component = json!({
         "type": "library",
         "bom-ref": name,
@@ -195,48 +183,44 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_programs_are_made_of_is_listed_and_what_only_their_tests_need_is_not() {
-        let package = |id: &str, source: Value| json!({"id": id, "name": id, "version": "1.0.0", "license": "MIT/Apache-2.0", "source": source});
-        let node = |id: &str, deps: &[(&str, Value)]| {
-            let deps = deps
-                .iter()
-                .map(|(pkg, kind)| json!({"pkg": pkg, "dep_kinds": [{"kind": kind}]}));
-            json!({"id": id, "deps": deps.collect::<Vec<_>>()})
-        };
+    fn what_is_compiled_for_programs_is_listed_with_what_it_needs() {
+        let package = |name: &str, source: Value| json!({"name": name, "version": "1.0.0", "license": "MIT/Apache-2.0", "source": source});
         let registry = Value::from("registry+https://example.io");
         let metadata = serde_json::from_value(json!({
             "packages": [
                 package("xtask", Value::Null),
                 package("e2e", Value::Null),
                 package("serde", registry.clone()),
-                package("snapbox", registry.clone()),
-                package("tokio", registry.clone()),
+                package("optional", registry.clone()),
                 package("cc", registry),
             ],
-            "resolve": {"nodes": [
-                node("xtask", &[("serde", Value::Null), ("snapbox", "dev".into())]),
-                node("e2e", &[("tokio", "dev".into())]),
-                node("serde", &[("cc", "build".into()), ("snapbox", "dev".into())]),
-                node("snapbox", &[]), node("tokio", &[]), node("cc", &[]),
-            ]},
         }));
         let metadata = metadata.unwrap();
-        let checksums = BTreeMap::from([("serde@1.0.0".to_owned(), "0a".to_owned())]);
-        let components = compiled(&metadata, &["xtask", "e2e"], &checksums);
-        let names: Vec<&str> = components.keys().map(|name| &**name).collect();
-        assert_eq!(
-            names,
-            [
-                "cc@1.0.0",
-                "e2e@1.0.0",
-                "serde@1.0.0",
-                "tokio@1.0.0",
-                "xtask@1.0.0"
-            ]
+        let mut needs = Needs::new();
+        add(
+            &mut needs,
+            "0 xtask v1.0.0 (/a place)\n1 serde v1.0.0 (proc-macro)\n2 cc v1.0.0\n1 cc v1.0.0\n",
         );
-        let (serde, needs) = &components["serde@1.0.0"];
+        add(
+            &mut needs,
+            "0 e2e v1.0.0 (/a place)\n1 serde v1.0.0 (proc-macro) (*)\n\n0 xtask v1.0.0 (/a place) (*)\n",
+        );
+        let set = |names: &[&str]| names.iter().map(|name| format!("{name}@1.0.0")).collect();
+        let expected: Needs = [
+            (BUNDLE.to_owned(), set(&["e2e", "xtask"])),
+            ("cc@1.0.0".to_owned(), set(&[])),
+            ("e2e@1.0.0".to_owned(), set(&["serde"])),
+            ("serde@1.0.0".to_owned(), set(&["cc"])),
+            ("xtask@1.0.0".to_owned(), set(&["cc", "serde"])),
+        ]
+        .into();
+        assert_eq!(needs, expected);
+        let checksums = BTreeMap::from([("serde@1.0.0".to_owned(), "0a".to_owned())]);
+        let listed = components(&metadata, &needs, &checksums).unwrap();
+        let names: Vec<&Value> = listed.iter().map(|component| &component["name"]).collect();
+        assert_eq!(names, ["cc", "e2e", "serde", "xtask"]);
         assert_eq!(
-            *serde,
+            listed[2],
             json!({
                 "type": "library", "bom-ref": "serde@1.0.0", "name": "serde", "version": "1.0.0",
                 "purl": "pkg:cargo/serde@1.0.0",
@@ -244,7 +228,9 @@ mod tests {
                 "hashes": [{"alg": "SHA-256", "content": "0a"}],
             })
         );
-        assert_eq!(*needs, BTreeSet::from(["cc@1.0.0".to_owned()]));
-        assert!(components["xtask@1.0.0"].0.get("purl").is_none());
+        assert!(listed[3].get("purl").is_none());
+        needs.entry("other@1.0.0".to_owned()).or_default();
+        let unknown = components(&metadata, &needs, &checksums).unwrap_err();
+        assert!(unknown.to_string().contains("other@1.0.0"), "{unknown}");
     }
 }

@@ -148,7 +148,7 @@ pub fn cache_key<'a>(
     Ok(format!("kubernaut-node-{}", &fingerprint(&words)[..12]))
 }
 
-/// Writes a node, the one that was made last unless a key names another, and returns its key.
+/// Writes a node, unless a key names another the last made of those that say what they were made from, and returns its key.
 pub fn export(
     runner: &Runner,
     wanted: Option<&str>,
@@ -159,9 +159,7 @@ pub fn export(
     let all = keys(runner);
     let key = match wanted {
         Some(key) => all.iter().find(|one| *one == key),
-        None => all
-            .iter()
-            .max_by_key(|key| docker::created(runner, &image_of(key))),
+        None => newest(runner, &all),
     };
     let Some(key) = key else {
         let what = match wanted {
@@ -201,6 +199,14 @@ pub fn export(
     }
     written?;
     Ok(key.clone())
+}
+
+/// The node that was made last and can be written, or where none can be, the one that was made last: the failure names it.
+fn newest<'a>(runner: &Runner, keys: &'a [String]) -> Option<&'a String> {
+    keys.iter().max_by_key(|key| {
+        let can_be_written = made_from(runner, key).is_some();
+        (can_be_written, docker::created(runner, &image_of(key)))
+    })
 }
 
 fn write(
