@@ -3,14 +3,15 @@
 use std::io::Read as _;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, anyhow, ensure};
+use maven_toolbox::{ArtifactFqn, Resolver};
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
 use crate::names;
 use crate::pins::Pin;
 
-/// Where the archives are published.
-pub(crate) const MAVEN_CENTRAL: &str = "https://maven.example/maven2";
+/// The group of the artifacts.
+const GROUP: &str = "io.zonky.test.postgres";
 /// 15 MB (62 MB for macOS): slower than this, the network is the thing to look at.
 const DEADLINE: Duration = Duration::from_mins(5);
 /// More than this is something else than an archive of PostgreSQL.
@@ -18,18 +19,14 @@ const LARGEST: u64 = 128 << 20;
 /// How long the download goes on without a line.
 const SILENCE: Duration = Duration::from_secs(5);
 
-/// Fetches the archive of `version` that a pin was made from, unchecked.
+/// Fetches the archive of `version` that a pin was made from, unchecked, from a repository or else from Maven Central.
 pub(crate) fn download(
-    repository: &str,
+    repository: Option<&str>,
     version: &str,
     pin: &Pin,
     say: impl Fn(&str),
 ) -> anyhow::Result<Vec<u8>> {
-    let artifact = format!("embedded-postgres-binaries-{}", pin.platform);
-    let url = format!(
-        "{}/io/zonky/test/postgres/{artifact}/{version}/{artifact}-{version}.jar",
-        repository.trim_end_matches('/')
-    );
+    let url = address(repository, version, pin)?;
     let config = ureq::Agent::config_builder()
         .timeout_global(Some(DEADLINE))
         .tls_config(TlsConfig::builder().root_certs(authorities()).build())
@@ -61,6 +58,18 @@ pub(crate) fn download(
         LARGEST >> 20
     );
     Ok(archive)
+}
+
+/// Where the archive lies, by the library that knows Maven's repositories.
+fn address(repository: Option<&str>, version: &str, pin: &Pin) -> anyhow::Result<String> {
+    let mut resolver = Resolver::default();
+    if let Some(repository) = repository {
+        resolver.repository.base_url = repository.trim_end_matches('/').to_owned();
+    }
+    let artifact = format!("embedded-postgres-binaries-{}", pin.platform);
+    let archive = ArtifactFqn::pom(GROUP, &artifact, version).with_packaging("jar");
+    let address = resolver.create_url(&archive);
+    address.map_err(|error| anyhow!("{artifact} {version} has no address: {}", error.msg))
 }
 
 fn progress(bytes: usize, length: Option<u64>) -> String {
@@ -115,7 +124,7 @@ mod tests {
     fn a_mirror_is_asked_for_the_archive_of_this_machine() {
         let (url, asked) = repository("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\njar");
         let pin = pins::pin("16.15.0").expect("a pin");
-        let archive = download(&url, "16.15.0", pin, |_| ()).expect("a download");
+        let archive = download(Some(&url), "16.15.0", pin, |_| ()).expect("a download");
         assert_eq!(archive, b"jar");
         let (asked, platform) = (asked.join().expect("it ends"), pin.platform);
         let artifact = format!("embedded-postgres-binaries-{platform}");
@@ -125,11 +134,23 @@ mod tests {
     }
 
     #[test]
+    fn without_a_mirror_it_is_in_maven_central() {
+        let pin = pins::pin("16.15.0").expect("a pin");
+        let address = address(None, "16.15.0", pin).expect("an address");
+        let base = Resolver::default().repository.base_url;
+        assert!(
+            base.starts_with("https://") && base.contains("maven"),
+            "{base}"
+        );
+        assert!(address.starts_with(&format!("{base}/io/zonky/test/postgres/")));
+    }
+
+    #[test]
     fn a_refusal_and_a_download_that_stops_name_the_address_and_how_far_it_came() {
         let pin = pins::pin("16.15.0").expect("a pin");
         let failed = |answer| {
             let (url, _) = repository(answer);
-            let error = download(&url, "16.15.0", pin, |_| ()).expect_err("no archive");
+            let error = download(Some(&url), "16.15.0", pin, |_| ()).expect_err("no archive");
             format!("{error:#}")
         };
         let refused = failed("HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n");

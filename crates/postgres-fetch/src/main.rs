@@ -30,23 +30,21 @@ struct Arguments {
     #[arg(long, value_name = "VERSION", default_value = PINNED_VERSIONS[0])]
     version: String,
     /// Repository of Maven artifacts to fetch from, such as a mirror of yours; left out or empty: Maven Central
-    #[arg(long, value_name = "URL", env = e2e_env::MAVEN_URL, hide_env_values = true, default_value = download::MAVEN_CENTRAL)]
-    repository: String,
+    #[arg(long, value_name = "URL", env = e2e_env::MAVEN_URL, hide_env_values = true)]
+    repository: Option<String>,
 }
 
 impl Arguments {
     /// The repository; an empty variable is as one that is not set.
-    fn repository(&self) -> &str {
-        match self.repository.as_str() {
-            "" => download::MAVEN_CENTRAL,
-            given => given,
-        }
+    fn repository(&self) -> Option<&str> {
+        self.repository.as_deref().filter(|given| !given.is_empty())
     }
 
     /// A text without what the repository's address says before its host: a name and a password.
     fn without_password(&self, text: &str) -> String {
-        let place = self.repository.split_once("://");
-        let place = place.map_or(self.repository.as_str(), |(_, place)| place);
+        let repository = self.repository().unwrap_or_default();
+        let place = repository.split_once("://");
+        let place = place.map_or(repository, |(_, place)| place);
         match place.rsplit_once('@') {
             Some((account, _)) => text.replace(&format!("{account}@"), "***@"),
             None => text.to_owned(),
@@ -122,7 +120,7 @@ mod tests {
     fn with(repository: &str) -> Arguments {
         Arguments {
             version: "16.15.0".to_owned(),
-            repository: repository.to_owned(),
+            repository: Some(repository.to_owned()),
         }
     }
 
@@ -146,7 +144,7 @@ mod tests {
 
     #[test]
     fn an_empty_repository_is_maven_central() {
-        assert_eq!(with("").repository(), download::MAVEN_CENTRAL);
-        assert_eq!(with("https://host").repository(), "https://host");
+        assert_eq!(with("").repository(), None);
+        assert_eq!(with("https://host").repository(), Some("https://host"));
     }
 }
