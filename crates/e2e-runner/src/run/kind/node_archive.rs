@@ -18,7 +18,7 @@ use sha2::{Digest as _, Sha256};
 use tar::{Archive, Builder, Entries, Entry, Header};
 
 use crate::exit::{Exit, Failure};
-use crate::fingerprint::fingerprint;
+use crate::fingerprint::{digits, fingerprint};
 use crate::process::{Command, Error, Runner};
 use crate::run::kind::node_image::{
     MadeFrom, REPOSITORY, discard, find, finish, image_of, is_key, keys, locked, made_from, maker,
@@ -308,10 +308,7 @@ impl<W: Write> Write for Pieces<'_, '_, W> {
 }
 
 fn hex(sum: &Sha256) -> String {
-    let digits = sum.clone().finalize();
-    digits
-        .iter()
-        .fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
+    digits(&sum.clone().finalize())
 }
 
 /// Makes a node of what [`export`] has written, unless it is there, or no run on this machine would use it.

@@ -64,12 +64,10 @@ pub fn decide<'a>(runner: &Runner, parts: impl Iterator<Item = &'a Part>) -> Dec
     if !prepares_node() {
         return Decision::Plain("E2E_PREPARED_NODE is never");
     }
-    let Some(base) = node_image().or_else(|| kind::default_image(runner)) else {
-        return Decision::Plain(
-            "kind's default image is not known, and KIND_NODE_IMAGE is not set",
-        );
+    let (base, images) = match wanted(runner, parts) {
+        Ok(wanted) => wanted,
+        Err(why) => return Decision::Plain(why),
     };
-    let images = images(parts);
     match key(runner, &base, &images).and_then(|key| find(runner, &key)) {
         Some(node) => Decision::Ready(node),
         None => Decision::Make(base, images),
@@ -230,7 +228,7 @@ pub(super) fn keys(runner: &Runner) -> Vec<String> {
     tags.filter(|tag| is_key(tag)).collect()
 }
 
-/// A name for what runs here prepare, made of the names of images alone: they need not be here.
+/// The names of the node image and of the images in it that runs with these parts prepare here, or why none is; they need not be here.
 pub fn wanted<'a>(
     runner: &Runner,
     parts: impl Iterator<Item = &'a Part>,
