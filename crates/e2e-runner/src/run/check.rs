@@ -1,7 +1,7 @@
 //! What the table says of the services of a run, checked before anything is made.
 
 use std::net::TcpListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use migrations::Selection;
 
@@ -10,7 +10,7 @@ use crate::exit::{Exit, Failure};
 use crate::paths::{self, Paths};
 use crate::process::Runner;
 use crate::run::check_parts;
-use crate::run::plan::Target;
+use crate::run::plan::{PROGRAMS, Target};
 use crate::settings;
 use crate::table::service::{Component, Policy, Service, storage_of};
 use crate::table::suite::{Place, Suite, Tests};
@@ -47,6 +47,65 @@ pub fn services(chosen: &Chosen, place: Target, tested: bool) -> Result<(), Fail
     Ok(())
 }
 
+/// Where a run takes a program from.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// A variable names it.
+    Variable(PathBuf),
+    /// An image that is named holds it.
+    Image,
+    /// The bundle that this tool lies in has it.
+    Bundle(PathBuf),
+    /// It is built from the checkout.
+    Checkout,
+}
+
+/// A program of the checkout that a run may need.
+#[derive(Debug)]
+pub struct Program {
+    /// The package that it is built from.
+    pub package: String,
+    /// The variable that names a ready one.
+    pub variable: &'static str,
+    /// Where this run takes it from.
+    pub origin: Origin,
+}
+
+impl Program {
+    /// That of one of [`PROGRAMS`].
+    pub fn of(component: Component, place: Target) -> Result<Self, Failure> {
+        let variable = match component {
+            Component::Fake => e2e_env::FAKE_BIN,
+            Component::Relay => e2e_env::RELAY_BIN,
+            _ => e2e_env::DATASTORAGE_BIN,
+        };
+        let part = table::built_in(component)?;
+        let package = part.package().unwrap_or(&part.name).to_owned();
+        let is_image = component == Component::Datastorage
+            && place == Target::Kind
+            && settings::datastorage_image().is_some();
+        let origin = match settings::ready_binary(variable) {
+            Some(path) => Origin::Variable(path),
+            None if is_image => Origin::Image,
+            None => paths::bundled(&package)?.map_or(Origin::Checkout, Origin::Bundle),
+        };
+        Ok(Self {
+            package,
+            variable,
+            origin,
+        })
+    }
+}
+
+/// What replaces the building of programs that these variables name.
+pub fn ready_instead(variables: &[&str]) -> String {
+    format!(
+        "{} to ready binaries, or {} to an image for Kind",
+        variables.join(", "),
+        e2e_env::DATASTORAGE_IMAGE
+    )
+}
+
 /// Fails where a program or a suite would have to be built and cannot be, before anything is made.
 pub fn buildable(
     chosen: &Chosen,
@@ -55,30 +114,14 @@ pub fn buildable(
     paths: &Paths,
 ) -> Result<(), Failure> {
     let mut built = Vec::new();
-    for (component, variable) in [
-        (Component::Datastorage, e2e_env::DATASTORAGE_BIN),
-        (Component::Fake, e2e_env::FAKE_BIN),
-        (Component::Relay, e2e_env::RELAY_BIN),
-    ] {
-        let is_image = component == Component::Datastorage
-            && place == Target::Kind
-            && settings::datastorage_image().is_some();
-        let is_ready = is_image || settings::ready_binary(variable).is_some();
-        let wanted = chosen.services.iter().any(|service| service.has(component));
-        if !wanted || is_ready {
-            continue;
-        }
-        let part = table::built_in(component)?;
-        if paths::bundled(part.package().unwrap_or(&part.name))?.is_none() {
-            built.push(variable);
+    for component in PROGRAMS {
+        if chosen.services.iter().any(|service| service.has(component)) {
+            let program = Program::of(component, place)?;
+            built.extend((program.origin == Origin::Checkout).then_some(program.variable));
         }
     }
     if !built.is_empty() {
-        paths.can_build(&format!(
-            "{} to ready binaries, or {} to an image for Kind",
-            built.join(", "),
-            e2e_env::DATASTORAGE_IMAGE
-        ))?;
+        paths.can_build(&ready_instead(&built))?;
     }
     let suites = chosen.services.iter().flat_map(|service| &service.suites);
     let mut built = suites.filter_map(|suite| match suite.tests() {

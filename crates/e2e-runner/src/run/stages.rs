@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::bundle;
 use crate::exit::{Exit, Failure};
 use crate::paths;
+use crate::run::check::{Origin, Program, ready_instead};
 use crate::run::kind::parts as kind_parts;
 use crate::run::kind::{cluster, deploy, images, job, node_image, readiness};
 use crate::run::layer::Layer;
@@ -17,9 +18,8 @@ use crate::run::reuse::{EMPTIED, GIVEN};
 use crate::run::service_run::ServiceRun;
 use crate::run::session::Session;
 use crate::run::{hooks, suite, wait};
-use crate::settings;
+use crate::table::service::Component;
 use crate::table::suite::Tests;
-use crate::table::{self, service::Component};
 use crate::tools::cargo::{self, Form};
 use crate::tools::migrate;
 
@@ -121,37 +121,38 @@ fn build(session: &Session, deadline: Duration) -> Result<String, Failure> {
         if session.having(component).next().is_none() {
             continue;
         }
-        let (variable, slot) = match component {
-            Component::Fake => (e2e_env::FAKE_BIN, &session.artifacts.fake),
-            Component::Relay => (e2e_env::RELAY_BIN, &session.artifacts.relay),
-            _ => (e2e_env::DATASTORAGE_BIN, &session.artifacts.datastorage),
+        let slot = match component {
+            Component::Fake => &session.artifacts.fake,
+            Component::Relay => &session.artifacts.relay,
+            _ => &session.artifacts.datastorage,
         };
-        let part = table::built_in(component)?;
-        let package = part.package().unwrap_or(&part.name).to_owned();
-        if let Some(path) = settings::ready_binary(variable) {
-            let file = std::fs::metadata(&path).map_err(|error| {
-                Failure::new(
-                    Exit::Preflight,
-                    format!("no {package} binary at {}: {error}", path.display()),
-                )
-                .hint(format!("unset {variable} to build it"))
-            })?;
-            notes.push(format!("{GIVEN}: {package}, {} KB", file.len() / 1000));
-            slot.get_or_init(|| path);
-        } else if component == Component::Datastorage
-            && settings::datastorage_image().is_some()
-            && session.place == Target::Kind
-        {
-            notes.push(format!("not built: {} is used", e2e_env::DATASTORAGE_IMAGE));
-        } else if let Some(path) = paths::bundled(&package)? {
-            let file = std::fs::metadata(&path).map_err(Failure::setup)?;
-            notes.push(format!(
-                "{GIVEN} in the bundle: {package}, {} KB",
-                file.len() / 1000
-            ));
-            slot.get_or_init(|| path);
-        } else {
-            wanted.push((package, variable, slot));
+        let Program {
+            package,
+            variable,
+            origin,
+        } = Program::of(component, session.place)?;
+        match origin {
+            Origin::Variable(path) => {
+                let file = std::fs::metadata(&path).map_err(|error| {
+                    Failure::new(
+                        Exit::Preflight,
+                        format!("no {package} binary at {}: {error}", path.display()),
+                    )
+                    .hint(format!("unset {variable} to build it"))
+                })?;
+                notes.push(format!("{GIVEN}: {package}, {} KB", file.len() / 1000));
+                slot.get_or_init(|| path);
+            }
+            Origin::Image => {
+                notes.push(format!("not built: {} is used", e2e_env::DATASTORAGE_IMAGE));
+            }
+            Origin::Bundle(path) => {
+                let file = std::fs::metadata(&path).map_err(Failure::setup)?;
+                let size = file.len() / 1000;
+                notes.push(format!("{GIVEN} in the bundle: {package}, {size} KB"));
+                slot.get_or_init(|| path);
+            }
+            Origin::Checkout => wanted.push((package, variable, slot)),
         }
     }
     if !wanted.is_empty() {
@@ -169,11 +170,7 @@ fn build_wanted(
     deadline: Duration,
 ) -> Result<String, Failure> {
     let variables: Vec<_> = wanted.iter().map(|(_, variable, _)| *variable).collect();
-    session.paths.can_build(&format!(
-        "{} to ready binaries, or {} to an image for Kind",
-        variables.join(", "),
-        e2e_env::DATASTORAGE_IMAGE
-    ))?;
+    session.paths.can_build(&ready_instead(&variables))?;
     let form = match session.place {
         Target::Kind => Form::Release,
         Target::Local => Form::Dev,
