@@ -64,7 +64,9 @@ pub(crate) fn download(
 fn address(repository: Option<&str>, version: &str, pin: &Pin) -> anyhow::Result<String> {
     let mut resolver = Resolver::default();
     if let Some(repository) = repository {
-        resolver.repository.base_url = repository.trim_end_matches('/').to_owned();
+        repository
+            .trim_end_matches('/')
+            .clone_into(&mut resolver.repository.base_url);
     }
     let artifact = format!("embedded-postgres-binaries-{}", pin.platform);
     let archive = ArtifactFqn::pom(GROUP, &artifact, version).with_packaging("jar");
