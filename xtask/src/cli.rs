@@ -58,7 +58,7 @@ pub struct Cli {
 pub enum Command {
     /// Sets up the environment of one or several services, runs their suites, reports, cleans up
     #[command(
-        after_help = "Examples:\n  cargo xtask e2e workflowexecution\n  cargo xtask e2e gateway notification\n  cargo xtask e2e --all\n  cargo xtask e2e workflowexecution --target local --keep on-failure\n  cargo xtask e2e workflowexecution --plan\n  cargo xtask e2e gateway --filter audit --retries 1\n  cargo xtask e2e gateway --services services.toml --coverage"
+        after_help = "Examples:\n  cargo xtask e2e workflowexecution\n  cargo xtask e2e gateway notification\n  cargo xtask e2e --all\n  cargo xtask e2e workflowexecution --target local --keep on-failure\n  cargo xtask e2e workflowexecution --plan\n  cargo xtask e2e gateway --filter audit --retries 1\n  cargo xtask e2e gateway --services services.toml --coverage\n  cargo xtask e2e --all --shard 2/3 --durations durations.json"
     )]
     E2e(E2e),
     /// Sets up the environment of one or several services and leaves it running

@@ -86,9 +86,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Diagnose(args) => commands::diagnose::run(&runner, table().ok().as_ref(), &args),
         Command::Services(args) => commands::services::run(table, cli.table.as_deref(), &args),
         Command::Kill(args) => commands::kill::run(&runner, &args),
-        Command::Ci {
-            what: commands::ci::Ci::Matrix,
-        } => Ok(commands::ci::matrix(&table()?)),
+        Command::Ci { what } => commands::ci::run(&runner, table, &what),
         Command::Node(args) => commands::node::run(&runner, table, &args),
         Command::Reap(args) => commands::reap::run(&runner, &args),
         Command::Flakes { format } => {

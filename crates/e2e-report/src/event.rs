@@ -29,6 +29,17 @@ pub enum Event {
         /// Why that target.
         why: String,
     },
+    /// What the run is for.
+    About {
+        /// The services whose suites it runs.
+        services: Vec<String>,
+        /// The version of Kubernetes that was asked for.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        kubernetes: Option<String>,
+        /// Which part of all services these are, where several jobs share them.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        shard: Option<String>,
+    },
     /// A stage that the run means to perform.
     Planned {
         /// The stage's name.
@@ -166,6 +177,11 @@ mod tests {
                 run: "a-1".to_owned(),
                 target: "kind".to_owned(),
                 why: String::new(),
+            },
+            Event::About {
+                services: vec!["gateway".to_owned()],
+                kubernetes: Some("1.34".to_owned()),
+                shard: Some("2/3".to_owned()),
             },
             Event::Planned {
                 stage: "migrate".to_owned(),

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use crate::critical_path::Path;
 use crate::log::{Log, Standing};
-use crate::text::{both_ends, duration, escaped};
+use crate::text::{both_ends, cell, duration, escaped};
 
 /// How many lines of evidence a summary repeats.
 const EVIDENCE: usize = 30;
@@ -23,12 +23,19 @@ pub fn summary(log: &Log) -> String {
     }
     writeln!(
         text,
-        "On {} ({}), {}.\n",
+        "On {}{} ({}), {}.\n",
         log.target,
+        log.kubernetes
+            .as_ref()
+            .map_or_else(String::new, |version| format!(" with Kubernetes {version}")),
         log.why,
         duration(log.seconds)
     )
     .unwrap_or_default();
+    if let Some(shard) = &log.shard {
+        let services = log.services.join(", ");
+        writeln!(text, "Shard {shard}: {services}.\n").unwrap_or_default();
+    }
     if let Some(failure) = &log.failure {
         writeln!(text, "**{}**\n", failure.summary.replace('\n', " ")).unwrap_or_default();
         if !failure.detail.trim().is_empty() {
@@ -81,10 +88,6 @@ pub fn summary(log: &Log) -> String {
     text
 }
 
-fn cell(text: &str) -> String {
-    escaped(text).replace('|', "\\|").replace('\n', " ")
-}
-
 /// A block of code whose fence the text cannot close.
 fn fenced(text: &str) -> String {
     let mut fence = "```".to_owned();
@@ -103,7 +106,7 @@ pub fn annotations(log: &Log) -> Vec<String> {
         .map(|test| {
             let title = format!(
                 "{} {} {}",
-                test.full_name(),
+                on_version(log, &test.full_name()),
                 test.standing().word(),
                 test.tally()
             );
@@ -116,9 +119,22 @@ pub fn annotations(log: &Log) -> Vec<String> {
         .collect();
     if let Some(failure) = log.failure.as_ref().filter(|_| lines.is_empty()) {
         let message = format!("{}\n{}", failure.detail.trim(), failure.hint);
-        lines.push(command("error", None, &failure.summary, message.trim()));
+        lines.push(command(
+            "error",
+            None,
+            &on_version(log, &failure.summary),
+            message.trim(),
+        ));
     }
     lines
+}
+
+/// A title with the version of Kubernetes before it, where one was asked for: there may be annotations of several.
+fn on_version(log: &Log, title: &str) -> String {
+    log.kubernetes.as_ref().map_or_else(
+        || title.to_owned(),
+        |version| format!("Kubernetes {version}: {title}"),
+    )
 }
 
 fn command(level: &str, place: Option<(&str, &str)>, title: &str, message: &str) -> String {

@@ -7,7 +7,7 @@ use crate::event::Outcome;
 use crate::log::{Log, Stage, Standing};
 use crate::text::{duration, escaped};
 
-const STYLE: &str = include_str!("report.css");
+pub(crate) const STYLE: &str = include_str!("report.css");
 
 /// The page.
 pub fn page(log: &Log) -> String {
@@ -18,10 +18,11 @@ pub fn page(log: &Log) -> String {
     };
     let path = Path::of(log);
     let mut body = format!(
-        "<header class=\"{class}\"><p class=\"verdict\">{}</p><h1>{}</h1><p>on {} · {}{}</p></header>\n",
+        "<header class=\"{class}\"><p class=\"verdict\">{}</p><h1>{}</h1><p>on {}{} · {}{}</p></header>\n",
         escaped(&log.verdict()),
         escaped(&log.run),
         escaped(&log.target),
+        about(log),
         escaped(&log.why),
         log.at
             .split('.')
@@ -43,6 +44,15 @@ pub fn page(log: &Log) -> String {
         escaped(&log.run),
         escaped(&log.verdict()),
     )
+}
+
+/// The version of Kubernetes and the shard, where the run is of one.
+fn about(log: &Log) -> String {
+    let version = log.kubernetes.iter();
+    let version = version.map(|version| format!(" with Kubernetes {}", escaped(version)));
+    let shard = log.shard.iter();
+    let shard = shard.map(|shard| format!(", shard {}", escaped(shard)));
+    version.chain(shard).collect()
 }
 
 fn failure(log: &Log) -> String {

@@ -8,6 +8,65 @@ use crate::text::escaped;
 
 /// The document.
 pub fn document(log: &Log) -> String {
+    together(&log.run, std::iter::once(log))
+}
+
+/// The document of several runs.
+pub fn together<'a>(name: &str, logs: impl Iterator<Item = &'a Log>) -> String {
+    let mut all = Counted::default();
+    for log in logs {
+        let Counted {
+            body,
+            tests,
+            failures,
+            errors,
+            seconds,
+        } = suites(log);
+        all.body.push_str(&body);
+        all.tests += tests;
+        all.failures += failures;
+        all.errors += errors;
+        all.seconds += seconds;
+    }
+    format!(
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites name=\"{}\" tests=\"{}\" failures=\"{}\" errors=\"{}\" time=\"{:.3}\">\n{}</testsuites>\n",
+        escaped(name),
+        all.tests,
+        all.failures,
+        all.errors,
+        all.seconds,
+        all.body,
+    )
+}
+
+/// Suites with what is in them.
+#[derive(Default)]
+struct Counted {
+    body: String,
+    tests: usize,
+    failures: usize,
+    errors: usize,
+    seconds: f64,
+}
+
+/// The name of a suite, with the version of Kubernetes where one was asked for.
+fn suite_name(log: &Log, name: &str) -> String {
+    log.kubernetes.as_ref().map_or_else(
+        || name.to_owned(),
+        |version| format!("{name} on Kubernetes {version}"),
+    )
+}
+
+/// When the run began, as an attribute; nothing of one that never did.
+fn timestamp(log: &Log) -> String {
+    if log.at.is_empty() {
+        return String::new();
+    }
+    format!(" timestamp=\"{}\"", escaped(&log.at))
+}
+
+/// The suites of a run.
+fn suites(log: &Log) -> Counted {
     let mut suites: Vec<(String, Vec<&Test>)> = Vec::new();
     for test in &log.tests {
         let name = test.suite_name();
@@ -18,7 +77,7 @@ pub fn document(log: &Log) -> String {
     }
     let mut body = stages(log);
     for (name, tests) in suites {
-        body.push_str(&suite(log, &name, &tests));
+        body.push_str(&suite(log, &suite_name(log, &name), &tests));
     }
     let (failures, errors) = (
         log.tests
@@ -30,12 +89,13 @@ pub fn document(log: &Log) -> String {
             .filter(|stage| is_error(log, &stage.name, stage.outcome))
             .count(),
     );
-    format!(
-        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites name=\"{}\" tests=\"{}\" failures=\"{failures}\" errors=\"{errors}\" time=\"{:.3}\">\n{body}</testsuites>\n",
-        escaped(&log.run),
-        log.stages.len() + log.tests.len(),
-        log.seconds,
-    )
+    Counted {
+        body,
+        tests: log.stages.len() + log.tests.len(),
+        failures,
+        errors,
+        seconds: log.seconds,
+    }
 }
 
 /// Where tests failed, they are the failures and the stage that ran them is not one more.
@@ -52,6 +112,7 @@ fn is_error(log: &Log, name: &str, outcome: Option<Outcome>) -> bool {
 }
 
 fn stages(log: &Log) -> String {
+    let name = suite_name(log, "stages");
     let errors = log
         .stages
         .iter()
@@ -63,15 +124,25 @@ fn stages(log: &Log) -> String {
         .filter(|stage| stage.outcome == Some(Outcome::Stopped) || stage.ended.is_none())
         .count();
     let mut text = format!(
-        "  <testsuite name=\"stages\" tests=\"{}\" failures=\"0\" errors=\"{errors}\" skipped=\"{stopped}\" time=\"{:.3}\" timestamp=\"{}\">\n",
+        "  <testsuite name=\"{}\" tests=\"{}\" failures=\"0\" errors=\"{errors}\" skipped=\"{stopped}\" time=\"{:.3}\"{}>\n",
+        escaped(&name),
         log.stages.len(),
         log.seconds,
-        escaped(&log.at),
+        timestamp(log),
     );
+    if let Some(shard) = &log.shard {
+        let shard = escaped(shard);
+        writeln!(
+            text,
+            "    <properties><property name=\"shard\" value=\"{shard}\"/></properties>"
+        )
+        .unwrap_or_default();
+    }
     for stage in &log.stages {
         write!(
             text,
-            "    <testcase classname=\"stages\" name=\"{}\" time=\"{:.3}\"",
+            "    <testcase classname=\"{}\" name=\"{}\" time=\"{:.3}\"",
+            escaped(&name),
             escaped(&stage.name),
             stage.took(log.seconds)
         )
@@ -106,10 +177,10 @@ fn suite(log: &Log, name: &str, tests: &[&Test]) -> String {
         .filter(|test| test.standing() == Standing::Failed)
         .count();
     let mut text = format!(
-        "  <testsuite name=\"{}\" tests=\"{}\" failures=\"{failed}\" errors=\"0\" skipped=\"0\" timestamp=\"{}\">\n",
+        "  <testsuite name=\"{}\" tests=\"{}\" failures=\"{failed}\" errors=\"0\" skipped=\"0\"{}>\n",
         escaped(name),
         tests.len(),
-        escaped(&log.at),
+        timestamp(log),
     );
     for test in tests {
         write!(

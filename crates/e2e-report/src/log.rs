@@ -19,6 +19,12 @@ pub struct Log {
     pub target: String,
     /// Why that target.
     pub why: String,
+    /// The services whose suites it runs; none in the log of an earlier version of the tool.
+    pub services: Vec<String>,
+    /// The version of Kubernetes that was asked for.
+    pub kubernetes: Option<String>,
+    /// Which part of all services these are, where several jobs share them.
+    pub shard: Option<String>,
     /// When it began, RFC 3339.
     pub at: String,
     /// Its stages, in the order they began.
@@ -171,6 +177,15 @@ impl Log {
                         at: record.at.map(|at| at.to_string()).unwrap_or_default(),
                         ..Self::default()
                     };
+                }
+                Event::About {
+                    services,
+                    kubernetes,
+                    shard,
+                } => {
+                    log.services = services;
+                    log.kubernetes = kubernetes;
+                    log.shard = shard;
                 }
                 Event::Planned {
                     stage,

@@ -33,6 +33,11 @@ pub fn escaped(text: &str) -> String {
     safe
 }
 
+/// Text in a cell of a Markdown table.
+pub fn cell(text: &str) -> String {
+    escaped(text).replace('|', "\\|").replace('\n', " ")
+}
+
 /// Text as a person reads it: without the sequences by which programs colour it and name windows (ECMA-48), without other control
 /// characters, and of a line that a carriage return has written over several times, the last version.
 pub fn plain(text: &str) -> String {

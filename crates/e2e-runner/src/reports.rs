@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use e2e_report::flaky::Tests;
+use e2e_report::versions::Versions;
 use e2e_report::{Log, github, html, junit};
 use jiff::Timestamp;
 
-use crate::state::{locked, write_private};
+use crate::state::{label, locked, write_private};
 
 /// The log of a run's events in its directory.
 pub const EVENTS: &str = "events.jsonl";
@@ -24,11 +25,17 @@ pub fn read(dir: &Path) -> anyhow::Result<Log> {
 
 /// Writes every report of a log into `dir`, and returns their paths, the timeline's first.
 pub fn write(log: &Log, dir: &Path) -> anyhow::Result<Vec<PathBuf>> {
-    let reports = [
-        ("report.html", html::page(log)),
-        ("junit.xml", junit::document(log)),
-        ("summary.md", github::summary(log)),
-    ];
+    write_all(
+        dir,
+        [
+            ("report.html", html::page(log)),
+            ("junit.xml", junit::document(log)),
+            ("summary.md", github::summary(log)),
+        ],
+    )
+}
+
+fn write_all(dir: &Path, reports: [(&str, String); 3]) -> anyhow::Result<Vec<PathBuf>> {
     let mut paths = Vec::new();
     for (name, text) in reports {
         let path = dir.join(name);
@@ -36,6 +43,29 @@ pub fn write(log: &Log, dir: &Path) -> anyhow::Result<Vec<PathBuf>> {
         paths.push(path);
     }
     Ok(paths)
+}
+
+/// A name for runs on several versions of Kubernetes.
+pub fn together_name(services: &[String]) -> String {
+    format!(
+        "{}-kubernetes-{:06x}",
+        label(services),
+        rand::random::<u32>() & 0x00ff_ffff
+    )
+}
+
+/// Writes the reports of several runs into a directory of their own beside those of the runs, and returns their paths, the page's first.
+pub fn write_together(versions: &Versions, runs: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let dir = runs.join(&versions.name);
+    std::fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
+    write_all(
+        &dir,
+        [
+            ("report.html", versions.page()),
+            ("junit.xml", versions.junit()),
+            ("summary.md", versions.summary()),
+        ],
+    )
 }
 
 /// What is known of the tests that ran on this machine, beside the runs.

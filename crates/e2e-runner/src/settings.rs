@@ -217,6 +217,17 @@ pub fn datastorage_image() -> Option<String> {
     text(e2e_env::DATASTORAGE_IMAGE)
 }
 
+/// The variable that names the node image of a version of Kubernetes.
+pub fn node_image_variable(version: &str) -> String {
+    format!("KIND_NODE_IMAGE_{}", version.replace('.', "_"))
+}
+
+/// The node image that a variable names for a version of Kubernetes, with that variable.
+pub fn node_image_of(version: &str) -> Option<(String, String)> {
+    let variable = node_image_variable(version);
+    text(&variable).map(|image| (image, variable))
+}
+
 /// The node image: kind's own default for its version unless the user names another.
 pub fn node_image() -> Option<String> {
     text("KIND_NODE_IMAGE")

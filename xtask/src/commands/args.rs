@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, ValueEnum};
 
+use e2e_runner::kubernetes_version::Version;
 use e2e_runner::run;
 use e2e_runner::run::repeat::Repeat;
 use e2e_runner::table::suite::{Asked, MOST_RETRIES};
@@ -30,7 +31,7 @@ pub struct Which {
 }
 
 /// Where an environment is set up.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub struct TargetArgs {
     /// Where the environment runs
     #[arg(long, value_enum, default_value_t = TargetChoice::Auto)]
@@ -38,6 +39,10 @@ pub struct TargetArgs {
     /// A PostgreSQL server to use instead of starting one; the password comes from PGPASSWORD. Implies --target local
     #[arg(long, value_name = "URL")]
     pub postgres_url: Option<String>,
+    /// The version of Kubernetes on Kind, such as 1.34 or 1.34.4; with `e2e` several, which run one after the other and are reported as one.
+    /// `KIND_NODE_IMAGE_1_34`, or `[kubernetes]` in the table of services, names the node image
+    #[arg(long, value_name = "VERSION", value_delimiter = ',')]
+    pub kubernetes: Vec<Version>,
     /// Reuse nothing of a kept environment, and make everything anew
     #[arg(long)]
     pub fresh: bool,

@@ -9,10 +9,11 @@ use e2e_runner::paths::Paths;
 use e2e_runner::process::Runner;
 use e2e_runner::run::abandoned;
 use e2e_runner::run::local;
+use e2e_runner::run::node_version::{self, NodeVersion};
 use e2e_runner::run::plan::Target;
 use e2e_runner::run::repeat::Repeat;
 use e2e_runner::run::session::{RunRequest, Session};
-use e2e_runner::table::Chosen;
+use e2e_runner::table::{Chosen, Table};
 use e2e_runner::tools::{daemon, kind, names, postgres};
 
 /// Decides where a run takes place, and says why.
@@ -60,6 +61,30 @@ pub fn place(runner: &Runner, args: &TargetArgs) -> Result<(Target, String), Fai
             }
         }
     }
+}
+
+/// The versions of Kubernetes that are asked for, each with its node image; only Kind makes a node of one.
+pub fn versions(
+    runner: &Runner,
+    table: &Table,
+    (place, why): (Target, &str),
+    args: &TargetArgs,
+) -> Result<Vec<NodeVersion>, Failure> {
+    if args.kubernetes.is_empty() {
+        return Ok(Vec::new());
+    }
+    if place != Target::Kind {
+        let chosen = args.target != TargetChoice::Auto || args.postgres_url.is_some();
+        let exit = if chosen { Exit::Usage } else { Exit::Preflight };
+        let what = format!(
+            "--kubernetes is for Kind, which makes a node of each version, and this run is on {}: {why}",
+            place.word()
+        );
+        return Err(
+            Failure::new(exit, what).hint("leave out --kubernetes, or run with --target kind")
+        );
+    }
+    node_version::choose(runner, table, &args.kubernetes)
 }
 
 /// Refuses by name what a system cannot do.

@@ -1,19 +1,20 @@
 //! `cargo xtask e2e`: the whole life of one run, of one service or of several at once.
 
+use std::path::PathBuf;
+
 use clap::Args;
 
 use crate::commands::args::{Format, Keep, RepeatArgs, SuiteArgs, TargetArgs, Which};
-use crate::commands::environment::quoted;
-use crate::commands::{begin, ending};
-use crate::terminal;
-use e2e_runner::exit::Exit;
+use crate::commands::asked::Asked;
+use crate::commands::{begin, ending, sharding, versions};
+use e2e_runner::exit::{Exit, Failure};
 use e2e_runner::paths::Paths;
 use e2e_runner::process::Runner;
-use e2e_runner::run::history::History;
 use e2e_runner::run::plan::{Until, plan};
 use e2e_runner::run::repeat::Repeat;
-use e2e_runner::run::{self, check, coverage, preview};
-use e2e_runner::state::{KEPT_FOR, Run};
+use e2e_runner::run::{self, check, coverage};
+use e2e_runner::shard::Shard;
+use e2e_runner::state::KEPT_FOR;
 use e2e_runner::table::Table;
 
 /// Flags of `e2e`.
@@ -30,6 +31,13 @@ pub struct E2e {
     /// directory. Programs write when they end by themselves: they get SIGTERM after the suites
     #[arg(long)]
     pub coverage: bool,
+    /// Run only the K-th of N parts of these services: in each of N jobs another one. Every job needs the same services and durations;
+    /// `ci matrix --shards` instead hands each job its services by name
+    #[arg(long, value_name = "K/N")]
+    pub shard: Option<Shard>,
+    /// How long the services' suites take, as `ci durations` writes it; without it --shard splits evenly by name
+    #[arg(long, value_name = "FILE", requires = "shard")]
+    pub durations: Option<PathBuf>,
     /// Print the plan and do nothing
     #[arg(long)]
     pub plan: bool,
@@ -44,12 +52,32 @@ pub struct E2e {
 
 /// Runs the verb.
 pub fn run(runner: &Runner, table: &Table, args: &E2e) -> anyhow::Result<Exit> {
-    let mut chosen = table.choose(&args.which.services, args.which.all)?;
+    let which = (&*args.which.services, args.which.all);
+    let mine = args.shard.map(|shard| {
+        let durations = args.durations.as_deref();
+        sharding::mine(table, which, shard, durations)
+    });
+    let mine = mine.transpose()?;
+    let mut chosen = match &mine {
+        Some(mine) if mine.services.is_empty() => {
+            return Ok(sharding::nothing(&mine.label, args.format));
+        }
+        Some(mine) => table.choose(&mine.services, false)?,
+        None => table.choose(which.0, which.1)?,
+    };
     let asked = args.suites.asked();
     for service in &mut chosen.services {
         service.choose_suites(&asked)?;
     }
     let (place, why) = begin::place(runner, &args.place)?;
+    let versions = begin::versions(runner, table, (place, &why), &args.place)?;
+    if versions.len() > 1 && args.keep != Keep::Never {
+        let what =
+            "--keep is for one environment, and several versions of Kubernetes are asked for";
+        return Err(Failure::new(Exit::Usage, what)
+            .hint("leave out --keep, or name one version: a run that fails says how it is run again and kept")
+            .into());
+    }
     let mut plan = plan(&chosen, place, Until::Done);
     check::services(&chosen, place, true)?;
     if args.coverage {
@@ -57,46 +85,31 @@ pub fn run(runner: &Runner, table: &Table, args: &E2e) -> anyhow::Result<Exit> {
         plan = plan.collecting_coverage();
     }
     let repeat = Repeat::from(args.repeat);
-    let lifetime = plan.longest(repeat.times) + KEPT_FOR;
-    let paths = Paths::find(runner)?;
+    let asked = Asked {
+        runner,
+        args: &args.place,
+        coverage: args.coverage,
+        chosen,
+        place,
+        why,
+        lifetime: plan.longest(repeat.times) + KEPT_FOR,
+        plan,
+        repeat,
+        shard: mine.map(|mine| mine.label),
+        paths: Paths::find(runner)?,
+    };
     if args.plan {
-        terminal::print(&preview::plan_table(
-            &plan,
-            &History::load(&paths.history()),
-        ));
-        if let Some(told) = preview::programs() {
-            terminal::print(&told);
-        }
-        let kept = Run::kept_together(&paths.runs(), &plan.services).filter(|_| !args.place.fresh);
-        terminal::print(&preview::reuse_table(runner, kept.as_ref(), place, &chosen));
+        asked.preview(&versions);
         return Ok(Exit::Passed);
     }
-    check::buildable(&chosen, place, true, &paths)?;
-    let session = begin::begin(
-        runner,
-        chosen,
-        (place, why),
-        &args.place,
-        false,
-        (repeat, lifetime, Some(again())),
-        paths,
-    )?
-    .with_coverage(args.coverage);
-    let ended = run::run(&session, &plan, args.keep.into());
-    ending::conclude(&session, ended, &ending::Output::of_e2e(args.format))
-}
-
-/// The command line as the user typed it, with the environment of a failure kept.
-fn again() -> String {
-    let mut words = vec!["cargo xtask".to_owned()];
-    let mut args = std::env::args().skip(1);
-    while let Some(arg) = args.next() {
-        match arg.as_str() {
-            "--keep" => drop(args.next()),
-            arg if arg.starts_with("--keep=") => {}
-            arg => words.push(quoted(arg)),
-        }
+    check::buildable(&asked.chosen, place, true, &asked.paths)?;
+    if versions.len() > 1 {
+        return versions::run(&asked, &versions, args.format);
     }
-    words.push("--keep on-failure".to_owned());
-    words.join(" ")
+    for version in &versions {
+        version.bring(runner)?;
+    }
+    let session = asked.begin(versions.into_iter().next(), &args.place)?;
+    let ended = run::run(&session, &asked.plan, args.keep.into());
+    ending::conclude(&session, ended, &ending::Output::of_e2e(args.format))
 }

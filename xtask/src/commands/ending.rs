@@ -22,6 +22,38 @@ use e2e_runner::state::Run;
 
 /// Prints how a run ended and makes its reports; a failure of the run is the failure of the verb.
 pub fn conclude(session: &Session, ended: Ended, output: &Output) -> anyhow::Result<Exit> {
+    let told = tell(session, &ended, output.is_new);
+    if let Some(log) = &told.log {
+        summarize(&github::summary(log));
+    }
+    if output.json {
+        terminal::print(&format!("{:#}", told.document));
+    } else if let (Some(form), true) = (output.variables, ended.kept) {
+        terminal::print(&environment::variables(&session.run, form));
+    }
+    if let Some(failure) = ended.failure {
+        return Err(failure.into());
+    }
+    let what = if output.variables.is_some() {
+        "up"
+    } else {
+        "passed"
+    };
+    terminal::message(&format!("{what}: {}", session.run.id()));
+    Ok(Exit::Passed)
+}
+
+/// What a run's end has come to.
+#[derive(Debug)]
+pub struct Told {
+    /// Its events, where they could be read.
+    pub log: Option<Log>,
+    /// Its result for programs.
+    pub document: serde_json::Value,
+}
+
+/// Prints how a run ended and makes its reports; neither its job's summary nor its result is written yet.
+pub fn tell(session: &Session, ended: &Ended, is_new: bool) -> Told {
     let rows = table(&ended.timings, ended.total);
     let rows: Vec<_> = rows.lines().map(terminal::row).collect();
     terminal::message(&rows.join("\n"));
@@ -39,27 +71,14 @@ pub fn conclude(session: &Session, ended: Ended, output: &Output) -> anyhow::Res
             test.why()
         ));
     }
-    if ended.kept && output.is_new {
+    if ended.kept && is_new {
         terminal::message(&environment::describe(&session.run));
     }
     if let Some(left) = &ended.left {
         terminal::message(&format!("left behind: {left}"));
     }
-    if output.json {
-        terminal::print(&document(session, &ended, &reports, &flaky)?);
-    } else if let (Some(form), true) = (output.variables, ended.kept) {
-        terminal::print(&environment::variables(&session.run, form));
-    }
-    if let Some(failure) = ended.failure {
-        return Err(failure.into());
-    }
-    let what = if output.variables.is_some() {
-        "up"
-    } else {
-        "passed"
-    };
-    terminal::message(&format!("{what}: {}", session.run.id()));
-    Ok(Exit::Passed)
+    let document = document(session, ended, &reports, &flaky);
+    Told { log, document }
 }
 
 /// What the end of a run writes to standard output.
@@ -107,7 +126,7 @@ fn document(
     ended: &Ended,
     reports: &[PathBuf],
     flaky: &[&Test],
-) -> serde_json::Result<String> {
+) -> serde_json::Value {
     let flaky: Vec<_> = flaky
         .iter()
         .map(|test| {
@@ -133,17 +152,11 @@ fn document(
             })
         })
         .collect();
-    let failure = |failure: &Failure| {
-        serde_json::json!({
-            "exit": failure.exit.code(),
-            "summary": failure.summary,
-            "detail": failure.detail,
-            "hint": failure.hint.as_deref().map(settings::named),
-        })
-    };
-    serde_json::to_string_pretty(&serde_json::json!({
+    serde_json::json!({
         "run": session.run.id(),
         "target": session.place.word(),
+        "kubernetes": session.kubernetes.as_ref().map(|node| node.version.to_string()),
+        "shard": session.shard,
         "exit": ended.failure.as_ref().map_or(0, |failure| failure.exit.code()),
         "failure": ended.failure.as_ref().map(failure),
         "left_behind": ended.left.as_ref().map(failure),
@@ -153,14 +166,24 @@ fn document(
         "reports": reports,
         "flaky": flaky,
         "stages": stages,
-    }))
+    })
 }
 
-/// Makes the reports of a run, shows GitHub its part, and remembers the tests. A report that cannot be written fails no run.
+/// A failure for programs.
+pub fn failure(failure: &Failure) -> serde_json::Value {
+    serde_json::json!({
+        "exit": failure.exit.code(),
+        "summary": failure.summary,
+        "detail": failure.detail,
+        "hint": failure.hint.as_deref().map(settings::named),
+    })
+}
+
+/// Makes the reports of a run, annotates its GitHub job, and remembers the tests. A report that cannot be written fails no run.
 fn make_reports(run: &Run) -> (Option<Log>, Vec<PathBuf>) {
     let made = reports::read(run.dir()).and_then(|log| {
         let paths = reports::write(&log, run.dir())?;
-        report_to_github(&log);
+        annotate(&log);
         if let Some(runs) = run.dir().parent() {
             reports::learn(&log, runs);
         }
@@ -218,18 +241,22 @@ fn of_suite(timing: &Timing) -> String {
     full_name(timing.id.part.as_deref(), &told)
 }
 
-/// Writes the job's summary and its annotations, where the run is a step of a GitHub job.
-fn report_to_github(log: &Log) {
-    if let Some(path) = settings::github_summary() {
-        let file = std::fs::OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(path);
-        let written = file.and_then(|mut file| file.write_all(github::summary(log).as_bytes()));
-        if let Err(error) = written {
-            terminal::message(&format!("the job's summary could not be written: {error}"));
-        }
+/// Adds to the job's summary, where the run is a step of a GitHub job.
+pub fn summarize(text: &str) {
+    let Some(path) = settings::github_summary() else {
+        return;
+    };
+    let file = std::fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(path);
+    if let Err(error) = file.and_then(|mut file| file.write_all(text.as_bytes())) {
+        terminal::message(&format!("the job's summary could not be written: {error}"));
     }
+}
+
+/// Writes the annotations of a run that is a step of a GitHub job.
+fn annotate(log: &Log) {
     if settings::in_github_job() {
         for line in github::annotations(log) {
             // Read from either stream; standard output may be a document, or what a shell evaluates.

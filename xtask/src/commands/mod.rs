@@ -1,8 +1,9 @@
 //! The verbs, one file each.
 //!
-//! Modules, each may import those after it: `diagnose`, `doctor`, `e2e`, `up`, `test`, `tiers`, `attach`, `down`, `kill`, `migrate`, `services`, `node`, `ci`, `completions`, `flakes`, `dist`, `own`, `bench`, `workspace_tasks`, `reap`, `report`, `status`, `begin`, `ending`, `environment`, `database`, `args`
+//! Modules, each may import those after it: `diagnose`, `doctor`, `e2e`, `versions`, `up`, `test`, `tiers`, `attach`, `down`, `kill`, `migrate`, `services`, `node`, `ci`, `completions`, `flakes`, `dist`, `own`, `bench`, `workspace_tasks`, `reap`, `report`, `status`, `sharding`, `asked`, `begin`, `ending`, `environment`, `database`, `args`
 
 pub mod args;
+mod asked;
 pub mod attach;
 mod begin;
 pub mod bench;
@@ -24,8 +25,10 @@ pub mod own;
 pub mod reap;
 pub mod report;
 pub mod services;
+mod sharding;
 pub mod status;
 pub mod test;
 pub mod tiers;
 pub mod up;
+mod versions;
 pub mod workspace_tasks;

@@ -264,6 +264,7 @@ fn plan(
         runs("local").into_iter().chain(alone).collect(),
     ));
     let args = TargetArgs {
+        kubernetes: Vec::new(),
         target: TargetChoice::Auto,
         postgres_url: None,
         fresh: true,

@@ -52,6 +52,16 @@ pub fn run(runner: &Runner, table: &Table, mut args: Up) -> anyhow::Result<Exit>
         args.place.target = TargetChoice::Local;
     }
     let (place, why) = begin::place(runner, &args.place)?;
+    let versions = begin::versions(runner, table, (place, &why), &args.place)?;
+    if versions.len() > 1 {
+        let what = "`up` sets up one environment, and several versions of Kubernetes are asked for";
+        return Err(Failure::new(Exit::Usage, what)
+            .hint("name one version, or run them all by `cargo xtask e2e`")
+            .into());
+    }
+    for version in &versions {
+        version.bring(runner)?;
+    }
     let plan = plan(&chosen, place, Until::Ready);
     debug_assert!(!integration || place == Target::Local);
     let paths = Paths::find(runner)?;
@@ -66,7 +76,8 @@ pub fn run(runner: &Runner, table: &Table, mut args: Up) -> anyhow::Result<Exit>
         integration,
         (Repeat::default(), lifetime, None),
         paths,
-    )?;
+    )?
+    .on_kubernetes(versions.into_iter().next());
     let ended = run::run(&session, &plan, Keep::WhenReady);
     ending::conclude(&session, ended, &ending::Output::of_up(args.format))
 }

@@ -18,12 +18,14 @@ mod place;
 mod progress;
 mod red;
 mod reports;
+mod sharding;
 mod shell;
 mod suites;
 mod table;
 mod team;
 mod tls;
 mod usage;
+mod versions;
 mod workflows;
 
 use std::process::{Command, Output};

@@ -67,10 +67,17 @@ certificates = [{ secret = "tls", hosts = ["widget"] }]
 mounts = [{ host = "fixtures", node = "/more" }]
 restarts = 1
 deadlines = { images = 1800 }
+
+[kubernetes]
+"1.34" = "kindest/node:v1.34.4"
+"v1.32.8" = "registry.example/node:v1.32.8"
 "#;
 
 /// What is wrong in it, each with what takes the place of what.
-const WRONG: [(&str, &str); 27] = [
+const WRONG: [(&str, &str); 30] = [
+    ("\"1.34\" =", "\"2.34\" ="),
+    ("\"1.34\" =", "\"1.034\" ="),
+    ("= \"kindest/node:v1.34.4\"", "= \" \""),
     ("name = \"valkey\"", "name = \"Valkey\""),
     ("name = \"valkey\"\n", ""),
     ("namespace = \"shared\"", "namespace = \"-\""),
@@ -373,7 +380,7 @@ fn a_check_says_every_fault_with_its_line_and_makes_nothing() {
         ["line 11", "part `Lookup`: `a b` is no name"],
         [
             "line 14",
-            "unknown field `parts`, expected `part` or `service`",
+            "unknown field `parts`, expected `part`, `service` or `kubernetes`",
         ],
     ]) {
         assert!(

@@ -12,6 +12,7 @@ mod parts;
 mod suites;
 mod team;
 mod troubles;
+mod versions;
 
 use std::fs;
 use std::path::{Path, PathBuf};

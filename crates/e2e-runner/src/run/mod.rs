@@ -1,6 +1,6 @@
 //! The life of a run: plan it, walk the plan, keep the evidence of a failure, remove what was made.
 //!
-//! Modules, each may import those after it: `stages`, `hooks`, `abandoned`, `teardown`, `coverage`, `evidence`, `preview`, `kind`, `local`, `suite`, `history`, `reuse`, `wait`, `walk`, `timing`, `session`, `private`, `check`, `check_parts`, `datastorage_config`, `repeat`, `service_run`, `part_run`, `layer`, `plan`
+//! Modules, each may import those after it: `stages`, `hooks`, `abandoned`, `teardown`, `coverage`, `evidence`, `preview`, `kind`, `local`, `suite`, `history`, `reuse`, `wait`, `walk`, `timing`, `session`, `node_version`, `private`, `check`, `check_parts`, `datastorage_config`, `repeat`, `service_run`, `part_run`, `layer`, `plan`
 
 pub mod abandoned;
 pub mod check;
@@ -13,6 +13,7 @@ pub mod hooks;
 pub mod kind;
 pub mod layer;
 pub mod local;
+pub mod node_version;
 pub mod part_run;
 pub mod plan;
 pub mod preview;
@@ -198,6 +199,14 @@ fn collect_coverage(
 fn announce(session: &Session, plan: &Plan) {
     let history = History::load(&session.paths.history());
     let only = session.service_runs[0].service.name.as_str();
+    session.report.emit(Event::About {
+        services: plan.services.clone(),
+        kubernetes: session
+            .kubernetes
+            .as_ref()
+            .map(|node| node.version.to_string()),
+        shard: session.shard.clone(),
+    });
     for Stage { id, needs, .. } in &plan.stages {
         let needs: Vec<String> = needs.iter().map(Id::name).collect();
         session.report.emit(Event::Planned {

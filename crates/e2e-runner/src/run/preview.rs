@@ -105,13 +105,19 @@ fn predicted(plan: &Plan, history: &History) -> Option<f64> {
 }
 
 /// The decision on each layer, as the lines behind a plan.
-pub fn reuse_table(runner: &Runner, kept: Option<&Run>, place: Target, chosen: &Chosen) -> String {
+pub fn reuse_table(
+    runner: &Runner,
+    kept: Option<&Run>,
+    place: Target,
+    image: Option<String>,
+    chosen: &Chosen,
+) -> String {
     let services = &chosen.services[..];
     let Some(run) = kept.filter(|run| run.state().target == place.word()) else {
         let made = "no environment is kept: everything will be created".to_owned();
         let lines: Vec<_> = [made]
             .into_iter()
-            .chain(node(runner, place, chosen))
+            .chain(node(runner, place, image, chosen))
             .collect();
         return lines.join("\n");
     };
@@ -127,7 +133,7 @@ pub fn reuse_table(runner: &Runner, kept: Option<&Run>, place: Target, chosen: &
             {
                 let own = services.iter().map(|service| &service.own);
                 let mounts = cluster::mounts_of(own.chain(&chosen.parts));
-                cluster::cluster_fingerprint(runner, &mounts).ok()
+                cluster::cluster_fingerprint(runner, image.clone(), &mounts).ok()
             }
             .as_ref(),
         );
@@ -186,13 +192,13 @@ pub fn reuse_table(runner: &Runner, kept: Option<&Run>, place: Target, chosen: &
         },
     );
     if !stands {
-        text.extend(node(runner, place, chosen));
+        text.extend(node(runner, place, image, chosen));
     }
     text
 }
 
 /// The decision on the node image of a cluster that is made.
-fn node(runner: &Runner, place: Target, chosen: &Chosen) -> Option<String> {
+fn node(runner: &Runner, place: Target, image: Option<String>, chosen: &Chosen) -> Option<String> {
     let wants = chosen
         .services
         .iter()
@@ -200,7 +206,7 @@ fn node(runner: &Runner, place: Target, chosen: &Chosen) -> Option<String> {
     let own = chosen.services.iter().map(|service| &service.own);
     let parts = own.chain(&chosen.parts);
     (place == Target::Kind && wants).then(|| {
-        let decision = node_image::decide(runner, parts);
+        let decision = node_image::decide(runner, image, parts);
         format!("node image: {}", decision.describe())
     })
 }

@@ -20,6 +20,7 @@ use crate::paths::Paths;
 use crate::process::{Child, Runner};
 use crate::reporter::{Reporter, Watcher};
 use crate::reports::EVENTS;
+use crate::run::node_version::NodeVersion;
 use crate::run::part_run::PartRun;
 use crate::run::plan::{Id, Step, Target};
 use crate::run::private::Private;
@@ -122,6 +123,10 @@ pub struct Session {
     pub adopted: bool,
     /// Whether it collects the coverage of its services.
     pub coverage: bool,
+    /// The version of Kubernetes that it was asked for, with its node image.
+    pub kubernetes: Option<NodeVersion>,
+    /// Which part of all services it runs, where several jobs share them.
+    pub shard: Option<String>,
     /// Where it runs.
     pub place: Target,
     /// Whether the numbers of the integration tier are used (D8).
@@ -312,6 +317,8 @@ impl Session {
             service_runs,
             adopted: false,
             coverage: false,
+            kubernetes: None,
+            shard: None,
             place: request.place,
             integration: request.integration,
             postgres_url: request.postgres_url,
@@ -363,6 +370,24 @@ impl Session {
     #[must_use]
     pub fn with_coverage(self, coverage: bool) -> Self {
         Self { coverage, ..self }
+    }
+
+    /// The same run on a node of a version of Kubernetes, if one was asked for.
+    #[must_use]
+    pub fn on_kubernetes(self, kubernetes: Option<NodeVersion>) -> Self {
+        Self { kubernetes, ..self }
+    }
+
+    /// The node image of its cluster: that of the version that was asked for, else the user's; none leaves it to kind.
+    pub fn node_image(&self) -> Option<String> {
+        let asked = self.kubernetes.as_ref().map(|node| node.image.clone());
+        asked.or_else(settings::node_image)
+    }
+
+    /// The same run as the part of all services that it is, if it is one.
+    #[must_use]
+    pub fn of_shard(self, shard: Option<String>) -> Self {
+        Self { shard, ..self }
     }
 
     /// The parts whose coverage is collected: the services themselves, and what is built here.

@@ -472,7 +472,7 @@ fn lock<T>(value: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// The first part of a run's identity; with what is put around it, it stays below the 63 characters of a host name (RFC 1123).
-fn label(services: &[String]) -> String {
+pub fn label(services: &[String]) -> String {
     let first: String = services
         .first()
         .map(|name| name.chars().take(24).collect())

@@ -7,6 +7,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue, Error, ValueDeserializer};
 
 use crate::exit::{Exit, Failure};
+use crate::kubernetes_version::Version;
 use crate::names::LITERAL;
 use crate::table::part::{PARTS_FILE, Part};
 use crate::table::service::Service;
@@ -23,6 +24,8 @@ pub(super) struct Document {
     pub(super) services: Vec<Service>,
     /// Its parts without a fault.
     pub(super) parts: Vec<Part>,
+    /// The node image of each version of Kubernetes that it names one for, with its place.
+    pub(super) kubernetes: Vec<(Version, String, String)>,
     /// The names of its parts that have one: what wants them is not wrong for that.
     pub(super) broken: Vec<String>,
     /// All that is wrong with it, in its order.
@@ -51,13 +54,25 @@ pub(super) fn read(text: &str, file: &str, root: &Path) -> Document {
     for (key, value) in entries {
         let entries = match (key.get_ref().as_ref(), value.into_inner()) {
             ("part" | "service", DeValue::Array(entries)) => entries,
+            ("kubernetes", DeValue::Table(versions)) => {
+                reader.versions(versions, &mut document);
+                continue;
+            }
+            ("kubernetes", _) => {
+                reader.wrong(
+                    key.span().start,
+                    "`kubernetes` is not written as [kubernetes]",
+                );
+                continue;
+            }
             (known @ ("part" | "service"), _) => {
                 let what = format!("`{known}` is not written as [[{known}]]");
                 reader.wrong(key.span().start, &what);
                 continue;
             }
             (other, _) => {
-                let what = format!("unknown field `{other}`, expected `part` or `service`");
+                let what =
+                    format!("unknown field `{other}`, expected `part`, `service` or `kubernetes`");
                 reader.wrong(key.span().start, &what);
                 continue;
             }
@@ -106,6 +121,33 @@ impl Reader<'_> {
         let what = format!("{} cannot be read: {}", self.file, told.trim());
         let fault = Failure::new(Exit::Usage, what).hint(NEXT);
         self.faults.push((line, fault));
+    }
+
+    /// The node image of each version of Kubernetes.
+    fn versions(&mut self, versions: DeTable<'_>, document: &mut Document) {
+        for (key, image) in versions {
+            let at = key.span().start;
+            let version = match key.get_ref().parse::<Version>() {
+                Ok(version) => version,
+                Err(why) => {
+                    self.wrong(at, &format!("[kubernetes] `{}`: {why}", key.get_ref()));
+                    continue;
+                }
+            };
+            match image.get_ref().as_str() {
+                Some(image) if !image.trim().is_empty() => {
+                    let place = format!("{}, line {}", self.file, self.line(at));
+                    document.kubernetes.push((version, image.to_owned(), place));
+                }
+                _ => self.wrong(
+                    at,
+                    &format!(
+                        "[kubernetes] `{}` is not the name of a node image",
+                        key.get_ref()
+                    ),
+                ),
+            }
+        }
     }
 
     fn service(&mut self, entry: Spanned<DeValue<'_>>, document: &mut Document) {

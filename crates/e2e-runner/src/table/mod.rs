@@ -20,6 +20,7 @@ use part::{PARTS_FILE, Part};
 use service::{Callers, Component, Service};
 
 use crate::exit::{Exit, Failure};
+use crate::kubernetes_version::Version;
 
 /// `kind/services.toml`.
 const TABLE: &str = include_str!("../../../../kind/services.toml");
@@ -39,6 +40,7 @@ pub struct Table {
     services: Vec<Service>,
     parts: Vec<Part>,
     replaced: Vec<Service>,
+    kubernetes: Vec<(Version, String, String)>,
     warnings: Vec<String>,
 }
 
@@ -100,6 +102,7 @@ impl Table {
         let Document {
             services,
             parts,
+            kubernetes,
             mut broken,
             mut faults,
         } = document::read(&text, &name, &checkout);
@@ -109,6 +112,7 @@ impl Table {
             services,
             parts,
             replaced: Vec::new(),
+            kubernetes,
             warnings: Vec::new(),
         };
         if let Some(path) = own {
@@ -120,6 +124,7 @@ impl Table {
                     table.warnings.extend(earlier_words(&text, &name));
                     let document = document::read(&text, &name, root);
                     table.add(document.services, document.parts);
+                    table.kubernetes.splice(0..0, document.kubernetes);
                     broken.extend(document.broken);
                     faults.extend(document.faults);
                 }
@@ -275,6 +280,12 @@ impl Table {
         ordered.push(part);
     }
 
+    /// The node image that a table names for a version of Kubernetes, and the place where it does; a team's before the tool's own.
+    pub fn node_image(&self, version: Version) -> Option<(&str, &str)> {
+        let named = self.kubernetes.iter().find(|(known, ..)| *known == version);
+        named.map(|(_, image, place)| (&**image, &**place))
+    }
+
     /// What is still read, but should be written in another way.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
@@ -309,8 +320,9 @@ impl Table {
         })
     }
 
-    /// The services of these names, each once, in the order of the table; with `all`, every one that has a suite.
-    pub fn choose(&self, names: &[String], all: bool) -> Result<Chosen, Failure> {
+    /// The services of these names, each once, in the order of the table; with `all`, every one that has a suite. They may be more than
+    /// one run can hold.
+    pub fn named(&self, names: &[String], all: bool) -> Result<Vec<Service>, Failure> {
         for name in names {
             self.find(name)?;
         }
@@ -323,6 +335,12 @@ impl Table {
             let next = format!("name some of: {}; or --all", names.join(", "));
             return Err(Failure::new(Exit::Usage, "no service given").hint(next));
         }
+        Ok(chosen)
+    }
+
+    /// The services of one run: those of these names, or with `all` every one that has a suite.
+    pub fn choose(&self, names: &[String], all: bool) -> Result<Chosen, Failure> {
+        let chosen = self.named(names, all)?;
         if chosen.len() > usize::from(MOST) {
             let what = format!("{} services in one run are too many", chosen.len());
             return Err(Failure::new(Exit::Usage, what)

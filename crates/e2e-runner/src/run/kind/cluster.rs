@@ -9,10 +9,9 @@ use crate::fingerprint::fingerprint;
 use crate::process::{Error, Runner};
 use crate::run::kind::access::{cluster, home, kubeconfig, kubectl};
 use crate::run::kind::ports::{are_kept, leased, publish, wanted};
-use crate::run::kind::{booted_node, booted_start};
+use crate::run::kind::{booted_node, booted_start, running_version};
 use crate::run::layer::Layer;
 use crate::run::session::Session;
-use crate::settings::node_image;
 use crate::state::Resource;
 use crate::table::part::Part;
 use crate::tools::kind::Mounted;
@@ -59,8 +58,12 @@ pub fn preflight(session: &Session) -> Result<String, Failure> {
 
 /// What a cluster is made from: its configuration without the host ports, which a running one keeps, and the node image. Whether
 /// that was prepared makes no difference to what it is.
-pub fn cluster_fingerprint(runner: &Runner, mounts: &[Mounted]) -> Result<String, Failure> {
-    let image = node_image().map(|image| docker::image_id(runner, &image).unwrap_or(image));
+pub fn cluster_fingerprint(
+    runner: &Runner,
+    image: Option<String>,
+    mounts: &[Mounted],
+) -> Result<String, Failure> {
+    let image = image.map(|image| docker::image_id(runner, &image).unwrap_or(image));
     Ok(fingerprint(&[
         &kind::config(&[], None, mounts)?,
         &image.unwrap_or_default(),
@@ -87,7 +90,7 @@ pub fn is_cluster_reused(session: &Session) -> Result<bool, Failure> {
     if let Some(stands) = session.artifacts.stands.get() {
         return Ok(*stands);
     }
-    let made_from = cluster_fingerprint(&session.runner, &mounts(session))?;
+    let made_from = cluster_fingerprint(&session.runner, session.node_image(), &mounts(session))?;
     let stands = session.fingerprint_matches(Layer::Cluster.into(), &made_from)
         && docker::is_running(&session.runner, &kind::node(&cluster(session)));
     Ok(*session.artifacts.stands.get_or_init(|| stands))
@@ -99,8 +102,9 @@ pub fn create_cluster(session: &Session, deadline: Duration) -> Result<String, F
     if is_cluster_reused(session)? {
         publish(session, &name)?;
         are_kept(session)?;
+        let version = running_version::check(session)?;
         return Ok(format!(
-            "{name} is used again: same configuration and node image"
+            "{name} is used again: same configuration and node image{version}"
         ));
     }
     let why = session.rebuild_reason(Layer::Cluster.into());
@@ -123,7 +127,8 @@ pub fn create_cluster(session: &Session, deadline: Duration) -> Result<String, F
     session.artifacts.certain.get_or_init(|| ());
     if !booted {
         let config = kind::config(&wanted, shared, &mounts)?;
-        let image = prepared.map(|node| node.image.clone()).or_else(node_image);
+        let image = prepared.map(|node| node.image.clone());
+        let image = image.or_else(|| session.node_image());
         let image = image.as_deref();
         let log = session.run.dir().join("kind-create.log");
         let mut log = std::fs::File::create(log).map_err(Failure::setup)?;
@@ -142,16 +147,17 @@ pub fn create_cluster(session: &Session, deadline: Duration) -> Result<String, F
     }
     session.record_fingerprint(
         Layer::Cluster.into(),
-        &cluster_fingerprint(runner, &mounts)?,
+        &cluster_fingerprint(runner, session.node_image(), &mounts)?,
     )?;
     publish(session, &name)?;
     watch_cluster(session)?;
+    let version = running_version::check(session)?;
     let how = if booted {
         ", from a node that was booted once"
     } else {
         ""
     };
-    Ok(format!("{name}{how}{}{why}", leased(session)?))
+    Ok(format!("{name}{how}{version}{}{why}", leased(session)?))
 }
 
 /// Starts the cluster from the prepared node that was booted once, if there is one; whether it can be trusted. Where it cannot, nothing of it is
@@ -212,9 +218,9 @@ fn not_created(session: &Session, name: &str, error: Error) -> Failure {
     if !(text.contains("image") && (text.contains("pull") || text.contains("No such"))) {
         return failure;
     }
-    failure.hint(match node_image() {
+    failure.hint(match session.node_image() {
         Some(image) => format!(
-            "KIND_NODE_IMAGE is {image}: `docker image inspect {image}` says whether it is there"
+            "the node image is {image}: `docker image inspect {image}` says whether it is there"
         ),
         None => "set KIND_NODE_IMAGE to a node image that this host has or can pull".to_owned(),
     })

@@ -1,6 +1,6 @@
 //! A run in a Kind cluster.
 //!
-//! Modules, each may import those after it: `deploy`, `job`, `readiness`, `built_in`, `parts`, `coverage`, `sources`, `images`, `node_archive`, `node_image`, `relay`, `replicas`, `pods`, `diagnostics`, `cluster`, `booted_start`, `booted_node`, `pki`, `apply`, `ports`, `access`, `manifests`, `image_archive`
+//! Modules, each may import those after it: `deploy`, `job`, `readiness`, `built_in`, `parts`, `coverage`, `sources`, `images`, `node_archive`, `node_image`, `relay`, `replicas`, `pods`, `diagnostics`, `cluster`, `running_version`, `booted_start`, `booted_node`, `pki`, `apply`, `ports`, `access`, `manifests`, `image_archive`
 
 pub mod access;
 pub mod apply;
@@ -24,4 +24,5 @@ pub mod ports;
 pub mod readiness;
 pub mod relay;
 pub mod replicas;
+pub mod running_version;
 pub mod sources;

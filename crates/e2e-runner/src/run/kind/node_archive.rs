@@ -24,6 +24,7 @@ use crate::run::kind::node_image::{
     MadeFrom, REPOSITORY, discard, find, finish, image_of, is_key, keys, locked, made_from, maker,
     name, part_of, wanted,
 };
+use crate::settings::node_image;
 use crate::table::part::Part;
 use crate::tools::{daemon, docker};
 
@@ -139,7 +140,7 @@ pub fn cache_key<'a>(
     runner: &Runner,
     parts: impl Iterator<Item = &'a Part>,
 ) -> Result<String, Failure> {
-    let (base, images) = wanted(runner, parts).map_err(|why| {
+    let (base, images) = wanted(runner, node_image(), parts).map_err(|why| {
         Failure::new(Exit::Preflight, why).hint("set KIND_NODE_IMAGE to a node image's name")
     })?;
     let maker = maker();
@@ -322,7 +323,7 @@ pub fn import<'a>(
     let mut source = Source::new(&mut archive).map_err(|error| foreign(&error))?;
     let what = read_what(&mut source)?;
     let key = &what.key;
-    if let Some(why) = unused(runner, &what, wanted(runner, parts)) {
+    if let Some(why) = unused(runner, &what, wanted(runner, node_image(), parts)) {
         return Ok(Imported::Unused(why));
     }
     let lock = locked(runner, key, PATIENCE)?;

@@ -19,7 +19,7 @@ use crate::process::{Error, Runner};
 use crate::run::kind::booted_node;
 use crate::run::kind::cluster::is_cluster_reused;
 use crate::run::session::{Node, Session};
-use crate::settings::{node_image, postgres_image, prepares_node};
+use crate::settings::{postgres_image, prepares_node};
 use crate::state::Resource;
 use crate::table::part::Part;
 use crate::tools::kind::SHARED;
@@ -60,11 +60,15 @@ fn images<'a>(parts: impl Iterator<Item = &'a Part>) -> Vec<String> {
 }
 
 /// Decides for some parts without changing anything.
-pub fn decide<'a>(runner: &Runner, parts: impl Iterator<Item = &'a Part>) -> Decision {
+pub fn decide<'a>(
+    runner: &Runner,
+    base: Option<String>,
+    parts: impl Iterator<Item = &'a Part>,
+) -> Decision {
     if !prepares_node() {
         return Decision::Plain("E2E_PREPARED_NODE is never");
     }
-    let (base, images) = match wanted(runner, parts) {
+    let (base, images) = match wanted(runner, base, parts) {
         Ok(wanted) => wanted,
         Err(why) => return Decision::Plain(why),
     };
@@ -99,7 +103,7 @@ pub fn prepare(session: &Session, deadline: Duration) -> Result<String, Failure>
     if prepares_node() {
         bring(session, parts(), deadline)?;
     }
-    let decision = decide(&session.runner, parts());
+    let decision = decide(&session.runner, session.node_image(), parts());
     let told = decision.describe();
     let (base, images) = match decision {
         Decision::Make(base, images) => (base, images),
@@ -231,9 +235,10 @@ pub(super) fn keys(runner: &Runner) -> Vec<String> {
 /// The names of the node image and of the images in it that runs with these parts prepare here, or why none is; they need not be here.
 pub fn wanted<'a>(
     runner: &Runner,
+    base: Option<String>,
     parts: impl Iterator<Item = &'a Part>,
 ) -> Result<(String, Vec<String>), &'static str> {
-    let base = node_image().or_else(|| kind::default_image(runner));
+    let base = base.or_else(|| kind::default_image(runner));
     let base = base.ok_or("kind's default image is not known, and KIND_NODE_IMAGE is not set")?;
     Ok((base, images(parts)))
 }
