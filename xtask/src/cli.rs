@@ -58,12 +58,12 @@ pub struct Cli {
 pub enum Command {
     /// Sets up the environment of one or several services, runs their suites, reports, cleans up
     #[command(
-        after_help = "Examples:\n  cargo xtask e2e workflowexecution\n  cargo xtask e2e gateway notification\n  cargo xtask e2e --all\n  cargo xtask e2e workflowexecution --target local --keep on-failure\n  cargo xtask e2e workflowexecution --plan\n  cargo xtask e2e gateway --filter audit --retries 1\n  cargo xtask e2e gateway --services services.toml --coverage\n  cargo xtask e2e --all --shard 2/3 --durations durations.json"
+        after_help = "Examples:\n  cargo xtask e2e workflowexecution\n  cargo xtask e2e gateway notification\n  cargo xtask e2e --all\n  cargo xtask e2e workflowexecution --target local --keep on-failure\n  cargo xtask e2e workflowexecution --plan\n  cargo xtask e2e gateway --filter audit --retries 1\n  cargo xtask e2e gateway --services services.toml --coverage\n  cargo xtask e2e --all --shard 2/3 --durations durations.json\n  cargo xtask e2e gateway --kubernetes 1.32,1.34"
     )]
     E2e(E2e),
     /// Sets up the environment of one or several services and leaves it running
     #[command(
-        after_help = "Examples:\n  cargo xtask up workflowexecution\n  eval \"$(cargo xtask up workflowexecution)\"    # its variables in this shell\n  cargo xtask up workflowexecution --format env >> \"$GITHUB_ENV\"\n  cargo xtask up workflowexecution --target local --ports integration\n  cargo xtask up workflowexecution --target local"
+        after_help = "Examples:\n  cargo xtask up workflowexecution\n  eval \"$(cargo xtask up workflowexecution)\"    # its variables in this shell\n  cargo xtask up workflowexecution --format env >> \"$GITHUB_ENV\"\n  cargo xtask up workflowexecution --target local --ports integration\n  cargo xtask up workflowexecution --target local\n  cargo xtask up workflowexecution --kubernetes 1.34"
     )]
     Up(Up),
     /// Runs a service's suite on the environment that `up` left; without a service, every test of this workspace

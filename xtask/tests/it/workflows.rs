@@ -211,6 +211,7 @@ fn the_action_installs_a_release_runs_the_suites_and_keeps_the_node() {
         ("services", "\ngateway \t notification\n"),
         ("table", "test/services.toml"),
         ("node-image", "kindest/node:v1.34.0"),
+        ("kubernetes", "1.33,1.34"),
         ("cache-node", "true"),
         ("kind-version", "v0.30.0"),
         ("kubectl-version", "v1.34.4"),
@@ -242,7 +243,7 @@ fn the_action_installs_a_release_runs_the_suites_and_keeps_the_node() {
         [
             "node cache-key gateway notification --services test/services.toml",
             &format!("node import {node} gateway notification --services test/services.toml"),
-            "e2e gateway notification --target kind --services test/services.toml",
+            "e2e gateway notification --target kind --services test/services.toml --kubernetes 1.33,1.34",
             &format!("runs in {state} with node kindest/node:v1.34.0"),
             &format!("node export {node}"),
             "reap",
@@ -487,12 +488,13 @@ fn scripts(value: &Value, found: &mut Vec<String>) {
     }
 }
 
-/// The commands of this tool in a script, with a service in the place of each variable.
+/// The commands of this tool in a script, with a service in the place of each variable but a number.
 fn commands(script: &str) -> Vec<Vec<String>> {
     let ends = ['\n', ';', '|', '&', ')', '>'];
     let found = script.split("xtask ").skip(1).filter_map(|rest| {
         let words = rest.split(ends).next()?.split_whitespace();
         let words = words.map(|word| match word.trim_matches('"') {
+            "$SHARDS" => "3".to_owned(),
             word if word.contains('$') => "workflowexecution".to_owned(),
             word => word.to_owned(),
         });
