@@ -60,7 +60,11 @@ impl Asked<'_> {
             (self.place, self.why.clone()),
             place,
             false,
-            (self.repeat, self.lifetime, Some(again(version.as_ref()))),
+            (
+                self.repeat,
+                self.lifetime,
+                Some(again(std::env::args().skip(1), version.as_ref())),
+            ),
             self.paths.clone(),
         )?;
         Ok(session
@@ -106,14 +110,13 @@ impl Asked<'_> {
 }
 
 /// The command line as the user typed it, with the environment of a failure kept, on the version of Kubernetes that it was about.
-fn again(version: Option<&NodeVersion>) -> String {
+fn again(mut args: impl Iterator<Item = String>, version: Option<&NodeVersion>) -> String {
     let left_out: &[&str] = if version.is_some() {
         &["--keep", "--kubernetes"]
     } else {
         &["--keep"]
     };
     let mut words = vec!["cargo xtask".to_owned()];
-    let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {
         let flag = arg.split('=').next().unwrap_or_default();
         if !left_out.contains(&flag) {
@@ -125,4 +128,33 @@ fn again(version: Option<&NodeVersion>) -> String {
     words.extend(version.map(|node| format!("--kubernetes {}", node.version)));
     words.push("--keep on-failure".to_owned());
     words.join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_run_again_is_on_the_version_that_failed_and_keeps_it() {
+        let node = NodeVersion {
+            version: "1.32".parse().expect("a version"),
+            image: String::new(),
+            source: String::new(),
+        };
+        for typed in [
+            "e2e gateway --kubernetes 1.32,1.34 --fresh",
+            "e2e gateway --keep never --kubernetes=1.32,1.34 --fresh",
+        ] {
+            let args = || typed.split(' ').map(str::to_owned);
+            assert_eq!(
+                again(args(), Some(&node)),
+                "cargo xtask e2e gateway --fresh --kubernetes 1.32 --keep on-failure"
+            );
+        }
+        let args = "e2e gateway --keep=always".split(' ').map(str::to_owned);
+        assert_eq!(
+            again(args, None),
+            "cargo xtask e2e gateway --keep on-failure"
+        );
+    }
 }
