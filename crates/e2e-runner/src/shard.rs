@@ -226,6 +226,14 @@ mod tests {
     }
 
     #[test]
+    fn a_shard_that_is_full_gets_no_more_even_where_it_has_least_to_do() {
+        let short = ["b", "c", "d"].map(|name| share(name, Some(1.0)));
+        let services = [&[share("a", Some(900.0))][..], &short].concat();
+        let split = split(&services, 2, 2).unwrap();
+        assert_eq!(split.shards, [vec!["a", "d"], vec!["b", "c"]]);
+    }
+
+    #[test]
     fn another_duration_another_set_or_another_number_gives_the_split_another_name() {
         let services = [share("a", Some(1.0)), share("b", Some(2.0))];
         let name = |services: &[Share], of| split(services, of, 7).unwrap().name;
