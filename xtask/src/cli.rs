@@ -79,9 +79,9 @@ pub enum Command {
         after_help = "Examples:\n  cargo xtask migrate --profile gateway\n  cargo xtask migrate --profile gateway --database-url postgres://slm_user@127.0.0.1:5432/action_history\n  cargo xtask migrate status --profile datastorage --kubeconfig ~/.kube/config\n  cargo xtask migrate plan --tables audit_events,workflows --format json"
     )]
     Migrate(Box<Migrate>),
-    /// Checks whether this machine can run; exit 3 if not
+    /// Checks whether this machine can run, or what an existing cluster lacks; exit 3 if not
     #[command(
-        after_help = "Examples:\n  cargo xtask doctor\n  cargo xtask doctor --target kind --format json"
+        after_help = "Examples:\n  cargo xtask doctor\n  cargo xtask doctor --target kind --format json\n  cargo xtask doctor gateway --target cluster --context team-staging\n  cargo xtask doctor --target cluster --context team-staging --namespace team-a --print-role > role.yaml"
     )]
     Doctor(Doctor),
     /// Finds out why audit events do not arrive: the cause by name, its evidence, the command that repairs it
@@ -182,6 +182,13 @@ pub enum Command {
     Logs {
         /// The service, or the run, whose environment it is; the newest without one
         service: Option<String>,
+    },
+    /// Keeps a run's way into its cluster open; the run starts it
+    #[command(hide = true)]
+    Tunnel {
+        /// The run's directory
+        #[arg(long, value_name = "DIR")]
+        run: PathBuf,
     },
     /// Opens a shell with the variables that a suite gets
     Shell {

@@ -17,6 +17,7 @@ use clap::{CommandFactory as _, Parser as _};
 
 use e2e_runner::exit::{self, Exit};
 use e2e_runner::process;
+use e2e_runner::run::forward;
 use e2e_runner::settings;
 use e2e_runner::table::Table;
 
@@ -88,7 +89,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Kill(args) => commands::kill::run(&runner, &args),
         Command::Ci { what } => commands::ci::run(&runner, table, &what),
         Command::Node(args) => commands::node::run(&runner, table, &args),
-        Command::Reap(args) => commands::reap::run(&runner, &args),
+        Command::Reap(args) => commands::reap::run(&runner, &table(), &args),
         Command::Flakes { format } => {
             commands::flakes::run(&runner, format == commands::args::Format::Json)
         }
@@ -105,6 +106,9 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
             commands::status::run(&runner, format == commands::args::Format::Json)
         }
         Command::Logs { service } => commands::attach::logs(&runner, service.as_deref()),
+        Command::Tunnel { run } => forward::supervise(&runner, &run)
+            .map(|()| Exit::Passed)
+            .map_err(anyhow::Error::from),
         // A shell's exit code is the person's own.
         Command::Shell { service } => return commands::attach::shell(&runner, service.as_deref()),
     };

@@ -64,6 +64,18 @@ pub const DATASTORAGE_IMAGE: &str = "DATASTORAGE_IMAGE";
 pub const FAKE_BIN: &str = "E2E_FAKE_BIN";
 /// Path of a ready binary of the relay, instead of a build (D4).
 pub const RELAY_BIN: &str = "E2E_RELAY_BIN";
+/// Path of a ready binary of the tunnel's end in a cluster, instead of a build (D4).
+pub const TUNNEL_BIN: &str = "E2E_TUNNEL_BIN";
+/// The user that PostgreSQL's image has for its server, where that is not the official one's.
+pub const POSTGRES_UID: &str = "E2E_POSTGRES_UID";
+/// A ready image of the service fake for a cluster that others use too, instead of a push.
+pub const FAKE_IMAGE: &str = "E2E_FAKE_IMAGE";
+/// A ready image of the relay for a cluster that others use too, instead of a push.
+pub const RELAY_IMAGE: &str = "E2E_RELAY_IMAGE";
+/// A ready image of the tunnel's end for a cluster that others use too, instead of a push.
+pub const TUNNEL_IMAGE: &str = "E2E_TUNNEL_IMAGE";
+/// Path of a ready program that pushes images to a registry, instead of a build (D4).
+pub const IMAGE_PUSH_BIN: &str = "E2E_IMAGE_PUSH_BIN";
 /// The earlier name of [`FAKE_BIN`], still read.
 pub const EARLIER_FAKE_BIN: &str = "E2E_DOUBLE_BIN";
 /// Checkout that the tool builds from when it is not run inside one (D4).

@@ -16,6 +16,8 @@ pub const FILE: &str = "bundle.json";
 pub const SUITES: &str = "e2e-suites";
 /// The program of a bundle that fetches PostgreSQL's binaries.
 pub const FETCHER: &str = "postgres-fetch";
+/// The program of a bundle that pushes images to a registry.
+pub const PUSHER: &str = "image-push";
 
 /// What a bundle holds, and what it was built from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -71,6 +71,27 @@ pub fn state_home() -> Option<PathBuf> {
         .or_else(home)
 }
 
+/// Where a user's programs find what the user has set (XDG Base Directory Specification, which ignores a relative path).
+pub fn config_home() -> Option<PathBuf> {
+    let home = || Some(path("HOME")?.join(".config"));
+    path("XDG_CONFIG_HOME")
+        .filter(|path| path.is_absolute())
+        .or_else(home)
+}
+
+/// The user's kubeconfigs: those that `KUBECONFIG` lists, else the one in the home directory (Kubernetes, "Organizing Cluster Access
+/// Using kubeconfig Files").
+pub fn kubeconfigs() -> Vec<PathBuf> {
+    let listed = std::env::var_os("KUBECONFIG").filter(|list| !list.is_empty());
+    let home = || Some(path("HOME")?.join(".kube/config"));
+    match listed {
+        Some(list) => std::env::split_paths(&list)
+            .filter(|path| !path.as_os_str().is_empty())
+            .collect(),
+        None => home().into_iter().collect(),
+    }
+}
+
 /// The directory in which the suite that this process is part of leaves its evidence.
 pub fn evidence_dir() -> Option<PathBuf> {
     path(e2e_env::EVIDENCE_DIR)
@@ -212,9 +233,21 @@ pub fn postgres_image() -> String {
     text("POSTGRES_IMAGE").unwrap_or_else(|| "postgres:16-alpine".to_owned())
 }
 
+/// The user that PostgreSQL's image has for its server (its Dockerfiles: 70 in Alpine's, 999 in Debian's), which a pod without root is
+/// started as.
+pub fn postgres_user(image: &str) -> u32 {
+    let said = text(e2e_env::POSTGRES_UID).and_then(|said| said.parse().ok());
+    said.unwrap_or(if image.contains("alpine") { 70 } else { 999 })
+}
+
 /// A Data Storage image to use instead of a build (D4).
 pub fn datastorage_image() -> Option<String> {
     text(e2e_env::DATASTORAGE_IMAGE)
+}
+
+/// An image that takes the place of a program of the checkout in a cluster that others use too, by the variable that names it.
+pub fn ready_image(variable: &str) -> Option<String> {
+    text(variable)
 }
 
 /// The variable that names the node image of a version of Kubernetes.

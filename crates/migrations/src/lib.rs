@@ -27,8 +27,9 @@ pub use migrator::{
     Holder, Lookup, Loss, LossKind, MONTHS_AHEAD, Migration, MigrationFailure, MigrationState,
     Mode, Month, MonthState, Object, ObjectKind, Plan, Planned, Reason, Report, Retirement, Revert,
     RevertPlan, Reverted, Selection, Status, StatusLine, Template, Trace, Verified, adopt, apply,
-    baseline, create_database, drift, drop_database, ensure_partitions, lint, plan, plan_revert,
-    probe, record_shapes, retire, retire_plan, revert, status, template, trace, verify,
+    baseline, clone_leased, create_database, create_leased, drift, drop_database, drop_expired,
+    ensure_partitions, lint, plan, plan_revert, probe, record_shapes, renew_lease, retire,
+    retire_plan, revert, status, template, trace, verify,
 };
 
 /// Applies the tables of audit events and nothing else; short for [`apply`] with the group `audit`.

@@ -35,7 +35,7 @@ pub async fn drop_database(config: &Config, name: &str) -> Result<(), Error> {
     run(config, &sql, "dropping a database").await
 }
 
-async fn run(config: &Config, sql: &str, stage: &str) -> Result<(), Error> {
+pub(crate) async fn run(config: &Config, sql: &str, stage: &str) -> Result<(), Error> {
     Run::bounded(&config.on_maintenance_database(), async |run| {
         let session = Session::open(&run).await?;
         let result = session.query(stage, sql).await.map(drop);

@@ -35,7 +35,7 @@
 //! The library starts no process and prints nothing. It links no TLS of its own: [`Config::tls`] takes what encrypts, and the URL's
 //! `sslmode` says how much of it there must be.
 //!
-//! Modules, each may import those after it: `examine`, `trace`, `template`, `record`, `lint`, `revert`, `loss`, `adopt`, `apply`, `foreign`, `inspect`, `made`, `database`, `steps`, `concurrent`, `message`, `view`, `retire`, `partitions`, `grants`, `shape`, `roles`, `lock`, `session`, `blocked`, `dial`, `config`, `target`, `plan`, `units`, `settings`, `ledger`, `goose`, `envsub`, `catalogue`, `selection`, `error`, `report`, `history`, `migration`, `rows`, `names`, `words`, `sql`
+//! Modules, each may import those after it: `examine`, `trace`, `leases`, `template`, `record`, `lint`, `revert`, `loss`, `adopt`, `apply`, `foreign`, `inspect`, `made`, `database`, `steps`, `concurrent`, `message`, `view`, `retire`, `partitions`, `grants`, `shape`, `roles`, `lock`, `session`, `blocked`, `dial`, `config`, `target`, `plan`, `units`, `settings`, `ledger`, `goose`, `envsub`, `catalogue`, `selection`, `error`, `report`, `history`, `migration`, `rows`, `names`, `words`, `sql`
 
 mod adopt;
 mod apply;
@@ -53,6 +53,7 @@ mod goose;
 mod grants;
 mod history;
 mod inspect;
+mod leases;
 mod ledger;
 mod lint;
 mod lock;
@@ -93,6 +94,7 @@ pub use history::Difference;
 pub use inspect::{
     Comparison, MigrationState, Status, StatusLine, Verified, drift, plan, status, verify,
 };
+pub use leases::{clone_leased, create_leased, drop_expired, renew_lease};
 pub use lint::{Finding, lint};
 pub use loss::{Loss, LossKind};
 pub use migration::{Migration, Mode, Object, ObjectKind};

@@ -59,6 +59,11 @@ impl Key {
         format!("SELECT pg_advisory{until}_lock({}, {})", self.0, self.1)
     }
 
+    /// The statement that takes the lock if nobody has it; true if it did.
+    pub(crate) fn try_take(self) -> String {
+        format!("SELECT pg_try_advisory_lock({}, {})", self.0, self.1)
+    }
+
     /// The statement that gives the lock back; true if it was held.
     pub(crate) fn release(self) -> String {
         format!("SELECT pg_advisory_unlock({}, {})", self.0, self.1)

@@ -15,6 +15,8 @@ pub(crate) struct Names {
     pub(crate) ledger: String,
     /// The role that the application works as.
     pub(crate) role: Option<String>,
+    /// What the names of templates begin with.
+    pub(crate) template: String,
     /// The first half of every lock's key.
     pub(crate) lock_class: i32,
 }
@@ -27,6 +29,7 @@ impl Default for Names {
             own_search_path: false,
             ledger: "schema_ledger".to_owned(),
             role: None,
+            template: "template".to_owned(),
             lock_class: i32::from_be_bytes(*b"MIGR"),
         }
     }

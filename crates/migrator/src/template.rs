@@ -96,7 +96,11 @@ fn name(config: &Config) -> Result<String, Error> {
             migration.down
         ));
     }
-    Ok(format!("template_{}", &hex(&hasher.finalize())[..24]))
+    Ok(format!(
+        "{}_{}",
+        names.template,
+        &hex(&hasher.finalize())[..24]
+    ))
 }
 
 /// The month in the comment of a finished template.

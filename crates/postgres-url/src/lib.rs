@@ -129,6 +129,25 @@ impl PostgresUrl {
         self
     }
 
+    /// The same with an option, in place of one of that name.
+    #[must_use]
+    pub fn with_option(self, name: &str, value: &str) -> Self {
+        self.without_option(name).or_option(name, value)
+    }
+
+    /// The same without an option.
+    #[must_use]
+    pub fn without_option(mut self, name: &str) -> Self {
+        self.options.retain(|(known, _)| known != name);
+        self
+    }
+
+    /// What an option says, if the URL has it.
+    pub fn option(&self, name: &str) -> Option<&str> {
+        let found = self.options.iter().find(|(known, _)| known == name);
+        found.map(|(_, value)| value.as_str())
+    }
+
     /// The role, if the URL names one.
     pub fn user(&self) -> Option<&str> {
         self.user.as_deref()
@@ -356,6 +375,16 @@ mod tests {
             assert_eq!(parse(url).to_string(), shown);
             assert_eq!(format!("{:?}", parse(url)), format!("PostgresUrl({shown})"));
         }
+    }
+
+    #[test]
+    fn an_option_is_asked_for_replaced_and_left_out_by_its_name() {
+        let url = parse("postgres://u@h/d?sslmode=require&sslrootcert=%2Fa%20b");
+        assert_eq!(url.option("sslrootcert"), Some("/a b"));
+        let other = url.with_option("sslrootcert", "/c");
+        assert_eq!(other.option("sslrootcert"), Some("/c"));
+        let shown = other.without_option("sslrootcert").to_string();
+        assert_eq!(shown, "postgres://u@h/d?sslmode=require");
     }
 
     #[test]

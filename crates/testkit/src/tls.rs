@@ -53,6 +53,11 @@ impl Secured {
         &self.server
     }
 
+    /// The server, to be killed and started again.
+    pub fn server_mut(&mut self) -> &mut Server {
+        &mut self.server
+    }
+
     /// The PEM file of `authority` or `stranger`.
     pub fn file(&self, name: &str) -> PathBuf {
         self.files.path().join(name)

@@ -5,9 +5,13 @@ use std::path::PathBuf;
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, ValueEnum};
 
+use e2e_runner::exit::{Exit, Failure};
+use e2e_runner::guest::Wanted;
+use e2e_runner::guest::allowed::Allowed;
 use e2e_runner::kubernetes_version::Version;
 use e2e_runner::run;
 use e2e_runner::run::repeat::Repeat;
+use e2e_runner::table::Table;
 use e2e_runner::table::suite::{Asked, MOST_RETRIES};
 
 /// How an answer is written.
@@ -36,7 +40,10 @@ pub struct TargetArgs {
     /// Where the environment runs
     #[arg(long, value_enum, default_value_t = TargetChoice::Auto)]
     pub target: TargetChoice,
-    /// A PostgreSQL server to use instead of starting one; the password comes from PGPASSWORD. Implies --target local
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
+    /// A PostgreSQL server to use instead of starting one; the password comes from PGPASSWORD,
+    /// TLS by its sslmode and sslrootcert. Implies --target local unless --target cluster
     #[arg(long, value_name = "URL")]
     pub postgres_url: Option<String>,
     /// The version of Kubernetes on Kind, such as 1.34 or 1.34.4; with `e2e` several, which run one after the other and are reported as one.
@@ -57,6 +64,71 @@ pub enum TargetChoice {
     Kind,
     /// Processes of this machine
     Local,
+    /// An existing cluster, by --context
+    Cluster,
+}
+
+/// An existing cluster, for --target cluster.
+#[derive(Clone, Debug, Default, Args)]
+pub struct ClusterArgs {
+    /// The context of the existing cluster; one that `[clusters]` of your configuration or of the table of services allows
+    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+    pub context: Option<String>,
+    /// The kubeconfig that has the context, instead of KUBECONFIG or ~/.kube/config; it is only read
+    #[arg(long, value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+    /// A namespace of that cluster to use instead of making some; may be given more than once
+    #[arg(long = "namespace", value_name = "NS")]
+    pub namespaces: Vec<String>,
+    /// Where images for that cluster are pushed, as `HOST[:PORT][/PATH]`
+    #[arg(long, value_name = "R")]
+    pub registry: Option<String>,
+    /// Make pull Secrets of this machine's credentials for that registry
+    #[arg(long)]
+    pub pull_secret: bool,
+}
+
+impl ClusterArgs {
+    /// What is asked for of an existing cluster, if that is the target; refuses what would mean nothing.
+    pub fn wanted(
+        &self,
+        target: TargetChoice,
+        table: &Table,
+        postgres_url: Option<&str>,
+    ) -> Result<Option<Wanted>, Failure> {
+        if target != TargetChoice::Cluster {
+            let Some(flag) = self.first() else {
+                return Ok(None);
+            };
+            let what = format!("{flag} is for an existing cluster");
+            return Err(Failure::new(Exit::Usage, what)
+                .hint(format!("add --target cluster, or leave out {flag}")));
+        }
+        let Some(context) = self.context.clone() else {
+            return Err(Allowed::of(table)?.unnamed());
+        };
+        Ok(Some(Wanted {
+            context,
+            kubeconfig: self.kubeconfig.clone(),
+            namespaces: self.namespaces.clone(),
+            registry: self.registry.clone(),
+            pull_secret: self.pull_secret,
+            postgres_url: postgres_url.map(str::to_owned),
+        }))
+    }
+
+    /// The first of the flags that is given.
+    fn first(&self) -> Option<&'static str> {
+        [
+            (self.context.is_some(), "--context"),
+            (self.kubeconfig.is_some(), "--kubeconfig"),
+            (!self.namespaces.is_empty(), "--namespace"),
+            (self.registry.is_some(), "--registry"),
+            (self.pull_secret, "--pull-secret"),
+        ]
+        .into_iter()
+        .find_map(|(is_given, flag)| is_given.then_some(flag))
+    }
 }
 
 /// A database, by its URL or inside a cluster.

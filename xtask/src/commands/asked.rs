@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use crate::commands::args::TargetArgs;
-use crate::commands::begin;
+use crate::commands::begin::{self, Where};
 use crate::commands::environment::quoted;
 use crate::terminal;
 use e2e_runner::paths::Paths;
 use e2e_runner::process::Runner;
 use e2e_runner::run::history::History;
 use e2e_runner::run::node_version::NodeVersion;
-use e2e_runner::run::plan::{Plan, Target};
+use e2e_runner::run::plan::Plan;
 use e2e_runner::run::preview;
 use e2e_runner::run::repeat::Repeat;
 use e2e_runner::run::session::Session;
@@ -34,9 +34,7 @@ pub struct Asked<'a> {
     /// Where its directory and the checkout are.
     pub paths: Paths,
     /// Where it runs.
-    pub place: Target,
-    /// Why there.
-    pub why: String,
+    pub place: Where,
     /// How often its suites run.
     pub repeat: Repeat,
     /// How long it may take, and be kept afterwards.
@@ -57,7 +55,7 @@ impl Asked<'_> {
         let session = begin::begin(
             &runner,
             self.chosen.clone(),
-            (self.place, self.why.clone()),
+            self.place.clone(),
             place,
             false,
             (
@@ -92,7 +90,7 @@ impl Asked<'_> {
         let kept = kept.filter(|_| !self.args.fresh && !several);
         let reuse = |image| {
             let kept = kept.as_ref();
-            preview::reuse_table(runner, kept, self.place, image, &self.chosen)
+            preview::reuse_table(runner, kept, self.place.target, image, &self.chosen)
         };
         for version in versions {
             let here = if version.is_here(runner) {

@@ -10,7 +10,7 @@ use crate::terminal;
 use e2e_runner::exit::Exit;
 use e2e_runner::paths::Paths;
 use e2e_runner::process::Runner;
-use e2e_runner::run::kind::apply::MADE_FROM;
+use e2e_runner::run::kubernetes::apply::MADE_FROM;
 use e2e_runner::run::private::Private;
 use e2e_runner::secrets::Secrets;
 use e2e_runner::settings;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::commands::args::{TargetArgs, TargetChoice};
 use crate::terminal;
 use e2e_runner::exit::{Exit, Failure};
+use e2e_runner::guest::Guest;
 use e2e_runner::paths::Paths;
 use e2e_runner::process::Runner;
 use e2e_runner::run::abandoned;
@@ -16,22 +17,49 @@ use e2e_runner::run::session::{RunRequest, Session};
 use e2e_runner::table::{Chosen, Table};
 use e2e_runner::tools::{daemon, kind, names, postgres};
 
+/// Where a run takes place.
+#[derive(Clone, Debug)]
+pub struct Where {
+    /// The target.
+    pub target: Target,
+    /// Why there.
+    pub why: String,
+    /// The cluster that others use too, if it is that.
+    pub guest: Option<Guest>,
+}
+
 /// Decides where a run takes place, and says why.
-pub fn place(runner: &Runner, args: &TargetArgs) -> Result<(Target, String), Failure> {
-    if args.postgres_url.is_some() {
-        return match args.target {
-            TargetChoice::Kind => Err(Failure::new(
-                Exit::Usage,
-                "--postgres-url is for the local target",
-            )
-            .hint("leave out --target kind")),
-            _ => Ok((Target::Local, "--postgres-url names a server".to_owned())),
-        };
+pub fn place(runner: &Runner, table: &Table, args: &TargetArgs) -> Result<Where, Failure> {
+    if let Some(guest) = guest(runner, table, args)? {
+        return Ok(Where {
+            target: Target::Cluster,
+            why: guest.why(),
+            guest: Some(guest),
+        });
     }
+    let (target, why) = without_guest(runner, args)?;
+    Ok(Where {
+        target,
+        why,
+        guest: None,
+    })
+}
+
+/// The same, where no cluster of others is asked for.
+pub fn without_guest(runner: &Runner, args: &TargetArgs) -> Result<(Target, String), Failure> {
+    let is_given = args.postgres_url.is_some();
     match args.target {
+        TargetChoice::Kind if is_given => Err(Failure::new(
+            Exit::Usage,
+            "--postgres-url is for the targets local and cluster",
+        )
+        .hint("leave out --target kind")),
+        TargetChoice::Auto if is_given => {
+            Ok((Target::Local, "--postgres-url names a server".to_owned()))
+        }
         TargetChoice::Kind => Ok((Target::Kind, "--target kind".to_owned())),
         TargetChoice::Local => Ok((Target::Local, "--target local".to_owned())),
-        TargetChoice::Auto => {
+        TargetChoice::Auto | TargetChoice::Cluster => {
             let found = daemon::ask(runner)
                 .and_then(|daemon| Ok((daemon, kind::version(runner)?)))
                 .map_err(|error| error.to_string())
@@ -67,18 +95,19 @@ pub fn place(runner: &Runner, args: &TargetArgs) -> Result<(Target, String), Fai
 pub fn versions(
     runner: &Runner,
     table: &Table,
-    (place, why): (Target, &str),
+    place: &Where,
     args: &TargetArgs,
 ) -> Result<Vec<NodeVersion>, Failure> {
     if args.kubernetes.is_empty() {
         return Ok(Vec::new());
     }
-    if place != Target::Kind {
+    let (target, why) = (place.target, &place.why);
+    if target != Target::Kind {
         let chosen = args.target != TargetChoice::Auto || args.postgres_url.is_some();
         let exit = if chosen { Exit::Usage } else { Exit::Preflight };
         let what = format!(
             "--kubernetes is for Kind, which makes a node of each version, and this run is on {}: {why}",
-            place.word()
+            target.word()
         );
         return Err(
             Failure::new(exit, what).hint("leave out --kubernetes, or run with --target kind")
@@ -87,11 +116,24 @@ pub fn versions(
     node_version::choose(runner, table, &args.kubernetes)
 }
 
+/// The existing cluster that the command line names, where that is the target.
+fn guest(runner: &Runner, table: &Table, args: &TargetArgs) -> Result<Option<Guest>, Failure> {
+    let postgres_url = args.postgres_url.as_deref();
+    let Some(wanted) = args.cluster.wanted(args.target, table, postgres_url)? else {
+        return Ok(None);
+    };
+    let guest = Guest::choose(runner, table, &wanted)?;
+    for (what, next) in &guest.notes {
+        terminal::message(&format!("warning: {what}: {next}"));
+    }
+    Ok(Some(guest))
+}
+
 /// Refuses by name what a system cannot do.
 fn supported(place: Target) -> Result<(), Failure> {
     let refusal = match place {
         Target::Local => local::refusal(std::env::consts::OS),
-        Target::Kind => None,
+        Target::Kind | Target::Cluster => None,
     };
     refusal.map_or(Ok(()), |(what, next)| {
         Err(Failure::new(Exit::Preflight, what).hint(next))
@@ -102,17 +144,25 @@ fn supported(place: Target) -> Result<(), Failure> {
 pub fn begin(
     runner: &Runner,
     chosen: Chosen,
-    (place, why): (Target, String),
+    place: Where,
     args: &TargetArgs,
     integration: bool,
     (repeat, lifetime, again): (Repeat, Duration, Option<String>),
     paths: Paths,
 ) -> anyhow::Result<Session> {
-    supported(place)?;
-    let server = args.postgres_url.as_deref().map(postgres::server);
-    let server = server.transpose()?;
-    let names = names::of_machine(runner);
-    let server = server.map(|url| postgres::by_address(url, names.as_ref()));
+    supported(place.target)?;
+    let of_guest = place
+        .guest
+        .as_ref()
+        .and_then(|guest| guest.postgres_url.as_ref());
+    let server = args.postgres_url.as_ref().or(of_guest);
+    let server = server.map(|url| postgres::server(url)).transpose()?;
+    let server = server.map(|url| match place.target {
+        Target::Cluster => postgres::seen_by_pods(url),
+        Target::Kind | Target::Local => {
+            postgres::by_address(url, names::of_machine(runner).as_ref())
+        }
+    });
     let server = server.transpose()?;
     // What cannot be removed must not keep a new run from starting.
     if let (_, Some(left)) = abandoned::remove_all(runner, &paths, terminal::message) {
@@ -120,14 +170,15 @@ pub fn begin(
     }
     let request = RunRequest {
         chosen,
-        place,
-        why,
+        place: place.target,
+        why: place.why,
         postgres_url: server,
         integration,
         fresh: args.fresh,
         repeat,
         lifetime,
         again,
+        guest: place.guest,
     };
     Session::begin(request, runner, paths, Box::new(terminal::event))
 }

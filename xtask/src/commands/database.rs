@@ -1,17 +1,10 @@
-//! The database that a command means: named by a URL, or a kept run's with its password; and TLS to it.
+//! The database that a command means: named by a URL, or a kept run's with its password.
 
-use std::path::Path;
-use std::sync::Arc;
-
-use migrations::{Config, Encrypted, Encryptor};
-use postgres_tls::{Connector, InvalidTls, Mode, Roots, Tls};
 use postgres_url::PostgresUrl;
 
 use crate::terminal;
 use e2e_runner::exit::{Exit, Failure};
-use e2e_runner::process::Runner;
 use e2e_runner::settings;
-use e2e_runner::tools::names;
 
 /// A database that `--database-url` names.
 #[derive(Debug)]
@@ -20,39 +13,6 @@ pub struct Named {
     pub shown: String,
     /// For the driver.
     pub secret: String,
-}
-
-/// A run on the database of a URL, with TLS as the URL asks for it.
-pub fn config(runner: &Runner, url: &str) -> Config {
-    let config = Config::new(url).tls(|mode, root_cert| {
-        encryptor(mode, root_cert).map_err(|error: InvalidTls| error.to_string())
-    });
-    match names::of_machine(runner) {
-        Some(names) => config.look_up(Arc::new(move |name| names.look_up(name))),
-        None => config,
-    }
-}
-
-fn encryptor(mode: &str, root_cert: Option<&Path>) -> Result<Encryptor, InvalidTls> {
-    let mode: Mode = mode.parse()?;
-    let roots = match mode {
-        // As libpq has it: what proves nothing needs no authority.
-        Mode::Disable | Mode::Allow | Mode::Prefer => None,
-        Mode::Require | Mode::VerifyCa | Mode::VerifyFull => {
-            root_cert.map(Roots::read).transpose()?
-        }
-    };
-    let connector = Connector::new(&Tls::new(mode, roots)?)?;
-    Ok(Arc::new(move |stream, host| {
-        let connector = connector.clone();
-        Box::pin(async move {
-            let stream = connector.encrypt(stream, &host).await?;
-            Ok(Encrypted {
-                end_point: stream.end_point(),
-                stream: Box::new(stream),
-            })
-        })
-    }))
 }
 
 /// Reads `--database-url`, and warns of a password in it. What it does not say of TLS, `PGSSLMODE` and `PGSSLROOTCERT` do. libpq's

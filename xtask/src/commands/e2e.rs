@@ -69,8 +69,8 @@ pub fn run(runner: &Runner, table: &Table, args: &E2e) -> anyhow::Result<Exit> {
     for service in &mut chosen.services {
         service.choose_suites(&asked)?;
     }
-    let (place, why) = begin::place(runner, &args.place)?;
-    let versions = begin::versions(runner, table, (place, &why), &args.place)?;
+    let place = begin::place(runner, table, &args.place)?;
+    let versions = begin::versions(runner, table, &place, &args.place)?;
     if versions.len() > 1 && args.keep != Keep::Never {
         let what =
             "--keep is for one environment, and several versions of Kubernetes are asked for";
@@ -78,10 +78,13 @@ pub fn run(runner: &Runner, table: &Table, args: &E2e) -> anyhow::Result<Exit> {
             .hint("leave out --keep, or name one version: a run that fails says how it is run again and kept")
             .into());
     }
-    let mut plan = plan(&chosen, place, Until::Done);
-    check::services(&chosen, place, true)?;
+    let mut plan = plan(&chosen, place.target, Until::Done);
+    if let Some(guest) = &place.guest {
+        plan = plan.waiting_for_room(guest.wait_for_room);
+    }
+    check::services(&chosen, place.target, true)?;
     if args.coverage {
-        coverage::check(&chosen, place)?;
+        coverage::check(&chosen, place.target)?;
         plan = plan.collecting_coverage();
     }
     let repeat = Repeat::from(args.repeat);
@@ -91,7 +94,6 @@ pub fn run(runner: &Runner, table: &Table, args: &E2e) -> anyhow::Result<Exit> {
         coverage: args.coverage,
         chosen,
         place,
-        why,
         lifetime: plan.longest(repeat.times) + KEPT_FOR,
         plan,
         repeat,
@@ -102,7 +104,7 @@ pub fn run(runner: &Runner, table: &Table, args: &E2e) -> anyhow::Result<Exit> {
         asked.preview(&versions);
         return Ok(Exit::Passed);
     }
-    check::buildable(&asked.chosen, place, true, &asked.paths)?;
+    check::buildable(&asked.chosen, asked.place.target, true, &asked.paths)?;
     if versions.len() > 1 {
         return versions::run(&asked, &versions, args.format);
     }

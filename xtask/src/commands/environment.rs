@@ -148,7 +148,7 @@ pub fn describe(run: &Run) -> String {
         format!("  password: {}", run.dir().join("password").display()),
         format!("  look:     cargo xtask shell {first}, cargo xtask logs {first}"),
     ];
-    if state.target == "kind" {
+    if state.target != "local" {
         for environment in state.environments.values() {
             if let (Some(kubeconfig), Some(namespace)) = (
                 environment.get(e2e_env::KUBECONFIG),

@@ -11,11 +11,12 @@ use crate::terminal;
 use e2e_runner::exit::{Exit, Failure};
 use e2e_runner::paths::Paths;
 use e2e_runner::process::Runner;
+use e2e_runner::run::cluster::shared::{KEEPER, SUPERVISED, SUPERVISOR};
 use e2e_runner::run::layer::{Layer, Level};
 use e2e_runner::run::local::launch::ProcessSpec;
 use e2e_runner::run::local::postgres;
 use e2e_runner::settings;
-use e2e_runner::state::{Applied, Run, STATE, State, processes};
+use e2e_runner::state::{Applied, Resource, Run, STATE, State, processes};
 use e2e_runner::tools::{docker, kind, kubectl};
 use e2e_runner::wait::{Look, Wait};
 
@@ -57,6 +58,8 @@ impl Part {
 
 /// How long finding and killing may take.
 const DEADLINE: Duration = Duration::from_secs(30);
+/// The program beside those of the tool's own, in its image.
+const TUNNEL: &str = "/usr/bin/tunnel-relay";
 /// Between two looks at a container that is on its way back.
 const STEP: Duration = Duration::from_secs(2);
 
@@ -74,10 +77,17 @@ pub fn run(runner: &Runner, args: &Kill) -> anyhow::Result<Exit> {
             .hint("start one of them alone, whose server is its own")
             .into());
     }
-    if args.replica.is_some() && (args.what != Part::Datastorage || state.target != "kind") {
+    if args.replica.is_some() && (args.what != Part::Datastorage || state.target == "local") {
         let what = format!("{} has no replicas on {}", args.what.name(), state.target);
         return Err(Failure::new(Exit::Usage, what)
-            .hint("leave out --replica, which is for Data Storage on Kind")
+            .hint("leave out --replica, which is for Data Storage in a cluster")
+            .into());
+    }
+    let is_given = |resource: &Resource| matches!(resource, Resource::Database { .. });
+    if args.what == Part::Postgres && state.resources.iter().any(is_given) {
+        let what = "this run has no PostgreSQL of its own: --postgres-url named one";
+        return Err(Failure::new(Exit::Preflight, what)
+            .hint("stop and start that server by its own means")
             .into());
     }
     // What is started again belongs to the run, whoever asked.
@@ -85,9 +95,7 @@ pub fn run(runner: &Runner, args: &Kill) -> anyhow::Result<Exit> {
         .clone()
         .env(e2e_env::RUN, &state.run)
         .in_run(run.dir())?;
-    if state.target == "kind" {
-        in_cluster(&runner, &run, args)?;
-    } else {
+    if state.target == "local" {
         here(&runner, &run, &args.service, args.what)?;
         // What was started again is recorded: either this sees that the run is gone, or its removal sees the record.
         if !run.dir().join(STATE).exists() {
@@ -95,6 +103,8 @@ pub fn run(runner: &Runner, args: &Kill) -> anyhow::Result<Exit> {
             let what = format!("{} was removed meanwhile", state.run);
             return Err(Failure::new(Exit::Preflight, what).into());
         }
+    } else {
+        in_cluster(&runner, &run, args)?;
     }
     terminal::message(&format!("killed {} of {}", args.what.name(), state.run));
     Ok(Exit::Passed)
@@ -135,6 +145,9 @@ fn in_cluster(runner: &Runner, run: &Run, args: &Kill) -> Result<(), Failure> {
     };
     let kubeconfig: &Path = &run.dir().join("kubeconfig");
     let kubectl = kubectl::Kubectl::new(runner.clone(), kubeconfig, &namespace);
+    if state.target == "cluster" {
+        return as_guest(&kubectl.patient(), &selector, part, (app, replica));
+    }
     let failed =
         |error: e2e_runner::process::Error| error.into_failure(Exit::Setup, runner.cancel());
     // Its container is the first one of a pod, whatever stands beside it.
@@ -181,6 +194,57 @@ fn in_cluster(runner: &Runner, run: &Run, args: &Kill) -> Result<(), Failure> {
         }
         Ok(Look::Ready(()))
     })
+}
+
+/// Kills as a guest can: the tool's own programs by what stands beside them in their pods, a team's by removing their pods without a
+/// grace period.
+fn as_guest(
+    kubectl: &kubectl::Kubectl,
+    selector: &str,
+    part: Part,
+    (app, replica): (&str, Option<u16>),
+) -> Result<(), Failure> {
+    let cancel = kubectl.runner().cancel();
+    let failed = |error: e2e_runner::process::Error| error.into_failure(Exit::Setup, cancel);
+    let names = "jsonpath={range .items[*]}{.metadata.name} {.spec.initContainers[*].name} {.spec.containers[*].name}{\"\\n\"}{end}";
+    let get = ["get", "pods", "--selector", selector, "--output", names];
+    let text = kubectl.read(&kubectl.command().args(get)).map_err(failed)?;
+    let only = replica.map(|replica| format!("{app}-{replica}"));
+    let pods = text.lines().filter_map(|line| line.split_once(' '));
+    let mut pods = pods
+        .filter(|(name, _)| only.as_ref().is_none_or(|only| only == name))
+        .peekable();
+    if pods.peek().is_none() {
+        let what = format!("no pod of {} is there", only.as_deref().unwrap_or(app));
+        return Err(Failure::new(Exit::Preflight, what));
+    }
+    let program = match part {
+        Part::Postgres => "postgres",
+        Part::Datastorage => "datastorage",
+        Part::Service => "service-fake",
+    };
+    for (pod, containers) in pods {
+        let has = |name| containers.split(' ').any(|known| known == name);
+        let exec = |container: &str, by: &str| {
+            let exec = ["exec", pod, "--container", container, "--", by];
+            kubectl.command().args(exec).args(["kill", program])
+        };
+        let command = if has(SUPERVISOR) {
+            let container = if part == Part::Service {
+                "service"
+            } else {
+                app
+            };
+            exec(container, &format!("{SUPERVISED}/tunnel-relay"))
+        } else if has(KEEPER) {
+            exec(KEEPER, TUNNEL)
+        } else {
+            let delete = ["delete", "pod", pod, "--grace-period=0", "--force"];
+            kubectl.command().args(delete).arg("--wait=false")
+        };
+        kubectl.read(&command.deadline(DEADLINE)).map_err(failed)?;
+    }
+    Ok(())
 }
 
 /// The pods of the first workload that a service's own manifests have: their labels as a selector, and their namespace.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use e2e_report::Outcome;
 
-use crate::commands::args::{TargetArgs, TargetChoice};
+use crate::commands::args::{ClusterArgs, TargetArgs, TargetChoice};
 use crate::commands::begin;
 use crate::commands::workspace_tasks::Task;
 use crate::terminal;
@@ -23,8 +23,9 @@ use e2e_runner::tools::docker;
 /// The table of the example team, with its service.
 const EXAMPLE: (&str, &str) = ("kind/examples/greeter/services.toml", "greeter");
 /// The scripts of this repository: what no step of a workflow holds, but runs.
-const SCRIPTS: [&str; 7] = [
+const SCRIPTS: [&str; 8] = [
     ".ci/linters",
+    ".ci/registry",
     ".ci/run",
     ".ci/valkey",
     ".github/actions/e2e/bundle",
@@ -266,12 +267,13 @@ fn plan(
     let args = TargetArgs {
         kubernetes: Vec::new(),
         target: TargetChoice::Auto,
+        cluster: ClusterArgs::default(),
         postgres_url: None,
         fresh: true,
     };
-    let (place, why) = begin::place(runner, &args)?;
+    let (place, why) = begin::without_guest(runner, &args)?;
     let missing = (place != Target::Kind).then_some(why);
-    // One at a time: two clusters in the making would slow each other down.
+    // Two at a time: most of what a cluster takes is waiting.
     let alone = [
         "test",
         "--package",
@@ -282,17 +284,39 @@ fn plan(
         "kind",
         "--",
         "--test-threads",
-        "1",
+        "2",
     ];
     let kind = [runs("kind"), vec![cargo(&alone)]].concat();
     tiers.push(Tier {
         missing: missing.clone(),
         ..Tier::new("kind", kind)
     });
+    tiers.push(cluster(cargo, missing.clone()));
     let [example_local, example_kind] = example(runner, paths, missing, e2e)?;
-    tiers.extend(bundle(cargo, &example_local, &example_kind));
+    let bundle = bundle(cargo, &example_local, &example_kind);
+    // Programs of a release say so: they are built anew, and those of a checkout after them.
     tiers.extend([example_local, example_kind]);
+    tiers.extend(bundle);
     Ok(tiers)
+}
+
+/// Runs in a cluster that others use too, for which one made apart stands, with a registry beside it.
+fn cluster(cargo: impl Fn(&[&str]) -> Command, no_kind: Option<String>) -> Tier {
+    let tests = [
+        "test",
+        "--package",
+        "xtask",
+        "--features",
+        "cluster",
+        "--test",
+        "cluster",
+    ];
+    // One after the other: they share a cluster, and look whether anything is left in it.
+    let tests = cargo(&tests).args(["--", "--test-threads", "1"]);
+    Tier {
+        missing: no_kind.or_else(no_registry),
+        ..Tier::new("cluster", vec![tests])
+    }
 }
 
 /// What GitHub runs: that it would understand it, that what it starts is pinned, and that no value of a stranger becomes a command.
@@ -383,7 +407,7 @@ fn no_image(runner: &Runner, parts: &[Part]) -> Option<String> {
 }
 
 /// Tiers that need a program which is not on every machine.
-fn with_programs(cargo: impl Fn(&[&str]) -> Command) -> [Tier; 2] {
+fn with_programs(cargo: impl Fn(&[&str]) -> Command) -> [Tier; 3] {
     let tier = |name: &str, package: &str, missing: Option<String>| {
         let test = cargo(&["test", "--package", package, "--features", name]);
         let test = test.args(["--test", "it", "--", name]);
@@ -394,6 +418,7 @@ fn with_programs(cargo: impl Fn(&[&str]) -> Command) -> [Tier; 2] {
     };
     [
         tier("pgbouncer", "migrations", no_pgbouncer()),
+        tier("registry", "image-push", no_registry()),
         tier("schemathesis", "datastorage", no_schemathesis()),
     ]
 }
@@ -403,6 +428,13 @@ fn no_pgbouncer() -> Option<String> {
     let there =
         Runner::find("pgbouncer", None).is_ok() || Path::new("/usr/sbin/pgbouncer").exists();
     (!there).then(|| "no pgbouncer is installed; Debian's package has that name".to_owned())
+}
+
+fn no_registry() -> Option<String> {
+    let missing = Runner::find("docker-registry", None).is_err();
+    missing.then(|| {
+        "no docker-registry is on the PATH; `eval \"$(.ci/registry)\"` makes one, as does Debian's package of that name".to_owned()
+    })
 }
 
 fn no_schemathesis() -> Option<String> {

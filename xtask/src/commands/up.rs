@@ -42,17 +42,18 @@ pub enum PortNumbers {
 pub fn run(runner: &Runner, table: &Table, mut args: Up) -> anyhow::Result<Exit> {
     let chosen = table.choose(&args.which.services, args.which.all)?;
     let integration = args.ports == PortNumbers::Integration;
-    if integration && (chosen.services.len() > 1 || args.place.target == TargetChoice::Kind) {
+    let cluster = [TargetChoice::Kind, TargetChoice::Cluster].contains(&args.place.target);
+    if integration && (chosen.services.len() > 1 || cluster) {
         let what = "--ports integration is for one service without a cluster";
         return Err(Failure::new(Exit::Usage, what)
-            .hint("name one service, and leave out --target kind")
+            .hint("name one service, and leave out --target")
             .into());
     }
     if integration {
         args.place.target = TargetChoice::Local;
     }
-    let (place, why) = begin::place(runner, &args.place)?;
-    let versions = begin::versions(runner, table, (place, &why), &args.place)?;
+    let place = begin::place(runner, table, &args.place)?;
+    let versions = begin::versions(runner, table, &place, &args.place)?;
     if versions.len() > 1 {
         let what = "`up` sets up one environment, and several versions of Kubernetes are asked for";
         return Err(Failure::new(Exit::Usage, what)
@@ -62,16 +63,19 @@ pub fn run(runner: &Runner, table: &Table, mut args: Up) -> anyhow::Result<Exit>
     for version in &versions {
         version.bring(runner)?;
     }
-    let plan = plan(&chosen, place, Until::Ready);
-    debug_assert!(!integration || place == Target::Local);
+    let mut plan = plan(&chosen, place.target, Until::Ready);
+    if let Some(guest) = &place.guest {
+        plan = plan.waiting_for_room(guest.wait_for_room);
+    }
+    debug_assert!(!integration || place.target == Target::Local);
     let paths = Paths::find(runner)?;
-    check::services(&chosen, place, false)?;
-    check::buildable(&chosen, place, false, &paths)?;
+    check::services(&chosen, place.target, false)?;
+    check::buildable(&chosen, place.target, false, &paths)?;
     let lifetime = plan.longest(1) + KEPT_FOR;
     let session = begin::begin(
         runner,
         chosen,
-        (place, why),
+        place,
         &args.place,
         integration,
         (Repeat::default(), lifetime, None),

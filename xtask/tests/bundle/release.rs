@@ -87,6 +87,8 @@ fn the_bill_of_materials_has_every_package_with_version_licence_and_checksum() {
         "datastorage",
         "e2e",
         "postgres-fetch",
+        "image-push",
+        "oci-client",
         "tokio",
         "clap",
         "axum",

@@ -57,6 +57,8 @@ fn each_crate_links_only_what_it_may_know() {
     );
     assert_eq!(of_workspace("postgres-tls"), Vec::<&String>::new());
     assert_eq!(of_workspace("postgres-url"), Vec::<&String>::new());
+    assert_eq!(of_workspace("tunnel"), Vec::<&String>::new());
+    assert_eq!(of_workspace("tunnel-relay"), ["tunnel"]);
     assert_eq!(of_workspace("migrations"), ["migrator"]);
     assert_eq!(of_workspace("diagnose"), ["migrations", "migrator"]);
     assert_eq!(of_workspace("datastorage-api"), Vec::<&String>::new());
@@ -98,7 +100,9 @@ fn each_crate_links_only_what_it_may_know() {
                 "embedded-postgres",
                 "host-names",
                 "migrations",
+                "postgres-tls",
                 "postgres-url",
+                "tunnel",
             ][..],
         ),
         (
@@ -112,7 +116,6 @@ fn each_crate_links_only_what_it_may_know() {
                 "embedded-postgres",
                 "migrations",
                 "one-build",
-                "postgres-tls",
                 "postgres-url",
             ],
         ),

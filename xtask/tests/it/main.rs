@@ -2,10 +2,12 @@
 
 mod architecture;
 mod cleanup;
+mod cluster;
 mod coverage;
 mod diagnose;
 mod doctor;
 mod documents;
+mod given;
 mod lifecycle;
 mod local;
 mod migrate;
@@ -24,6 +26,7 @@ mod suites;
 mod table;
 mod team;
 mod tls;
+mod tunnel;
 mod usage;
 mod versions;
 mod workflows;

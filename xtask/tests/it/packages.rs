@@ -163,7 +163,13 @@ fn what_a_run_compiles_has_the_features_that_the_tool_was_compiled_with() {
     for (edges, packages) in [
         (
             "normal,build",
-            &["one-build", "datastorage", "service-fake", "audit-emit"][..],
+            &[
+                "one-build",
+                "datastorage",
+                "service-fake",
+                "audit-emit",
+                "tunnel-relay",
+            ][..],
         ),
         ("normal,build", &["one-build", "postgres-fetch"]),
         ("normal,build,dev", &["one-build", "e2e"]),

@@ -346,6 +346,10 @@ fn a_server_of_one_s_own_may_have_any_user_and_password_and_its_options_are_not_
     let (code, _, stderr) = team.run(&["test", "widget"]);
     assert_eq!(code, 0, "{stderr}");
     assert!(stderr.contains("PW=***"), "{stderr}");
+    // Nobody but its owner kills that server.
+    let (code, _, stderr) = team.run(&["kill", "postgres", "--service", "widget"]);
+    assert_eq!(code, 3, "{stderr}");
+    assert!(stderr.contains("--postgres-url named one"), "{stderr}");
     assert_eq!(team.run(&["down", "widget"]).0, 0);
 
     for (option, told) in [

@@ -380,7 +380,7 @@ fn a_check_says_every_fault_with_its_line_and_makes_nothing() {
         ["line 11", "part `Lookup`: `a b` is no name"],
         [
             "line 14",
-            "unknown field `parts`, expected `part`, `service` or `kubernetes`",
+            "unknown field `parts`, expected `part` or `service` or `clusters` or `kubernetes`",
         ],
     ]) {
         assert!(

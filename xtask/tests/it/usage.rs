@@ -109,7 +109,7 @@ fn a_server_of_ones_own_is_not_for_kind() {
     ]);
     assert_eq!(code, 2);
     assert!(
-        stderr.contains("--postgres-url is for the local target"),
+        stderr.contains("--postgres-url is for the targets local and cluster"),
         "{stderr}"
     );
 }

@@ -40,6 +40,25 @@ fn bundle() -> String {
     format!("kubernaut-e2e-{version}-{arch}-unknown-linux-gnu")
 }
 
+#[test]
+fn no_artifact_takes_a_kubeconfig_along() {
+    let github = Path::new(ACTION).join("../..");
+    let files = [
+        "actions/e2e/action.yml",
+        "workflows/ci.yml",
+        "workflows/e2e.yml",
+    ];
+    let texts = files.map(|file| fs::read_to_string(github.join(file)).expect("a file"));
+    let paths = texts.iter().flat_map(|text| text.lines());
+    let paths: Vec<&str> = paths.filter(|line| line.contains("/e2e/*/")).collect();
+    assert!(paths.len() > 10, "{paths:?}");
+    // A run's kubeconfig has no extension.
+    for path in paths {
+        let (_, last) = path.rsplit_once('/').expect("a path");
+        assert!(last.contains('.') && !last.ends_with(".*"), "{path}");
+    }
+}
+
 fn action() -> Value {
     yaml(&Path::new(ACTION).join("action.yml"))
 }

@@ -17,14 +17,29 @@ mod versions;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
+use e2e_runner::paths::Paths;
+use e2e_runner::process::Runner;
+use e2e_runner::process::cancel::Cancel;
+use e2e_runner::tools::cargo::{Form, build_binaries};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
 /// A target directory of its own with one run in it, whose node is kind's own unless it says otherwise.
 struct Machine(tempfile::TempDir);
+
+/// The fake as runs on Kind have it, built once for all: each machine here has a target directory of its own.
+static FAKE: LazyLock<PathBuf> = LazyLock::new(|| {
+    let runner = Runner::new(Cancel::default());
+    let paths = Paths::find(&runner).expect("the checkout");
+    let (form, deadline) = (Form::Release, Duration::from_mins(30));
+    let built = build_binaries(&runner, &paths, &["service-fake"], form, deadline, |_| {});
+    let mut built = built.unwrap_or_else(|failure| panic!("{failure}"));
+    built.remove("service-fake").expect("it was built")
+});
 
 impl Machine {
     fn new() -> Self {
@@ -44,6 +59,7 @@ impl Machine {
             .args(args)
             .env("CARGO_TARGET_DIR", self.0.path())
             .env("E2E_DATASTORAGE_BIN", self.binary())
+            .env("E2E_FAKE_BIN", &*FAKE)
             .env("E2E_PREPARED_NODE", "never");
         command
     }

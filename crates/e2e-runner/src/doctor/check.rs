@@ -18,11 +18,13 @@ pub enum Level {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum For {
-    /// Only a cluster needs it.
+    /// Only a Kind cluster needs it.
     Kind,
     /// Only processes of this machine need it.
     Local,
-    /// Both.
+    /// Only a run on an existing cluster needs it.
+    Cluster,
+    /// All of them.
     Both,
 }
 

@@ -1,8 +1,9 @@
 //! Whether this machine can run: each check with its result and with what puts it right.
 //!
-//! Modules, each may import those after it: `tools`, `services`, `machine`, `runs`, `check`
+//! Modules, each may import those after it: `cluster`, `tools`, `services`, `machine`, `runs`, `check`
 
 pub mod check;
+pub mod cluster;
 mod machine;
 mod runs;
 mod services;

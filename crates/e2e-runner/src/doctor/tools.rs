@@ -239,7 +239,7 @@ fn skew(version: &str, own: Option<u32>, node: Option<u32>) -> Check {
 }
 
 /// The minor version in `v1.34.4` or `kindest/node:v1.34.0@sha256:…`.
-fn minor(text: &str) -> Option<u32> {
+pub(super) fn minor(text: &str) -> Option<u32> {
     let (_, rest) = text.rsplit_once("v1.")?;
     let digits = rest
         .find(|c: char| !c.is_ascii_digit())

@@ -153,6 +153,11 @@ pub struct Command {
 }
 
 impl Command {
+    /// The signal that it obeys.
+    pub fn cancel(&self) -> &Cancel {
+        &self.runner.cancel
+    }
+
     /// Adds one argument.
     pub fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {
         self.args.push(arg.as_ref().to_owned());

@@ -30,7 +30,7 @@ pub fn services(chosen: &Chosen, place: Target, tested: bool) -> Result<(), Fail
         return Err(Failure::new(Exit::Usage, what)
             .hint(format!("set it to {}, or unset it", values.join(" or "))));
     }
-    if place == Target::Kind {
+    if place.has_pods() {
         storage(&chosen.services)?;
     }
     if let Some(fault) = faults(chosen, place, tested).into_iter().next() {
@@ -81,9 +81,17 @@ impl Program {
         };
         let part = table::built_in(component)?;
         let package = part.package().unwrap_or(&part.name).to_owned();
-        let is_image = component == Component::Datastorage
-            && place == Target::Kind
-            && settings::datastorage_image().is_some();
+        let is_image = ready_image(component, place).is_some();
+        Self::from(package, variable, is_image)
+    }
+
+    /// The end of the tunnel in a cluster that others use too.
+    pub fn tunnel() -> Result<Self, Failure> {
+        let is_image = settings::ready_image(e2e_env::TUNNEL_IMAGE).is_some();
+        Self::from("tunnel-relay".to_owned(), e2e_env::TUNNEL_BIN, is_image)
+    }
+
+    fn from(package: String, variable: &'static str, is_image: bool) -> Result<Self, Failure> {
         let origin = match settings::ready_binary(variable) {
             Some(path) => Origin::Variable(path),
             None if is_image => Origin::Image,
@@ -94,6 +102,31 @@ impl Program {
             variable,
             origin,
         })
+    }
+
+    /// Those that a run of services needs.
+    pub fn all(
+        place: Target,
+        has: impl Fn(Component) -> bool,
+    ) -> Result<Vec<(Option<Component>, Self)>, Failure> {
+        let mut all = Vec::new();
+        for component in PROGRAMS.into_iter().filter(|component| has(*component)) {
+            all.push((Some(component), Self::of(component, place)?));
+        }
+        if place == Target::Cluster {
+            all.push((None, Self::tunnel()?));
+        }
+        Ok(all)
+    }
+}
+
+/// The image that takes the place of a program of the checkout, where a variable names one. On Kind that is Data Storage's alone.
+pub fn ready_image(component: Component, place: Target) -> Option<String> {
+    match (place, component) {
+        (Target::Kind | Target::Cluster, Component::Datastorage) => settings::datastorage_image(),
+        (Target::Cluster, Component::Fake) => settings::ready_image(e2e_env::FAKE_IMAGE),
+        (Target::Cluster, Component::Relay) => settings::ready_image(e2e_env::RELAY_IMAGE),
+        _ => None,
     }
 }
 
@@ -113,13 +146,11 @@ pub fn buildable(
     tested: bool,
     paths: &Paths,
 ) -> Result<(), Failure> {
-    let mut built = Vec::new();
-    for component in PROGRAMS {
-        if chosen.services.iter().any(|service| service.has(component)) {
-            let program = Program::of(component, place)?;
-            built.extend((program.origin == Origin::Checkout).then_some(program.variable));
-        }
-    }
+    let has = |component| chosen.services.iter().any(|service| service.has(component));
+    let programs = Program::all(place, has)?;
+    let built = programs.iter().map(|(_, program)| program);
+    let built = built.filter(|program| program.origin == Origin::Checkout);
+    let built: Vec<_> = built.map(|program| program.variable).collect();
     if !built.is_empty() {
         paths.can_build(&ready_instead(&built))?;
     }
@@ -249,7 +280,7 @@ fn suite(service: &Service, suite: &Suite, place: Target) -> Result<(), Failure>
 /// A Job needs a cluster, and its image in the node.
 fn as_job(service: &Service, suite: &Suite, place: Target) -> Result<(), Failure> {
     let named = format!("the suite `{}` of `{}`", suite.name, service.name);
-    if place != Target::Kind {
+    if !place.has_pods() {
         let what = format!("{named} runs as a Job, which needs a cluster");
         return Err(Failure::new(Exit::Usage, what)
             .hint("use `--target kind`, or name another suite by `--suite`"));
@@ -323,7 +354,7 @@ fn binary(variable: &str, place: Target) -> Result<(), Failure> {
     let head = elf::head(&path).map_err(|error| {
         failed(error.to_string()).hint(format!("unset {variable} to build the program"))
     })?;
-    if place == Target::Kind && elf::is_dynamic(&head) {
+    if place.has_pods() && elf::is_dynamic(&head) {
         return Err(
             failed("it needs shared libraries, which its image does not have".to_owned())
                 .hint("build it for a musl target, which makes a static program"),

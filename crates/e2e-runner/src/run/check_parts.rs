@@ -67,14 +67,11 @@ fn names(service: &Service, parts: &[&Part], place: Target) -> BTreeSet<String> 
             names.insert(name.to_owned());
         }
     };
-    let kind = place == Target::Kind;
-    for name in [
-        e2e_env::NAMESPACE,
-        e2e_env::KUBECONFIG,
-        e2e_env::NODE,
-        "NODE",
-    ] {
-        add(name, kind);
+    for name in [e2e_env::NAMESPACE, e2e_env::KUBECONFIG] {
+        add(name, place.has_pods());
+    }
+    for name in [e2e_env::NODE, "NODE"] {
+        add(name, place == Target::Kind);
     }
     add(e2e_env::DATABASE_URL, service.has(Component::Postgres));
     for name in [
@@ -96,7 +93,7 @@ fn names(service: &Service, parts: &[&Part], place: Target) -> BTreeSet<String> 
             add(&format!("{password}_FILE"), true);
         }
         for image in &part.images {
-            add(&format!("image:{}", image.name), kind);
+            add(&format!("image:{}", image.name), place.has_pods());
             add(&format!("binary:{}", image.name), image.is_program());
         }
     }
@@ -188,7 +185,7 @@ impl Check {
                 }
                 self.command(part, &part.process, &part.root);
             }
-            Target::Kind => {
+            Target::Kind | Target::Cluster => {
                 let certificates = part.certificates.iter();
                 for host in certificates.flat_map(|certificate| &certificate.hosts) {
                     self.text(part, host);

@@ -5,7 +5,8 @@ use std::sync::PoisonError;
 use std::time::Duration;
 
 use crate::exit::{Exit, Failure};
-use crate::run::kind::{coverage as pods, readiness};
+use crate::run::kind::coverage as pods;
+use crate::run::kubernetes::readiness;
 use crate::run::local::coverage as process;
 use crate::run::part_run::PartRun;
 use crate::run::plan::Target;
@@ -18,6 +19,11 @@ use crate::tools::coverage::{Merged, merge_go, merge_llvm};
 
 /// Refuses to collect where no program could write anything.
 pub fn check(chosen: &Chosen, place: Target) -> Result<(), Failure> {
+    if place == Target::Cluster {
+        let what = "--coverage is collected from the node of a run's own cluster";
+        return Err(Failure::new(Exit::Usage, what)
+            .hint("use --target kind or --target local, or leave out --coverage"));
+    }
     let own = chosen.services.iter().map(|service| &service.own);
     let is_covered =
         |part: &Part| part.is_covered() && (place == Target::Kind || !part.process.is_empty());
@@ -58,7 +64,9 @@ pub fn collect(
         let deployed = |part_run: &&PartRun| session.coverage_of(part_run).is_dir();
         for part_run in parts.into_iter().filter(deployed) {
             match session.place {
-                Target::Kind => readiness::await_ready(session, part_run, deadline)?,
+                Target::Kind | Target::Cluster => {
+                    readiness::await_ready(session, part_run, deadline)?
+                }
                 Target::Local => {
                     process::start_again(session, part_run)?;
                     wait::for_part(session, part_run, deadline)?
@@ -96,6 +104,7 @@ fn end(
                 pods::collect(session, part_run, is_kept, &session.coverage_of(part_run))?
             }
             Target::Local => process::end(session, part_run)?,
+            Target::Cluster => Vec::new(),
         });
     }
     Ok(())

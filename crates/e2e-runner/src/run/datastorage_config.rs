@@ -9,6 +9,9 @@ pub const NO_PAUSE: &str = "0s";
 /// How long it does where others take over: longer than a Service needs to forget a pod's endpoint, on a busy machine too.
 pub const HAND_OVER: &str = "3s";
 
+/// To a server of the run's own: it is in the same cluster or on the same machine.
+pub const NO_TLS: (&str, Option<PathBuf>) = ("disable", None);
+
 /// What differs between one Data Storage and another.
 #[derive(Debug)]
 pub struct Config<'a> {
@@ -16,6 +19,8 @@ pub struct Config<'a> {
     pub listen: (&'a str, u16),
     /// Host, port, database and user.
     pub database: (&'a str, u16, &'a str, &'a str),
+    /// How much TLS there is to it, as libpq's sslmode has it, and the file of the authorities that prove it.
+    pub tls: (&'a str, Option<PathBuf>),
     /// The file with user and password.
     pub secrets: PathBuf,
     /// Where events wait while the database is away.
@@ -37,18 +42,22 @@ impl Config<'_> {
             None => json!({"open_to": "anyone-who-reaches-the-port"}),
         };
         let (database_host, database_port, name, user) = self.database;
-        json!({
+        let (ssl_mode, authority) = &self.tls;
+        let mut config = json!({
             "server": {"host": host, "port": port, "drain_pause": self.drain_pause},
             "logging": {"level": "info", "format": "json"},
             "database": {
-                "host": database_host, "port": database_port, "name": name, "user": user, "ssl_mode": "disable",
+                "host": database_host, "port": database_port, "name": name, "user": user, "ssl_mode": ssl_mode,
                 "secretsFile": self.secrets, "usernameKey": "username", "passwordKey": "password",
             },
             "auth": auth,
             "queue": {"directory": self.queue},
             "schema": {"profile": self.profile},
-        })
-        .to_string()
+        });
+        if let Some(authority) = authority {
+            config["database"]["ssl_root_cert"] = json!(authority);
+        }
+        config.to_string()
     }
 }
 

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use crate::exit::Failure;
 use crate::process::Runner;
-use crate::run::kind::diagnostics;
+use crate::run::given_postgres;
+use crate::run::kubernetes::diagnostics;
 use crate::run::plan::Target;
 use crate::run::service_run::ServiceRun;
 use crate::run::session::{Session, TOOL};
@@ -16,6 +17,7 @@ use crate::secrets::Secrets;
 use crate::state::{Resource, TOKEN, write_private};
 use crate::table::service::Component;
 use crate::table::suite::Suite;
+use crate::tools::migrate;
 
 /// Files that are written for one failure, besides logs.
 const PAGES: [&str; 5] = [
@@ -69,7 +71,7 @@ pub fn collect(
 ) -> Result<String, Failure> {
     let dir = session.run.dir();
     match session.place {
-        Target::Kind => diagnostics::collect(session, runner),
+        Target::Kind | Target::Cluster => diagnostics::collect(session, runner),
         Target::Local => copy_server_log(session),
     }
     for service_run in session.having(Component::Postgres) {
@@ -204,7 +206,7 @@ fn ledger(session: &Session, service_run: &ServiceRun) {
     let Ok(database) = session.database(service_run) else {
         return;
     };
-    let config = migrations::Config::new(database.secret())
+    let config = migrate::config(&session.runner, &database.secret())
         .profile(&service_run.service.profile)
         .deadline(LEDGER);
     let text = match session.runtime.block_on(migrations::status(&config)) {
@@ -236,7 +238,7 @@ fn bound(path: &Path) {
 /// Files of a run's directory that hold a password because somebody reads it there; they go with the environment.
 const KEEPERS: [&str; 6] = [
     "password",
-    "postgres-url",
+    given_postgres::URL_FILE,
     TOKEN,
     "kubeconfig",
     "state.json",

@@ -3,8 +3,10 @@
 /// The layers at which an environment is used again (D15).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Layer {
-    /// The Kind cluster: configuration and node image.
+    /// The Kind cluster: configuration and node image; the namespaces in a cluster that others use too.
     Cluster,
+    /// The tunnel into a cluster that others use too: the image of its end there.
+    Tunnel,
     /// The PostgreSQL server: image or binaries, settings.
     Postgres,
     /// The database: the migrations of the profile.
@@ -47,6 +49,7 @@ impl Layer {
     pub const fn word(self) -> &'static str {
         match self {
             Self::Cluster => "cluster",
+            Self::Tunnel => "tunnel",
             Self::Postgres => "postgres",
             Self::Database => "database",
             Self::DataStorage => "datastorage",

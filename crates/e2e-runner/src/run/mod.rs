@@ -1,20 +1,25 @@
 //! The life of a run: plan it, walk the plan, keep the evidence of a failure, remove what was made.
 //!
-//! Modules, each may import those after it: `stages`, `hooks`, `abandoned`, `teardown`, `coverage`, `evidence`, `preview`, `kind`, `local`, `suite`, `history`, `reuse`, `wait`, `walk`, `timing`, `session`, `node_version`, `private`, `check`, `check_parts`, `datastorage_config`, `repeat`, `service_run`, `part_run`, `layer`, `plan`
+//! Modules, each may import those after it: `stages`, `hooks`, `abandoned`, `teardown`, `coverage`, `evidence`, `preview`, `cluster`, `kind`, `kubernetes`, `local`, `given_postgres`, `suite`, `history`, `reuse`, `forward`, `wait`, `walk`, `timing`, `session`, `node_version`, `private`, `check`, `check_parts`, `datastorage_config`, `repeat`, `service_run`, `places`, `part_run`, `layer`, `plan`
 
 pub mod abandoned;
 pub mod check;
 pub mod check_parts;
+pub mod cluster;
 pub mod coverage;
 pub mod datastorage_config;
 pub mod evidence;
+pub mod forward;
+pub mod given_postgres;
 pub mod history;
 pub mod hooks;
 pub mod kind;
+pub mod kubernetes;
 pub mod layer;
 pub mod local;
 pub mod node_version;
 pub mod part_run;
+pub mod places;
 pub mod plan;
 pub mod preview;
 pub mod private;
@@ -37,7 +42,7 @@ use e2e_report::{Event, Failed};
 use crate::exit::{Exit, Failure};
 use crate::state::KEPT_FOR;
 use history::History;
-use plan::{Id, Plan, Stage, Step};
+use plan::{Id, Plan, Stage, Step, Target};
 use session::Session;
 use timing::Timing;
 
@@ -130,9 +135,15 @@ pub fn run(session: &Session, plan: &Plan, keep: Keep) -> Ended {
         || (matches!(keep, Keep::WhenReady | Keep::Always) && session.stood_before())
         || (!interrupted && keep.keeps(failure.is_some()));
     let left = if keeps {
-        session
-            .keep(KEPT_FOR, failure.is_some() || interrupted)
-            .err()
+        let kept = session.keep(KEPT_FOR, failure.is_some() || interrupted);
+        let says_so = |()| {
+            given_postgres::prolong(session, KEPT_FOR);
+            match session.place {
+                Target::Cluster => cluster::namespaces::prolong(session),
+                Target::Kind | Target::Local => Ok(()),
+            }
+        };
+        kept.and_then(says_so).err()
     } else {
         let deadline = plan.deadline(Step::TearDown);
         let runner = session.runner.after(2).within(deadline);

@@ -1,6 +1,5 @@
 //! The plan of a run as a value (D11): typed stages with what they need and how long they may take.
 
-use std::slice::from_ref;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -18,12 +17,19 @@ pub enum Target {
     Kind,
     /// As processes of this machine.
     Local,
+    /// In namespaces of a cluster that others use too.
+    Cluster,
 }
 
 impl Target {
+    /// Whether the run's programs are pods.
+    pub const fn has_pods(self) -> bool {
+        matches!(self, Self::Kind | Self::Cluster)
+    }
+
     /// The target of such a word.
     pub fn of_word(word: &str) -> Option<Self> {
-        [Self::Kind, Self::Local]
+        [Self::Kind, Self::Local, Self::Cluster]
             .into_iter()
             .find(|target| target.word() == word)
     }
@@ -33,6 +39,7 @@ impl Target {
         match self {
             Self::Kind => "kind",
             Self::Local => "local",
+            Self::Cluster => "cluster",
         }
     }
 }
@@ -51,6 +58,8 @@ pub enum Step {
     PrepareNode,
     /// Creates the Kind cluster.
     CreateCluster,
+    /// Makes the run's namespaces in a cluster that others use too, or waits for its turn in those that were given.
+    PrepareNamespaces,
     /// Streams PostgreSQL's image into a node that is not prepared, beside kubeadm's work there.
     LoadPostgres,
     /// Streams Data Storage's image into the node.
@@ -63,6 +72,18 @@ pub enum Step {
     BuildService,
     /// Streams the images of a service or part into the node.
     LoadService,
+    /// Pushes Data Storage's image to the registry.
+    PushDataStorage,
+    /// Pushes the fake's image to the registry.
+    PushFake,
+    /// Pushes the relay's image to the registry.
+    PushRelay,
+    /// Pushes the image of the tunnel's end in the cluster to the registry.
+    PushTunnel,
+    /// Pushes the images of a service or part to the registry.
+    PushService,
+    /// Opens the tunnel by which this machine reaches the run's Services.
+    OpenTunnel,
     /// Starts PostgreSQL.
     DeployPostgres,
     /// Waits until PostgreSQL answers.
@@ -111,6 +132,13 @@ impl Step {
             Self::BuildSuite => "build suite",
             Self::PrepareNode => "prepare node image",
             Self::CreateCluster => "create cluster",
+            Self::PrepareNamespaces => "prepare namespaces",
+            Self::PushDataStorage => "push Data Storage image",
+            Self::PushFake => "push fake image",
+            Self::PushRelay => "push relay image",
+            Self::PushTunnel => "push tunnel image",
+            Self::PushService => "push service images",
+            Self::OpenTunnel => "open tunnel",
             Self::LoadPostgres => "load PostgreSQL image",
             Self::LoadDataStorage => "load Data Storage image",
             Self::LoadFake => "load fake image",
@@ -138,6 +166,7 @@ impl Step {
         match self {
             Self::BuildService => format!("build {part} images"),
             Self::LoadService => format!("load {part} images"),
+            Self::PushService => format!("push {part} images"),
             Self::DeployService => format!("deploy {part}"),
             Self::AwaitService => format!("wait for {part}"),
             Self::Before | Self::After => format!("{}: {part}", self.name()),
@@ -227,7 +256,7 @@ fn whole_seconds<S: serde::Serializer>(
 pub fn replicas(service: &Service, place: Target) -> Option<String> {
     let count = service.replicas;
     let what = match place {
-        Target::Kind => format!(
+        Target::Kind | Target::Cluster => format!(
             "{count} pods behind one Service, each with a queue volume that outlives its pod"
         ),
         Target::Local => format!(
@@ -274,15 +303,19 @@ pub fn plan(chosen: &Chosen, place: Target, until: Until) -> Plan {
     let any = |component| services.iter().any(|service| service.has(component));
     let kind = place == Target::Kind;
     let mut layout = Layout {
+        place,
         // Stages of a single service carry no service name.
         several: services.len() > 1,
         stages: Vec::new(),
     };
-    // On this machine it may compile what fetches PostgreSQL.
+    // On this machine it may compile what fetches PostgreSQL, for a cluster what pushes images.
     layout.shared(Step::Preflight, &[], if kind { 30 } else { BUILD });
     let mut built = Step::Preflight;
     for (step, wanted) in [
-        (Step::Build, PROGRAMS.into_iter().any(any)),
+        (
+            Step::Build,
+            place == Target::Cluster || PROGRAMS.into_iter().any(any),
+        ),
         (
             Step::BuildSuite,
             until == Until::Done && services.iter().any(has_cargo_suite),
@@ -318,24 +351,29 @@ pub fn plan(chosen: &Chosen, place: Target, until: Until) -> Plan {
             }
         }
     }
+    if place == Target::Cluster {
+        layout.guest(&any);
+    }
     if any(Component::Postgres) {
-        let before: &[Step] = if kind {
-            &[Step::CreateCluster, Step::LoadPostgres]
-        } else {
-            &[Step::Preflight]
+        let (before, deploy, ready): (&[Step], _, _) = match place {
+            Target::Kind => (&[Step::CreateCluster, Step::LoadPostgres], 60, 180),
+            // Its binaries may have to be fetched first, while the programs compile.
+            Target::Local => (&[Step::Preflight], 600, 180),
+            Target::Cluster => (&[Step::PrepareNamespaces, Step::PushTunnel], 60, 180),
         };
-        // Its binaries may have to be fetched first, while the programs compile.
-        layout.shared(Step::DeployPostgres, before, if kind { 60 } else { 600 });
-        layout.shared(Step::AwaitPostgres, &[Step::DeployPostgres], 180);
+        layout.shared(Step::DeployPostgres, before, deploy);
+        let mut needs = vec![Step::DeployPostgres];
+        needs.extend(layout.tunnel());
+        layout.shared(Step::AwaitPostgres, &needs, ready);
     }
     for service in services {
-        layout.storage(service, services, kind);
+        layout.storage(service, services);
     }
     for part in parts {
-        layout.part(part, services, kind);
+        layout.part(part, services);
     }
     for service in services {
-        layout.service(service, services, kind, until);
+        layout.service(service, services, until);
     }
     if until == Until::Done {
         layout.evidence();
@@ -347,6 +385,7 @@ pub fn plan(chosen: &Chosen, place: Target, until: Until) -> Plan {
 /// Lays out a run of one service's suite on an environment that is up, of which it may be one of several services.
 pub fn retest(services: &[Service], tested: &Service, place: Target) -> Plan {
     let mut layout = Layout {
+        place,
         several: services.len() > 1,
         stages: Vec::new(),
     };
@@ -356,9 +395,13 @@ pub fn retest(services: &[Service], tested: &Service, place: Target) -> Plan {
         part: None,
     };
     let mut needs = Vec::new();
+    if place == Target::Cluster {
+        layout.shared(Step::OpenTunnel, &[], 60);
+        needs.push(Step::OpenTunnel.into());
+    }
     if tested.has(Component::Datastorage) {
         // It was ready when it was left: what does not answer soon is gone.
-        layout.add(own(Step::AwaitDataStorage), Vec::new(), 10);
+        layout.add(own(Step::AwaitDataStorage), needs.clone(), 10);
         needs.push(own(Step::AwaitDataStorage));
     }
     if has_cargo_suite(tested) {
@@ -389,6 +432,25 @@ impl Plan {
             deadline: Duration::from_secs(COVERAGE),
         };
         self.stages.insert(at + 1, stage);
+        self
+    }
+
+    /// The same plan where a run may wait so long for its turn, and its pods for room: in a cluster that others use too.
+    #[must_use]
+    pub fn waiting_for_room(mut self, longest: Duration) -> Self {
+        for stage in &mut self.stages {
+            let waits = matches!(
+                stage.id.step,
+                Step::PrepareNamespaces
+                    | Step::OpenTunnel
+                    | Step::AwaitPostgres
+                    | Step::AwaitDataStorage
+                    | Step::AwaitService
+            );
+            if waits {
+                stage.deadline = stage.deadline.saturating_add(longest);
+            }
+        }
         self
     }
 
@@ -426,6 +488,7 @@ fn has_cargo_suite(service: &Service) -> bool {
 
 /// A plan while it is laid out.
 struct Layout {
+    place: Target,
     several: bool,
     stages: Vec<Stage>,
 }
@@ -479,6 +542,52 @@ impl Layout {
         );
     }
 
+    /// Namespaces, images and the tunnel in a cluster that others use too.
+    fn guest(&mut self, any: &dyn Fn(Component) -> bool) {
+        self.shared(Step::PrepareNamespaces, &[Step::Preflight], 60);
+        for (step, component) in [
+            (Step::PushTunnel, None),
+            (Step::PushDataStorage, Some(Component::Datastorage)),
+            (Step::PushFake, Some(Component::Fake)),
+            (Step::PushRelay, Some(Component::Relay)),
+        ] {
+            if component.is_none_or(any) {
+                self.shared(step, &[Step::Build], 300);
+            }
+        }
+        let needs = [Step::PushTunnel, Step::PrepareNamespaces];
+        self.shared(Step::OpenTunnel, &needs, 120);
+    }
+
+    /// What there has to be before anything is deployed into pods.
+    fn base(&self) -> Step {
+        match self.place {
+            Target::Cluster => Step::PrepareNamespaces,
+            _ => Step::CreateCluster,
+        }
+    }
+
+    /// The image of what stands beside each program of the tool's own.
+    fn keeper(&self) -> Option<Id> {
+        (self.place == Target::Cluster).then(|| Step::PushTunnel.into())
+    }
+
+    /// What there has to be before this machine waits for a pod's answer.
+    fn tunnel(&self) -> Option<Step> {
+        (self.place == Target::Cluster).then_some(Step::OpenTunnel)
+    }
+
+    /// How an image comes to where pods run.
+    fn bring(&self, load: Step) -> Step {
+        match (self.place, load) {
+            (Target::Cluster, Step::LoadDataStorage) => Step::PushDataStorage,
+            (Target::Cluster, Step::LoadFake) => Step::PushFake,
+            (Target::Cluster, Step::LoadRelay) => Step::PushRelay,
+            (Target::Cluster, Step::LoadService) => Step::PushService,
+            _ => load,
+        }
+    }
+
     /// What explains a failure is gathered once every suite and the commands after it have ended.
     fn evidence(&mut self) {
         let ids = self.stages.iter().map(|stage| &stage.id);
@@ -488,9 +597,10 @@ impl Layout {
     }
 
     /// A service's database and its Data Storage.
-    fn storage(&mut self, service: &Service, services: &[Service], kind: bool) {
+    fn storage(&mut self, service: &Service, services: &[Service]) {
+        let pods = self.place.has_pods();
         let own = |layout: &Self, step| layout.own(step, service);
-        let storage = if kind {
+        let storage = if pods {
             storage_of(services, service)
         } else {
             service
@@ -507,8 +617,8 @@ impl Layout {
         }
         if service.has(Component::Datastorage) && !is_shared {
             // Data Storage starts without a database and looks for it, so its start overlaps PostgreSQL's and the migrations.
-            let ready = if kind {
-                [Step::LoadDataStorage, Step::CreateCluster]
+            let ready = if pods {
+                [self.bring(Step::LoadDataStorage), self.base()]
             } else {
                 [Step::Build, Step::AwaitPostgres]
             };
@@ -516,15 +626,18 @@ impl Layout {
                 own(self, Step::DeployDataStorage),
                 own(self, Step::AwaitDataStorage),
             );
-            self.add_after(deploy.clone(), &ready.map(Id::from), Duration::from_mins(1));
-            let needs = [deploy, own(self, Step::Migrate)];
+            let mut ready: Vec<Id> = ready.map(Id::from).into();
+            ready.extend(self.keeper());
+            self.add_after(deploy.clone(), &ready, Duration::from_mins(1));
+            let mut needs = vec![deploy, own(self, Step::Migrate)];
+            needs.extend(self.tunnel().map(Id::from));
             self.add_after(wait, &needs, Duration::from_mins(2));
         }
     }
 
     /// What stands once a service's storage does.
-    fn stands(&self, service: &Service, services: &[Service], kind: bool) -> Vec<Id> {
-        let storage = if kind {
+    fn stands(&self, service: &Service, services: &[Service]) -> Vec<Id> {
+        let storage = if self.place.has_pods() {
             storage_of(services, service)
         } else {
             service
@@ -537,13 +650,13 @@ impl Layout {
                 [ready].into_iter().chain(shared).collect()
             }
             () if service.has(Component::Postgres) => vec![migrated],
-            () => vec![Step::CreateCluster.into()],
+            () => vec![self.base().into()],
         }
     }
 
     /// The stages of a part that services share.
-    fn part(&mut self, part: &Part, services: &[Service], kind: bool) {
-        let mut needs = vec![Step::Preflight.into(), Step::CreateCluster.into()];
+    fn part(&mut self, part: &Part, services: &[Service]) {
+        let mut needs = vec![Step::Preflight.into(), self.base().into()];
         for need in &part.needs {
             let step = match need.as_str() {
                 "postgres" => Step::Migrate,
@@ -558,16 +671,15 @@ impl Layout {
         }
         self.deploy(
             part,
-            DEPLOYED.map(|step| of_part(step, &part.name)),
+            self.deployed().map(|step| of_part(step, &part.name)),
             needs,
-            kind,
         );
     }
 
     /// Images, start and readiness of a part.
-    fn deploy(&mut self, part: &Part, ids: [Id; 4], mut needs: Vec<Id>, kind: bool) {
+    fn deploy(&mut self, part: &Part, ids: [Id; 4], mut needs: Vec<Id>) {
         let [build, load, deploy, wait] = ids;
-        if kind && !part.images.is_empty() {
+        if self.place.has_pods() && !part.images.is_empty() {
             let deadline = part.deadlines.images();
             self.add_after(build.clone(), &[Step::Preflight.into()], deadline);
             // The node is there as soon as its container runtime answers: images wait for that themselves.
@@ -582,36 +694,52 @@ impl Layout {
             needs.push(build);
         }
         self.add_after(deploy.clone(), &needs, part.deadlines.apply());
-        self.add_after(wait, &[deploy], part.deadlines.ready());
+        let mut needs = vec![deploy];
+        needs.extend(self.tunnel().map(Id::from));
+        self.add_after(wait, &needs, part.deadlines.ready());
+    }
+
+    /// What is done for a part, in this order.
+    fn deployed(&self) -> [Step; 4] {
+        [
+            Step::BuildService,
+            self.bring(Step::LoadService),
+            Step::DeployService,
+            Step::AwaitService,
+        ]
     }
 
     /// A service itself or its fake, its commands and its suite.
-    fn service(&mut self, service: &Service, services: &[Service], kind: bool, until: Until) {
+    fn service(&mut self, service: &Service, services: &[Service], until: Until) {
+        let pods = self.place.has_pods();
         let own = |layout: &Self, step| layout.own(step, service);
-        let stands = self.stands(service, services, kind);
+        let stands = self.stands(service, services);
         let parts = service
             .parts
             .iter()
             .map(|name| of_part(Step::AwaitService, name));
         let mut ready: Vec<Id> = stands.into_iter().chain(parts).collect();
-        let ids = DEPLOYED.map(|step| own(self, step));
+        let ids = self.deployed().map(|step| own(self, step));
         if service.has(Component::Fake) {
             // Its store keeps what Data Storage cannot take yet, so the two may start together.
-            let mut needs = if kind {
-                vec![Step::LoadFake.into(), Step::CreateCluster.into()]
+            let mut needs = if pods {
+                vec![self.bring(Step::LoadFake).into(), self.base().into()]
             } else {
                 vec![Step::Build.into(), own(self, Step::DeployDataStorage)]
             };
-            if kind && service.has(Component::Relay) {
-                needs.insert(1, Step::LoadRelay.into());
+            if pods && service.has(Component::Relay) {
+                needs.insert(1, self.bring(Step::LoadRelay).into());
             }
+            needs.extend(self.keeper());
             let [.., deploy, wait] = &ids;
             self.add_after(deploy.clone(), &needs, Duration::from_mins(1));
-            self.add_after(wait.clone(), from_ref(deploy), Duration::from_mins(2));
+            let mut needs = vec![deploy.clone()];
+            needs.extend(self.tunnel().map(Id::from));
+            self.add_after(wait.clone(), &needs, Duration::from_mins(2));
         }
         if service.has(Component::Own) {
             // What a service does at its start is not known here: it finds everything that it may ask for.
-            self.deploy(&service.own, ids, ready.clone(), kind);
+            self.deploy(&service.own, ids, ready.clone());
         }
         ready.push(own(self, Step::AwaitService));
         for hook in &service.before {
@@ -657,14 +785,6 @@ impl Layout {
         }
     }
 }
-
-/// What is done for a part, in this order.
-const DEPLOYED: [Step; 4] = [
-    Step::BuildService,
-    Step::LoadService,
-    Step::DeployService,
-    Step::AwaitService,
-];
 
 /// A stage of a part that services share.
 fn of_part(step: Step, name: &str) -> Id {

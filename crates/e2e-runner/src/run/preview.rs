@@ -10,9 +10,11 @@ use crate::paths;
 use crate::process::Runner;
 use crate::run::history::History;
 use crate::run::kind::node_image;
-use crate::run::kind::{cluster, deploy};
+use crate::run::kind::{cluster, ports};
+use crate::run::kubernetes::deploy;
 use crate::run::layer::Layer;
 use crate::run::local::{installation, postgres};
+use crate::run::places::Places;
 use crate::run::plan::{Id, Plan, Stage, Step, Target};
 use crate::state::{Run, State};
 use crate::table::Chosen;
@@ -149,15 +151,18 @@ pub fn reuse_table(
     }
     let made_from = match place {
         Target::Kind => {
-            let only = if let [service] = services {
-                Some(service.namespace.as_str())
-            } else {
-                None
+            let shared = Places::Table.of(chosen).ok();
+            let home = match (services, shared) {
+                ([service], _) => service.namespace.clone(),
+                (_, shared) => shared.map_or_else(String::new, |shared| shared.home),
             };
-            run.password()
-                .ok()
-                .and_then(|password| deploy::postgres_fingerprint(runner, only, &password).ok())
+            run.password().ok().and_then(|password| {
+                let fixed = ports::postgres();
+                deploy::postgres_fingerprint(runner, &home, &password, fixed).ok()
+            })
         }
+        // What it would find there is known by asking the cluster, which a plan does not.
+        Target::Cluster => None,
         Target::Local => locate(&installation::any())
             .ok()
             .map(|found| postgres::server_fingerprint(&found)),

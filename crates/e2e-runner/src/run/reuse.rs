@@ -39,7 +39,7 @@ impl Session {
     /// Whether an earlier run made the cluster or server that this one works on, and this one has not replaced it.
     pub fn stood_before(&self) -> bool {
         let base = match self.place {
-            Target::Kind => Layer::Cluster,
+            Target::Kind | Target::Cluster => Layer::Cluster,
             Target::Local => Layer::Postgres,
         };
         self.adopted && self.is_reused(base.into())

@@ -6,9 +6,10 @@ use std::sync::OnceLock;
 
 use crate::run::layer::{Layer, Level};
 use crate::run::part_run::PartRun;
+use crate::run::places::{self, Namespaces};
 use crate::run::plan::Target;
 use crate::state::Run;
-use crate::table::service::{Component, Service, storage_of};
+use crate::table::service::{Service, storage_of};
 
 /// A service of a run, with what the stages have made for it.
 #[derive(Debug)]
@@ -60,29 +61,17 @@ impl ServiceRun {
     /// The services of a run, each with a namespace and a database of its own, unless real ones share both.
     pub fn all(
         services: Vec<Service>,
-        place: Target,
+        (place, namespaces): (Target, &Namespaces),
         run: &Run,
         foreign_server: bool,
     ) -> anyhow::Result<Vec<Self>> {
         let several = services.len() > 1;
-        let named = |namespace: &str| {
-            services
-                .iter()
-                .filter(|service| service.namespace == namespace)
-                .count()
-        };
         let places: Vec<_> = services
             .iter()
             .map(|service| {
-                // What a real service's manifests say of its namespace is so; a fake's objects are the tool's.
-                let stays = named(&service.namespace) == 1 || service.has(Component::Own);
-                let namespace = if stays {
-                    service.namespace.clone()
-                } else {
-                    format!("{}-{}", service.namespace, service.name)
-                };
+                let namespace = namespaces.called(&places::alone(&services, service));
                 let storage = match place {
-                    Target::Kind => storage_of(&services, service),
+                    Target::Kind | Target::Cluster => storage_of(&services, service),
                     Target::Local => service,
                 };
                 (namespace, storage.name.clone())

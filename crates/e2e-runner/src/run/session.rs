@@ -15,6 +15,8 @@ use postgres_url::PostgresUrl;
 use serde::{Deserialize, Serialize};
 
 use crate::exit::{Exit, Failure};
+use crate::guest::Guest;
+use crate::guest::kubeconfig::secrets_of;
 use crate::names::{Seen, expand};
 use crate::paths::Paths;
 use crate::process::{Child, Runner};
@@ -22,6 +24,7 @@ use crate::reporter::{Reporter, Watcher};
 use crate::reports::EVENTS;
 use crate::run::node_version::NodeVersion;
 use crate::run::part_run::PartRun;
+use crate::run::places::{Namespaces, Places, suffix};
 use crate::run::plan::{Id, Step, Target};
 use crate::run::private::Private;
 use crate::run::repeat::Repeat;
@@ -34,7 +37,7 @@ use crate::table::service::{Callers, Component};
 use crate::table::{Chosen, closure};
 use crate::tools::kind;
 use crate::tools::migrate;
-use crate::tools::postgres::random_password;
+use crate::tools::postgres::{self, random_password};
 
 /// What the stages of a run have made so far for all of its services.
 #[derive(Debug, Default)]
@@ -45,6 +48,8 @@ pub struct Artifacts {
     pub fake: OnceLock<PathBuf>,
     /// The relay's binary.
     pub relay: OnceLock<PathBuf>,
+    /// The program of the tunnel's end in a cluster.
+    pub tunnel: OnceLock<PathBuf>,
     /// The suites' test binaries by package.
     pub suites: Mutex<BTreeMap<String, PathBuf>>,
     /// The name of the Data Storage image in the node.
@@ -53,6 +58,10 @@ pub struct Artifacts {
     pub fake_image: OnceLock<String>,
     /// The name of the relay's image in the node.
     pub relay_image: OnceLock<String>,
+    /// The name of the image of the tunnel's end in a cluster.
+    pub tunnel_image: OnceLock<String>,
+    /// The program that pushes images.
+    pub pusher: OnceLock<PathBuf>,
     /// Host port of each node port.
     pub ports: OnceLock<BTreeMap<u16, u16>>,
     /// PostgreSQL's binaries, where preflight found them.
@@ -108,6 +117,8 @@ pub struct RunRequest {
     pub lifetime: Duration,
     /// The command by which a person runs the same again and keeps the environment of a failure.
     pub again: Option<String>,
+    /// The cluster that others use too, where it runs in one.
+    pub guest: Option<Guest>,
 }
 
 /// A run under way.
@@ -115,6 +126,10 @@ pub struct RunRequest {
 pub struct Session {
     /// The services.
     pub service_runs: Vec<ServiceRun>,
+    /// What its namespaces are called.
+    pub namespaces: Namespaces,
+    /// The cluster that others use too, where it runs in one and has just been asked to.
+    pub guest: Option<Guest>,
     /// The parts that they share.
     pub parts: Vec<PartRun>,
     /// Passwords and certificates.
@@ -131,7 +146,7 @@ pub struct Session {
     pub place: Target,
     /// Whether the numbers of the integration tier are used (D8).
     pub integration: bool,
-    /// A PostgreSQL server to use instead of starting one (local only), with its password.
+    /// A PostgreSQL server to use instead of starting one, with its password.
     pub postgres_url: Option<PostgresUrl>,
     /// The runner for every process of the run.
     pub runner: Runner,
@@ -177,7 +192,8 @@ impl Session {
         let kept = if alone {
             None
         } else {
-            Run::adopt(&runs, &names, word, request.lifetime)?
+            let place = request.guest.as_ref().map(Guest::place);
+            Run::adopt(&runs, &names, (word, place.as_deref()), request.lifetime)?
         };
         let adopted = kept.is_some();
         let (run, password) = match kept {
@@ -190,12 +206,20 @@ impl Session {
                 random_password(),
             ),
         };
+        let mut request = request;
+        let server = request.postgres_url.take();
+        let server = server.map(|url| postgres::with_authority_in(url, run.dir()));
+        request.postgres_url = server.transpose().context("sslrootcert")?;
         let why = request.why.clone();
         let session = Self {
             adopted,
             ..Self::on(run, password, request, runner, paths, watcher)?
         };
         session.run.will_make(Resource::Processes)?;
+        if let Some(guest) = &session.guest {
+            let place = Some(guest.place());
+            session.run.update(|state| state.place = place)?;
+        }
         session.announce(why);
         if adopted {
             session.report.note(&format!(
@@ -250,9 +274,15 @@ impl Session {
             repeat,
             lifetime,
             again: None,
+            guest: None,
         };
         let why = request.why.clone();
         let session = Self::on(run, password, request, runner, paths, watcher)?;
+        if place == Target::Cluster {
+            for secret in secrets_of(&session.run.dir().join("kubeconfig")) {
+                session.report.secrets().add(&secret);
+            }
+        }
         // A suite of a `test` that was killed would run beside the next one.
         processes::end_labelled(session.run.dir(), SUITE).map_err(Failure::setup)?;
         if let Some(server) = server {
@@ -300,18 +330,31 @@ impl Session {
             .context("cannot write the run's event log")?;
         let foreign = request.postgres_url.is_some();
         let token = run.token(random_password)?;
-        let service_runs = ServiceRun::all(request.chosen.services, request.place, &run, foreign)?;
+        let given = run.given_namespaces();
+        let guest = request.guest.as_ref();
+        let given = guest.map_or(given, |guest| guest.namespaces.clone());
+        let places = match request.place {
+            Target::Cluster if given.is_empty() => Places::made(&run),
+            Target::Cluster => Places::Given(given),
+            Target::Kind | Target::Local => Places::Table,
+        };
+        let namespaces = places.of(&request.chosen)?;
+        let place = (request.place, &namespaces);
+        let service_runs = ServiceRun::all(request.chosen.services, place, &run, foreign)?;
         let parts = request.chosen.parts.into_iter().map(|part| {
             let own = service_runs.iter().find(|service_run| {
                 Some(&service_run.service.namespace) == part.namespace.as_ref()
             });
             // Of a service that shares its run, the namespace that it has there.
             let namespace = own.map(|service_run| service_run.namespace.clone());
-            let namespace = namespace.or_else(|| part.namespace.clone());
+            let named = part.namespace.as_ref();
+            let namespace = namespace.or_else(|| named.map(|name| namespaces.called(name)));
             PartRun::new(part, namespace.unwrap_or_default(), run.dir().to_owned())
         });
         let parts = parts.collect();
         Ok(Self {
+            namespaces,
+            guest: request.guest,
             parts,
             private: OnceLock::new(),
             service_runs,
@@ -554,7 +597,7 @@ impl Session {
     /// How many replicas of a service's Data Storage run: several need a Service before them, which only a cluster has.
     pub fn replicas(&self, service_run: &ServiceRun) -> u16 {
         match self.place {
-            Target::Kind => service_run.service.replicas,
+            Target::Kind | Target::Cluster => service_run.service.replicas,
             Target::Local => 1,
         }
     }
@@ -662,7 +705,11 @@ impl Session {
                 }
                 e2e_env::DATABASE_URL if has(Component::Postgres) => {
                     let host = format!("postgres.{}.svc", self.home());
-                    let url = PostgresUrl::new(USER, &host, 5432);
+                    let named = self.postgres_url.clone();
+                    let url = match named {
+                        Some(server) => postgres::with_authority(server, POD_AUTHORITY),
+                        None => PostgresUrl::new(USER, &host, 5432),
+                    };
                     return Some(url.with_database(&service_run.database).to_string());
                 }
                 _ => {
@@ -708,10 +755,52 @@ impl Session {
         programs.insert(image.to_owned(), program.to_owned());
     }
 
+    /// Its services and parts as they were chosen.
+    pub fn chosen(&self) -> Chosen {
+        let services = self.service_runs.iter().map(|run| run.service.clone());
+        let parts = self.parts.iter().map(|run| run.part.clone());
+        Chosen {
+            services: services.collect(),
+            parts: parts.collect(),
+        }
+    }
+
+    /// The name of an object of a whole cluster that is about the run's own namespaces: in one that others use too each run has its own.
+    pub fn wide_name(&self, name: &str) -> String {
+        match self.place {
+            Target::Cluster => format!("{name}-{}", suffix(&self.run.id())),
+            Target::Kind | Target::Local => name.to_owned(),
+        }
+    }
+
+    /// The namespaces that were given to it in a cluster that others use too.
+    pub fn given_namespaces(&self) -> Vec<String> {
+        let guest = self.guest.as_ref();
+        guest.map_or_else(
+            || self.run.given_namespaces(),
+            |guest| guest.namespaces.clone(),
+        )
+    }
+
+    /// The context by which it reaches a cluster that others use too.
+    pub fn context(&self) -> String {
+        let guest = self.guest.as_ref();
+        guest.map_or_else(String::new, |guest| guest.context.clone())
+    }
+
+    /// Whether its pods pull images with the credentials that it pushes them by.
+    pub fn pulls_with_secret(&self) -> bool {
+        match &self.guest {
+            Some(guest) => guest.pull_secret,
+            // Of an environment that is up, what was there when it was made.
+            None => self.run.state().fingerprints.contains_key(PULLS),
+        }
+    }
+
     /// The namespace of PostgreSQL in a cluster: that of the only service, or one that all share.
     pub fn home(&self) -> &str {
         if self.is_shared() {
-            SHARED
+            &self.namespaces.home
         } else {
             &self.service_runs[0].namespace
         }
@@ -720,7 +809,7 @@ impl Session {
     /// What the run has made for a suite so far.
     fn made(&self, service_run: &ServiceRun) -> BTreeMap<String, String> {
         let storage = self.storage_of(service_run);
-        let kind = self.place == Target::Kind;
+        let (kind, pods) = (self.place == Target::Kind, self.place.has_pods());
         let own_server = !self.is_shared()
             && self.postgres_url.is_none()
             && service_run.service.has(Component::Postgres);
@@ -743,11 +832,11 @@ impl Session {
             (e2e_env::OWN_POSTGRES, own_server.then(|| "1".to_owned())),
             (
                 e2e_env::NAMESPACE,
-                kind.then(|| service_run.namespace.clone()),
+                pods.then(|| service_run.namespace.clone()),
             ),
             (
                 e2e_env::KUBECONFIG,
-                kind.then(|| self.run.dir().join("kubeconfig").display().to_string()),
+                pods.then(|| self.run.dir().join("kubeconfig").display().to_string()),
             ),
             (
                 e2e_env::NODE,
@@ -826,12 +915,15 @@ fn own_variables(
         .collect()
 }
 
-/// The namespace of a PostgreSQL that several services share.
-pub const SHARED: &str = "kubernaut-e2e";
 /// D24.
 pub const USER: &str = "slm_user";
+/// Where the pod of a suite sees the authorities of a PostgreSQL server that the user names.
+pub const POD_AUTHORITY: &str = "/e2e/files/postgres-ca.pem";
 /// Where Data Storage listens inside a cluster.
 pub const DATASTORAGE_PORT: u16 = 8080;
+
+/// What the state file says of an environment whose pods pull images with credentials.
+pub const PULLS: &str = "pull-secret";
 
 /// What the processes of suites are recorded under.
 pub const SUITE: &str = "suite";

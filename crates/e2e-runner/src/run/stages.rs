@@ -9,15 +9,21 @@ use crate::bundle;
 use crate::exit::{Exit, Failure};
 use crate::paths;
 use crate::run::check::{Origin, Program, ready_instead};
-use crate::run::kind::parts as kind_parts;
-use crate::run::kind::{cluster, deploy, images, job, node_image, readiness};
+use crate::run::cluster as guest;
+use crate::run::cluster::shared::Shared;
+use crate::run::kind::node::Node;
+use crate::run::kind::{cluster, images, node_image};
+use crate::run::kubernetes::site::Site;
+use crate::run::kubernetes::{
+    deploy, images as own_images, job, parts as cluster_parts, readiness,
+};
 use crate::run::layer::Layer;
 use crate::run::local::{self, postgres, programs};
-use crate::run::plan::{PROGRAMS, Stage, Step, Target};
+use crate::run::plan::{Stage, Step, Target};
 use crate::run::reuse::{EMPTIED, GIVEN};
 use crate::run::service_run::ServiceRun;
 use crate::run::session::Session;
-use crate::run::{hooks, suite, wait};
+use crate::run::{given_postgres, hooks, suite, wait};
 use crate::table::service::Component;
 use crate::table::suite::Tests;
 use crate::tools::cargo::{self, Form};
@@ -27,8 +33,22 @@ use crate::tools::migrate;
 pub fn run_stage(session: &Session, stage: &Stage) -> Result<String, Failure> {
     let service_run = session.service_run(&stage.id);
     let deadline = stage.deadline;
+    let site: &dyn Site = match session.place {
+        Target::Cluster => &Shared,
+        Target::Kind | Target::Local => &Node,
+    };
     match (stage.id.step, session.place) {
         (Step::Preflight, Target::Kind) => cluster::preflight(session),
+        (Step::Preflight, Target::Cluster) => guest::preflight::preflight(session),
+        (Step::PrepareNamespaces, _) => guest::namespaces::prepare(session, deadline),
+        (Step::OpenTunnel, _) => guest::tunnel::open(session, deadline),
+        (Step::PushDataStorage, _) => guest::push::push_datastorage(session, deadline),
+        (Step::PushFake, _) => guest::push::push_fake(session, deadline),
+        (Step::PushRelay, _) => guest::push::push_relay(session, deadline),
+        (Step::PushTunnel, _) => guest::push::push_tunnel(session, deadline),
+        (Step::PushService, _) => {
+            guest::push::push_images(session, &session.part_run(&stage.id).part, deadline)
+        }
         (Step::Preflight, Target::Local) => postgres::preflight(session),
         (Step::Build, _) => build(session, deadline),
         (Step::BuildSuite, _) => build_suites(session, deadline),
@@ -40,57 +60,86 @@ pub fn run_stage(session: &Session, stage: &Stage) -> Result<String, Failure> {
         (Step::LoadRelay, _) => images::load_relay(session, deadline),
         (Step::BuildService, _) => {
             let part = &session.part_run(&stage.id).part;
-            images::build_images(session, part, &stage.id, deadline)
+            own_images::build_images(session, part, &stage.id, deadline)
         }
         (Step::LoadService, _) => {
             images::load_images(session, &session.part_run(&stage.id).part, deadline)
         }
-        (Step::DeployPostgres, Target::Kind) => deploy::deploy_postgres(session),
+        (Step::DeployPostgres, _) if session.postgres_url.is_some() => {
+            given_postgres::adopt(session)
+        }
+        (Step::DeployPostgres, Target::Kind | Target::Cluster) => {
+            deploy::deploy_postgres(session, site)
+        }
         (Step::DeployPostgres, Target::Local) => postgres::deploy_postgres(session),
-        (Step::AwaitPostgres, Target::Kind) => deploy::await_postgres(session, deadline),
+        // It answered when the databases were made.
+        (Step::AwaitPostgres, _) if session.postgres_url.is_some() => {
+            postgres::await_postgres(session)
+        }
+        (Step::AwaitPostgres, Target::Kind | Target::Cluster) => {
+            deploy::await_postgres(session, site, deadline)
+        }
         (Step::AwaitPostgres, Target::Local) => postgres::await_postgres(session),
         (Step::Migrate, _) => migrate_database(session, service_run, deadline),
-        (Step::DeployDataStorage, Target::Kind) => deploy::deploy_datastorage(session, service_run),
+        (Step::DeployDataStorage, Target::Kind | Target::Cluster) => {
+            deploy::deploy_datastorage(session, site, service_run)
+        }
         (Step::DeployDataStorage, Target::Local) => {
             programs::deploy_datastorage(session, service_run, deadline)
         }
-        (Step::AwaitDataStorage, Target::Kind) => {
+        (Step::AwaitDataStorage, Target::Kind | Target::Cluster) => {
             deploy::await_datastorage(session, service_run, deadline)
         }
         (Step::AwaitDataStorage, Target::Local) => {
             wait::for_datastorage(session, service_run, deadline)
         }
-        (Step::DeployService, Target::Kind) if stage.id.part.is_some() => {
-            kind_parts::deploy(session, session.part_run(&stage.id))
+        (Step::DeployService, Target::Kind | Target::Cluster) if stage.id.part.is_some() => {
+            cluster_parts::deploy(session, site, session.part_run(&stage.id))
         }
         (Step::DeployService, Target::Local) if stage.id.part.is_some() => {
             local::parts::deploy(session, session.part_run(&stage.id), deadline)
         }
-        (Step::AwaitService, Target::Kind) if stage.id.part.is_some() => {
+        (Step::AwaitService, Target::Kind | Target::Cluster) if stage.id.part.is_some() => {
             readiness::await_ready(session, session.part_run(&stage.id), deadline)
         }
         (Step::AwaitService, Target::Local) if stage.id.part.is_some() => {
             wait::for_part(session, session.part_run(&stage.id), deadline)
         }
-        (Step::DeployService, Target::Kind) => deploy::deploy_service(session, service_run),
+        (Step::DeployService, Target::Kind | Target::Cluster) => {
+            deploy::deploy_service(session, site, service_run)
+        }
         (Step::DeployService, Target::Local) => {
             programs::deploy_service(session, service_run, deadline)
         }
-        (Step::AwaitService, Target::Kind) => deploy::await_service(session, service_run, deadline),
+        (Step::AwaitService, Target::Kind | Target::Cluster) => {
+            deploy::await_service(session, service_run, deadline)
+        }
         (Step::AwaitService, Target::Local) if service_run.service.has(Component::Own) => {
             wait::for_part(session, &service_run.own, deadline)
         }
         (Step::AwaitService, Target::Local) => wait::for_service(session, service_run, deadline),
-        (Step::RunSuite, _) => suite::run(
-            session,
-            service_run,
-            &stage.id,
-            || ready_again(session, service_run),
-            &|job, on_line| job::run(session, service_run, job, on_line),
-        ),
+        (Step::RunSuite, Target::Cluster) => {
+            guest::tunnel::watched(session, || run_suite(session, site, service_run, stage))
+        }
+        (Step::RunSuite, _) => run_suite(session, site, service_run, stage),
         (Step::Before | Step::After, _) => hooks::run(session, service_run, &stage.id, deadline),
         (Step::CollectEvidence | Step::CollectCoverage | Step::TearDown, _) => Ok(String::new()),
     }
+}
+
+fn run_suite(
+    session: &Session,
+    site: &dyn Site,
+    service_run: &ServiceRun,
+    stage: &Stage,
+) -> Result<String, Failure> {
+    suite::run(
+        session,
+        service_run,
+        &stage.id,
+        || ready_again(session, service_run),
+        &|job, on_line| job::run(session, site, service_run, job, on_line),
+    )
 }
 
 /// How long what a suite has killed may take to be back.
@@ -107,7 +156,7 @@ fn ready_again(session: &Session, service_run: &ServiceRun) -> Result<(), Failur
     }
     for part_run in session.parts_of(service_run) {
         match session.place {
-            Target::Kind => readiness::await_ready(session, part_run, BACK)?,
+            Target::Kind | Target::Cluster => readiness::await_ready(session, part_run, BACK)?,
             Target::Local => wait::for_part(session, part_run, BACK)?,
         };
     }
@@ -117,20 +166,19 @@ fn ready_again(session: &Session, service_run: &ServiceRun) -> Result<(), Failur
 /// Builds the programs that the run needs by one call, without those that a variable names as ready or a bundle holds.
 fn build(session: &Session, deadline: Duration) -> Result<String, Failure> {
     let (mut notes, mut wanted) = (Vec::new(), Vec::new());
-    for component in PROGRAMS {
-        if session.having(component).next().is_none() {
-            continue;
-        }
+    let has = |component| session.having(component).next().is_some();
+    for (component, program) in Program::all(session.place, has)? {
         let slot = match component {
-            Component::Fake => &session.artifacts.fake,
-            Component::Relay => &session.artifacts.relay,
-            _ => &session.artifacts.datastorage,
+            None => &session.artifacts.tunnel,
+            Some(Component::Fake) => &session.artifacts.fake,
+            Some(Component::Relay) => &session.artifacts.relay,
+            Some(_) => &session.artifacts.datastorage,
         };
         let Program {
             package,
             variable,
             origin,
-        } = Program::of(component, session.place)?;
+        } = program;
         match origin {
             Origin::Variable(path) => {
                 let file = std::fs::metadata(&path).map_err(|error| {
@@ -144,7 +192,7 @@ fn build(session: &Session, deadline: Duration) -> Result<String, Failure> {
                 slot.get_or_init(|| path);
             }
             Origin::Image => {
-                notes.push(format!("not built: {} is used", e2e_env::DATASTORAGE_IMAGE));
+                notes.push(format!("{package} not built: an image is named for it"));
             }
             Origin::Bundle(path) => {
                 let file = std::fs::metadata(&path).map_err(Failure::setup)?;
@@ -172,7 +220,7 @@ fn build_wanted(
     let variables: Vec<_> = wanted.iter().map(|(_, variable, _)| *variable).collect();
     session.paths.can_build(&ready_instead(&variables))?;
     let form = match session.place {
-        Target::Kind => Form::Release,
+        Target::Kind | Target::Cluster => Form::Release,
         Target::Local => Form::Dev,
     };
     let packages: Vec<_> = wanted
@@ -231,13 +279,18 @@ fn migrate_database(
     deadline: Duration,
 ) -> Result<String, Failure> {
     let database = session.database(service_run)?;
-    let (profile, cancel) = (&service_run.service.profile, session.runner.cancel());
+    let (profile, runner) = (&service_run.service.profile, &session.runner);
     let used = session.fingerprint_matches(service_run.level(Layer::Database), profile);
     let is_shared = service_run.storage != service_run.service.name;
-    // No template is left on a server that is not the run's own; and what another service has made of its database stays.
-    if !is_shared && (used || (session.is_shared() && session.postgres_url.is_none())) {
+    if !is_shared && session.postgres_url.is_some() {
+        let name = given_postgres::clone_database(session, service_run, deadline)?;
+        session.record_fingerprint(service_run.level(Layer::Database), profile)?;
+        return Ok(format!("a clone of {name}"));
+    }
+    // What another service has made of its database stays.
+    if !is_shared && (used || session.is_shared()) {
         let name =
-            migrate::replace_by_clone(&session.runtime, &database, profile, deadline, cancel)?;
+            migrate::replace_by_clone(&session.runtime, &database, profile, deadline, runner)?;
         session.record_fingerprint(service_run.level(Layer::Database), profile)?;
         return Ok(format!(
             "{}a clone of {name}",
@@ -249,7 +302,7 @@ fn migrate_database(
         &database.secret(),
         profile,
         deadline,
-        cancel,
+        runner,
     )?;
     session.record_fingerprint(service_run.level(Layer::Database), profile)?;
     Ok(migrate::summary(&report))

@@ -7,11 +7,15 @@ use jiff::Timestamp;
 
 use crate::exit::{Exit, Failure};
 use crate::process::{Error, Runner};
+use crate::run::cluster::gone;
+use crate::run::given_postgres;
 use crate::run::kind::{booted_node, node_image};
 use crate::run::layer::Layer;
 use crate::run::local::postgres;
+use crate::run::plan::Target;
 use crate::run::session::TOOL;
 use crate::state::{Resource, Run, STATE, TOKEN, processes};
+use crate::tools::postgres::AUTHORITY;
 use crate::tools::{docker, kind};
 
 /// Removes every resource of a run, and says how many there were. What cannot be removed is named and stays in the state; the rest
@@ -44,7 +48,17 @@ pub fn release(run: &Run, runner: &Runner) -> Result<String, Failure> {
         drop(run.update(|state| state.expires = Timestamp::now()));
         return Err(still_there(left.join("\n")));
     }
-    for file in ["password", "postgres-url", TOKEN, STATE] {
+    if run.state().target == Target::Cluster.word() {
+        // It opens what is somebody's.
+        remove_kubeconfigs(&run.dir().join("kubeconfig"));
+    }
+    for file in [
+        "password",
+        given_postgres::URL_FILE,
+        AUTHORITY,
+        TOKEN,
+        STATE,
+    ] {
         let path = run.dir().join(file);
         match std::fs::remove_file(&path) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
@@ -69,8 +83,11 @@ fn rank(resource: &Resource) -> u8 {
         Resource::Cluster { .. }
         | Resource::Node { .. }
         | Resource::BootedNode { .. }
+        | Resource::Namespace { .. }
+        | Resource::Guest { .. }
         | Resource::Database { .. } => 1,
-        Resource::Postgres { .. } => 2,
+        // What is made of a definition goes before it.
+        Resource::ClusterObject { .. } | Resource::Postgres { .. } => 2,
         Resource::Directory { .. } => 3,
     }
 }
@@ -84,6 +101,9 @@ pub fn describe(resource: &Resource) -> String {
         Resource::Postgres { dir } => format!("PostgreSQL in {}", dir.display()),
         Resource::Database { name, .. } => format!("database {name}"),
         Resource::Container { name } => format!("container {name}"),
+        Resource::Namespace { name } => format!("namespace {name}"),
+        Resource::Guest { namespace } => format!("its objects in the namespace {namespace}"),
+        Resource::ClusterObject { kind, name } => format!("{kind} {name}"),
         Resource::Processes => "its processes".to_owned(),
         Resource::Directory { path } => format!("directory {}", path.display()),
     }
@@ -102,11 +122,16 @@ fn remove(run: &Run, resource: &Resource, runner: &Runner) -> Result<(), String>
             Ok(())
         }
         Resource::Postgres { dir } => postgres::stop_postgres(dir),
-        Resource::Database { name, url_file } => postgres::drop_database(name, url_file),
+        Resource::Database { name, url_file } => {
+            given_postgres::drop_database(runner, name, url_file)
+        }
         Resource::Container { name } => docker::until_gone(runner, name, docker::SETTLED, || {
             docker::remove_container(runner, name)
         }),
         Resource::Processes => processes::end_all(run.dir()),
+        Resource::Namespace { name } => gone::remove_namespace(run, runner, name),
+        Resource::Guest { namespace } => gone::remove_from(run, runner, namespace),
+        Resource::ClusterObject { kind, name } => gone::remove_wide(run, runner, kind, name),
         Resource::Directory { path } => match std::fs::remove_dir_all(path) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.to_string()),
             _ => Ok(()),

@@ -51,6 +51,23 @@ pub enum Resource {
         /// The file that holds the server's URL with its password.
         url_file: PathBuf,
     },
+    /// A namespace that was made in a cluster that others use too.
+    Namespace {
+        /// Its name, which carries the run.
+        name: String,
+    },
+    /// What carries the run's label in a namespace that was given.
+    Guest {
+        /// The namespace, which stays.
+        namespace: String,
+    },
+    /// An object of a whole cluster that others use too.
+    ClusterObject {
+        /// Its kind, with version and group as kubectl takes them: `customresourcedefinitions.v1.apiextensions.k8s.io`.
+        kind: String,
+        /// Its name.
+        name: String,
+    },
     /// A container that a suite runs in.
     Container {
         /// Its name, which carries the run.
@@ -73,8 +90,11 @@ pub struct State {
     /// The services whose environment this is; what another version of the tool wrote is still released.
     #[serde(default)]
     pub services: Vec<String>,
-    /// `kind` or `local`.
+    /// `kind`, `local` or `cluster`.
     pub target: String,
+    /// Which cluster that others use too, and which namespaces were given there.
+    #[serde(default)]
+    pub place: Option<String>,
     /// The process that answers for the resources; none once they are meant to outlive it.
     pub owner: Option<Owner>,
     /// When the resources may be removed by anybody.
@@ -160,6 +180,25 @@ impl Owner {
         }
     }
 
+    /// Who runs this process, for others who use the same cluster: user and host, as the value of a label (Kubernetes, "Labels and
+    /// Selectors").
+    pub fn label() -> String {
+        let user = nix::unistd::User::from_uid(nix::unistd::geteuid());
+        let user = user.ok().flatten().map(|user| user.name);
+        let host = std::fs::read_to_string("/proc/sys/kernel/hostname");
+        let names = [user, host.ok().map(|host| host.trim().to_owned())];
+        let names: Vec<String> = names.into_iter().flatten().collect();
+        let allowed = |letter: char| letter.is_ascii_alphanumeric() || ".-_".contains(letter);
+        let label: String = names
+            .join(".")
+            .chars()
+            .map(|letter| if allowed(letter) { letter } else { '-' })
+            .take(63)
+            .collect();
+        let ends = |letter: char| !letter.is_ascii_alphanumeric();
+        label.trim_matches(ends).to_owned()
+    }
+
     /// Whether that very process still runs.
     pub fn lives(&self) -> bool {
         let Ok(pid) = i32::try_from(self.pid) else {
@@ -226,6 +265,7 @@ impl Run {
             run,
             services: services.to_vec(),
             target: target.to_owned(),
+            place: None,
             owner: Some(Owner::this()),
             expires: Timestamp::now() + lifetime,
             resources: Vec::new(),
@@ -246,10 +286,12 @@ impl Run {
     pub fn adopt(
         runs: &Path,
         services: &[String],
-        target: &str,
+        (target, place): (&str, Option<&str>),
         lifetime: Duration,
     ) -> anyhow::Result<Option<Self>> {
-        let same = |state: &State| state.services == services && state.target == target;
+        let same = |state: &State| {
+            state.services == services && state.target == target && state.place.as_deref() == place
+        };
         let Some(run) = Self::kept_by(runs, same) else {
             return Ok(None);
         };
@@ -404,6 +446,17 @@ impl Run {
     pub fn password(&self) -> anyhow::Result<String> {
         let path = self.dir.join("password");
         std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
+    }
+
+    /// The namespaces that were given to it, in their order.
+    pub fn given_namespaces(&self) -> Vec<String> {
+        let resources = self.state().resources.into_iter();
+        resources
+            .filter_map(|resource| match resource {
+                Resource::Guest { namespace } => Some(namespace),
+                _ => None,
+            })
+            .collect()
     }
 
     /// The file of the token for this run's Data Storage.

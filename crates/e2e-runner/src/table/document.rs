@@ -1,5 +1,6 @@
-//! A table's text, read as services and parts: with every fault in it, each with its line.
+//! A table's text, read as services, parts and clusters: with every fault in it, each with its line.
 
+use std::borrow::Cow;
 use std::path::Path;
 
 use serde::Deserialize;
@@ -9,6 +10,8 @@ use toml::de::{DeTable, DeValue, Error, ValueDeserializer};
 use crate::exit::{Exit, Failure};
 use crate::kubernetes_version::Version;
 use crate::names::LITERAL;
+use crate::table::cluster::{self, Cluster};
+use crate::table::nearest;
 use crate::table::part::{PARTS_FILE, Part};
 use crate::table::service::Service;
 
@@ -24,6 +27,8 @@ pub(super) struct Document {
     pub(super) services: Vec<Service>,
     /// Its parts without a fault.
     pub(super) parts: Vec<Part>,
+    /// The existing clusters that it allows, those without a fault.
+    pub(super) clusters: Vec<Cluster>,
     /// The node image of each version of Kubernetes that it names one for, with its place.
     pub(super) kubernetes: Vec<(Version, String, String)>,
     /// The names of its parts that have one: what wants them is not wrong for that.
@@ -34,6 +39,20 @@ pub(super) struct Document {
 
 /// Reads a text that people know as `file`, whose paths start from `root`.
 pub(super) fn read(text: &str, file: &str, root: &Path) -> Document {
+    read_only(
+        text,
+        file,
+        root,
+        &["part", "service", "clusters", "kubernetes"],
+    )
+}
+
+/// Reads a user's configuration, which holds clusters and nothing else.
+pub(super) fn clusters(text: &str, file: &str) -> Document {
+    read_only(text, file, Path::new("/"), &["clusters"])
+}
+
+fn read_only(text: &str, file: &str, root: &Path, kinds: &[&str]) -> Document {
     let (table, wrong) = DeTable::parse_recoverable(text);
     let mut reader = Reader {
         text,
@@ -52,28 +71,35 @@ pub(super) fn read(text: &str, file: &str, root: &Path) -> Document {
         reader.shape(error);
     }
     for (key, value) in entries {
-        let entries = match (key.get_ref().as_ref(), value.into_inner()) {
+        let at = key.span().start;
+        let known = key.get_ref().as_ref();
+        if !kinds.contains(&known) {
+            reader.unknown(at, known, kinds);
+            continue;
+        }
+        let entries = match (known, value.into_inner()) {
             ("part" | "service", DeValue::Array(entries)) => entries,
+            ("clusters", DeValue::Table(entries)) => {
+                for (context, entry) in entries {
+                    reader.cluster(&context, entry, &mut document);
+                }
+                continue;
+            }
+            ("clusters", _) => {
+                reader.wrong(at, "`clusters` is not written as [clusters.\"CONTEXT\"]");
+                continue;
+            }
             ("kubernetes", DeValue::Table(versions)) => {
                 reader.versions(versions, &mut document);
                 continue;
             }
             ("kubernetes", _) => {
-                reader.wrong(
-                    key.span().start,
-                    "`kubernetes` is not written as [kubernetes]",
-                );
+                reader.wrong(at, "`kubernetes` is not written as [kubernetes]");
                 continue;
             }
-            (known @ ("part" | "service"), _) => {
+            (known, _) => {
                 let what = format!("`{known}` is not written as [[{known}]]");
-                reader.wrong(key.span().start, &what);
-                continue;
-            }
-            (other, _) => {
-                let what =
-                    format!("unknown field `{other}`, expected `part`, `service` or `kubernetes`");
-                reader.wrong(key.span().start, &what);
+                reader.wrong(at, &what);
                 continue;
             }
         };
@@ -108,6 +134,17 @@ impl Reader<'_> {
         let (file, line) = (self.file, self.line(at));
         let fault = Failure::new(Exit::Usage, format!("{file}, line {line}: {what}"));
         self.faults.push((line, fault.hint(NEXT)));
+    }
+
+    /// A kind of entry that nobody knows.
+    fn unknown(&mut self, at: usize, name: &str, kinds: &[&str]) {
+        let known: Vec<String> = kinds.iter().map(|kind| format!("`{kind}`")).collect();
+        let known = known.join(" or ");
+        let what = format!("unknown field `{name}`, expected {known}");
+        self.wrong(at, &what);
+        if let (Some(near), Some((_, fault))) = (nearest(name, kinds), self.faults.last_mut()) {
+            fault.hint = Some(format!("did you mean `{near}`? {NEXT}"));
+        }
     }
 
     fn shape(&mut self, mut error: Error) {
@@ -208,6 +245,56 @@ impl Reader<'_> {
         }
     }
 
+    fn cluster(
+        &mut self,
+        context: &Spanned<Cow<'_, str>>,
+        entry: Spanned<DeValue<'_>>,
+        document: &mut Document,
+    ) {
+        let at = context.span().start;
+        let name = context.get_ref().as_ref();
+        let DeValue::Table(fields) = entry.get_ref() else {
+            let what = format!("the context `{name}` is not written as [clusters.{name:?}]");
+            self.wrong(at, &what);
+            return;
+        };
+        // A dot in a name that is not quoted makes a table within a table.
+        let inner = fields.iter().find_map(|(key, value)| {
+            let is_table = matches!(value.get_ref(), DeValue::Table(_));
+            is_table.then(|| key.get_ref().to_string())
+        });
+        if let Some(inner) = inner {
+            let whole = format!("{name}.{inner}");
+            let what =
+                format!("a context with a dot in its name is written as [clusters.{whole:?}]");
+            self.wrong(at, &what);
+            return;
+        }
+        let told = self.faults.len();
+        let read = self.entry::<Cluster>(entry);
+        for (_, fault) in &mut self.faults[told..] {
+            let unknown = fault.summary.split("unknown field `").nth(1);
+            let unknown = unknown.and_then(|rest| rest.split('`').next());
+            let near = unknown.and_then(|unknown| nearest(unknown, &cluster::FIELDS));
+            if let Some(near) = near {
+                fault.hint = Some(format!("did you mean `{near}`? {NEXT}"));
+            }
+        }
+        let Some(mut cluster) = read else {
+            return;
+        };
+        name.clone_into(&mut cluster.context);
+        self.file.clone_into(&mut cluster.file);
+        cluster.line = self.line(at);
+        let wrong = cluster.faults();
+        for why in &wrong {
+            self.wrong(at, &format!("the context `{name}`: {why}"));
+        }
+        if wrong.is_empty() {
+            document.clusters.push(cluster);
+        }
+    }
+
     /// Replaces the names in a part's images. They are made before the run has anything that a name could stand for, but a default.
     fn images(&mut self, part: &mut Part) {
         for image in &mut part.images {
@@ -262,3 +349,86 @@ impl Reader<'_> {
 
 /// What can be done about a fault.
 const NEXT: &str = "correct it there; `cargo xtask services --schema` prints what a table may hold";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::table::cluster::FIELDS;
+
+    fn told(text: &str) -> String {
+        let faults = clusters(text, "config.toml").faults;
+        let faults = faults.iter().map(ToString::to_string);
+        faults.collect::<Vec<_>>().join("\n")
+    }
+
+    #[test]
+    fn a_cluster_is_allowed_by_nothing_but_its_name() {
+        let text = "[clusters.\"arn:aws:eks:eu/x\"]\n[clusters.staging]\nregistry = \"r.example:5000/e2e\"\n";
+        let Document {
+            clusters, faults, ..
+        } = clusters(text, "config.toml");
+        assert!(faults.is_empty(), "{faults:?}");
+        let seen: Vec<_> = clusters
+            .iter()
+            .map(|one| (&*one.context, one.place()))
+            .collect();
+        assert_eq!(
+            seen,
+            [
+                ("arn:aws:eks:eu/x", "config.toml, line 1".to_owned()),
+                ("staging", "config.toml, line 2".to_owned())
+            ]
+        );
+    }
+
+    #[test]
+    fn each_fault_of_an_entry_is_told_with_its_line_and_the_nearest_name() {
+        for (text, what) in [
+            ("[clusters.a]\nregistri = \"x\"", "did you mean `registry`?"),
+            ("[cluster.a]\n", "did you mean `clusters`?"),
+            ("[clusters.eks.eu]\n", "[clusters.\"eks.eu\"]"),
+            ("clusters = 3", "is not written as [clusters.\"CONTEXT\"]"),
+            ("[clusters]\na = 3", "[clusters.\"a\"]"),
+            (
+                "[clusters.a]\nregistry = \"https://x\"",
+                "line 1: the context `a`: the registry",
+            ),
+            ("[clusters.a]\nregistry = \"u:p@x\"", "is not HOST"),
+            ("[clusters.a]\nnamespaces = []", "no namespace is named"),
+            ("[clusters.a]\nnamespaces = [\"A\"]", "RFC 1123"),
+            (
+                "[clusters.a]\nnamespaces = [\"kube-system\"]",
+                "cluster's own",
+            ),
+            ("[clusters.a]\nnamespaces = [\"x\", \"x\"]", "named twice"),
+            (
+                "[clusters.a]\nwait_for_room_seconds = 90000",
+                "86400 at most",
+            ),
+            ("[clusters.a]\npull_secret = \"yes\"", "expected a boolean"),
+            ("[[service]]\nname = \"x\"", "expected `clusters`"),
+        ] {
+            let told = told(text);
+            assert!(told.contains(what), "{text}: {told}");
+        }
+        let secret = told("[clusters.a]\npostgres_url = \"postgres://u:geheim-wort@h\"");
+        assert!(
+            secret.contains("PGPASSWORD") && !secret.contains("geheim-wort"),
+            "{secret}"
+        );
+    }
+
+    #[test]
+    fn the_known_fields_are_those_that_are_read() {
+        let unknown =
+            Cluster::deserialize(toml::de::ValueDeserializer::parse("{x = 1}").expect("TOML"))
+                .expect_err("an unknown field");
+        for field in FIELDS {
+            assert!(
+                unknown.message().contains(&format!("`{field}`")),
+                "{unknown}"
+            );
+        }
+        assert_eq!(unknown.message().matches('`').count(), 2 + 2 * FIELDS.len());
+    }
+}

@@ -1,7 +1,8 @@
 //! The table of services: `kind/services.toml` as it was when the tool was built, and a team's own file beside it (D4).
 //!
-//! Modules, each may import those after it: `document`, `service`, `suite`, `part`, `source`, `hook`, `image`, `nearest`
+//! Modules, each may import those after it: `document`, `cluster`, `service`, `suite`, `part`, `source`, `hook`, `image`, `nearest`
 
+pub mod cluster;
 mod document;
 pub mod hook;
 pub mod image;
@@ -15,6 +16,7 @@ use std::path::Path;
 
 pub use nearest::nearest;
 
+use cluster::Cluster;
 use document::{Document, NEEDED};
 use part::{PARTS_FILE, Part};
 use service::{Callers, Component, Service};
@@ -39,6 +41,7 @@ pub struct Table {
     own: Option<String>,
     services: Vec<Service>,
     parts: Vec<Part>,
+    clusters: Vec<Cluster>,
     replaced: Vec<Service>,
     kubernetes: Vec<(Version, String, String)>,
     warnings: Vec<String>,
@@ -102,6 +105,7 @@ impl Table {
         let Document {
             services,
             parts,
+            clusters,
             kubernetes,
             mut broken,
             mut faults,
@@ -111,6 +115,7 @@ impl Table {
             own: own.map(|path| path.display().to_string()),
             services,
             parts,
+            clusters,
             replaced: Vec::new(),
             kubernetes,
             warnings: Vec::new(),
@@ -124,6 +129,7 @@ impl Table {
                     table.warnings.extend(earlier_words(&text, &name));
                     let document = document::read(&text, &name, root);
                     table.add(document.services, document.parts);
+                    table.clusters.splice(0..0, document.clusters);
                     table.kubernetes.splice(0..0, document.kubernetes);
                     broken.extend(document.broken);
                     faults.extend(document.faults);
@@ -251,6 +257,17 @@ impl Table {
     /// Every part, in the order of the tables.
     pub fn parts(&self) -> &[Part] {
         &self.parts
+    }
+
+    /// The existing clusters that a user's configuration allows, and all that is wrong with it.
+    pub fn clusters_in(text: &str, file: &str) -> (Vec<Cluster>, Vec<Failure>) {
+        let document = document::clusters(text, file);
+        (document.clusters, document.faults)
+    }
+
+    /// The existing clusters that the tables allow; those of a team's own come first.
+    pub fn clusters(&self) -> &[Cluster] {
+        &self.clusters
     }
 
     /// Services with their parts and what those need, each once. The namespace of one that names none is that of the first service that

@@ -41,6 +41,8 @@ pub struct Part {
     pub mounts: Vec<Mount>,
     /// How often one of its containers may end before it counts as dead.
     pub restarts: Option<u32>,
+    /// Whether its manifests may have objects of a whole cluster, such as definitions of custom resources, where others use it too.
+    pub cluster_wide: bool,
     /// How long its stages may take.
     pub deadlines: Deadlines,
     /// The directory that its paths start from.

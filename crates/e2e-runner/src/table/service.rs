@@ -93,6 +93,8 @@ struct Entry {
     mounts: Vec<Mount>,
     restarts: Option<u32>,
     #[serde(default)]
+    cluster_wide: bool,
+    #[serde(default)]
     deadlines: Deadlines,
 }
 
@@ -126,6 +128,7 @@ impl From<Entry> for Service {
             certificates: entry.certificates,
             mounts: entry.mounts,
             restarts: entry.restarts,
+            cluster_wide: entry.cluster_wide,
             deadlines: entry.deadlines,
             is_service: true,
             ..Part::default()

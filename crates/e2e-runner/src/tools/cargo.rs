@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use crate::bundle;
 use crate::exit::{Exit, Failure};
 use crate::paths::Paths;
 use crate::process::{Command, Runner};
@@ -68,12 +69,22 @@ pub fn build_binaries(
     for package in packages {
         command = command.args(["--package", package, "--bin", package]);
     }
+    command = command.args(features(packages));
     command = match form {
         Form::Dev => command.args(FEATURES),
         Form::Release if BUILDS_STATIC => released(command, paths),
         Form::Release => command.arg("--release"),
     };
     executables(&command.deadline(deadline), runner, packages, on_line)
+}
+
+/// The features that programs of these packages are built with: one of them is off in a build of the whole workspace.
+pub fn features(packages: &[&str]) -> &'static [&'static str] {
+    if packages.contains(&bundle::PUSHER) {
+        &["--features", "image-push/registry"]
+    } else {
+        &[]
+    }
 }
 
 /// Static, in release form.

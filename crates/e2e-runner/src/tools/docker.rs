@@ -333,6 +333,12 @@ pub fn save<I: AsRef<OsStr>>(runner: &Runner, images: &[I]) -> Command {
     save.deadline(Duration::from_mins(5))
 }
 
+/// Writes an image of the host into an archive.
+pub fn save_to(runner: &Runner, image: &str, to: &Path, deadline: Duration) -> Result<(), Error> {
+    let save = runner.command("docker").args(["save", "--output"]);
+    save.arg(to).arg(image).deadline(deadline).read().map(drop)
+}
+
 /// The shell function `import`: imports an archive from standard input into containerd. With `NAME CONTENT …` it gives each image of
 /// such a name, which people write with or without its registry, a further one.
 pub const IMPORT: &str = "\

@@ -1,17 +1,55 @@
 //! The migrations library as a run uses it: bounded by a deadline, ended by a signal, its errors with exit codes.
 
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
-use migrations::{Config, Error, Report};
+use migrations::{Config, Encrypted, Encryptor, Error, Report};
+use postgres_tls::{Connector, InvalidTls, Mode, Roots, Tls};
 use postgres_url::PostgresUrl;
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
 use crate::exit::{Exit, Failure};
+use crate::process::Runner;
 use crate::process::cancel::Cancel;
+use crate::tools::names;
 
 /// How often a run of migrations is asked whether a signal ends it.
 const TICK: Duration = Duration::from_millis(20);
+
+/// The library on the database of a URL, with TLS as the URL asks for it, and host names looked up as this machine can.
+pub fn config(runner: &Runner, url: &str) -> Config {
+    let config = Config::new(url).tls(|mode, root_cert| {
+        encryptor(mode, root_cert).map_err(|error: InvalidTls| error.to_string())
+    });
+    match names::of_machine(runner) {
+        Some(names) => config.look_up(Arc::new(move |name| names.look_up(name))),
+        None => config,
+    }
+}
+
+fn encryptor(mode: &str, root_cert: Option<&Path>) -> Result<Encryptor, InvalidTls> {
+    let mode: Mode = mode.parse()?;
+    let roots = match mode {
+        // As libpq has it: what proves nothing needs no authority.
+        Mode::Disable | Mode::Allow | Mode::Prefer => None,
+        Mode::Require | Mode::VerifyCa | Mode::VerifyFull => {
+            root_cert.map(Roots::read).transpose()?
+        }
+    };
+    let connector = Connector::new(&Tls::new(mode, roots)?)?;
+    Ok(Arc::new(move |stream, host| {
+        let connector = connector.clone();
+        Box::pin(async move {
+            let stream = connector.encrypt(stream, &host).await?;
+            Ok(Encrypted {
+                end_point: stream.end_point(),
+                stream: Box::new(stream),
+            })
+        })
+    }))
+}
 
 /// Applies a profile to a database. A signal ends the run of migrations without leaving a lock or half a migration.
 pub fn apply_profile(
@@ -19,10 +57,10 @@ pub fn apply_profile(
     url: &str,
     profile: &str,
     deadline: Duration,
-    cancel: &Cancel,
+    runner: &Runner,
 ) -> Result<Report, Failure> {
-    let config = Config::new(url).profile(profile).deadline(deadline);
-    bounded(runtime, config, cancel, async |config| {
+    let config = config(runner, url).profile(profile).deadline(deadline);
+    bounded(runtime, config, runner.cancel(), async |config| {
         migrations::apply(&config).await
     })
 }
@@ -33,12 +71,12 @@ pub fn replace_by_clone(
     database: &PostgresUrl,
     profile: &str,
     deadline: Duration,
-    cancel: &Cancel,
+    runner: &Runner,
 ) -> Result<String, Failure> {
-    let config = Config::new(database.secret())
+    let config = config(runner, &database.secret())
         .profile(profile)
         .deadline(deadline);
-    bounded(runtime, config, cancel, async |config| {
+    bounded(runtime, config, runner.cancel(), async |config| {
         let template = migrations::template(&config).await?;
         let name = database.database().unwrap_or_default();
         template.drop_clone(name).await?;
@@ -48,7 +86,7 @@ pub fn replace_by_clone(
 }
 
 /// Runs work of the library to its end, or until a signal cancels it.
-fn bounded<T>(
+pub fn bounded<T>(
     runtime: &Runtime,
     config: Config,
     cancel: &Cancel,

@@ -1,6 +1,6 @@
 //! The programs and libraries that a run drives, one file each.
 //!
-//! Modules, each may import those after it: `coverage`, `migrate`, `release`, `cargo`, `go`, `compiler`, `elf`, `health`, `kind`, `kubectl`, `daemon`, `docker`, `postgres`, `names`
+//! Modules, each may import those after it: `coverage`, `migrate`, `release`, `registry`, `cargo`, `go`, `compiler`, `elf`, `health`, `kind`, `kubectl`, `daemon`, `docker`, `postgres`, `names`
 
 pub mod cargo;
 pub mod compiler;
@@ -15,4 +15,5 @@ pub mod kubectl;
 pub mod migrate;
 pub mod names;
 pub mod postgres;
+pub mod registry;
 pub mod release;

@@ -10,23 +10,28 @@ use crate::process::Runner;
 use crate::tools::cargo::{self, Form};
 
 /// The packages whose programs a bundle holds besides the suites, each with a program of its name. The first is the tool.
-const PACKAGES: [&str; 5] = [
+const PACKAGES: [&str; 7] = [
     "xtask",
     bundle::FETCHER,
+    bundle::PUSHER,
     "datastorage",
     "service-fake",
     "audit-emit",
+    "tunnel-relay",
 ];
 /// The first of those that a run on Kind builds: by a call of their own, which compiles nothing that such a run has compiled.
-const ON_KIND: usize = 2;
+const ON_KIND: usize = 3;
+/// The one that pushes images: its HTTP client, with TLS, is none of the others'.
+const PUSHER: usize = 2;
 
 /// Tells the compiler which release the tool is of.
 const RELEASE: &str = "E2E_RELEASE";
 
 /// The packages of a bundle's programs, by the calls of cargo that build them: what one call builds shares its features.
-pub fn together() -> [&'static [&'static str]; 2] {
-    let (tool, on_kind) = PACKAGES.split_at(ON_KIND);
-    [tool, on_kind]
+pub fn together() -> [&'static [&'static str]; 3] {
+    let (tool, others) = PACKAGES.split_at(PUSHER);
+    let (pusher, on_kind) = others.split_at(ON_KIND - PUSHER);
+    [tool, pusher, on_kind]
 }
 
 /// Builds every program of a bundle, static and in release form, with the names that they have there.

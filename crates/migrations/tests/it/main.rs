@@ -13,6 +13,7 @@ mod crash;
 mod documents;
 mod errors;
 mod fingerprint;
+mod leases;
 mod objects;
 mod partitions;
 #[cfg(feature = "pgbouncer")]

@@ -13,6 +13,7 @@ use e2e_runner::paths::Paths;
 use e2e_runner::process::Runner;
 use e2e_runner::table::Table;
 use e2e_runner::tools::kubectl::Kubectl;
+use e2e_runner::tools::migrate;
 
 /// The port of Data Storage's Service.
 const DATASTORAGE: u16 = 8080;
@@ -84,7 +85,7 @@ impl Place {
                 "give --database-url, --kubeconfig, or the service of an environment that is up",
             ));
         }
-        Ok(database::config(runner, &self.secret).profile(&self.profile))
+        Ok(migrate::config(runner, &self.secret).profile(&self.profile))
     }
 
     /// The end of Data Storage's log.

@@ -18,7 +18,7 @@ use e2e_runner::exit::Exit;
 use e2e_runner::fingerprint::hex;
 use e2e_runner::paths::Paths;
 use e2e_runner::process::Runner;
-use e2e_runner::run::kind::image_archive::{Layer, architecture};
+use e2e_runner::run::kubernetes::image_archive::{Layer, architecture};
 use e2e_runner::tools::cargo::STATIC_TARGET;
 use e2e_runner::tools::release;
 

@@ -9,7 +9,7 @@ use e2e_runner::exit::Exit;
 use e2e_runner::paths::Paths;
 use e2e_runner::process::Runner;
 use e2e_runner::settings::cargo;
-use e2e_runner::tools::cargo::STATIC_TARGET;
+use e2e_runner::tools::cargo::{STATIC_TARGET, features};
 use e2e_runner::tools::release::together;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -43,7 +43,15 @@ pub(super) fn bom(runner: &Runner, paths: &Paths, release: &Release) -> anyhow::
         let asked = runner.command(cargo()).args(args).dir(&paths.source).read();
         asked.map_err(|error| error.into_failure(Exit::Setup, runner.cancel()))
     };
-    let said = ask(&["metadata", "--format-version", "1", "--locked"])?;
+    // Of all features: a program may be built with one that is off by default.
+    let all = [
+        "metadata",
+        "--format-version",
+        "1",
+        "--locked",
+        "--all-features",
+    ];
+    let said = ask(&all)?;
     let metadata = serde_json::from_str(&said).context("cargo metadata")?;
     let checksums = checksums(&paths.source.join("Cargo.lock"))?;
     // What metadata says is needed has optional dependencies that no build has; the tree is what one compiles. Packages are asked for as
@@ -55,6 +63,7 @@ pub(super) fn bom(runner: &Runner, paths: &Paths, release: &Release) -> anyhow::
         let mut args = vec!["tree", "--locked", "--prefix", "depth", "--format", " {p}"];
         args.extend(["--edges", edges, "--target", STATIC_TARGET]);
         args.extend(packages.iter().flat_map(|package| ["--package", package]));
+        args.extend(features(packages));
         add(&mut needs, &ask(&args)?);
     }
     let components = components(&metadata, &needs, &checksums)?;

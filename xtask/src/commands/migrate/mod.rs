@@ -83,7 +83,7 @@ fn answer(
         .map_err(|error| tell(runner, error, seen))?;
     let runtime = runtime()?;
     let work = |url: &str, seen: &mut Option<Error>| {
-        let mut config = database::config(runner, url)
+        let mut config = e2e_runner::tools::migrate::config(runner, url)
             .select(selection.clone())
             .catalogue(catalogue.clone())
             .deadline(flags.timeout)

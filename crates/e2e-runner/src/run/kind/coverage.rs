@@ -7,11 +7,12 @@ use serde_json::{Value, json};
 
 use crate::exit::{Exit, Failure};
 use crate::process::Error;
-use crate::run::kind::access::{cluster, home, kubectl};
-use crate::run::kind::apply::{content, pods_of};
+use crate::run::kind::named;
+use crate::run::kubernetes::access::{home, kubectl};
+use crate::run::kubernetes::apply::{content, pods_of};
 use crate::run::part_run::PartRun;
 use crate::run::session::Session;
-use crate::tools::{coverage, docker, kind};
+use crate::tools::{coverage, docker};
 
 /// Where the files lie in the node.
 const DIRECTORIES: &str = "/var/lib/kubernaut-e2e/coverage";
@@ -33,7 +34,7 @@ pub fn prepare(
     }
     // Of pods that are made of anything else, what they write as they end is not mixed with this.
     let directory = format!("{DIRECTORIES}/{}/{}", part.name, &content(objects)[..12]);
-    let node = kind::node(&cluster(session));
+    let node = named::node(session);
     // A pod that is used again has written which statements it has when it started.
     let kept = format!("{}*", coverage::GO_META);
     docker::empty_shared_directory(&session.runner, &node, &directory, &kept)
@@ -124,7 +125,7 @@ pub fn collect(
             }
         }
     }
-    let node = kind::node(&cluster(session));
+    let node = named::node(session);
     let failed = |error: Error| error.into_failure(Exit::Setup, session.runner.cancel());
     docker::copy_out(&session.runner, &node, &directory, to).map_err(failed)?;
     Ok(told)

@@ -5,13 +5,15 @@ use std::net::TcpListener;
 
 use crate::exit::{Exit, Failure};
 use crate::process::Runner;
+use crate::run::kubernetes::endpoints::Endpoint;
+use crate::run::kubernetes::site::Fixed;
 use crate::run::service_run::ServiceRun;
 use crate::run::session::Session;
 use crate::table::service::{Component, Policy};
 use crate::tools::{docker, kind};
 
 /// Node port of PostgreSQL.
-pub const POSTGRES: u16 = kind::FIRST_NODE_PORT;
+const POSTGRES: u16 = kind::FIRST_NODE_PORT;
 
 /// Node port of the first service's Data Storage; each further service has the next four.
 pub const FIRST: u16 = POSTGRES + 1;
@@ -40,10 +42,10 @@ pub fn node_ports(service_run: &ServiceRun) -> NodePorts {
 }
 
 /// The address of PostgreSQL inside the cluster, of the range that Kubernetes keeps for addresses that are known beforehand.
-pub const POSTGRES_IP: &str = "10.96.0.80";
+const POSTGRES_IP: &str = "10.96.0.80";
 
 /// The address of a service's Data Storage inside the cluster, and of its second one: the addresses after PostgreSQL's.
-pub fn cluster_ip(service_run: &ServiceRun, unmigrated: bool) -> String {
+fn cluster_ip(service_run: &ServiceRun, unmigrated: bool) -> String {
     format!(
         "10.96.0.{}",
         81 + 2 * service_run.position + u16::from(unmigrated)
@@ -209,10 +211,34 @@ pub fn host_port(session: &Session, node_port: u16) -> Result<u16, Failure> {
     })
 }
 
-/// The base URL of a node port as this machine reaches it.
-pub fn url(session: &Session, node_port: u16) -> Result<String, Failure> {
-    Ok(format!(
-        "http://127.0.0.1:{}",
-        host_port(session, node_port)?
-    ))
+/// Where a Service of the run is: its node port, and its address inside the cluster where the tool decides it.
+pub fn fixed(session: &Session, endpoint: &Endpoint<'_>) -> Result<Fixed, Failure> {
+    let (node_port, address) = match endpoint {
+        Endpoint::Postgres => return Ok(postgres()),
+        Endpoint::Datastorage(service_run) => (
+            node_ports(service_run).datastorage,
+            cluster_ip(service_run, false),
+        ),
+        Endpoint::Unmigrated(service_run) => (
+            node_ports(service_run).unmigrated,
+            cluster_ip(service_run, true),
+        ),
+        Endpoint::Fake(service_run) => (node_ports(service_run).service, String::new()),
+        Endpoint::Published(part_run, publish) => {
+            let key = (part_run.part.name.clone(), publish.env.clone());
+            let ports = published(session)?;
+            let node_port = ports.get(&key).copied();
+            let node_port = node_port.ok_or_else(|| Failure::setup("no node port"))?;
+            (node_port, String::new())
+        }
+    };
+    Ok(Fixed { node_port, address })
+}
+
+/// Where PostgreSQL is in every cluster of a run's own.
+pub fn postgres() -> Fixed {
+    Fixed {
+        node_port: POSTGRES,
+        address: POSTGRES_IP.to_owned(),
+    }
 }

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::exit::{Exit, Failure};
 use crate::process::Error;
-use crate::run::kind::access::{home, kubectl};
+use crate::run::kubernetes::access::{home, kubectl};
 use crate::run::session::Session;
 
 /// Fails where the API server or a kubelet is of another version than was asked for; else in words what runs.

@@ -18,10 +18,8 @@ use crate::run::layer::Layer;
 use crate::run::local::installation;
 use crate::run::plan::Step;
 use crate::run::session::Session;
-use crate::state::{KEPT_FOR, Resource, Run, write_private};
+use crate::state::{KEPT_FOR, Resource, Run};
 
-/// How long clean-up waits for a server that the user named; it may have gone for good.
-const UNREACHABLE: Duration = Duration::from_secs(5);
 /// Connections that PostgreSQL takes: enough for the pools of as many services as a run can hold.
 const CONNECTIONS: u16 = 400;
 
@@ -61,9 +59,6 @@ pub fn preflight(session: &Session) -> Result<String, Failure> {
 
 /// Starts PostgreSQL, or uses the server again that an earlier run kept.
 pub fn deploy_postgres(session: &Session) -> Result<String, Failure> {
-    if let Some(url) = &session.postgres_url {
-        return adopt(session, url);
-    }
     let found = match (
         session.artifacts.installation.get(),
         session.artifacts.fetcher.get(),
@@ -222,40 +217,6 @@ fn hand_over(
     Ok(url)
 }
 
-/// Makes databases on the server that the user named: one for each service and an empty one; they are dropped with the run, whoever ends it.
-fn adopt(session: &Session, server: &PostgresUrl) -> Result<String, Failure> {
-    let maintenance = server.clone().with_database("postgres").secret();
-    let config = migrations::Config::new(&maintenance);
-    let failed = |error| crate::tools::migrate::failure(&error, session.runner.cancel());
-    // Before anything is recorded: a server that cannot be reached now could not be cleaned either.
-    session
-        .runtime
-        .block_on(migrations::probe(&config))
-        .map_err(failed)?;
-    let secret = session.run.dir().join("postgres-url");
-    write_private(&secret, maintenance.as_bytes()).map_err(Failure::setup)?;
-    let names = session
-        .service_runs
-        .iter()
-        .map(|service_run| service_run.database.clone());
-    for database in names.chain([session.unmigrated_name()]) {
-        let resource = Resource::Database {
-            name: database.clone(),
-            url_file: secret.clone(),
-        };
-        session.run.will_make(resource).map_err(Failure::setup)?;
-        session
-            .runtime
-            .block_on(migrations::create_database(&config, &database))
-            .map_err(failed)?;
-    }
-    Ok(session
-        .artifacts
-        .server
-        .get_or_init(|| server.clone())
-        .to_string())
-}
-
 /// The embedded server answered before its stage ended; nothing is left to wait for.
 pub fn await_postgres(session: &Session) -> Result<String, Failure> {
     Session::artifact(&session.artifacts.server, "the PostgreSQL server")
@@ -302,17 +263,4 @@ pub fn stop_postgres(dir: &Path) -> Result<(), String> {
     runtime
         .block_on(async { EmbeddedServer::attach(dir).await?.stop().await })
         .map_err(|error| format!("{error:#}"))
-}
-
-/// Drops a database on the server whose URL the file holds.
-pub fn drop_database(name: &str, url_file: &Path) -> Result<(), String> {
-    let url = std::fs::read_to_string(url_file)
-        .map_err(|error| format!("cannot read {}: {error}", url_file.display()))?;
-    let runtime = crate::tools::migrate::runtime().map_err(|error| error.to_string())?;
-    runtime
-        .block_on(migrations::drop_database(
-            &migrations::Config::new(url).deadline(UNREACHABLE),
-            name,
-        ))
-        .map_err(|error| error.to_string())
 }

@@ -9,7 +9,7 @@ use postgres_url::PostgresUrl;
 
 use crate::exit::Failure;
 use crate::fingerprint::{fingerprint, hex};
-use crate::run::datastorage_config::{Config, NO_PAUSE};
+use crate::run::datastorage_config::{Config, NO_PAUSE, NO_TLS};
 use crate::run::layer::Layer;
 use crate::run::local::launch::{Address, ProcessSpec};
 use crate::run::local::parts::{self, start};
@@ -114,6 +114,10 @@ fn config<'a>(
             database.database().unwrap_or_default(),
             database.user().unwrap_or_default(),
         ),
+        tls: session.postgres_url.as_ref().map_or(NO_TLS, |server| {
+            let authority = postgres::authority(server).map(Path::to_owned);
+            (postgres::ssl_mode(server), authority)
+        }),
         secrets: dir.join("db-secrets.yaml"),
         queue: dir.join("queue"),
         tokens: session.token_file(service_run),

@@ -27,6 +27,11 @@ pub(super) struct Dead {
 pub(super) struct Warnings {
     app: String,
     last: Vec<String>,
+    /// Whether a quota that is used up is waited for.
+    waits_for_room: bool,
+    /// The quota that is waited for, until it is told.
+    waits: Option<String>,
+    told: bool,
 }
 
 #[derive(Deserialize)]
@@ -54,13 +59,16 @@ struct Object {
 
 impl Warnings {
     /// Of the pods that a selector finds, such as `app=postgres,…`.
-    pub(super) fn of(selector: &str) -> Self {
+    pub(super) fn of(selector: &str, waits_for_room: bool) -> Self {
         let app = selector
             .split(',')
             .find_map(|term| term.strip_prefix("app="));
         Self {
             app: app.unwrap_or_default().to_owned(),
             last: Vec::new(),
+            waits_for_room,
+            waits: None,
+            told: false,
         }
     }
 
@@ -83,9 +91,23 @@ impl Warnings {
         self.judge(&text, pods)
     }
 
+    /// That pods wait for a quota, once.
+    pub(super) fn new_wait(&mut self) -> Option<String> {
+        let waits = self.waits.as_ref().filter(|_| !self.told)?;
+        self.told = true;
+        Some(format!("{} waits for room: {waits}", self.app))
+    }
+
+    /// Why there was no room, where a quota said it.
+    pub(super) fn no_room(&self) -> Option<&str> {
+        self.waits.as_deref()
+    }
+
     /// What was warned of last, in lines.
     pub(super) fn describe(&self) -> String {
-        self.last.join("\n")
+        let mut last = self.last.clone();
+        last.dedup();
+        last.join("\n")
     }
 
     fn judge(&mut self, text: &str, pods: &BTreeSet<String>) -> Option<Dead> {
@@ -108,6 +130,12 @@ impl Warnings {
             }
             let told = format!("{reason}: {message}");
             // A volume whose ConfigMap or Secret is missing, a quota that is used up: neither shows in the state of a pod.
+            let is_quota = reason == "FailedCreate" && message.contains("exceeded quota");
+            if of_maker && is_quota && self.waits_for_room {
+                self.waits = Some(message.clone());
+                self.last.push(told);
+                continue;
+            }
             let lasts = (of_pod && reason == "FailedMount" && message.contains("not found"))
                 || (of_maker && reason == "FailedCreate");
             if lasts && dead.is_none() {
@@ -137,7 +165,7 @@ mod tests {
     #[test]
     fn a_missing_volume_and_a_used_up_quota_end_the_wait() {
         let pods = BTreeSet::from(["widget-1".to_owned()]);
-        let mut warnings = Warnings::of("app=widget,x=y");
+        let mut warnings = Warnings::of("app=widget,x=y", false);
         let mount = "MountVolume.SetUp failed for volume \"c\" : configmap \"c\" not found";
         let dead = warnings.judge(&event("Pod", "widget-1", "FailedMount", mount), &pods);
         assert!(dead.unwrap().why.contains("configmap \"c\" not found"));
@@ -149,9 +177,23 @@ mod tests {
     }
 
     #[test]
+    fn a_quota_of_a_cluster_that_others_use_too_is_waited_for_and_told_once() {
+        let mut warnings = Warnings::of("app=widget", true);
+        let quota = "pods \"widget-1\" is forbidden: exceeded quota: few";
+        let of_set = event("ReplicaSet", "widget-77", "FailedCreate", quota);
+        assert!(warnings.judge(&of_set, &BTreeSet::new()).is_none());
+        assert!(warnings.new_wait().unwrap().contains("exceeded quota: few"));
+        assert!(warnings.judge(&of_set, &BTreeSet::new()).is_none());
+        assert_eq!(warnings.new_wait(), None);
+        let security = "pods \"widget-1\" is forbidden: violates PodSecurity \"restricted\"";
+        let of_set = event("ReplicaSet", "widget-77", "FailedCreate", security);
+        assert!(warnings.judge(&of_set, &BTreeSet::new()).is_some());
+    }
+
+    #[test]
     fn what_passes_or_is_of_others_is_kept_for_the_deadline_or_left_out() {
         let pods = BTreeSet::from(["widget-1".to_owned()]);
-        let mut warnings = Warnings::of("app=widget");
+        let mut warnings = Warnings::of("app=widget", false);
         let probe = event(
             "Pod",
             "widget-1",

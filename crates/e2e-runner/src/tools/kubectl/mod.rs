@@ -6,7 +6,7 @@ pub mod objects;
 pub mod pods;
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -16,13 +16,43 @@ use crate::process::{Command, Error, Runner};
 /// How many lines of a log a message repeats.
 const TAIL: &str = "15";
 
+/// Whether kubectl did not reach the API server, or lost it.
+pub fn is_unreached(error: &Error) -> bool {
+    let Error::Failed { tail, .. } = error else {
+        return false;
+    };
+    UNREACHED.iter().any(|said| tail.contains(said))
+}
+
 /// A cluster as one namespace of it is used.
 #[derive(Clone, Debug)]
 pub struct Kubectl {
     runner: Runner,
     kubeconfig: PathBuf,
     namespace: String,
+    /// How long an API server that cannot be reached is asked again.
+    patience: Duration,
+    /// Who applies objects, where others apply the same (Kubernetes, "Server-Side Apply"): what one leaves out stays another's.
+    manager: Option<String>,
 }
+
+/// How long the API server of another's cluster may be out of reach before a question to it fails: the network between has its moments.
+const PATIENCE: Duration = Duration::from_secs(90);
+/// Between two attempts to reach it.
+const AGAIN: Duration = Duration::from_secs(1);
+/// What kubectl says where it did not reach the API server, or lost it.
+const UNREACHED: [&str; 10] = [
+    "Unable to connect to the server",
+    "connection refused",
+    "connection reset by peer",
+    "i/o timeout",
+    "TLS handshake timeout",
+    "no route to host",
+    "http2: client connection lost",
+    "unexpected EOF",
+    "the server is currently unable to handle the request",
+    "etcdserver: request timed out",
+];
 
 impl Kubectl {
     /// kubectl with this kubeconfig and namespace on every call.
@@ -31,6 +61,51 @@ impl Kubectl {
             runner,
             kubeconfig: kubeconfig.to_owned(),
             namespace: namespace.to_owned(),
+            patience: Duration::ZERO,
+            manager: None,
+        }
+    }
+
+    /// The same, which asks an API server again that cannot be reached for a while.
+    #[must_use]
+    pub fn patient(&self) -> Self {
+        Self {
+            patience: PATIENCE,
+            ..self.clone()
+        }
+    }
+
+    /// The same, which applies objects under a name of its own.
+    #[must_use]
+    pub fn managed_by(&self, manager: &str) -> Self {
+        Self {
+            manager: Some(manager.to_owned()),
+            ..self.clone()
+        }
+    }
+
+    /// The same cluster in another namespace.
+    #[must_use]
+    pub fn in_namespace(&self, namespace: &str) -> Self {
+        Self {
+            namespace: namespace.to_owned(),
+            ..self.clone()
+        }
+    }
+
+    /// What a command prints, which is run again while the API server cannot be reached: only for commands that may be repeated.
+    pub fn read(&self, command: &Command) -> Result<String, Error> {
+        let began = Instant::now();
+        loop {
+            match command.read() {
+                Err(error) if began.elapsed() < self.patience && is_unreached(&error) => {
+                    if self.runner.cancel().is_raised() {
+                        return Err(error);
+                    }
+                    std::thread::sleep(AGAIN);
+                }
+                answer => return answer,
+            }
         }
     }
 
@@ -41,6 +116,11 @@ impl Kubectl {
             runner: runner.clone(),
             ..self.clone()
         }
+    }
+
+    /// What its commands run by.
+    pub fn runner(&self) -> &Runner {
+        &self.runner
     }
 
     /// A command in the namespace.
@@ -79,7 +159,9 @@ impl Kubectl {
             .command()
             .args(["wait", "--for", "condition=Established", "--timeout", "30s"])
             .args(names);
-        wait.read().map(drop).map_err(|error| self.failed(error))
+        self.read(&wait)
+            .map(drop)
+            .map_err(|error| self.failed(error))
     }
 
     fn failed(&self, error: Error) -> Failure {

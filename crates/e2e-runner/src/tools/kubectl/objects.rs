@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::exit::Failure;
-use crate::process::Command;
+use crate::process::{Command, Error};
 use crate::state::{Applied, write_private};
 use crate::tools::kubectl::Kubectl;
 
@@ -36,14 +36,70 @@ impl Kubectl {
             "--filename",
             "-",
         ];
-        let apply = self.on(objects)?.args(args).stdin(list(objects));
-        let text = apply.read().map_err(|error| self.failed(error))?;
+        let manager = self.manager.as_ref();
+        let manager = manager.map(|manager| format!("--field-manager={manager}"));
+        let apply = self.on(objects)?.args(args).args(manager);
+        let apply = apply.stdin(list(objects));
+        let text = self.read(&apply).map_err(|error| self.refused(error))?;
         let mut applied = identities(&text);
         for (object, applied) in objects.iter().zip(&mut applied) {
             applied.pods = pod_labels(object);
             applied.count = pod_count(object);
         }
         Ok(applied)
+    }
+
+    /// The failure of objects that were not applied: in a cluster that others use too the API server's own words come first, for most of
+    /// what is refused there is refused by somebody's policy.
+    fn refused(&self, error: Error) -> Failure {
+        let said = match &error {
+            Error::Failed { tail, .. } if !self.patience.is_zero() => {
+                let mut lines = tail.lines().map(str::trim);
+                lines.find(|line| {
+                    line.starts_with("Error from server") || line.starts_with("error:")
+                })
+            }
+            _ => None,
+        };
+        let said = said.map(|line| format!("the API server refuses what is applied: {line}"));
+        let failure = self.failed(error);
+        match said {
+            Some(said) => Failure {
+                summary: said,
+                ..failure.clone()
+            }
+            .detail(failure.summary),
+            None => failure,
+        }
+    }
+
+    /// Those of these objects that are there, as the API server has them.
+    pub fn there(&self, objects: &[Value]) -> Result<Vec<Value>, Failure> {
+        let get = [
+            "get",
+            "--ignore-not-found",
+            "--output",
+            "json",
+            "--filename",
+            "-",
+        ];
+        let get = self.on(objects)?.args(get).stdin(list(objects));
+        let text = self.read(&get).map_err(|error| self.failed(error))?;
+        // Nothing at all is printed where none is there.
+        let Ok(found) = serde_json::from_str::<Value>(&text) else {
+            return Ok(Vec::new());
+        };
+        Ok(match found["items"].as_array() {
+            Some(items) => items.clone(),
+            None => vec![found],
+        })
+    }
+
+    /// Makes objects that are not there; one that is there is a failure, and stays as it is.
+    pub fn create(&self, objects: &[Value]) -> Result<(), Failure> {
+        let create = self.command().args(["create", "--filename", "-"]);
+        let created = create.stdin(list(objects)).read();
+        created.map(drop).map_err(|error| self.failed(error))
     }
 
     /// What is not as it was applied: what anybody has changed, deleted, or made again.
@@ -63,7 +119,7 @@ impl Kubectl {
         ];
         let get = self
             .on(&objects)
-            .map(|get| get.args(args).stdin(list(&objects)).read());
+            .map(|get| self.read(&get.args(args).stdin(list(&objects))));
         // What cannot be asked for, such as an object of a definition that is gone, is applied again.
         let there = match get {
             Ok(Ok(text)) => identities(&text),
@@ -96,32 +152,25 @@ impl Kubectl {
             "-",
         ];
         let delete = self.on(&objects)?.args(args).stdin(list(&objects));
-        delete.read().map(drop).map_err(|error| self.failed(error))
+        self.read(&delete)
+            .map(drop)
+            .map_err(|error| self.failed(error))
     }
 
-    /// The names of the pods, in all namespaces, that a selector finds.
-    pub fn pods(&self, selector: &str) -> Result<Vec<String>, Failure> {
-        let args = [
-            "get",
-            "pods",
-            "--all-namespaces",
-            "--selector",
-            selector,
-            "--output",
-            "jsonpath={range .items[*]}{.metadata.namespace}/{.metadata.name} {end}",
-        ];
-        let text = self
-            .command()
-            .args(args)
-            .read()
-            .map_err(|error| self.failed(error))?;
+    /// The names of the pods that a selector finds, `everywhere` in the cluster or in the namespace alone.
+    pub fn pods(&self, selector: &str, everywhere: bool) -> Result<Vec<String>, Failure> {
+        let names = "jsonpath={range .items[*]}{.metadata.namespace}/{.metadata.name} {end}";
+        let get = self.command().args(["get", "pods"]);
+        let get = get.args(everywhere.then_some("--all-namespaces"));
+        let get = get.args(["--selector", selector, "--output", names]);
+        let text = self.read(&get).map_err(|error| self.failed(error))?;
         Ok(text.split_whitespace().map(str::to_owned).collect())
     }
 
     /// Waits until a workload, as in `deployment/name`, has as many pods of its newest kind as it wants, all of them available.
     pub fn await_rollout(&self, workload: &str, deadline: Duration) -> Result<(), Failure> {
         let status = self.command().args(["rollout", "status", workload]);
-        let status = status.deadline(deadline).read();
+        let status = self.read(&status.deadline(deadline));
         status.map(drop).map_err(|error| self.failed(error))
     }
 

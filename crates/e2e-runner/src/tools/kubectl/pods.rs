@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use serde::Deserialize;
 
 use crate::exit::{Exit, Failure};
-use crate::process::Error;
-use crate::tools::kubectl::Kubectl;
+use crate::process::{Error, Status as Ended};
 use crate::tools::kubectl::events::{Dead, Warnings};
+use crate::tools::kubectl::{AGAIN, Kubectl};
 
 /// Reasons of a waiting container that time does not cure.
 const DEAD_REASONS: [&str; 8] = [
@@ -51,6 +51,8 @@ pub struct Expected<'a> {
     pub count: u16,
     /// How much may go wrong.
     pub strictness: Strictness,
+    /// How long they may find no room: where others use the cluster too, it comes.
+    pub room: Option<Duration>,
 }
 
 impl Kubectl {
@@ -70,7 +72,8 @@ impl Kubectl {
         let label = expected.label;
         let mut watched = Watched::new(expected.strictness);
         watched.least = usize::from(expected.count);
-        let mut warnings = Warnings::of(label);
+        watched.room = expected.room;
+        let mut warnings = Warnings::of(label, expected.room.is_some());
         let mut looked = Ok(false);
         let mut warned = Instant::now();
         let watch = self.command().args([
@@ -83,42 +86,76 @@ impl Kubectl {
             "--output",
             "json",
         ]);
-        let result = {
-            let seen = std::cell::RefCell::new(&mut watched);
-            watch.deadline(deadline).follow(
-                |line| seen.borrow_mut().line(line),
-                || {
-                    let mut seen = seen.borrow_mut();
-                    if !seen.pods.is_empty() {
-                        looked = look();
-                    }
-                    let serves = matches!(looked, Ok(true));
-                    seen.newly_started(serves)
-                        .iter()
-                        .for_each(|pod| started(pod));
-                    seen.new_troubles().iter().for_each(|text| tell(text));
-                    if warned.elapsed() > WARNINGS {
-                        let pods = seen.pods.keys().cloned().collect();
-                        seen.warned = warnings.look(self, &pods);
-                        warned = Instant::now();
-                    }
-                    !matches!(looked, Ok(false)) || seen.decided(Instant::now())
-                },
-            )
-        };
-        let first_log = || {
-            let pod = watched.pods.iter().next();
-            pod.map(|(name, pod)| self.log_tail(name, pod.of_interest()))
-                .unwrap_or_default()
+        let began = Instant::now();
+        let result = loop {
+            let left = deadline.saturating_sub(began.elapsed());
+            let result = {
+                let seen = std::cell::RefCell::new(&mut watched);
+                watch.clone().deadline(left).follow(
+                    |line| seen.borrow_mut().line(line),
+                    || {
+                        let mut seen = seen.borrow_mut();
+                        if !seen.pods.is_empty() {
+                            looked = look();
+                        }
+                        let serves = matches!(looked, Ok(true));
+                        seen.newly_started(serves)
+                            .iter()
+                            .for_each(|pod| started(pod));
+                        seen.new_troubles().iter().for_each(|text| tell(text));
+                        if warned.elapsed() > WARNINGS {
+                            let pods = seen.pods.keys().cloned().collect();
+                            seen.warned = warnings.look(self, &pods);
+                            if let Some(text) = warnings.new_wait() {
+                                tell(&text);
+                            }
+                            warned = Instant::now();
+                        }
+                        let is_over = seen.has_found_no_room(&warnings);
+                        !matches!(looked, Ok(false)) || is_over || seen.decided(Instant::now())
+                    },
+                )
+            };
+            if let Some(failure) = watched.no_room(label) {
+                return Err(failure);
+            }
+            // Lost with the API server, not ended by what it showed.
+            let is_lost = matches!(looked, Ok(false))
+                && !watched.decided(Instant::now())
+                && matches!(&result, Ok(_) | Err(Error::Failed { .. }));
+            if self.patience.is_zero() || !is_lost || began.elapsed() >= deadline {
+                break result;
+            }
+            self.runner.cancel().check()?;
+            std::thread::sleep(AGAIN);
+            // The next watch begins with all that is there.
+            watched.pods.clear();
         };
         match looked {
-            Ok(true) => return Ok(watched.describe()),
-            Ok(false) => {}
+            Ok(true) => Ok(watched.describe()),
+            Ok(false) => self.conclude(&watched, &warnings, result, (label, deadline)),
             Err(failure) => {
                 let seen = failure.detail.clone().unwrap_or_default();
-                return Err(failure.detail(format!("{seen}\n{}", first_log())));
+                let log = self.first_log(&watched);
+                Err(failure.detail(format!("{seen}\n{log}")))
             }
         }
+    }
+
+    fn first_log(&self, watched: &Watched) -> String {
+        let pod = watched.pods.iter().next();
+        pod.map(|(name, pod)| self.log_tail(name, pod.of_interest()))
+            .unwrap_or_default()
+    }
+
+    /// What a watch came to that nothing else has ended.
+    fn conclude(
+        &self,
+        watched: &Watched,
+        warnings: &Warnings,
+        result: Result<Ended, Error>,
+        (label, deadline): (&str, Duration),
+    ) -> Result<String, Failure> {
         let state = watched.describe();
         match (result, watched.dead()) {
             (_, Some(dead)) => {
@@ -136,13 +173,13 @@ impl Kubectl {
             )
             .detail(state)),
             (Err(Error::TimedOut { .. }), None) => {
-                let app = label.split(',').next().unwrap_or(label);
                 let waited = format!(
-                    "pods with {app} were not ready after {} s",
+                    "pods with {} were not ready after {} s",
+                    first_of(label),
                     deadline.as_secs()
                 );
                 let warned = warnings.describe();
-                let detail = [state, warned, first_log()];
+                let detail = [state, warned, self.first_log(watched)];
                 Err(Failure::new(Exit::Deadline, waited)
                     .detail(detail.join("\n").trim().to_owned()))
             }
@@ -151,9 +188,18 @@ impl Kubectl {
     }
 }
 
+/// The first term of a selector, which people know.
+fn first_of(label: &str) -> &str {
+    label.split(',').next().unwrap_or(label)
+}
+
 /// What a watch has shown so far.
 struct Watched {
     strictness: Strictness,
+    /// How long pods may find no room; none where they never may.
+    room: Option<Duration>,
+    /// Since when they have found none, and why.
+    lacking: Option<(Instant, String)>,
     /// How many pods there must be.
     least: usize,
     said: String,
@@ -258,6 +304,8 @@ impl Watched {
     fn new(strictness: Strictness) -> Self {
         Self {
             strictness,
+            room: None,
+            lacking: None,
             least: 1,
             said: String::new(),
             pods: BTreeMap::new(),
@@ -299,11 +347,35 @@ impl Watched {
         new
     }
 
+    /// Whether there has been no room for the pods for as long as they may wait for it.
+    fn has_found_no_room(&mut self, warnings: &Warnings) -> bool {
+        let of_maker = warnings.no_room().filter(|_| self.pods.is_empty());
+        let mut lacking = self.pods.values().filter(|pod| pod.lacks_room());
+        let why = of_maker.or(lacking.find_map(Pod::unschedulable));
+        let since = self.lacking.take().map(|(since, _)| since);
+        self.lacking = why.map(|why| (since.unwrap_or_else(Instant::now), why.to_owned()));
+        self.no_room("").is_some()
+    }
+
+    /// The failure of pods that have found no room for as long as they may wait for it.
+    fn no_room(&self, label: &str) -> Option<Failure> {
+        let ((since, why), room) = self.lacking.as_ref().zip(self.room)?;
+        if since.elapsed() < room {
+            return None;
+        }
+        let (app, seconds) = (first_of(label), room.as_secs());
+        let what = format!("pods with {app} found no room within {seconds} s: {why}");
+        Some(Failure::new(Exit::Deadline, what).hint(
+            "free what a quota counts or a node holds, or wait longer: `wait_for_room_seconds` of the cluster's entry",
+        ))
+    }
+
     /// Whether there is nothing left to wait for at this time.
     fn decided(&mut self, now: Instant) -> bool {
         let doomed: Vec<(String, bool)> = self
             .pods
             .iter()
+            .filter(|(_, pod)| !(self.room.is_some() && pod.lacks_room()))
             .filter_map(|(name, pod)| Some((name.clone(), pod.dead(self.strictness)?.lasts)))
             .collect();
         self.doomed
@@ -334,10 +406,17 @@ impl Watched {
         pods.len() >= self.least && pods.iter().all(long_enough)
     }
 
-    /// Containers that have failed and may be restarted, each told of once.
+    /// Containers that have failed and may be restarted, and pods that wait for room, each told of once.
     fn new_troubles(&mut self) -> Vec<String> {
         let mut new = Vec::new();
         for (name, pod) in &self.pods {
+            if self.room.is_some()
+                && pod.lacks_room()
+                && self.told.insert((name.clone(), String::new(), 0))
+            {
+                let why = pod.unschedulable().unwrap_or_default();
+                new.push(format!("{name} waits for room: {why}"));
+            }
             for (kind, container) in pod.containers() {
                 // How many times it has ended: the last end is in its last state once it runs again.
                 let states = [&container.state, &container.last_state];
@@ -367,7 +446,11 @@ impl Watched {
     }
 
     fn dead(&self) -> Option<Dead> {
-        let of_pods = self.pods.iter().find_map(|(name, pod)| {
+        let mut pods = self.pods.iter();
+        let of_pods = pods.find_map(|(name, pod)| {
+            if self.room.is_some() && pod.lacks_room() {
+                return None;
+            }
             let doom = pod.dead(self.strictness)?;
             Some(Dead {
                 what: name.clone(),
@@ -461,6 +544,12 @@ impl Pod {
                 })
             });
         found.map(|container| container.name.as_str())
+    }
+
+    /// Whether it waits for nothing but room on a node, as far as the scheduler says.
+    fn lacks_room(&self) -> bool {
+        self.unschedulable()
+            .is_some_and(|why| why.contains("Insufficient ") || why.contains("Too many pods"))
     }
 
     /// Why no node takes it, if none does.

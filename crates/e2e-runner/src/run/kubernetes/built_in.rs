@@ -6,8 +6,9 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use crate::exit::{Exit, Failure};
-use crate::run::kind::manifests;
-use crate::run::kind::parts::is_published;
+use crate::run::kubernetes::manifests;
+use crate::run::kubernetes::parts::published_port;
+use crate::run::kubernetes::site::Fixed;
 use crate::table::part::Part;
 use crate::table::service::Component;
 use crate::table::{self, source::Source};
@@ -19,8 +20,8 @@ pub struct Decided<'a> {
     pub namespace: &'a str,
     /// The exact name of its image in the node.
     pub image: &'a str,
-    /// The node port of what it publishes.
-    pub node_port: u16,
+    /// Where its Service is, where that is known beforehand.
+    pub fixed: Option<Fixed>,
     /// What its manifests call by name.
     pub values: BTreeMap<&'a str, String>,
 }
@@ -48,6 +49,10 @@ pub fn objects(part: &Part, decided: &Decided<'_>) -> Result<Vec<Value>, Failure
     let value = |asked: &str| match asked {
         "NAME" => Some(name(part).to_owned()),
         "NAMESPACE" => Some(decided.namespace.to_owned()),
+        "ADDRESS" => {
+            let fixed = decided.fixed.as_ref();
+            Some(fixed.map_or_else(String::new, |fixed| fixed.address.clone()))
+        }
         _ => decided.values.get(asked).cloned(),
     };
     let mut objects = Vec::new();
@@ -55,20 +60,33 @@ pub fn objects(part: &Part, decided: &Decided<'_>) -> Result<Vec<Value>, Failure
         let (text, path) = embedded(source)?;
         objects.extend(manifests::read(text, path, &value)?);
     }
-    for publish in &part.publish {
-        is_published(
-            part,
-            decided.namespace,
-            publish,
-            decided.node_port,
-            &mut objects,
-        )?;
+    match &decided.fixed {
+        Some(fixed) => {
+            for publish in &part.publish {
+                let node_port = Some(fixed.node_port);
+                published_port(part, decided.namespace, publish, node_port, &mut objects)?;
+            }
+        }
+        None => objects.iter_mut().for_each(leave_open),
     }
     manifests::pin_images(&mut objects, |image| {
         let known = part.images.iter().any(|known| known.name == image);
         known.then(|| decided.image.to_owned())
     });
     Ok(objects)
+}
+
+/// Takes the addresses that are known beforehand out of an object: the cluster gives its own, and its DNS answers.
+fn leave_open(object: &mut Value) {
+    for (holder, field) in [
+        ("/spec", "clusterIP"),
+        ("/spec/template/spec", "hostAliases"),
+    ] {
+        let holder = object.pointer_mut(holder);
+        if let Some(holder) = holder.and_then(Value::as_object_mut) {
+            holder.remove(field);
+        }
+    }
 }
 
 /// A manifest of the tool's own, with its path.
@@ -91,8 +109,8 @@ fn embedded(source: &Source) -> Result<(&'static str, &str), Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::run::kind::relay;
-    use crate::run::kind::replicas::Replicas;
+    use crate::run::kubernetes::relay;
+    use crate::run::kubernetes::replicas::Replicas;
     use serde_json::json;
 
     fn of(
@@ -103,7 +121,6 @@ mod tests {
         address: &str,
     ) -> Value {
         let values = [
-            ("ADDRESS", address),
             ("PGPASSWORD", "secret"),
             ("SERVER", "postgres.here"),
             ("SERVER_ADDRESS", "10.96.0.80"),
@@ -115,7 +132,10 @@ mod tests {
         let decided = Decided {
             namespace: "here",
             image,
-            node_port,
+            fixed: Some(Fixed {
+                node_port,
+                address: address.to_owned(),
+            }),
             values: values.map(|(name, value)| (name, value.to_owned())).into(),
         };
         let part = part(component, service).unwrap();
@@ -151,10 +171,7 @@ mod tests {
             0,
             "",
         );
-        let replicas = Replicas {
-            namespace: "here",
-            count: 2,
-        };
+        let replicas = Replicas { count: 2 };
         let one = storage(Component::Datastorage, 30041, "10.96.0.81");
         let made = json!({
             "postgres": of(Component::Postgres, "", "postgres@sha256:1", 30040, "10.96.0.80"),

@@ -7,8 +7,8 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::process::{Error, Runner};
-use crate::run::kind::access::{kubeconfig, kubectl};
-use crate::run::session::{SHARED, Session};
+use crate::run::kubernetes::access::{kubeconfig, kubectl};
+use crate::run::session::Session;
 use crate::tools::kubectl::Kubectl;
 
 /// Keeps what the cluster knows of each of the run's namespaces, those of its parts and of all that was applied too: objects, events,
@@ -25,7 +25,7 @@ pub fn collect(session: &Session, runner: &Runner) {
     }
     if session.is_shared() {
         collect_from(
-            &kubectl(session, SHARED).with_runner(runner),
+            &kubectl(session, session.home()).with_runner(runner),
             session.run.dir(),
         );
     }
@@ -39,7 +39,9 @@ pub fn collect(session: &Session, runner: &Runner) {
 /// The namespaces of parts and of what was applied, besides those of the services, each with its directory.
 pub fn further(session: &Session) -> Vec<(String, PathBuf)> {
     let own = session.service_runs.iter().map(|run| &*run.namespace);
-    let own: Vec<&str> = own.chain(session.is_shared().then_some(SHARED)).collect();
+    let own: Vec<&str> = own
+        .chain(session.is_shared().then(|| session.home()))
+        .collect();
     let parts = session
         .parts
         .iter()

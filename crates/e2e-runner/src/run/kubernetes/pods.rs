@@ -4,9 +4,10 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::exit::Failure;
-use crate::run::kind::access::{home, kubectl};
-use crate::run::kind::apply::{MADE_FROM, earlier_pods};
+use crate::run::kubernetes::access::{home, kubectl};
+use crate::run::kubernetes::apply::{MADE_FROM, earlier_pods};
 use crate::run::layer::Level;
+use crate::run::plan::Target;
 use crate::run::session::Session;
 use crate::state::processes;
 use crate::tools::kubectl::pods::{Expected, Strictness};
@@ -67,6 +68,7 @@ pub fn await_pods(
         label: &selector,
         count: pods.count,
         strictness: Strictness::Strict,
+        room: session.guest.as_ref().map(|guest| guest.wait_for_room),
     };
     let tell = |text: &str| session.report.note(text);
     let began = Instant::now();
@@ -89,7 +91,13 @@ pub fn await_earlier_gone(
     if session.is_reused(level) {
         return Ok(());
     }
-    let kubectl = kubectl(session, home(session));
+    // A guest sees its own namespaces alone.
+    let everywhere = session.place == Target::Kind;
+    let namespaces = if everywhere {
+        vec![home(session).to_owned()]
+    } else {
+        session.namespaces.names(session.is_shared())
+    };
     let selector = earlier_pods(session, level);
     let wait = Wait {
         what: &format!("pods of an earlier {} still ran", level.layer.word()),
@@ -97,7 +105,9 @@ pub fn await_earlier_gone(
         interval: Duration::from_millis(200),
     };
     wait.until(session.runner.cancel(), || {
-        let there = kubectl.pods(&selector)?;
+        let there = namespaces.iter();
+        let there = there.map(|name| kubectl(session, name).pods(&selector, everywhere));
+        let there = there.collect::<Result<Vec<_>, _>>()?.concat();
         Ok(if there.is_empty() {
             Look::Ready(())
         } else {

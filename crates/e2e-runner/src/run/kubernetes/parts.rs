@@ -5,23 +5,23 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use crate::exit::{Exit, Failure};
-use crate::run::kind::apply::{ensure, namespace};
-use crate::run::kind::coverage;
-use crate::run::kind::images;
-use crate::run::kind::manifests;
-use crate::run::kind::ports::{host_port, published};
-use crate::run::kind::sources;
+use crate::run::kubernetes::apply::{ensure, namespace};
+use crate::run::kubernetes::endpoints::Endpoint;
+use crate::run::kubernetes::images;
+use crate::run::kubernetes::manifests;
+use crate::run::kubernetes::site::Site;
+use crate::run::kubernetes::sources;
 use crate::run::part_run::PartRun;
 use crate::run::session::Session;
 use crate::table::part::{Part, Publish};
 use crate::tools::kind;
 
 /// Applies a part, and keeps the addresses of what it publishes.
-pub fn deploy(session: &Session, part_run: &PartRun) -> Result<String, Failure> {
+pub fn deploy(session: &Session, site: &dyn Site, part_run: &PartRun) -> Result<String, Failure> {
     let mut objects = certificates(session, part_run)?;
     objects.extend(sources::objects(session, part_run)?);
     let given_back = give_back_node_ports(&mut objects);
-    let addresses = publish(session, part_run, &mut objects)?;
+    let addresses = publish(session, site, part_run, &mut objects)?;
     for (service, port) in given_back {
         let is_published = part_run
             .part
@@ -35,9 +35,15 @@ pub fn deploy(session: &Session, part_run: &PartRun) -> Result<String, Failure> 
         }
     }
     pin(session, &mut objects);
-    coverage::prepare(session, part_run, &mut objects)?;
+    site.cover(session, part_run, &mut objects)?;
     let objects = [namespace(&part_run.namespace)?, objects].concat();
-    let note = ensure(session, &part_run.namespace, part_run.level(), &objects)?;
+    let note = ensure(
+        session,
+        site,
+        &part_run.namespace,
+        part_run.level(),
+        &objects,
+    )?;
     part_run.published.get_or_init(|| addresses);
     let told = part_run.first_address().map(str::to_owned);
     let told = told.unwrap_or_else(|| format!("{} objects", objects.len()));
@@ -84,37 +90,35 @@ fn certificates(session: &Session, part_run: &PartRun) -> Result<Vec<Value>, Fai
     Ok(secrets)
 }
 
-/// Puts the Services that a part publishes on the run's node ports. Returns the address of each by its variable.
+/// Makes the Services that a part publishes such as this machine reaches them. Returns the address of each by its variable.
 fn publish(
     session: &Session,
+    site: &dyn Site,
     part_run: &PartRun,
     objects: &mut [Value],
 ) -> Result<BTreeMap<String, String>, Failure> {
-    let ports = published(session)?;
     let mut addresses = BTreeMap::new();
     for publish in &part_run.part.publish {
-        let key = (part_run.part.name.clone(), publish.env.clone());
-        let node = *ports
-            .get(&key)
-            .ok_or_else(|| Failure::setup("no node port"))?;
+        let endpoint = Endpoint::Published(part_run, publish);
+        let node_port = site.fixed(session, &endpoint)?.map(|fixed| fixed.node_port);
         let own = part_run.namespace.as_str();
-        if !is_published(&part_run.part, own, publish, node, objects)? {
+        let Some(port) = published_port(&part_run.part, own, publish, node_port, objects)? else {
             continue;
-        }
-        let address = format!("127.0.0.1:{}", host_port(session, node)?);
+        };
+        let address = site.reach(session, &endpoint, port)?;
         addresses.insert(publish.env.clone(), publish.url(&address));
     }
     Ok(addresses)
 }
 
-/// Gives the port of a Service of a part its node port; whether there is such a Service.
-pub fn is_published(
+/// The number of a port that a part publishes, which gets a node port where there is one for it; none where there is no such Service.
+pub fn published_port(
     part: &Part,
     own: &str,
     publish: &Publish,
-    node: u16,
+    node_port: Option<u16>,
     objects: &mut [Value],
-) -> Result<bool, Failure> {
+) -> Result<Option<u16>, Failure> {
     let name = publish.service.as_ref().unwrap_or(&part.name);
     let namespace = publish.namespace.as_deref().unwrap_or(own);
     let wrong = |what: String| {
@@ -129,7 +133,7 @@ pub fn is_published(
     });
     let Some(service) = service else {
         if publish.is_optional {
-            return Ok(false);
+            return Ok(None);
         }
         return wrong(format!(
             "{} is to be the Service {name} in {namespace}, which its manifests do not have",
@@ -157,9 +161,12 @@ pub fn is_published(
             publish.env
         ));
     };
-    found["nodePort"] = json!(node);
-    service["spec"]["type"] = json!("NodePort");
-    Ok(true)
+    let number = found["port"].as_u64();
+    if let Some(node_port) = node_port {
+        found["nodePort"] = json!(node_port);
+        service["spec"]["type"] = json!("NodePort");
+    }
+    Ok(number.and_then(|number| u16::try_from(number).ok()))
 }
 
 /// Takes away node ports that manifests name and that are the run's: Kubernetes would refuse a second of the same number. Returns the
@@ -214,7 +221,8 @@ mod tests {
                 "spec": {"ports": [{"port": 80}, {"port": 9090}]}})
         };
         let mut objects = [service(json!("there")), service(Value::Null)];
-        assert!(is_published(&part_run.part, "here", publish, 30099, &mut objects).unwrap());
+        let found = published_port(&part_run.part, "here", publish, Some(30099), &mut objects);
+        assert_eq!(found.unwrap(), Some(9090));
         assert_eq!(objects[0], service(json!("there")));
         assert_eq!(
             objects[1]["spec"],
@@ -222,10 +230,10 @@ mod tests {
         );
         objects[1]["spec"]["clusterIP"] = json!("None");
         let failure =
-            is_published(&part_run.part, "here", publish, 30099, &mut objects).unwrap_err();
+            published_port(&part_run.part, "here", publish, Some(30099), &mut objects).unwrap_err();
         assert!(failure.summary.contains("headless"), "{failure}");
         let failure =
-            is_published(&part_run.part, "here", publish, 30099, &mut objects[..1]).unwrap_err();
+            published_port(&part_run.part, "here", publish, None, &mut objects[..1]).unwrap_err();
         assert!(
             failure.summary.contains("which its manifests do not have"),
             "{failure}"

@@ -1,15 +1,10 @@
-//! How the run's cluster is reached: its name, its kubeconfig, its namespaces.
+//! How a run's cluster is reached: its kubeconfig, its namespaces.
 
 use std::path::PathBuf;
 
+use crate::run::plan::Target;
 use crate::run::session::Session;
-use crate::tools::kind;
 use crate::tools::kubectl::Kubectl;
-
-/// The name of the run's cluster.
-pub fn cluster(session: &Session) -> String {
-    kind::cluster(&session.run.id())
-}
 
 /// The kubeconfig of the run's cluster.
 pub fn kubeconfig(session: &Session) -> PathBuf {
@@ -18,7 +13,11 @@ pub fn kubeconfig(session: &Session) -> PathBuf {
 
 /// kubectl in one of the run's namespaces.
 pub fn kubectl(session: &Session, namespace: &str) -> Kubectl {
-    Kubectl::new(session.runner.clone(), &kubeconfig(session), namespace)
+    let kubectl = Kubectl::new(session.runner.clone(), &kubeconfig(session), namespace);
+    match session.place {
+        Target::Cluster => kubectl.patient().managed_by(&session.run.id()),
+        Target::Kind | Target::Local => kubectl,
+    }
 }
 
 /// The namespace of PostgreSQL: that of the only service, or one that all share.

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::exit::Failure;
-use crate::run::kind::access::kubectl;
-use crate::run::kind::pods::await_earlier_gone;
+use crate::run::kubernetes::access::kubectl;
+use crate::run::kubernetes::pods::await_earlier_gone;
 use crate::run::part_run::PartRun;
 use crate::run::session::Session;
 use crate::run::wait;
@@ -55,6 +55,7 @@ pub fn await_ready(
             label: selector,
             count: *count,
             strictness,
+            room: session.guest.as_ref().map(|guest| guest.wait_for_room),
         };
         kubectl(session, namespace).await_ready(
             &expected,
@@ -106,7 +107,7 @@ fn await_one(
             kubectl(session, &named(namespace)?).await_rollout(&named(&rollout.rollout)?, deadline)
         }
         Ready::Webhook(webhook) => {
-            let name = named(&webhook.webhook)?;
+            let name = session.wide_name(&named(&webhook.webhook)?);
             let what = format!("the webhook {name} did not answer");
             wait::poll(session, &what, deadline, || {
                 answers(&own, &name, &mut |service| {

@@ -35,7 +35,7 @@ pub fn beside(mut objects: Vec<Value>, relay: &[Value]) -> Vec<Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::run::kind::manifests;
+    use crate::run::kubernetes::manifests;
 
     #[test]
     fn the_relay_has_the_journal_and_the_fake_has_the_relay() {

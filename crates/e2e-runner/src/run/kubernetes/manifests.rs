@@ -8,6 +8,9 @@ use crate::names::expand_object;
 /// `kind/manifests/namespace.yaml`.
 pub const NAMESPACE: &str = include_str!("../../../../../kind/manifests/namespace.yaml");
 
+/// `kind/manifests/tunnel.yaml`.
+pub const TUNNEL: &str = include_str!("../../../../../kind/manifests/tunnel.yaml");
+
 /// A manifest of the tool's own, by its path in the checkout.
 pub fn embedded(path: &str) -> Option<&'static str> {
     Some(match path {
@@ -51,10 +54,15 @@ pub fn label(objects: &mut [Value], labels: &[(&str, String)]) {
     }
 }
 
-/// Labels the pods that workloads make. With another value a workload replaces its pods, whatever else of it has changed.
+/// Labels pods, and those that workloads make. With another value a workload replaces its pods, whatever else of it has changed.
 pub fn label_pods(objects: &mut [Value], name: &str, value: &str) {
     for object in objects {
-        if let Some(pod) = object.pointer_mut("/spec/template/metadata") {
+        let pod = if object["kind"] == "Pod" {
+            "/metadata"
+        } else {
+            "/spec/template/metadata"
+        };
+        if let Some(pod) = object.pointer_mut(pod) {
             pod["labels"][name] = json!(value);
         }
     }

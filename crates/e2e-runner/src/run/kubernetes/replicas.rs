@@ -1,37 +1,30 @@
-//! Several replicas of Data Storage: a `StatefulSet` behind one Service, whose pods each keep their queue in a directory of the node.
+//! Several replicas of Data Storage: a `StatefulSet` behind one Service, whose pods each keep their queue.
 
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::exit::{Exit, Failure};
-use crate::run::kind::access::{cluster, kubectl};
+use crate::run::kubernetes::access::kubectl;
 use crate::run::layer::Layer;
 use crate::run::service_run::ServiceRun;
 use crate::run::session::Session;
-use crate::tools::{docker, kind};
 
-/// Where the queues lie in the node, which takes them along when it is removed.
-const VOLUMES: &str = "/var/lib/kubernaut-e2e";
-/// The volume in the manifest that becomes a directory of each pod.
-const QUEUE: &str = "queue";
-/// User and group that the manifest runs Data Storage as.
-const USER: u32 = 65532;
+/// The volume in the manifest that becomes one of each pod.
+pub const QUEUE: &str = "queue";
 
 /// The replicas of a service's Data Storage, where it has several.
 #[derive(Clone, Copy, Debug)]
-pub struct Replicas<'a> {
-    /// Their namespace.
-    pub namespace: &'a str,
+pub struct Replicas {
     /// How many.
     pub count: u16,
 }
 
-impl<'a> Replicas<'a> {
+impl Replicas {
     /// Those of a service; none where one pod will do.
-    pub fn of(service_run: &'a ServiceRun) -> Option<Self> {
-        let (namespace, count) = (&*service_run.namespace, service_run.service.replicas);
-        (count > 1).then_some(Self { namespace, count })
+    pub fn of(service_run: &ServiceRun) -> Option<Self> {
+        let count = service_run.service.replicas;
+        (count > 1).then_some(Self { count })
     }
 
     /// The objects of a Data Storage as a manifest has them, for this many pods.
@@ -62,13 +55,6 @@ impl<'a> Replicas<'a> {
             spec.remove("strategy");
         }
         let pod = &mut spec["template"]["spec"];
-        // A directory of the node by the pod's name: no provisioner has to make it, and no pod waits until a claim is bound.
-        for volume in pod["volumes"].as_array_mut().into_iter().flatten() {
-            if volume["name"] == QUEUE {
-                let path = format!("{VOLUMES}/{}", self.namespace);
-                *volume = json!({"name": QUEUE, "hostPath": {"path": path, "type": "Directory"}});
-            }
-        }
         let container = &mut pod["containers"][0];
         if let Some(variables) = container["env"].as_array_mut() {
             let name = json!({"fieldRef": {"fieldPath": "metadata.name"}});
@@ -91,19 +77,14 @@ impl<'a> Replicas<'a> {
         takes_events["periodSeconds"] = json!(1);
         container["readinessProbe"] = takes_events;
     }
-
-    fn directory(self, name: &str, replica: u16) -> String {
-        format!("{VOLUMES}/{}/{name}-{replica}", self.namespace)
-    }
 }
 
-/// Makes the directories of the queues, and removes what an earlier run of another number of replicas has left of the other kind: both
-/// would be behind the Service.
+/// Removes what an earlier run of another number of replicas has left of the other kind: both would be behind the Service.
 pub fn make_room(
     session: &Session,
     service_run: &ServiceRun,
     name: &str,
-    replicas: Option<Replicas<'_>>,
+    replicas: Option<Replicas>,
 ) -> Result<(), Failure> {
     let runner = &session.runner;
     if !session
@@ -122,20 +103,13 @@ pub fn make_room(
             .read()
             .map_err(|error| error.into_failure(Exit::Setup, runner.cancel()))?;
     }
-    if let Some(replicas) = replicas {
-        let directories: Vec<_> = (0..replicas.count)
-            .map(|replica| replicas.directory(name, replica))
-            .collect();
-        docker::make_directories(runner, &kind::node(&cluster(session)), USER, &directories)
-            .map_err(|error| error.into_failure(Exit::Setup, runner.cancel()))?;
-    }
     Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::run::kind::manifests;
+    use crate::run::kubernetes::manifests;
 
     fn one() -> Vec<Value> {
         let text = manifests::embedded("kind/manifests/datastorage.yaml").expect("it is there");
@@ -143,35 +117,22 @@ mod tests {
     }
 
     #[test]
-    fn each_replica_has_its_queue_in_a_directory_of_the_node_that_has_its_name() {
-        let replicas = Replicas {
-            namespace: "here",
-            count: 2,
-        };
+    fn each_replica_has_its_queue_in_a_directory_that_has_its_name() {
+        let replicas = Replicas { count: 2 };
         let objects = replicas.objects("datastorage", one());
         let of = |kind: &str| objects.iter().find(|object| object["kind"] == kind);
         assert_eq!(of("Deployment"), None);
         let spec = &of("StatefulSet").unwrap()["spec"];
         assert_eq!(spec["replicas"], 2);
-        let pod = &spec["template"]["spec"];
-        let queue = |list: &Value| {
-            let mut list = list.as_array().unwrap().iter();
-            list.find(|entry| entry["name"] == QUEUE).unwrap().clone()
-        };
-        let path = &queue(&pod["volumes"])["hostPath"]["path"];
-        assert_eq!(path, "/var/lib/kubernaut-e2e/here");
-        let mount = queue(&pod["containers"][0]["volumeMounts"]);
-        assert_eq!(mount["subPathExpr"], "$(POD_NAME)");
-        let of_second = replicas.directory("datastorage", 1);
-        assert_eq!(of_second, "/var/lib/kubernaut-e2e/here/datastorage-1");
+        let mounts = &spec["template"]["spec"]["containers"][0]["volumeMounts"];
+        let mut mounts = mounts.as_array().unwrap().iter();
+        let queue = mounts.find(|mount| mount["name"] == QUEUE).unwrap();
+        assert_eq!(queue["subPathExpr"], "$(POD_NAME)");
     }
 
     #[test]
     fn a_replica_that_ends_is_taken_out_of_the_service_and_one_without_its_database_is_not() {
-        let replicas = Replicas {
-            namespace: "here",
-            count: 2,
-        };
+        let replicas = Replicas { count: 2 };
         let objects = replicas.objects("datastorage", one());
         let of = |kind: &str| objects.iter().find(|object| object["kind"] == kind);
         let service = of("Service").unwrap();

@@ -1,19 +1,36 @@
 //! Objects applied with the labels of their run, unless an earlier run has applied the very same.
 
+use std::time::Duration;
+
 use serde_json::Value;
 
-use crate::exit::Failure;
+use crate::exit::{Exit, Failure};
 use crate::fingerprint::fingerprint;
-use crate::run::kind::access::kubectl;
-use crate::run::kind::manifests;
+use crate::run::kubernetes::access::kubectl;
+use crate::run::kubernetes::manifests;
+use crate::run::kubernetes::site::Site;
 use crate::run::layer::Level;
+use crate::run::plan::Target;
 use crate::run::session::Session;
-use crate::state::{Applied, State};
+use crate::state::{Applied, Owner, State};
+use crate::tools::kubectl::Kubectl;
+use crate::wait::{Look, Wait};
 
+/// The label of the run.
+pub const RUN: &str = "kubernaut.io/e2e-run";
+/// The label of who answers for it.
+pub const OWNER: &str = "kubernaut.io/e2e-owner";
+/// The label of when anybody may remove it, in seconds since 1970.
+pub const EXPIRES: &str = "kubernaut.io/e2e-expires";
 /// The label by which pods tell what they were made from.
 pub const MADE_FROM: &str = "kubernaut.io/e2e-made-from";
 /// The label by which pods tell which layer of the run they belong to.
 const PART: &str = "kubernaut.io/e2e-part";
+
+/// What the API server says of a quota that is used up (Kubernetes, "Resource Quotas").
+const FULL: &str = "exceeded quota";
+/// Between two attempts to find room.
+const ROOM: Duration = Duration::from_secs(2);
 
 /// The selector of a layer's pods that were made from anything else than what was applied last.
 pub fn earlier_pods(session: &Session, level: Level<'_>) -> String {
@@ -42,18 +59,17 @@ pub fn namespace(name: &str) -> Result<Vec<Value>, Failure> {
 }
 
 /// Whose an object is and until when (D14), as label values: letters, digits, dashes.
-fn labels(session: &Session) -> [(&'static str, String); 3] {
+pub fn labels(session: &Session) -> [(&'static str, String); 3] {
     let state = session.run.state();
-    let owner = state
-        .owner
-        .map_or_else(String::new, |owner| owner.pid.to_string());
+    let owner = match (session.place, state.owner) {
+        // A process id says nothing to whoever else uses the cluster.
+        (Target::Cluster, _) => Owner::label(),
+        (_, owner) => owner.map_or_else(String::new, |owner| owner.pid.to_string()),
+    };
     [
-        ("kubernaut.io/e2e-run", state.run),
-        ("kubernaut.io/e2e-owner", owner),
-        (
-            "kubernaut.io/e2e-expires",
-            state.expires.as_second().to_string(),
-        ),
+        (RUN, state.run),
+        (OWNER, owner),
+        (EXPIRES, state.expires.as_second().to_string()),
     ]
 }
 
@@ -68,11 +84,18 @@ pub fn content(objects: &[Value]) -> String {
 /// more is removed.
 pub fn ensure(
     session: &Session,
+    site: &dyn Site,
     namespace: &str,
     level: Level<'_>,
     objects: &[Value],
 ) -> Result<&'static str, Failure> {
-    let made_from = content(objects);
+    let mut objects = objects.to_vec();
+    site.fit(
+        session,
+        level.whose.unwrap_or(level.layer.word()),
+        &mut objects,
+    )?;
+    let made_from = content(&objects);
     let key = level.key();
     let kubectl = kubectl(session, namespace);
     let before = session.run.state().applied.remove(&key).unwrap_or_default();
@@ -93,7 +116,7 @@ pub fn ensure(
     } else {
         session.rebuild_reason(level)
     };
-    let mut objects = objects.to_vec();
+    site.claim(session, namespace, &mut objects)?;
     manifests::label(&mut objects, &labels(session));
     manifests::label_pods(&mut objects, MADE_FROM, &made_from);
     manifests::label_pods(&mut objects, PART, &part(level));
@@ -102,12 +125,12 @@ pub fn ensure(
         .partition(|object| object["kind"] == "CustomResourceDefinition");
     let mut applied = Vec::new();
     if !definitions.is_empty() {
-        applied = kubectl.apply(&definitions)?;
+        applied = when_there_is_room(session, &kubectl, &definitions)?;
         kubectl.await_definitions(&definitions)?;
     }
     rest.sort_by_key(|object| object["kind"] != "Namespace");
     if !rest.is_empty() {
-        applied.extend(kubectl.apply(&rest)?);
+        applied.extend(when_there_is_room(session, &kubectl, &rest)?);
     }
     // What another layer applied too, such as a namespace, stays.
     let mut state = session.run.state();
@@ -120,4 +143,42 @@ pub fn ensure(
     session.run.update(record).map_err(Failure::setup)?;
     session.record_fingerprint(level, &made_from)?;
     Ok(why)
+}
+
+/// Applies objects; one that a quota of a cluster that others use too refuses is waited for, as its pods are.
+fn when_there_is_room(
+    session: &Session,
+    kubectl: &Kubectl,
+    objects: &[Value],
+) -> Result<Vec<Applied>, Failure> {
+    let longest = session.guest.as_ref().map(|guest| guest.wait_for_room);
+    let mut told = false;
+    let wait = Wait {
+        what: "a quota had no room",
+        deadline: longest.unwrap_or_default(),
+        interval: ROOM,
+    };
+    wait.until(session.runner.cancel(), || {
+        let failure = match kubectl.apply(objects) {
+            Ok(applied) => return Ok(Look::Ready(applied)),
+            Err(failure) => failure,
+        };
+        let told_by_server = failure.to_string();
+        let full = told_by_server.lines().find(|line| line.contains(FULL));
+        let Some(full) = full.filter(|_| longest.is_some()) else {
+            return Err(failure);
+        };
+        let full = full.trim();
+        if !told {
+            session.report.note(&format!("waits for room: {full}"));
+            told = true;
+        }
+        Ok(Look::NotYet(full.to_owned()))
+    })
+    .map_err(|failure| match failure.exit {
+        Exit::Deadline => failure.hint(
+            "free what the quota counts, raise it, or wait longer: `wait_for_room_seconds` of the cluster's entry",
+        ),
+        _ => failure,
+    })
 }
