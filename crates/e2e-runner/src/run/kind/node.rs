@@ -18,6 +18,7 @@ use crate::run::service_run::ServiceRun;
 use crate::run::session::Session;
 use crate::tools::docker;
 use crate::tools::kubectl::Kubectl;
+use crate::tools::kubectl::pods::{Expected, Strictness};
 
 /// Where the queues of replicas lie in the node, which takes them along when it is removed.
 const VOLUMES: &str = "/var/lib/kubernaut-e2e";
@@ -73,7 +74,16 @@ impl Site for Node {
 
     /// A cluster of the run's own is used before its DNS answers: the tool's own parts do without names.
     fn await_names(&self, session: &Session, deadline: Duration) -> Result<(), Failure> {
-        kubectl(session, "kube-system").await_rollout("deployment/coredns", deadline)
+        // Its pods and not its Deployment, which in a node that was booted before may say that it made no progress for too long.
+        let pods = Expected {
+            label: "k8s-app=kube-dns",
+            count: 1,
+            strictness: Strictness::Restarts(3),
+            room: None,
+        };
+        let dns = kubectl(session, "kube-system");
+        dns.await_ready(&pods, deadline, |_| {}, |_| {}, || Ok(false))
+            .map(drop)
     }
 
     fn cover(
