@@ -44,7 +44,7 @@ fn the_tool_says_what_its_bundle_holds_and_that_runs_use_it() {
     let said: serde_json::Value = serde_json::from_str(&said).expect("JSON");
     let result = &said["result"];
     let programs = result["bundle"]["programs"].as_array().expect("programs");
-    assert_eq!(programs.len(), 6, "{said}");
+    assert_eq!(programs.len(), 8, "{said}");
     assert!(
         programs.iter().all(|program| program["intact"] == true),
         "{said}"
