@@ -11,7 +11,7 @@ use crate::terminal;
 use e2e_runner::exit::{Exit, Failure};
 use e2e_runner::paths::Paths;
 use e2e_runner::process::Runner;
-use e2e_runner::run::cluster::shared::{KEEPER, SUPERVISED, SUPERVISOR};
+use e2e_runner::run::cluster::shared::{KEEPER, PROGRAM, SUPERVISING, SUPERVISOR};
 use e2e_runner::run::layer::{Layer, Level};
 use e2e_runner::run::local::launch::ProcessSpec;
 use e2e_runner::run::local::postgres;
@@ -58,8 +58,6 @@ impl Part {
 
 /// How long finding and killing may take.
 const DEADLINE: Duration = Duration::from_secs(30);
-/// The program beside those of the tool's own, in its image.
-const TUNNEL: &str = "/usr/bin/tunnel-relay";
 /// Between two looks at a container that is on its way back.
 const STEP: Duration = Duration::from_secs(2);
 
@@ -235,9 +233,9 @@ fn as_guest(
             } else {
                 app
             };
-            exec(container, &format!("{SUPERVISED}/tunnel-relay"))
+            exec(container, SUPERVISING)
         } else if has(KEEPER) {
-            exec(KEEPER, TUNNEL)
+            exec(KEEPER, PROGRAM)
         } else {
             let delete = ["delete", "pod", pod, "--grace-period=0", "--force"];
             kubectl.command().args(delete).arg("--wait=false")

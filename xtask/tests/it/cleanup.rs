@@ -2,32 +2,17 @@
 
 use std::fs;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::team::{STORAGE, Team, bare, executable};
+use crate::team::{STORAGE, Team, bare, ends, executable};
 
 const WAITS: &str = "touch waits; while [ ! -e go ]; do sleep 0.05; done; curl --fail --silent $DATASTORAGE_URL/health/ready";
 
 /// Starts a run whose suite waits, and returns once it does.
 fn waiting(team: &Team, verb: &[&str]) -> Child {
-    let mut command = team.command(verb);
-    let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
-    let child = child.expect("the tool starts");
-    team.await_file("waits");
-    child
-}
-
-fn ends(child: &mut Child) -> Option<i32> {
-    let began = Instant::now();
-    loop {
-        if let Some(status) = child.try_wait().expect("a status") {
-            return status.code();
-        }
-        assert!(began.elapsed() < Duration::from_mins(1), "it does not end");
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    team.until_it_waits(team.command(verb))
 }
 
 #[test]

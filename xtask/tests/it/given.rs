@@ -1,14 +1,11 @@
 //! Runs on a PostgreSQL server that the user names, which lets nobody in but with TLS: what they leave there, however they end.
 
-use std::process::Stdio;
-use std::time::{Duration, Instant};
-
 use postgres_url::PostgresUrl;
 use testkit::postgres::{Database, run, value};
 use testkit::tls::Secured;
 
 use crate::migrate::wait;
-use crate::team::{STORAGE, Team, bare};
+use crate::team::{STORAGE, Team, bare, ends};
 
 const PASSWORD: &str = "correct-horse";
 /// A suite that asks Data Storage and, through the tool, the database.
@@ -64,21 +61,7 @@ fn waiting(team: &Team, url: &str) -> std::process::Child {
     let args = ["e2e", "widget", "--target", "local", "--postgres-url", url];
     let mut command = team.command(&args);
     command.env("PGPASSWORD", PASSWORD);
-    let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
-    let child = child.expect("the tool starts");
-    team.await_file("waits");
-    child
-}
-
-fn code(child: &mut std::process::Child) -> Option<i32> {
-    let began = Instant::now();
-    loop {
-        if let Some(status) = child.try_wait().expect("a status") {
-            return status.code();
-        }
-        assert!(began.elapsed() < Duration::from_mins(1), "it does not end");
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    team.until_it_waits(command)
 }
 
 #[test]
@@ -131,7 +114,7 @@ fn databases_of_a_server_that_is_away_at_the_end_are_named_and_dropped_once_it_i
     let mut under_way = waiting(&team, &given.proved());
     wait(given.secured.server_mut().kill()).expect("killed");
     std::fs::write(team.dir.path().join("go"), "").expect("a file");
-    assert_eq!(code(&mut under_way), Some(7));
+    assert_eq!(ends(&mut under_way), Some(7));
     let (code, _, stderr) = team.run(&["reap"]);
     assert_eq!(code, 7, "{stderr}");
     assert!(
@@ -155,7 +138,7 @@ fn a_run_that_ends_leaves_another_its_database_and_the_last_takes_the_template_w
     assert_eq!(made.split(' ').count(), 5, "{made}");
     for (position, (team, run)) in teams.iter().zip(&mut runs).enumerate() {
         std::fs::write(team.dir.path().join("go"), "").expect("a file");
-        assert_eq!(code(run), Some(0));
+        assert_eq!(ends(run), Some(0));
         let left = given.made();
         let left = left.split_whitespace().count();
         assert_eq!(left, [3, 0][position], "{}", given.made());

@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::place::Place;
@@ -14,7 +14,27 @@ pub(crate) struct Team {
     pub(crate) dir: tempfile::TempDir,
 }
 
+/// How a process ends, which it does within a minute.
+pub(crate) fn ends(child: &mut Child) -> Option<i32> {
+    let began = Instant::now();
+    loop {
+        if let Some(status) = child.try_wait().expect("a status") {
+            return status.code();
+        }
+        assert!(began.elapsed() < Duration::from_mins(1), "it does not end");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
 impl Team {
+    /// Starts a run whose suite waits, and returns once it does.
+    pub(crate) fn until_it_waits(&self, mut command: Command) -> Child {
+        let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        let child = child.expect("the tool starts");
+        self.await_file("waits");
+        child
+    }
+
     pub(crate) fn new(entries: &[String]) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
         fs::write(dir.path().join("services.toml"), entries.join("\n")).expect("a table");

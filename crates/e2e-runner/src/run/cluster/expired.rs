@@ -6,7 +6,6 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::exit::{Exit, Failure};
-use crate::process::Error;
 use crate::run::cluster::{gone, wide};
 use crate::run::kubernetes::apply::{EXPIRES, OWNER, RUN};
 use crate::tools::kubectl::Kubectl;
@@ -72,7 +71,6 @@ pub fn remove(
     given: &[String],
     say: impl Fn(&str),
 ) -> Result<(usize, Option<Failure>), Failure> {
-    let failed = |error: Error| error.into_failure(Exit::Setup, kubectl.runner().cancel());
     let now = Timestamp::now().as_second();
     let (mut removed, mut left) = (0, Vec::new());
     let mut note = |one: &Left, what: &str, result: Result<(), String>| match result {
@@ -86,9 +84,10 @@ pub fn remove(
         Err(why) => left.push(format!("{what}: {why}")),
     };
     if given.is_empty() {
-        let namespaces = listed(kubectl, "namespaces").map_err(|error| {
-            failed(error).hint("name the namespaces that you may see: --namespace NAME")
+        let namespaces = kubectl.labelled("namespaces", RUN).map_err(|failure| {
+            failure.hint("name the namespaces that you may see: --namespace NAME")
         })?;
+        let namespaces: Vec<Left> = namespaces.iter().filter_map(Left::of).collect();
         for one in namespaces.iter().filter(|one| one.expires < now) {
             let delete = ["delete", "namespace", &one.name, "--wait=false"];
             let deleted = kubectl.read(&kubectl.command().args(delete));
@@ -110,14 +109,9 @@ pub fn remove(
     // After the namespaces, whose objects may be of these definitions.
     for kind in OF_THE_CLUSTER {
         for object in objects(kubectl, kind) {
-            let Some((run, name)) = wide::over(&object, now) else {
+            let one = wide::over(&object, now).and_then(|_| Left::of(&object));
+            let Some(one) = one else {
                 continue;
-            };
-            let one = Left {
-                run,
-                owner: String::new(),
-                expires: 0,
-                name,
             };
             let delete = [
                 "delete",
@@ -154,14 +148,6 @@ fn expired(objects: Vec<Left>, now: i64) -> Vec<Left> {
     dead.filter(|one| seen.insert(one.run.clone())).collect()
 }
 
-fn listed(kubectl: &Kubectl, kinds: &str) -> Result<Vec<Left>, Error> {
-    let get = ["get", kinds, "--selector", RUN, "--output", "json"];
-    let text = kubectl.read(&kubectl.command().args(get))?;
-    let list: Value = serde_json::from_str(&text).unwrap_or_default();
-    let items = list["items"].as_array().into_iter().flatten();
-    Ok(items.filter_map(Left::of).collect())
-}
-
 /// What there is of these kinds, each asked for by itself: what somebody may not see is not there for them.
 fn found(kubectl: &Kubectl, kinds: &[&str]) -> Vec<Left> {
     let all = kinds.iter().flat_map(|kind| objects(kubectl, kind));
@@ -169,10 +155,7 @@ fn found(kubectl: &Kubectl, kinds: &[&str]) -> Vec<Left> {
 }
 
 fn objects(kubectl: &Kubectl, kind: &str) -> Vec<Value> {
-    let get = ["get", kind, "--selector", RUN, "--output", "json"];
-    let text = kubectl.read(&kubectl.command().args(get));
-    let list: Value = serde_json::from_str(&text.unwrap_or_default()).unwrap_or_default();
-    list["items"].as_array().cloned().unwrap_or_default()
+    kubectl.labelled(kind, RUN).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 use serde_json::{Value, json};
 
 use crate::exit::{Exit, Failure};
+use crate::run::kubernetes::manifests;
 use crate::run::places::Namespaces;
 
 /// The Secret with the registry's credentials, in every namespace of a run that makes one.
@@ -13,22 +14,6 @@ pub const PULL_SECRET: &str = "e2e-registry";
 const LIMITS: [(&str, &str); 2] = [("cpu", "1"), ("memory", "512Mi")];
 /// What a container is reckoned with where its manifest does not say.
 const REQUESTS: [(&str, &str); 2] = [("cpu", "20m"), ("memory", "64Mi")];
-
-/// Where an object holds what its pods are to be.
-const PODS: [(&str, &[&str]); 3] = [
-    ("/spec", &["Pod"]),
-    (
-        "/spec/template/spec",
-        &[
-            "Deployment",
-            "StatefulSet",
-            "DaemonSet",
-            "ReplicaSet",
-            "Job",
-        ],
-    ),
-    ("/spec/jobTemplate/spec/template/spec", &["CronJob"]),
-];
 
 /// Kinds of Kubernetes' own that belong to a whole cluster.
 const OF_THE_CLUSTER: [&str; 19] = [
@@ -122,13 +107,8 @@ pub fn fit(objects: &mut Vec<Value>, manners: &Manners<'_>) -> Result<(), Failur
         own(object, manners);
         place(object, namespaces);
         serve_inside(object);
-        for (pointer, kinds) in PODS {
-            if !kinds.contains(&object["kind"].as_str().unwrap_or_default()) {
-                continue;
-            }
-            if let Some(pod) = object.pointer_mut(pointer) {
-                restrict(pod, manners)?;
-            }
+        if let Some(pod) = manifests::pod_spec(object) {
+            restrict(pod, manners)?;
         }
     }
     Ok(())

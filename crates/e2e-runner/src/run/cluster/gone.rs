@@ -7,8 +7,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::process::{Error, Runner};
-use crate::run::cluster::namespaces::run_of;
-use crate::run::cluster::wide;
+use crate::run::cluster::{namespaces, wide};
 use crate::run::kubernetes::apply::RUN;
 use crate::state::{Resource, Run};
 use crate::tools::kubectl::Kubectl;
@@ -54,15 +53,8 @@ pub fn remove_namespace(run: &Run, runner: &Runner, name: &str) -> Result<(), St
         .collect();
     let kubectl = kubectl(run, runner, name);
     let text = |error: Error| error.to_string();
-    let mut ours = Vec::new();
-    for name in &names {
-        if run_of(&kubectl, name)
-            .map_err(text)?
-            .is_some_and(|of| of == run.id())
-        {
-            ours.push(name.clone());
-        }
-    }
+    let ours = namespaces::ours(&kubectl, &run.id(), &names);
+    let ours = ours.map_err(|failure| failure.to_string())?;
     for name in &ours {
         // First what runs, without its grace period: a namespace with pods that take their time is looked at again after half of that.
         let delete = [
@@ -91,26 +83,16 @@ pub fn await_gone(kubectl: &Kubectl, run: &str, name: &str) -> Result<(), String
         deadline: GONE,
         interval: PAUSE,
     };
-    let get = [
-        "get",
-        "namespace",
-        name,
-        "--ignore-not-found",
-        "--output",
-        "json",
-    ];
     let gone = wait.until(kubectl.runner().cancel(), || {
-        let text = match kubectl.read(&kubectl.command().args(get)) {
-            Ok(text) => text,
-            Err(error) => return Ok(Look::NotYet(error.to_string())),
+        let there = match kubectl.named("namespace", &[name]) {
+            Ok(there) => there,
+            Err(failure) => return Ok(Look::NotYet(failure.to_string())),
         };
-        let namespace: Value = serde_json::from_str(&text).unwrap_or_default();
         // Gone, or another's by now.
-        let is_ours = namespace["metadata"]["labels"][RUN] == run;
-        Ok(if is_ours {
-            Look::NotYet(held_by(&namespace))
-        } else {
-            Look::Ready(())
+        let is_ours = |namespace: &&Value| namespace["metadata"]["labels"][RUN] == run;
+        Ok(match there.first().filter(is_ours) {
+            Some(namespace) => Look::NotYet(held_by(namespace)),
+            None => Look::Ready(()),
         })
     });
     gone.map_err(|failure| {

@@ -104,39 +104,25 @@ fn make(session: &Session, names: &[String]) -> Result<(), Failure> {
 /// Whether the namespaces that an earlier run kept are there, and are that run's.
 fn stand(session: &Session, names: &[String], given: bool) -> Result<bool, Failure> {
     if given {
-        let ours = |name: &String| turn::is_ours(session, name);
-        return Ok(names
-            .iter()
-            .map(ours)
-            .collect::<Result<Vec<_>, _>>()?
-            .iter()
-            .all(|ours| *ours));
-    }
-    let kubectl = kubectl(session, "default");
-    for name in names {
-        if run_of(&kubectl, name).map_err(|error| failed(session, error))? != Some(session.run.id())
-        {
-            return Ok(false);
+        for name in names {
+            if !turn::is_ours(session, name)? {
+                return Ok(false);
+            }
         }
+        return Ok(true);
     }
-    Ok(true)
+    let ours = ours(&kubectl(session, "default"), &session.run.id(), names)?;
+    Ok(ours.len() == names.len())
 }
 
-/// The run whose label a namespace has, if it is there and is not being removed.
-pub fn run_of(kubectl: &Kubectl, name: &str) -> Result<Option<String>, Error> {
-    let get = [
-        "get",
-        "namespace",
-        name,
-        "--ignore-not-found",
-        "--output",
-        "json",
-    ];
-    let text = kubectl.read(&kubectl.command().args(get))?;
-    let namespace: Value = serde_json::from_str(&text).unwrap_or_default();
-    let lives = namespace["metadata"]["deletionTimestamp"].is_null();
-    let run = namespace["metadata"]["labels"][RUN].as_str();
-    Ok(run.filter(|_| lives).map(str::to_owned))
+/// Those of these namespaces that are there with a run's label and are not being removed.
+pub fn ours(kubectl: &Kubectl, run: &str, names: &[String]) -> Result<Vec<String>, Failure> {
+    let there = kubectl.named("namespace", names)?;
+    let ours = there.iter().map(|namespace| &namespace["metadata"]);
+    let ours =
+        ours.filter(|meta| meta["deletionTimestamp"].is_null() && meta["labels"][RUN] == run);
+    let names = ours.filter_map(|meta| meta["name"].as_str());
+    Ok(names.map(str::to_owned).collect())
 }
 
 /// Forgets what an earlier run kept and this one cannot use: with the namespaces went everything in them.

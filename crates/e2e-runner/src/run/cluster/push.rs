@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::exit::{Exit, Failure};
 use crate::run::check::ready_image;
 use crate::run::kubernetes::image_archive;
-use crate::run::kubernetes::images::{archive_file, pinned, record_content};
+use crate::run::kubernetes::images::{archive_file, own_directory, pinned, record_content};
 use crate::run::session::Session;
 use crate::table::image::Build;
 use crate::table::part::Part;
@@ -63,12 +63,7 @@ fn push_program(
     let image = std::fs::read(binary)
         .and_then(|bytes| image_archive::of_binary(package, &bytes))
         .map_err(Failure::setup)?;
-    let directory = session.run.dir().join("images");
-    session
-        .run
-        .make_directory(&directory)
-        .map_err(Failure::setup)?;
-    let file = directory.join(format!("{package}.tar"));
+    let file = own_directory(session)?.join(format!("{package}.tar"));
     std::fs::write(&file, &image.archive).map_err(Failure::setup)?;
     let pushed = push(session, &file, &repository_of(package), deadline);
     drop(std::fs::remove_file(&file));

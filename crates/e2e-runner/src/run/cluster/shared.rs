@@ -29,7 +29,11 @@ const RESULTS_SIZE: &str = "512Mi";
 /// The container that brings the program under which another one runs, and the volume that both have.
 pub const SUPERVISOR: &str = "e2e-supervisor";
 /// Where that volume is.
-pub const SUPERVISED: &str = "/e2e/bin";
+const SUPERVISED: &str = "/e2e/bin";
+/// The program that is under there, above the container's own.
+pub const SUPERVISING: &str = "/e2e/bin/tunnel-relay";
+/// The same program in its own image.
+pub const PROGRAM: &str = "/usr/bin/tunnel-relay";
 /// The container that keeps what a suite has written until it is fetched.
 pub const KEEPER: &str = "keeper";
 
@@ -167,13 +171,8 @@ impl Site for Shared {
         results: &Results<'_>,
     ) -> Result<(Value, Option<Value>), Failure> {
         let image = Session::artifact(&session.artifacts.tunnel_image, "the tunnel's image")?;
-        let keeper = json!({
-            "name": KEEPER,
-            "image": image,
-            "args": ["keep"],
-            "resources": small(),
-            "volumeMounts": [{"name": "evidence", "mountPath": results.mounted}],
-        });
+        let mut keeper = keeper(image);
+        keeper["volumeMounts"] = json!([{"name": "evidence", "mountPath": results.mounted}]);
         let volume = json!({"emptyDir": {"sizeLimit": RESULTS_SIZE}});
         Ok((volume, Some(keeper)))
     }
@@ -193,7 +192,7 @@ impl Site for Shared {
         let command = kubectl
             .command()
             .args(["exec", pod, "--container", KEEPER, "--"])
-            .args(["/usr/bin/tunnel-relay", "pack", results.mounted]);
+            .args([PROGRAM, "pack", results.mounted]);
         let failed = |error: crate::process::Error| {
             error.into_failure(Exit::Setup, kubectl.runner().cancel())
         };
@@ -257,6 +256,11 @@ fn small() -> Value {
     json!({"requests": {"cpu": "1m", "memory": "8Mi"}, "limits": {"cpu": "100m", "memory": "64Mi"}})
 }
 
+/// A container that waits beside another one.
+fn keeper(image: &str) -> Value {
+    json!({"name": KEEPER, "image": image, "args": ["keep"], "resources": small()})
+}
+
 /// Gives PostgreSQL's pod the user that its image has for the server.
 fn as_postgres(pod: &mut Value) {
     if pod["containers"][0]["name"] == "postgres" {
@@ -281,8 +285,7 @@ fn under(pod: &mut Value, image: &str, program: &str) {
     put_first(&mut pod["initContainers"], install);
     put_first(&mut pod["volumes"], volume);
     let container = &mut pod["containers"][0];
-    let supervisor = format!("{SUPERVISED}/tunnel-relay");
-    container["command"] = json!([supervisor, "supervise", "--", program]);
+    container["command"] = json!([SUPERVISING, "supervise", "--", program]);
     put_first(&mut container["volumeMounts"], mount);
 }
 
@@ -296,13 +299,8 @@ fn put_first(list: &mut Value, value: Value) {
 /// Puts a container that can kill beside the program of a pod: both see each other's processes and are the same user.
 fn beside(pod: &mut Value, image: &str) {
     pod["shareProcessNamespace"] = json!(true);
-    let keeper = json!({
-        "name": KEEPER,
-        "image": image,
-        "args": ["keep"],
-        "resources": small(),
-        "securityContext": {"readOnlyRootFilesystem": true},
-    });
+    let mut keeper = keeper(image);
+    keeper["securityContext"] = json!({"readOnlyRootFilesystem": true});
     if let Some(containers) = pod["containers"].as_array_mut() {
         containers.push(keeper);
     }

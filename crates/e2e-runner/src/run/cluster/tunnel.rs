@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use serde_json::Value;
 
 use crate::exit::{Exit, Failure};
 use crate::run::cluster::shared::Shared;
@@ -98,10 +99,9 @@ fn removed(session: &Session) -> Option<Failure> {
     let names = session.namespaces.names(session.is_shared());
     let kubectl = kubectl(session, "default");
     let gone = names.into_iter().find(|name| {
-        let get = ["get", "namespace", name, "--ignore-not-found"];
-        let phase = ["--output", "jsonpath={.status.phase}"];
-        let asked = kubectl.read(&kubectl.command().args(get).args(phase));
-        asked.is_ok_and(|phase| phase.trim() != "Active")
+        let is_active = |namespace: &Value| namespace["status"]["phase"] == "Active";
+        let asked = kubectl.named("namespace", &[name]);
+        asked.is_ok_and(|there| !there.iter().any(is_active))
     })?;
     let what = format!("the namespace {gone} is being removed, and not by this run");
     Some(Failure::new(Exit::Setup, what).hint(format!(

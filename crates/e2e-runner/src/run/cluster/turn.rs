@@ -152,14 +152,8 @@ fn now() -> i64 {
 }
 
 fn tickets(session: &Session, namespace: &str) -> Result<Vec<Ticket>, Failure> {
-    let kubectl = kubectl(session, namespace);
-    let get = ["get", "configmaps", "--selector", TURN, "--output", "json"];
-    let text = kubectl
-        .read(&kubectl.command().args(get))
-        .map_err(|error| error.into_failure(Exit::Setup, session.runner.cancel()))?;
-    let list: Value = serde_json::from_str(&text).map_err(Failure::setup)?;
-    let items = list["items"].as_array().into_iter().flatten();
-    Ok(items.map(Ticket::of).collect())
+    let tickets = kubectl(session, namespace).labelled("configmaps", TURN)?;
+    Ok(tickets.iter().map(Ticket::of).collect())
 }
 
 /// Writes the run's ticket: that it waits still, or that it has its turn.

@@ -4,7 +4,7 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::exit::{Exit, Failure};
+use crate::exit::Failure;
 use crate::process::Error;
 use crate::run::kubernetes::apply::RUN;
 use crate::tools::kubectl::Kubectl;
@@ -23,9 +23,8 @@ pub enum Claim {
 
 /// Looks what an object is, and what is to be done with it.
 pub fn claim(kubectl: &Kubectl, kind: &str, name: &str) -> Result<Claim, Failure> {
-    let there = get(kubectl, kind, name)
-        .map_err(|error| error.into_failure(Exit::Setup, kubectl.runner().cancel()))?;
-    Ok(match there {
+    let there = kubectl.named(kind, &[name])?;
+    Ok(match there.first() {
         Some(object) if object["metadata"]["labels"][RUN].is_null() => Claim::Leave,
         _ => Claim::Apply,
     })
@@ -40,10 +39,12 @@ pub fn label(object: &mut Value, run: &str, expires: Timestamp) {
 /// Removes an object once no other run uses it; else only takes the run's own label from it.
 pub fn release(kubectl: &Kubectl, run: &str, kind: &str, name: &str) -> Result<(), String> {
     let text = |error: Error| error.to_string();
-    let Some(object) = get(kubectl, kind, name).map_err(text)? else {
+    let there = kubectl.named(kind, &[name]);
+    let there = there.map_err(|failure| failure.to_string())?;
+    let Some(object) = there.first() else {
         return Ok(());
     };
-    let args: Vec<String> = match verdict(&object, run, Timestamp::now().as_second()) {
+    let args: Vec<String> = match verdict(object, run, Timestamp::now().as_second()) {
         Verdict::NotOurs => return Ok(()),
         Verdict::Remove => ["delete", kind, name, "--ignore-not-found", "--timeout=60s"]
             .map(str::to_owned)
@@ -97,12 +98,6 @@ fn verdict(object: &Value, run: &str, now: i64) -> Verdict {
     } else {
         Verdict::Remove
     }
-}
-
-fn get(kubectl: &Kubectl, kind: &str, name: &str) -> Result<Option<Value>, Error> {
-    let get = ["get", kind, name, "--ignore-not-found", "--output", "json"];
-    let text = kubectl.read(&kubectl.command().args(get))?;
-    Ok(serde_json::from_str(&text).ok())
 }
 
 /// A kind as kubectl takes it for certain: in lower case, with version and group.

@@ -10,6 +10,7 @@ use crate::process::Error;
 use crate::run::kind::named;
 use crate::run::kubernetes::access::{home, kubectl};
 use crate::run::kubernetes::apply::{content, pods_of};
+use crate::run::kubernetes::manifests;
 use crate::run::part_run::PartRun;
 use crate::run::session::Session;
 use crate::tools::{coverage, docker};
@@ -41,23 +42,12 @@ pub fn prepare(
         .map_err(|error| error.into_failure(Exit::Setup, session.runner.cancel()))?;
     objects
         .iter_mut()
-        .filter_map(pod_spec)
+        .filter_map(manifests::pod_spec)
         .for_each(|pod| mount(pod, &directory));
     let directories = &session.artifacts.coverage;
     let mut directories = directories.lock().unwrap_or_else(PoisonError::into_inner);
     directories.insert(part.name.clone(), directory);
     Ok(())
-}
-
-/// What a pod is to be, in an object that is or makes one.
-fn pod_spec(object: &mut Value) -> Option<&mut Value> {
-    let pointer = match object["kind"].as_str()? {
-        "Pod" => "/spec",
-        "Deployment" | "StatefulSet" | "DaemonSet" | "ReplicaSet" | "Job" => "/spec/template/spec",
-        "CronJob" => "/spec/jobTemplate/spec/template/spec",
-        _ => return None,
-    };
-    object.pointer_mut(pointer)
 }
 
 /// Gives every container of a pod the directory and the variables that name it, in place of those that its manifest has.
@@ -151,7 +141,7 @@ mod tests {
         ];
         objects
             .iter_mut()
-            .filter_map(pod_spec)
+            .filter_map(manifests::pod_spec)
             .for_each(|pod| mount(pod, "/node/w"));
         let spec = &objects[0]["spec"]["template"]["spec"];
         let volumes = json!([{"name": "data", "emptyDir": {}},

@@ -13,7 +13,7 @@ use crate::run::layer::Level;
 use crate::run::plan::Target;
 use crate::run::session::Session;
 use crate::state::{Applied, Owner, State};
-use crate::tools::kubectl::Kubectl;
+use crate::tools::kubectl::{Kubectl, QUOTA_FULL};
 use crate::wait::{Look, Wait};
 
 /// The label of the run.
@@ -27,8 +27,6 @@ pub const MADE_FROM: &str = "kubernaut.io/e2e-made-from";
 /// The label by which pods tell which layer of the run they belong to.
 const PART: &str = "kubernaut.io/e2e-part";
 
-/// What the API server says of a quota that is used up (Kubernetes, "Resource Quotas").
-const FULL: &str = "exceeded quota";
 /// Between two attempts to find room.
 const ROOM: Duration = Duration::from_secs(2);
 
@@ -164,7 +162,7 @@ fn when_there_is_room(
             Err(failure) => failure,
         };
         let told_by_server = failure.to_string();
-        let full = told_by_server.lines().find(|line| line.contains(FULL));
+        let full = told_by_server.lines().find(|line| line.contains(QUOTA_FULL));
         let Some(full) = full.filter(|_| longest.is_some()) else {
             return Err(failure);
         };

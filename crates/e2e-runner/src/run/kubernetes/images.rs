@@ -112,7 +112,7 @@ fn program(
 }
 
 /// The directory of the run for what it builds and wraps, recorded before it is made.
-fn own_directory(session: &Session) -> Result<PathBuf, Failure> {
+pub fn own_directory(session: &Session) -> Result<PathBuf, Failure> {
     let directory = session.run.dir().join(IMAGES);
     let made = session.run.make_directory(&directory);
     made.map_err(Failure::setup)?;

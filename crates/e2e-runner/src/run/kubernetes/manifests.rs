@@ -68,6 +68,17 @@ pub fn label_pods(objects: &mut [Value], name: &str, value: &str) {
     }
 }
 
+/// What a pod is to be, in an object that is or makes one.
+pub fn pod_spec(object: &mut Value) -> Option<&mut Value> {
+    let pointer = match object["kind"].as_str()? {
+        "Pod" => "/spec",
+        "Deployment" | "StatefulSet" | "DaemonSet" | "ReplicaSet" | "Job" => "/spec/template/spec",
+        "CronJob" => "/spec/jobTemplate/spec/template/spec",
+        _ => return None,
+    };
+    object.pointer_mut(pointer)
+}
+
 /// Gives the containers of pods and of workloads' pods other images. What is in the node by a name of its own is not asked for elsewhere.
 pub fn pin_images(objects: &mut [Value], pinned: impl Fn(&str) -> Option<String>) {
     let pods = [

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::tools::kubectl::Kubectl;
+use crate::tools::kubectl::{Kubectl, QUOTA_FULL};
 
 /// How long the answer may take; another look follows.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
@@ -130,7 +130,7 @@ impl Warnings {
             }
             let told = format!("{reason}: {message}");
             // A volume whose ConfigMap or Secret is missing, a quota that is used up: neither shows in the state of a pod.
-            let is_quota = reason == "FailedCreate" && message.contains("exceeded quota");
+            let is_quota = reason == "FailedCreate" && message.contains(QUOTA_FULL);
             if of_maker && is_quota && self.waits_for_room {
                 self.waits = Some(message.clone());
                 self.last.push(told);

@@ -24,6 +24,9 @@ pub fn is_unreached(error: &Error) -> bool {
     UNREACHED.iter().any(|said| tail.contains(said))
 }
 
+/// What the API server says of a quota that is used up (Kubernetes, "Resource Quotas").
+pub const QUOTA_FULL: &str = "exceeded quota";
+
 /// A cluster as one namespace of it is used.
 #[derive(Clone, Debug)]
 pub struct Kubectl {

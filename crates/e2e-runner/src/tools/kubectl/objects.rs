@@ -84,14 +84,32 @@ impl Kubectl {
             "-",
         ];
         let get = self.on(objects)?.args(get).stdin(list(objects));
-        let text = self.read(&get).map_err(|error| self.failed(error))?;
-        // Nothing at all is printed where none is there.
-        let Ok(found) = serde_json::from_str::<Value>(&text) else {
+        self.printed(&get)
+    }
+
+    /// Those of a kind with these names that are there.
+    pub fn named<N: AsRef<str>>(&self, kind: &str, names: &[N]) -> Result<Vec<Value>, Failure> {
+        let get = self.command().args(["get", kind]);
+        let get = get.args(names.iter().map(AsRef::as_ref));
+        self.printed(&get.args(["--ignore-not-found", "--output", "json"]))
+    }
+
+    /// Those of some kinds, separated by commas, that a selector finds in the namespace.
+    pub fn labelled(&self, kinds: &str, selector: &str) -> Result<Vec<Value>, Failure> {
+        let get = ["get", kinds, "--selector", selector, "--output", "json"];
+        self.printed(&self.command().args(get))
+    }
+
+    /// The objects that a command prints: a list of them, one, or nothing at all where none is there.
+    fn printed(&self, get: &Command) -> Result<Vec<Value>, Failure> {
+        let text = self.read(get).map_err(|error| self.failed(error))?;
+        if text.is_empty() {
             return Ok(Vec::new());
-        };
-        Ok(match found["items"].as_array() {
+        }
+        let printed: Value = serde_json::from_str(&text).map_err(Failure::setup)?;
+        Ok(match printed["items"].as_array() {
             Some(items) => items.clone(),
-            None => vec![found],
+            None => vec![printed],
         })
     }
 
