@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use serde_json::Value;
 
-use super::{Machine, containers, docker};
+use super::{Machine, containers};
 
 /// A cache of the tool's own, so that what other runs have kept is neither used nor broken.
 struct Cache(tempfile::TempDir);
@@ -63,9 +64,15 @@ fn end(machine: &Machine, mut child: Child) {
     assert_eq!(containers(&machine.run()), Vec::<String>::new());
 }
 
-/// Containers of a node that is booted once.
-fn in_the_making() -> Vec<String> {
-    docker(&["ps", "--all", "--quiet", "--filter", "name=^/kubernaut-"])
+/// The name of the cluster that a run boots once, as soon as its container is there: other runs beside it boot their own.
+fn in_the_making(machine: &Machine) -> Option<String> {
+    let states = machine.states();
+    let resources = states
+        .iter()
+        .filter_map(|state| state["resources"].as_array());
+    let booted = |resource: &Value| resource["resource"] == "booted-node";
+    let name = resources.flatten().find(|resource| booted(resource))?["name"].as_str()?;
+    (!containers(name).is_empty()).then(|| name.to_owned())
 }
 
 fn kubeconfig(machine: &Machine) -> PathBuf {
@@ -99,16 +106,19 @@ fn two_clusters_from_one_booted_node_do_not_open_each_other() {
     let machine = Machine::new();
     let child = machine.until("prepare node image", cache.command(&machine));
     let began = Instant::now();
-    while in_the_making().is_empty() {
+    let booted = loop {
+        if let Some(name) = in_the_making(&machine) {
+            break name;
+        }
         assert!(
             began.elapsed() < Duration::from_mins(1),
             "{}",
             machine.log()
         );
         std::thread::sleep(Duration::from_millis(50));
-    }
+    };
     end(&machine, child);
-    assert_eq!(in_the_making(), Vec::<String>::new());
+    assert_eq!(containers(&booted), Vec::<String>::new());
     assert_eq!(cache.kept("json"), None);
 
     let (one, first) = cache.up();

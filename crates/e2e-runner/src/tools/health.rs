@@ -8,6 +8,8 @@ use crate::exit::{Exit, Failure};
 
 /// Where Data Storage, fakes and services answer unless the table says otherwise.
 pub const READY: &str = "/health/ready";
+/// Where they answer as long as they run, ready or not.
+pub const LIVE: &str = "/health/live";
 /// How long a schema may be incomplete although its migrations are applied: as long as Data Storage needs to look again.
 const UNRECOVERABLE_AFTER: Duration = Duration::from_secs(3);
 /// After how long an answer that is no failure yet is told.

@@ -1,10 +1,15 @@
 //! Faults, made by the tool: a component is killed in the middle of a scenario.
 
-use serde_json::Value;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use datastorage_client::Error;
+use serde_json::Value;
+use testkit::wait;
 use tokio::sync::{RwLock, RwLockReadGuard};
 
 use crate::audit::{check_complete, correlated, found};
+use crate::environment::datastorage;
 use crate::{service, tool};
 
 /// Held for reading by a test that a fault would break, for writing by one that makes a fault and until it is over.
@@ -68,11 +73,31 @@ pub(crate) async fn kill(component: Component) {
     UNRECOVERED.store(true, Ordering::Relaxed);
 }
 
-/// Runs `test` while no other test is disturbed by the faults that it makes.
+/// How long all replicas of Data Storage may take to answer again.
+const BACK: Duration = Duration::from_mins(2);
+/// So many that one of two replicas is met by none of them once in a million times.
+const CONNECTIONS: u32 = 20;
+
+/// Runs `test` while no other test is disturbed by the faults that it makes: they are over once every replica answers, not when the first
+/// one does.
 pub(crate) async fn during<T>(test: impl Future<Output = T>) -> T {
     let _others_wait = UNDISTURBED.write().await;
     assert_recovered();
-    test.await
+    let result = test.await;
+    // A Service chooses at random, also one that has just been killed and is not known to be gone yet.
+    wait::until(
+        "every replica of Data Storage to answer",
+        BACK,
+        async || {
+            for _ in 0..CONNECTIONS {
+                // A connection of its own.
+                datastorage().get_raw("/health/live").await?;
+            }
+            Ok::<_, Error>(())
+        },
+    )
+    .await;
+    result
 }
 
 /// Plays a scenario with a component killed after its first step, and checks that nothing is lost, doubled or reordered.

@@ -10,6 +10,7 @@ use crate::exit::{Exit, Failure};
 use crate::process::{Child, Runner, tail_of};
 use crate::state::processes::{end_labelled, kill_labelled};
 use crate::state::{Run, write_private};
+use crate::tools::health::LIVE;
 use crate::wait::{Look, Wait};
 
 /// Keeps how a program was started, for whoever starts it again.
@@ -117,11 +118,7 @@ impl ProcessSpec {
             .proxy(None)
             .build()
             .into();
-        agent
-            .get(format!("{url}/health/live"))
-            .call()
-            .ok()
-            .map(|_| url)
+        agent.get(format!("{url}{LIVE}")).call().ok().map(|_| url)
     }
 
     /// What its processes are recorded under: the directory that is its own.
