@@ -14,6 +14,8 @@ use crate::table::part::Ready;
 use crate::tools::health::{Health, LIVE, READY, Verdict};
 use crate::wait::{Look, Wait};
 
+/// The Data Storage without tables, in messages.
+const UNMIGRATED: &str = "the Data Storage on an empty database";
 /// How long a connection on this machine may take.
 const CONNECT: Duration = Duration::from_millis(500);
 /// Between two looks at what is asked of the API server or of a command.
@@ -34,14 +36,17 @@ pub fn for_datastorage(
     let began = Instant::now();
     let health = Health::of("Data Storage", base);
     await_answer(session, "Data Storage", health, deadline)?;
-    if let Some(url) = storage.unmigrated_url.get() {
-        // On an empty database it is never ready; a suite asks it all the same, and it may have started last.
-        let what = "the Data Storage on an empty database";
-        let health = Health::of(what, url).on(url, LIVE);
+    if let Some(health) = unmigrated_health(storage) {
         let left = deadline.saturating_sub(began.elapsed());
-        await_answer(session, what, health, left)?;
+        await_answer(session, UNMIGRATED, health, left)?;
     }
     Ok(base.to_owned())
+}
+
+/// What the Data Storage on an empty database says, where the service has one: it is never ready, but has to live before a suite asks it.
+pub fn unmigrated_health(service_run: &ServiceRun) -> Option<Health> {
+    let url = service_run.unmigrated_url.get()?;
+    Some(Health::of(UNMIGRATED, url).on(url, LIVE))
 }
 
 /// Waits until the fake of a service says that it is ready.

@@ -28,15 +28,13 @@ use crate::run::wait;
 use crate::settings::postgres_image;
 use crate::table::service::Component;
 use crate::tools::docker;
-use crate::tools::health::{Health, LIVE};
+use crate::tools::health::Health;
 use crate::tools::postgres::{self, AUTHORITY};
 
 /// Where PostgreSQL listens in a cluster.
 const POSTGRES_PORT: u16 = 5432;
 /// The Data Storage that a service talks to.
 const MAIN: &str = "datastorage";
-/// The one on an empty database.
-const UNMIGRATED: &str = "datastorage-unmigrated";
 
 /// Applies namespace, Secret and PostgreSQL.
 pub fn deploy_postgres(session: &Session, site: &dyn Site) -> Result<String, Failure> {
@@ -284,11 +282,10 @@ pub fn await_datastorage(
     await_pods(session, &pods, deadline, || {
         Ok(wait::check_once(session, &mut health)? && alone)
     })?;
-    if let Some(url) = service_run.unmigrated_url.get() {
-        // It is never ready, but has to live before a suite asks it.
-        let mut health = Health::of(UNMIGRATED, url).on(url, LIVE);
+    if let Some(mut health) = wait::unmigrated_health(service_run) {
+        let unmigrated = Endpoint::Unmigrated(service_run);
         let pods = Pods {
-            app: UNMIGRATED,
+            app: unmigrated.service(session).0,
             count: 1,
             ..pods
         };
