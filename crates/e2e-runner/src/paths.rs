@@ -1,12 +1,17 @@
 //! Where things lie: the checkout, cargo's target directory, the directories of runs.
 
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use anyhow::Context as _;
+use embedded_postgres::own_cache_directory;
 use serde::Deserialize;
 
 use crate::bundle::Bundle;
+use crate::cargo_settings;
 use crate::exit::{Exit, Failure};
+use crate::fingerprint::fingerprint;
+use crate::inputs::Kept;
 use crate::process::{Error, Runner};
 use crate::settings::{self, cargo};
 
@@ -18,6 +23,9 @@ const BUILT_FROM: Option<&str> = match settings::RELEASE {
     Some(_) => None,
     None => Some(env!("CARGO_MANIFEST_DIR")),
 };
+
+/// The directory of the cache that keeps cargo's answers on where its target directories are.
+const KEPT: &str = "target-directories";
 
 /// Named locations, found once.
 #[derive(Clone, Debug)]
@@ -42,7 +50,7 @@ impl Paths {
             let target = state_directory();
             return Ok(Self { source, target });
         }
-        let metadata = runner
+        let command = runner
             .command(cargo())
             .args([
                 "metadata",
@@ -51,9 +59,16 @@ impl Paths {
                 "--format-version",
                 "1",
             ])
-            .dir(&source)
-            .read();
-        let metadata = match metadata {
+            .dir(&source);
+        let key = fingerprint(&[&command.line(), &source.display().to_string()]);
+        let kept = own_cache_directory(KEPT).map(|dir| dir.join(format!("{}.json", &key[..32])));
+        let value_of = |name: &str| cargo_settings::value(&command, name);
+        let known = |file: &PathBuf| Kept::<PathBuf>::read(file, value_of);
+        if let Some(target) = kept.as_ref().ok().and_then(known) {
+            return Ok(Self { source, target });
+        }
+        let began = SystemTime::now();
+        let metadata = match command.read() {
             Ok(metadata) => metadata,
             // Clean-up has to work without cargo too; nothing is built then.
             Err(Error::NotFound { .. }) => {
@@ -65,10 +80,14 @@ impl Paths {
         };
         let metadata: Metadata = serde_json::from_str(&metadata)
             .context("cargo metadata answered something else than JSON")?;
-        Ok(Self {
-            source,
-            target: metadata.target_directory,
-        })
+        let target = metadata.target_directory;
+        let inputs = cargo_settings::inputs(&command, &source);
+        if let Ok(kept) = kept
+            && inputs.are_older_than(began)
+        {
+            Kept::write(&kept, inputs, target.clone());
+        }
+        Ok(Self { source, target })
     }
 
     /// Fails where there is no checkout, for what works on one.

@@ -1,7 +1,7 @@
 //! The environment variables that choose what a run uses, each that this crate and the command line read by themselves.
 
 use std::borrow::Cow;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
 /// A variable's value, unless it is empty.
@@ -46,6 +46,31 @@ pub fn cargo() -> OsString {
 pub fn cargo_home() -> Option<PathBuf> {
     let home = || Some(path("HOME")?.join(".cargo"));
     path("CARGO_HOME").or_else(home)
+}
+
+/// A variable of this process, which a program that it starts has too.
+pub fn inherited(name: &OsStr) -> Option<OsString> {
+    std::env::var_os(name)
+}
+
+/// Where rustup keeps its toolchains and which of them is whose (the rustup book, "Environment variables").
+pub fn rustup_home() -> Option<PathBuf> {
+    let home = || Some(path("HOME")?.join(".rustup"));
+    path("RUSTUP_HOME").or_else(home)
+}
+
+/// Whether a variable is one that cargo, rustc or rustup reads for what it makes (The Cargo Book, "Environment Variables Cargo Reads"):
+/// not for the colours and the progress that it shows, nor one that cargo sets for each test that it runs.
+pub fn is_of_cargo(name: &OsStr) -> bool {
+    let name = name.to_string_lossy();
+    let has_one = |prefixes: &[&str]| prefixes.iter().any(|prefix| name.starts_with(prefix));
+    has_one(&["CARGO_", "RUSTC", "RUSTFLAGS", "RUSTUP_"])
+        && !has_one(&[
+            "CARGO_TERM_",
+            "CARGO_BIN_",
+            "CARGO_CRATE_NAME",
+            "CARGO_PRIMARY_PACKAGE",
+        ])
 }
 
 /// The time that builds give what they make (reproducible-builds.org, `SOURCE_DATE_EPOCH`), in seconds since 1970.

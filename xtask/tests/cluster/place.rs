@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use e2e_runner::paths::Paths;
 use e2e_runner::process::Runner;
 use e2e_runner::process::cancel::Cancel;
-use e2e_runner::tools::cargo::{Form, build_binaries};
+use e2e_runner::tools::cargo::{Form, Wanted, build};
 
 /// The one of all tests.
 pub(crate) static PLACE: LazyLock<Place> = LazyLock::new(Place::make);
@@ -202,8 +202,13 @@ fn programs() -> Vec<(&'static str, PathBuf)> {
     let paths = Paths::find(&runner).expect("the checkout");
     let built = |packages: &[(&'static str, &'static str)], form| {
         let names: Vec<&str> = packages.iter().map(|(package, _)| *package).collect();
-        let built = build_binaries(&runner, &paths, &names, form, COMPILED, |_| {});
+        let wanted = Wanted {
+            programs: &names,
+            suites: None,
+        };
+        let built = build(&runner, &paths, wanted, form, COMPILED, |_| {});
         let built = built.unwrap_or_else(|failure| panic!("{failure}"));
+        let built = built.executables;
         let programs = packages.iter();
         let programs = programs.map(|(package, variable)| (*variable, built[*package].clone()));
         programs.collect::<Vec<_>>()

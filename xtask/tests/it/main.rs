@@ -8,6 +8,7 @@ mod diagnose;
 mod doctor;
 mod documents;
 mod given;
+mod inputs;
 mod lifecycle;
 mod local;
 mod migrate;

@@ -121,7 +121,7 @@ fn suites() -> &'static PathBuf {
     BINARY.get_or_init(|| {
         let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
         let built = Command::new(cargo)
-            .args(["test", "--no-run", "--package", "e2e", "--test", "it"])
+            .args(["build", "--package", "e2e", "--test", "suites"])
             .args(["--package", "one-build"])
             .args(["--message-format", "json"])
             .output()
@@ -131,11 +131,11 @@ fn suites() -> &'static PathBuf {
             .lines()
             .filter_map(|line| serde_json::from_str::<Value>(line).ok());
         let built = messages.find_map(|message| {
-            let own = message["target"]["name"] == "it";
+            let own = message["target"]["name"] == "suites";
             own.then(|| message["executable"].as_str().map(PathBuf::from))
                 .flatten()
         });
-        built.expect("the suites build: run `cargo test --no-run -p e2e` and read why")
+        built.expect("the suites build: run `cargo build -p e2e --test suites` and read why")
     })
 }
 

@@ -173,6 +173,16 @@ fn what_a_run_compiles_has_the_features_that_the_tool_was_compiled_with() {
         ),
         ("normal,build", &["one-build", "postgres-fetch"]),
         ("normal,build,dev", &["one-build", "e2e"]),
+        (
+            "normal,build,dev",
+            &[
+                "one-build",
+                "e2e",
+                "datastorage",
+                "service-fake",
+                "audit-emit",
+            ],
+        ),
     ] {
         for (package, of) in features(edges, packages) {
             let Some(tools) = tool.get(&package) else {

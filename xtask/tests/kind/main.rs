@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 use e2e_runner::paths::Paths;
 use e2e_runner::process::Runner;
 use e2e_runner::process::cancel::Cancel;
-use e2e_runner::tools::cargo::{Form, build_binaries};
+use e2e_runner::tools::cargo::{Form, Wanted, build};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
@@ -36,9 +36,13 @@ static FAKE: LazyLock<PathBuf> = LazyLock::new(|| {
     let runner = Runner::new(Cancel::default());
     let paths = Paths::find(&runner).expect("the checkout");
     let (form, deadline) = (Form::Release, Duration::from_mins(30));
-    let built = build_binaries(&runner, &paths, &["service-fake"], form, deadline, |_| {});
-    let mut built = built.unwrap_or_else(|failure| panic!("{failure}"));
-    built.remove("service-fake").expect("it was built")
+    let wanted = Wanted {
+        programs: &["service-fake"],
+        suites: None,
+    };
+    let built = build(&runner, &paths, wanted, form, deadline, |_| {});
+    let built = built.unwrap_or_else(|failure| panic!("{failure}"));
+    built.executables["service-fake"].clone()
 });
 
 impl Machine {

@@ -1,5 +1,6 @@
 //! Commands and how they run: to their end, line by line, in the foreground, or beyond this process.
 
+use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::io::Write as _;
 use std::os::unix::process::CommandExt as _;
@@ -156,6 +157,34 @@ impl Command {
     /// The signal that it obeys.
     pub fn cancel(&self) -> &Cancel {
         &self.runner.cancel
+    }
+
+    /// The program's name.
+    pub fn program(&self) -> &OsStr {
+        &self.program
+    }
+
+    /// The directory that it runs in, where one was set.
+    pub fn directory(&self) -> Option<&Path> {
+        self.dir.as_deref()
+    }
+
+    /// The value that it will see of a variable.
+    pub fn variable(&self, name: impl AsRef<OsStr>) -> Option<OsString> {
+        let name = name.as_ref();
+        let set = self.envs.iter().rev().find(|(set, _)| set == name);
+        match set {
+            Some((_, value)) => Some(value.clone()),
+            None => settings::inherited(name).filter(|_| !is_of_our_package(name)),
+        }
+    }
+
+    /// The variables that it will see.
+    pub fn variables(&self) -> Vec<(OsString, OsString)> {
+        let inherited = std::env::vars_os().filter(|(name, _)| !is_of_our_package(name));
+        let mut all: BTreeMap<_, _> = inherited.collect();
+        all.extend(self.envs.iter().cloned());
+        all.into_iter().collect()
     }
 
     /// Adds one argument.

@@ -54,6 +54,8 @@ pub enum Step {
     Build,
     /// Builds the suites' test binary.
     BuildSuite,
+    /// Builds both by one call, where both are for this machine.
+    BuildAll,
     /// Makes a node image that holds PostgreSQL's, once for each pair of images.
     PrepareNode,
     /// Creates the Kind cluster.
@@ -130,6 +132,7 @@ impl Step {
             Self::Preflight => "preflight",
             Self::Build => "build programs",
             Self::BuildSuite => "build suite",
+            Self::BuildAll => "build programs and suite",
             Self::PrepareNode => "prepare node image",
             Self::CreateCluster => "create cluster",
             Self::PrepareNamespaces => "prepare namespaces",
@@ -184,6 +187,7 @@ impl Step {
         match self {
             Self::Build
             | Self::BuildSuite
+            | Self::BuildAll
             | Self::PrepareNode
             | Self::CreateCluster
             | Self::BuildService => Load::Heavy,
@@ -306,25 +310,25 @@ pub fn plan(chosen: &Chosen, place: Target, until: Until) -> Plan {
         place,
         // Stages of a single service carry no service name.
         several: services.len() > 1,
+        programs: Step::Build,
+        suites: Step::BuildSuite,
         stages: Vec::new(),
     };
     // On this machine it may compile what fetches PostgreSQL, for a cluster what pushes images.
     layout.shared(Step::Preflight, &[], if kind { 30 } else { BUILD });
-    let mut built = Step::Preflight;
-    for (step, wanted) in [
-        (
-            Step::Build,
-            place == Target::Cluster || PROGRAMS.into_iter().any(any),
-        ),
-        (
-            Step::BuildSuite,
-            until == Until::Done && services.iter().any(has_cargo_suite),
-        ),
-    ] {
-        if wanted {
-            // One after the other: two cargo processes would only wait for each other's lock.
-            layout.shared(step, &[built], BUILD);
-            built = step;
+    let has_programs = place == Target::Cluster || PROGRAMS.into_iter().any(any);
+    let has_suites = until == Until::Done && services.iter().any(has_cargo_suite);
+    if has_programs && has_suites && place == Target::Local {
+        (layout.programs, layout.suites) = (Step::BuildAll, Step::BuildAll);
+        layout.shared(Step::BuildAll, &[Step::Preflight], BUILD);
+    } else {
+        let mut built = Step::Preflight;
+        for (step, wanted) in [(Step::Build, has_programs), (Step::BuildSuite, has_suites)] {
+            if wanted {
+                // One after the other: beside a compiler that takes all processors another only waits.
+                layout.shared(step, &[built], BUILD);
+                built = step;
+            }
         }
     }
     if kind {
@@ -387,6 +391,8 @@ pub fn retest(services: &[Service], tested: &Service, place: Target) -> Plan {
     let mut layout = Layout {
         place,
         several: services.len() > 1,
+        programs: Step::Build,
+        suites: Step::BuildSuite,
         stages: Vec::new(),
     };
     let own = |step| Id {
@@ -490,6 +496,10 @@ fn has_cargo_suite(service: &Service) -> bool {
 struct Layout {
     place: Target,
     several: bool,
+    /// The stage that builds the tool's own programs.
+    programs: Step,
+    /// The stage that builds the suites.
+    suites: Step,
     stages: Vec<Stage>,
 }
 
@@ -620,7 +630,7 @@ impl Layout {
             let ready = if pods {
                 [self.bring(Step::LoadDataStorage), self.base()]
             } else {
-                [Step::Build, Step::AwaitPostgres]
+                [self.programs, Step::AwaitPostgres]
             };
             let (deploy, wait) = (
                 own(self, Step::DeployDataStorage),
@@ -725,7 +735,7 @@ impl Layout {
             let mut needs = if pods {
                 vec![self.bring(Step::LoadFake).into(), self.base().into()]
             } else {
-                vec![Step::Build.into(), own(self, Step::DeployDataStorage)]
+                vec![self.programs.into(), own(self, Step::DeployDataStorage)]
             };
             if pods && service.has(Component::Relay) {
                 needs.insert(1, self.bring(Step::LoadRelay).into());
@@ -752,7 +762,7 @@ impl Layout {
             ready.push(id);
         }
         if until == Until::Done {
-            ready.insert(0, Step::BuildSuite.into());
+            ready.insert(0, self.suites.into());
             let there = |need: &Id| self.stages.iter().any(|stage| stage.id == *need);
             ready.retain(there);
             self.suites(service, &ready);

@@ -35,6 +35,7 @@ use crate::state::{Resource, Run, processes};
 use crate::table::part::Part;
 use crate::table::service::{Callers, Component};
 use crate::table::{Chosen, closure};
+use crate::tools::cargo;
 use crate::tools::kind;
 use crate::tools::migrate;
 use crate::tools::postgres::{self, random_password};
@@ -180,6 +181,9 @@ impl Session {
         paths: Paths,
         watcher: Watcher,
     ) -> anyhow::Result<Self> {
+        if request.fresh {
+            cargo::forget(&paths);
+        }
         let runs = paths.runs();
         let names: Vec<_> = request
             .chosen

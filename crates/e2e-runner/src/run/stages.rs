@@ -19,7 +19,7 @@ use crate::run::kubernetes::{
 };
 use crate::run::layer::Layer;
 use crate::run::local::{self, postgres, programs};
-use crate::run::plan::{Stage, Step, Target};
+use crate::run::plan::{Id, Stage, Step, Target};
 use crate::run::reuse::{EMPTIED, GIVEN};
 use crate::run::service_run::ServiceRun;
 use crate::run::session::Session;
@@ -50,7 +50,7 @@ pub fn run_stage(session: &Session, stage: &Stage) -> Result<String, Failure> {
             guest::push::push_images(session, &session.part_run(&stage.id).part, deadline)
         }
         (Step::Preflight, Target::Local) => postgres::preflight(session),
-        (Step::Build, _) => build(session, deadline),
+        (Step::Build | Step::BuildAll, _) => build(session, &stage.id, deadline),
         (Step::BuildSuite, _) => build_suites(session, deadline),
         (Step::PrepareNode, _) => node_image::prepare(session, deadline),
         (Step::CreateCluster, _) => cluster::create_cluster(session, deadline),
@@ -163,8 +163,9 @@ fn ready_again(session: &Session, service_run: &ServiceRun) -> Result<(), Failur
     Ok(())
 }
 
-/// Builds the programs that the run needs by one call, without those that a variable names as ready or a bundle holds.
-fn build(session: &Session, deadline: Duration) -> Result<String, Failure> {
+/// Builds the programs that the run needs by one call, without those that a variable names as ready or a bundle holds; the suites with
+/// them where the stage is for both.
+fn build(session: &Session, id: &Id, deadline: Duration) -> Result<String, Failure> {
     let (mut notes, mut wanted) = (Vec::new(), Vec::new());
     let has = |component| session.having(component).next().is_some();
     for (component, program) in Program::all(session.place, has)? {
@@ -203,8 +204,18 @@ fn build(session: &Session, deadline: Duration) -> Result<String, Failure> {
             Origin::Checkout => wanted.push((package, variable, slot)),
         }
     }
-    if !wanted.is_empty() {
-        notes.insert(0, build_wanted(session, &wanted, deadline)?);
+    let suites = if id.step == Step::BuildAll {
+        suites_to_build(session)?
+    } else {
+        BTreeSet::new()
+    };
+    let mut suites = suites.into_iter();
+    let first = suites.next();
+    if !wanted.is_empty() || first.is_some() {
+        notes.insert(0, build_wanted(session, id, &wanted, first, deadline)?);
+    }
+    for package in suites {
+        notes.push(build_wanted(session, id, &[], Some(package), deadline)?);
     }
     Ok(notes.join("; "))
 }
@@ -214,61 +225,82 @@ type Wanted<'a> = (String, &'static str, &'a OnceLock<PathBuf>);
 
 fn build_wanted(
     session: &Session,
+    id: &Id,
     wanted: &[Wanted<'_>],
+    suites: Option<&str>,
     deadline: Duration,
 ) -> Result<String, Failure> {
     let variables: Vec<_> = wanted.iter().map(|(_, variable, _)| *variable).collect();
-    session.paths.can_build(&ready_instead(&variables))?;
+    session.paths.can_build(&if wanted.is_empty() {
+        "run a suite of your own".to_owned()
+    } else {
+        ready_instead(&variables)
+    })?;
     let form = match session.place {
-        Target::Kind | Target::Cluster => Form::Release,
-        Target::Local => Form::Dev,
+        Target::Kind | Target::Cluster if suites.is_none() => Form::Release,
+        Target::Kind | Target::Cluster | Target::Local => Form::Dev,
     };
     let packages: Vec<_> = wanted
         .iter()
         .map(|(package, ..)| package.as_str())
         .collect();
-    let lines = session.lines(&Step::Build.into());
+    let lines = session.lines(id);
     let (runner, paths) = (&session.runner, &session.paths);
-    let built = cargo::build_binaries(runner, paths, &packages, form, deadline, lines)?;
+    let needed = cargo::Wanted {
+        programs: &packages,
+        suites,
+    };
+    let built = cargo::build(runner, paths, needed, form, deadline, lines)?;
     let mut notes = Vec::new();
     for (package, _, slot) in wanted {
-        let binary = &built[package.as_str()];
+        let binary = &built.executables[package.as_str()];
         let file = std::fs::metadata(binary).map_err(Failure::setup)?;
         notes.push(format!("{package} {} KB", file.len() / 1000));
         slot.get_or_init(|| binary.clone());
+    }
+    if let Some(package) = suites {
+        keep_suite(session, package, built.executables[package].clone());
+    }
+    if built.is_unchanged {
+        notes.push("unchanged".to_owned());
     }
     Ok(notes.join(", "))
 }
 
 fn build_suites(session: &Session, deadline: Duration) -> Result<String, Failure> {
+    let mut notes = BTreeSet::new();
+    let id = Step::BuildSuite.into();
+    for package in suites_to_build(session)? {
+        notes.insert(build_wanted(session, &id, &[], Some(package), deadline)?);
+    }
+    if notes.is_empty() {
+        notes.insert(format!("{GIVEN} in the bundle"));
+    }
+    Ok(notes.into_iter().collect::<Vec<_>>().join(", "))
+}
+
+/// The packages of the run's suites, without those that a bundle holds, which are kept for the suites' stages.
+fn suites_to_build(session: &Session) -> Result<BTreeSet<&str>, Failure> {
     let suites = session.service_runs.iter();
     let suites = suites.flat_map(|service_run| &service_run.service.suites);
     let tests = suites.filter_map(|suite| match suite.tests() {
         Tests::Cargo(package, _) => Some(package),
         Tests::Command(_) => None,
     });
-    let mut note = String::new();
-    for package in tests.collect::<BTreeSet<_>>() {
-        let bundled = match package {
-            "e2e" => paths::bundled(bundle::SUITES)?,
-            _ => None,
-        };
-        let binary = if let Some(binary) = bundled {
-            note = format!("{GIVEN} in the bundle");
-            binary
-        } else {
-            session.paths.can_build("run a suite of your own")?;
-            let lines = session.lines(&Step::BuildSuite.into());
-            cargo::build_tests(&session.runner, &session.paths, package, deadline, lines)?
-        };
-        let mut suites = session
-            .artifacts
-            .suites
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        suites.insert(package.to_owned(), binary);
+    let mut packages: BTreeSet<_> = tests.collect();
+    if packages.contains(cargo::SUITES)
+        && let Some(binary) = paths::bundled(bundle::SUITES)?
+    {
+        packages.remove(cargo::SUITES);
+        keep_suite(session, cargo::SUITES, binary);
     }
-    Ok(note)
+    Ok(packages)
+}
+
+fn keep_suite(session: &Session, package: &str, binary: PathBuf) {
+    let suites = session.artifacts.suites.lock();
+    let mut suites = suites.unwrap_or_else(PoisonError::into_inner);
+    suites.insert(package.to_owned(), binary);
 }
 
 /// Brings a database to its profile: by migrations where it is new, by a clone of the profile's template where an earlier run

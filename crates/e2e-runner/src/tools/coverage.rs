@@ -268,6 +268,7 @@ fn llvm_tool(runner: &Runner, workspace: &Path, name: &str) -> Option<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::paths::Paths;
     use crate::process::cancel::Cancel;
     use crate::table::image::{Cargo, Go};
     use crate::tools::{cargo, go};
@@ -356,7 +357,11 @@ mod tests {
             dir: PathBuf::new(),
             args: vec!["--target-dir".to_owned(), "out".to_owned()],
         };
-        let built = cargo::build_program(&runner, &cargo, dir.path(), true, |_| {});
+        let paths = Paths {
+            source: dir.path().to_owned(),
+            target: dir.path().join("kept"),
+        };
+        let built = cargo::build_program(&runner, &paths, &cargo, dir.path(), true, |_| {});
         let program = built.expect("it builds");
         let raw = ran(&runner, &program, dir.path());
         let programs = [program];

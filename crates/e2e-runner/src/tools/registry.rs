@@ -13,7 +13,7 @@ use crate::exit::{Exit, Failure};
 use crate::paths::{self, Paths};
 use crate::process::Runner;
 use crate::settings;
-use crate::tools::cargo::{self, Form};
+use crate::tools::cargo;
 
 /// How long a question may take: the program gives up before.
 const ASKED: Duration = Duration::from_mins(3);
@@ -79,11 +79,7 @@ pub fn program(
         return Ok(bundled);
     }
     paths.can_build(&format!("{variable} to a ready program"))?;
-    let mut built =
-        cargo::build_binaries(runner, paths, &[PUSHER], Form::Dev, Duration::MAX, on_line)?;
-    built
-        .remove(PUSHER)
-        .ok_or_else(|| Failure::setup(format!("cargo built no {PUSHER}")))
+    cargo::build_program_of_tool(runner, paths, PUSHER, on_line)
 }
 
 /// Fails unless the registry answers and takes what this account pushes into a repository, before anything is made.

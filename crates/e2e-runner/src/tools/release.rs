@@ -1,5 +1,6 @@
 //! cargo and git for a bundle: the static programs of this commit, and what it is.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -7,7 +8,7 @@ use crate::bundle;
 use crate::exit::{Exit, Failure};
 use crate::paths::Paths;
 use crate::process::Runner;
-use crate::tools::cargo::{self, Form};
+use crate::tools::cargo::{self, Form, Wanted};
 
 /// The packages whose programs a bundle holds besides the suites, each with a program of its name. The first is the tool.
 const PACKAGES: [&str; 7] = [
@@ -49,17 +50,34 @@ pub fn build(
     let mut built = Vec::new();
     for packages in together() {
         on_line(&format!("building {}", packages.join(", ")));
-        let (form, longest) = (Form::Release, Duration::MAX);
-        let programs = cargo::build_binaries(runner, paths, packages, form, longest, &mut on_line)?;
+        let wanted = Wanted {
+            programs: packages,
+            suites: None,
+        };
+        let programs = released(runner, paths, wanted, &mut on_line)?;
         let named = packages
             .iter()
             .map(|package| (*package, programs[*package].clone()));
         built.extend(named);
     }
     on_line(&format!("building {}", bundle::SUITES));
-    let suites = cargo::build_static_tests(runner, paths, "e2e", &mut on_line)?;
-    built.push((bundle::SUITES, suites));
+    let wanted = Wanted {
+        suites: Some(cargo::SUITES),
+        ..Wanted::default()
+    };
+    let suites = released(runner, paths, wanted, &mut on_line)?;
+    built.push((bundle::SUITES, suites[cargo::SUITES].clone()));
     Ok(built)
+}
+
+fn released(
+    runner: &Runner,
+    paths: &Paths,
+    wanted: Wanted<'_>,
+    on_line: impl FnMut(&str),
+) -> Result<BTreeMap<String, PathBuf>, Failure> {
+    let (form, longest) = (Form::Release, Duration::MAX);
+    cargo::build(runner, paths, wanted, form, longest, on_line).map(|built| built.executables)
 }
 
 /// The commit of a checkout, the time of it in seconds since 1970, and whether the files are other than that.

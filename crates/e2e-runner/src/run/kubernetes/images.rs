@@ -105,7 +105,14 @@ fn program(
         }
         Build::Cargo(cargo) => {
             let (root, coverage) = (&part.root, session.coverage);
-            Some(cargo::build_program(runner, cargo, root, coverage, lines)?)
+            Some(cargo::build_program(
+                runner,
+                &session.paths,
+                cargo,
+                root,
+                coverage,
+                lines,
+            )?)
         }
         Build::Files(_) | Build::Docker(_) => None,
     })

@@ -10,7 +10,7 @@ use crate::exit::{Exit, Failure};
 use crate::paths::{self, Paths};
 use crate::process::Runner;
 use crate::settings;
-use crate::tools::cargo::{self, Form};
+use crate::tools::cargo;
 
 /// How long that may take; it has a deadline of its own, below this.
 const FETCH: Duration = Duration::from_mins(8);
@@ -97,11 +97,7 @@ pub fn build_fetcher(
         "{} to a PostgreSQL's bin directory",
         e2e_env::POSTGRES_BIN
     ))?;
-    let mut built =
-        cargo::build_binaries(runner, paths, &[FETCHER], Form::Dev, Duration::MAX, on_line)?;
-    built
-        .remove(FETCHER)
-        .ok_or_else(|| Failure::setup(format!("cargo built no {FETCHER}")))
+    cargo::build_program_of_tool(runner, paths, FETCHER, on_line)
 }
 
 /// Fetches PostgreSQL's binaries into the cache.

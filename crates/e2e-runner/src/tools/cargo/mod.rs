@@ -1,18 +1,23 @@
-//! cargo: builds the programs of a run and the suites from the checkout, and programs of a team's own workspace.
+//! cargo: builds the programs of a run and the suites from the checkout, and programs of a team's own workspace. It is not asked again
+//! as long as nothing has changed that it said its answer depends on.
+
+mod written;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
-
-use serde::Deserialize;
+use std::time::{Duration, SystemTime};
 
 use crate::bundle;
+use crate::cargo_settings;
 use crate::exit::{Exit, Failure};
+use crate::fingerprint::fingerprint;
+use crate::inputs::Kept;
 use crate::paths::Paths;
 use crate::process::{Command, Runner};
 use crate::settings::{cargo, cargo_home};
 use crate::table::image::Cargo;
 use crate::tools::compiler::{self, Line};
+use written::Message;
 
 /// The target of the static programs that become images from scratch (D6). The local target has its own, which share what the tool
 /// is compiled from.
@@ -31,16 +36,13 @@ pub const BUILDS_STATIC: bool = cfg!(all(
     any(target_arch = "x86_64", target_arch = "aarch64")
 ));
 
-#[derive(Deserialize)]
-struct Message {
-    reason: String,
-    executable: Option<PathBuf>,
-    target: Option<Target>,
-}
-
-#[derive(Deserialize)]
-struct Target {
-    name: String,
+/// What a call of cargo came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Built {
+    /// Where each executable lies, by its name.
+    pub executables: BTreeMap<String, PathBuf>,
+    /// Whether cargo was not asked, since nothing that they were made from has changed.
+    pub is_unchanged: bool,
 }
 
 /// How programs of the checkout are built.
@@ -52,31 +54,76 @@ pub enum Form {
     Release,
 }
 
-/// Builds programs of the checkout, each named as its package, by one call, so that what they share is compiled once; returns where
-/// each lies.
+/// What a run needs of the checkout.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Wanted<'a> {
+    /// Programs, each named as its package.
+    pub programs: &'a [&'a str],
+    /// A package whose suites are wanted.
+    pub suites: Option<&'a str>,
+}
+
+/// Builds what a run needs together by one call, so that what its parts share is compiled once and looked at once. Each executable is
+/// named as its package.
 ///
-/// The suites are not among them: cargo takes `--test` for all the packages that it is given, and the features that their own tests
-/// ask of a dependency with it.
-pub fn build_binaries(
+/// A program that is built together with suites has what its own package's tests ask of its dependencies: cargo gives it to all that one
+/// call builds, and the tool is compiled with it too.
+pub fn build(
     runner: &Runner,
     paths: &Paths,
-    packages: &[&str],
+    wanted: Wanted<'_>,
     form: Form,
     deadline: Duration,
     on_line: impl FnMut(&str),
-) -> Result<BTreeMap<String, PathBuf>, Failure> {
+) -> Result<Built, Failure> {
+    let Wanted { programs, suites } = wanted;
     let mut command = in_checkout(runner, paths).arg("build");
-    for package in packages {
+    let mut names = BTreeMap::new();
+    for package in programs {
         command = command.args(["--package", package, "--bin", package]);
+        names.insert(*package, *package);
     }
-    command = command.args(features(packages));
+    if let Some(package) = suites {
+        command = command.args(["--package", package, "--test", target_of(package)]);
+        names.insert(target_of(package), package);
+    }
+    command = command.args(features(programs));
     command = match form {
         Form::Dev => command.args(FEATURES),
         Form::Release if BUILDS_STATIC => released(command, paths),
         Form::Release => command.arg("--release"),
     };
-    executables(&command.deadline(deadline), runner, packages, on_line)
+    executables(
+        &command.deadline(deadline),
+        (runner, paths),
+        &names,
+        on_line,
+    )
 }
+
+/// Builds one program for this machine, however long it takes, and returns where it lies.
+pub fn build_program_of_tool(
+    runner: &Runner,
+    paths: &Paths,
+    package: &str,
+    on_line: impl FnMut(&str),
+) -> Result<PathBuf, Failure> {
+    let wanted = Wanted {
+        programs: &[package],
+        suites: None,
+    };
+    let built = build(runner, paths, wanted, Form::Dev, Duration::MAX, on_line)?;
+    Ok(built.executables[package].clone())
+}
+
+/// The test target that holds a package's suites. That of the built-in ones has a name of its own: cargo builds a test of every package
+/// of a call that has one of the name.
+fn target_of(package: &str) -> &'static str {
+    if package == SUITES { "suites" } else { "it" }
+}
+
+/// The package of the built-in suites.
+pub const SUITES: &str = "e2e";
 
 /// The features that programs of these packages are built with: one of them is off in a build of the whole workspace.
 pub fn features(packages: &[&str]) -> &'static [&'static str] {
@@ -112,6 +159,7 @@ fn flags(paths: &Paths) -> String {
 /// Builds a static program of a team's own workspace and returns its path. With `coverage` it writes at its exit which lines ran.
 pub fn build_program(
     runner: &Runner,
+    paths: &Paths,
     cargo: &Cargo,
     root: &Path,
     coverage: bool,
@@ -128,10 +176,13 @@ pub fn build_program(
     let command = in_directory(runner, &dir).args(build);
     let command = linked_statically(command, coverage).args(&cargo.args);
     let command = command.deadline(Duration::MAX);
-    executable(&command, runner, name, on_line).map_err(|failure| {
+    let names = BTreeMap::from([(name.as_str(), name.as_str())]);
+    let built = executables(&command, (runner, paths), &names, on_line);
+    let mut built = built.map_err(|failure| {
         let retry = format!("cd {} && cargo {}", dir.display(), build.join(" "));
         failure.hint(retry)
-    })
+    })?;
+    Ok(built.executables.remove(name).unwrap_or_default())
 }
 
 /// With the target named, so that what runs while it compiles, such as macros, stays as it has to be.
@@ -144,33 +195,6 @@ fn linked_statically(command: Command, coverage: bool) -> Command {
     command
         .args(["--target", STATIC_TARGET])
         .env("RUSTFLAGS", flags)
-}
-
-/// Builds a package's integration test binary and returns its path.
-pub fn build_tests(
-    runner: &Runner,
-    paths: &Paths,
-    package: &str,
-    deadline: Duration,
-    on_line: impl FnMut(&str),
-) -> Result<PathBuf, Failure> {
-    let command = in_checkout(runner, paths)
-        .args(["test", "--no-run", "--package", package, "--test", "it"])
-        .args(FEATURES);
-    executable(&command.deadline(deadline), runner, "it", on_line)
-}
-
-/// Builds a package's integration test binary as a static program in release form and returns its path.
-pub fn build_static_tests(
-    runner: &Runner,
-    paths: &Paths,
-    package: &str,
-    on_line: impl FnMut(&str),
-) -> Result<PathBuf, Failure> {
-    let command =
-        in_checkout(runner, paths).args(["test", "--no-run", "--package", package, "--test", "it"]);
-    let command = released(command, paths).deadline(Duration::MAX);
-    executable(&command, runner, "it", on_line)
 }
 
 fn in_checkout(runner: &Runner, paths: &Paths) -> Command {
@@ -187,29 +211,73 @@ fn in_directory(runner: &Runner, dir: &Path) -> Command {
         .env("CARGO_TERM_PROGRESS_WIDTH", "120")
 }
 
-fn executable(
-    command: &Command,
-    runner: &Runner,
-    name: &str,
-    on_line: impl FnMut(&str),
-) -> Result<PathBuf, Failure> {
-    let mut found = executables(command, runner, &[name], on_line)?;
-    found
-        .remove(name)
-        .ok_or_else(|| Failure::new(Exit::Setup, format!("cargo built no {name}")))
-}
-
-/// Runs cargo and returns where the executables of these names are, all of them.
+/// Where the executables of a call are: as they are kept where nothing has changed that they were made from, else by cargo. `names` are
+/// those of its targets with the names that they are returned by; all of them have to be there.
 fn executables(
     command: &Command,
-    runner: &Runner,
-    names: &[&str],
+    (runner, paths): (&Runner, &Paths),
+    names: &BTreeMap<&str, &str>,
     on_line: impl FnMut(&str),
-) -> Result<BTreeMap<String, PathBuf>, Failure> {
+) -> Result<Built, Failure> {
+    let kept = kept_in(paths, command);
+    let value_of = |name: &str| cargo_settings::value(command, name);
+    if let Some(executables) = Kept::read(&kept, value_of) {
+        return Ok(Built {
+            executables,
+            is_unchanged: true,
+        });
+    }
+    let began = SystemTime::now();
+    let messages = messages(command, runner, names, on_line)?;
+    let made = messages.iter().filter_map(Message::executable);
+    let wanted = made.filter_map(|(name, path)| {
+        let name = names.get(name)?;
+        Some(((*name).to_owned(), path.to_owned()))
+    });
+    let executables: BTreeMap<String, PathBuf> = wanted.collect();
+    let dir = command.directory().unwrap_or(&paths.source);
+    if let Some((read, made)) = written::inputs(&messages, command)
+        && read.are_older_than(began)
+    {
+        let mut inputs = cargo_settings::inputs(command, dir);
+        if inputs.are_older_than(began) {
+            inputs.extend(read);
+            inputs.extend(made);
+            Kept::write(&kept, inputs, executables.clone());
+        }
+    }
+    Ok(Built {
+        executables,
+        is_unchanged: false,
+    })
+}
+
+/// The file that keeps what a call came to.
+fn kept_in(paths: &Paths, command: &Command) -> PathBuf {
+    let dir = command.directory().unwrap_or(&paths.source);
+    let key = fingerprint(&[&command.line(), &dir.display().to_string()]);
+    paths.target.join(KEPT).join(format!("{}.json", &key[..32]))
+}
+
+/// The directory, in the target directory, of what is kept: with the programs it goes.
+const KEPT: &str = "e2e-builds";
+
+/// Forgets what is kept of all calls: the next ones ask cargo.
+pub fn forget(paths: &Paths) {
+    drop(std::fs::remove_dir_all(paths.target.join(KEPT)));
+}
+
+/// Runs cargo and returns what it said of all that it made, with the executables of these names among it.
+fn messages(
+    command: &Command,
+    runner: &Runner,
+    names: &BTreeMap<&str, &str>,
+    on_line: impl FnMut(&str),
+) -> Result<Vec<Message>, Failure> {
     let command = command
         .clone()
         .args(["--message-format", "json-render-diagnostics"]);
-    let (mut found, mut far) = (BTreeMap::new(), String::new());
+    let (mut messages, mut far) = (Vec::new(), String::new());
     let is = |line: &str| {
         // What it says of its progress ends with a carriage return and stands before what else it prints.
         let (before, line) = line.rsplit_once('\r').unwrap_or(("", line));
@@ -217,13 +285,7 @@ fn executables(
             far = now;
         }
         if let Ok(message) = serde_json::from_str::<Message>(line) {
-            let name = message.target.map(|target| target.name);
-            let name = name.filter(|name| names.contains(&name.as_str()));
-            if message.reason == "compiler-artifact"
-                && let (Some(name), Some(executable)) = (name, message.executable)
-            {
-                found.insert(name, executable);
-            }
+            messages.push(message);
             return match far.as_str() {
                 "" => Line::Hidden,
                 far => Line::At(far.to_owned()),
@@ -240,8 +302,10 @@ fn executables(
     };
     let (status, said) = compiler::run(&command, on_line, is)
         .map_err(|error| error.into_failure(Exit::Setup, runner.cancel()))?;
-    if status.is_success() && names.iter().all(|name| found.contains_key(*name)) {
-        return Ok(found);
+    let made: Vec<_> = messages.iter().filter_map(Message::executable).collect();
+    let is_made = |name: &&str| made.iter().any(|(made, _)| made == name);
+    if status.is_success() && names.keys().all(is_made) {
+        return Ok(messages);
     }
     let broken = said.iter().find_map(|line| {
         let rest = line.strip_prefix("error: could not compile `")?;
@@ -303,18 +367,16 @@ mod tests {
         let runner = Runner::new(Cancel::default()).env("CARGO_TARGET_DIR", &paths.target);
         let mut lines = Vec::new();
         let mut built = |packages: &[&str]| {
-            build_binaries(
-                &runner,
-                &paths,
-                packages,
-                Form::Dev,
-                Duration::MAX,
-                |line| {
-                    lines.push(line.to_owned());
-                },
-            )
+            let wanted = Wanted {
+                programs: packages,
+                suites: None,
+            };
+            let (form, deadline) = (Form::Dev, Duration::MAX);
+            build(&runner, &paths, wanted, form, deadline, |line| {
+                lines.push(line.to_owned());
+            })
         };
-        let programs = built(&["sound"]).expect("it builds");
+        let programs = built(&["sound"]).expect("it builds").executables;
         assert!(programs["sound"].is_file(), "{programs:?}");
         let failure = built(&["sound", "broken"]).expect_err("it does not compile");
         assert!(
@@ -355,7 +417,11 @@ mod tests {
                 args: vec!["--target-dir".to_owned(), "out".to_owned()],
             };
             let runner = Runner::new(Cancel::default());
-            build_program(&runner, &cargo, dir.path(), false, |_| {})
+            let paths = Paths {
+                source: dir.path().to_owned(),
+                target: dir.path().join("kept"),
+            };
+            build_program(&runner, &paths, &cargo, dir.path(), false, |_| {})
         };
         if !BUILDS_STATIC {
             let failure = built("server").expect_err("no such host");

@@ -1,0 +1,103 @@
+//! What decides what cargo does in a directory beside the packages themselves: its configuration, its variables, the toolchain.
+
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+
+use crate::inputs::Inputs;
+use crate::process::{Command, Runner};
+use crate::settings::{cargo_home, is_of_cargo, rustup_home};
+
+/// What cargo looks for in a directory and in all above it (The Cargo Book, "Configuration" and "Workspaces"; the rustup book,
+/// "Overrides").
+const LOOKED_FOR: [&str; 6] = [
+    "Cargo.toml",
+    "Cargo.lock",
+    ".cargo/config.toml",
+    ".cargo/config",
+    "rust-toolchain.toml",
+    "rust-toolchain",
+];
+/// The programs that cargo compiles by, by their variables, and by their names in the table `build` of a configuration.
+const PROGRAMS: [(&str, &str); 3] = [
+    ("RUSTC", "rustc"),
+    ("RUSTC_WRAPPER", "rustc-wrapper"),
+    ("RUSTC_WORKSPACE_WRAPPER", "rustc-workspace-wrapper"),
+];
+/// Stands for all variables that cargo, rustc and rustup read, those included that are not set yet.
+const VARIABLES: &str = "CARGO_*, RUSTC*, RUSTFLAGS, RUSTUP_*";
+
+/// The inputs of a call of cargo that no package names.
+pub fn inputs(command: &Command, dir: &Path) -> Inputs {
+    let mut inputs = Inputs::default();
+    for above in dir.ancestors() {
+        for name in LOOKED_FOR {
+            inputs.file(above.join(name));
+        }
+    }
+    let home = cargo_home();
+    let configurations = home.iter().flat_map(|home| {
+        let names = ["config.toml", "config"];
+        names.map(|name| home.join(name))
+    });
+    configurations.for_each(|file| inputs.file(file));
+    inputs.file(rustup_home().unwrap_or_default().join("settings.toml"));
+    for program in programs(command, dir, home.as_deref()) {
+        // A name without a place is looked for on the PATH, which may lead elsewhere tomorrow.
+        if let Ok(found) = Runner::find(&program, Some(dir)) {
+            inputs.file(found);
+        }
+    }
+    for name in [VARIABLES, "PATH", "HOME"] {
+        inputs.variable(name, value(command, name));
+    }
+    inputs
+}
+
+/// The value that a command sees of an input's variable.
+pub fn value(command: &Command, name: &str) -> Option<OsString> {
+    if name != VARIABLES {
+        return command.variable(name);
+    }
+    let mut all: Vec<_> = command.variables();
+    all.retain(|(name, _)| is_of_cargo(name));
+    all.sort();
+    let mut text = OsString::new();
+    for (name, value) in all {
+        for part in [&*name, OsStr::new("="), &*value, OsStr::new("\n")] {
+            text.push(part);
+        }
+    }
+    Some(text)
+}
+
+/// The programs that a call runs: cargo, the compiler, and what stands before it.
+fn programs(command: &Command, dir: &Path, home: Option<&Path>) -> Vec<OsString> {
+    let mut programs = vec![command.program().to_owned(), "rustc".into()];
+    for (variable, _) in PROGRAMS {
+        let under = format!("CARGO_BUILD_{variable}");
+        let named = [variable, &under].map(|name| command.variable(name));
+        programs.extend(named.into_iter().flatten());
+    }
+    let above = dir.ancestors().map(|above| above.join(".cargo"));
+    let places = above.chain(home.map(Path::to_owned));
+    let files = places.flat_map(|place| ["config.toml", "config"].map(|name| place.join(name)));
+    for file in files {
+        let text = std::fs::read_to_string(&file).unwrap_or_default();
+        let config: toml::Table = text.parse().unwrap_or_default();
+        let build = config.get("build").and_then(toml::Value::as_table);
+        for (_, name) in PROGRAMS {
+            let named = build.and_then(|build| build.get(name)?.as_str());
+            programs.extend(named.map(|named| placed(named, &file)));
+        }
+    }
+    programs.retain(|program| !program.is_empty());
+    programs
+}
+
+/// A program of a configuration: one with a `/` starts from where the configuration's directory lies.
+fn placed(program: &str, file: &Path) -> OsString {
+    let from = file.ancestors().nth(2).filter(|_| program.contains('/'));
+    from.map_or_else(PathBuf::new, Path::to_owned)
+        .join(program)
+        .into()
+}
