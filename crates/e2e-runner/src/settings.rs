@@ -241,6 +241,22 @@ pub fn names_docker_host() -> bool {
     text("DOCKER_HOST").is_some()
 }
 
+/// The socket of Docker's engine on this machine, where its client would ask that one (Docker, "Environment variables" and "Docker
+/// contexts"): the system's own, or one that DOCKER_HOST names; none where a context may lead elsewhere.
+pub fn docker_socket() -> Option<PathBuf> {
+    if let Some(host) = text("DOCKER_HOST") {
+        return host.strip_prefix("unix://").map(PathBuf::from);
+    }
+    let home = || Some(path("HOME")?.join(".docker"));
+    let config = path("DOCKER_CONFIG").or_else(home)?.join("config.json");
+    let config = std::fs::read(config).unwrap_or_default();
+    let config: serde_json::Value = serde_json::from_slice(&config).unwrap_or_default();
+    let in_file = config["currentContext"].as_str().map(str::to_owned);
+    let context = text("DOCKER_CONTEXT").or(in_file);
+    let is_default = context.is_none_or(|name| name.is_empty() || name == "default");
+    is_default.then(|| PathBuf::from("/var/run/docker.sock"))
+}
+
 /// The proxies that kind gives to its nodes (its documentation, "Configure kind to use a proxy").
 pub fn proxies() -> String {
     let names = ["HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"];

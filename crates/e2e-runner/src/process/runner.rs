@@ -124,7 +124,8 @@ impl Runner {
         })
     }
 
-    fn note(&self, command: &str, outcome: &str, took: Duration) {
+    /// Writes down, in the log of commands, what was done and how it ended.
+    pub fn note(&self, command: &str, outcome: &str, took: Duration) {
         if let Some(log) = &self.log
             && let Ok(mut file) = log.lock()
         {

@@ -35,6 +35,7 @@ use crate::state::{Resource, Run, processes};
 use crate::table::part::Part;
 use crate::table::service::{Callers, Component};
 use crate::table::{Chosen, closure};
+use crate::tools::api_server::KeptServer;
 use crate::tools::cargo;
 use crate::tools::kind;
 use crate::tools::migrate;
@@ -69,6 +70,8 @@ pub struct Artifacts {
     pub installation: OnceLock<Installation>,
     /// The program that fetches them, where it found none.
     pub fetcher: OnceLock<PathBuf>,
+    /// The API server of the run's own cluster.
+    pub api_server: KeptServer,
     /// The PostgreSQL server, as one of its databases is reached.
     pub server: OnceLock<PostgresUrl>,
     /// Processes that later stages watch.
@@ -77,6 +80,8 @@ pub struct Artifacts {
     pub contents: Mutex<BTreeMap<PathBuf, String>>,
     /// What the node had when its container runtime first answered; one stage asks, the others wait for its answer.
     pub present: Mutex<Option<Vec<String>>>,
+    /// The images that containers of a kept cluster run.
+    pub running: OnceLock<BTreeSet<String>>,
     /// The contents of the images that this run has streamed into the node; held while one is.
     pub streamed: Mutex<BTreeSet<String>>,
     /// The name of the content of each image that was brought from the host into the node.

@@ -11,6 +11,7 @@ use serde::Deserialize;
 use crate::exit::{Exit, Failure};
 use crate::process::{Command, Error, Runner};
 use crate::table::image::Image;
+use crate::tools::engine::{self, Answer};
 
 /// The architecture that the daemon runs, and that of an image, where both are known: an image of another one cannot be loaded.
 pub fn architectures(runner: &Runner, image: &str) -> Option<(String, String)> {
@@ -25,6 +26,11 @@ pub fn architectures(runner: &Runner, image: &str) -> Option<(String, String)> {
 
 /// The id of an image of the host, if it is there.
 pub fn image_id(runner: &Runner, image: &str) -> Option<String> {
+    match engine::get(&format!("/images/{image}/json")) {
+        Some(Answer::There(image)) => return image["Id"].as_str().map(str::to_owned),
+        Some(Answer::NotThere) => return None,
+        None => {}
+    }
     runner
         .command("docker")
         .args(["image", "inspect", "--format", "{{.Id}}", image])
@@ -87,6 +93,11 @@ pub fn tagged(image: &str) -> String {
 
 /// Whether a container of that name runs.
 pub fn is_running(runner: &Runner, name: &str) -> bool {
+    match engine::get(&format!("/containers/{name}/json")) {
+        Some(Answer::There(container)) => return container["State"]["Running"] == true,
+        Some(Answer::NotThere) => return false,
+        None => {}
+    }
     let running = runner
         .command("docker")
         .args(["inspect", "--format", "{{.State.Running}}", name])
@@ -102,24 +113,30 @@ struct Binding {
 
 /// The host port of each TCP port that a container publishes.
 pub fn published_ports(runner: &Runner, container: &str) -> Result<BTreeMap<u16, u16>, Failure> {
-    let format = "{{json .NetworkSettings.Ports}}";
-    let text = runner
-        .command("docker")
-        .args(["inspect", "--format", format, container])
-        .read()
-        .map_err(|error| error.into_failure(Exit::Setup, runner.cancel()))?;
-    let ports: BTreeMap<String, Option<Vec<Binding>>> =
-        serde_json::from_str(&text).map_err(|error| {
-            Failure::new(
-                Exit::Setup,
-                format!("unexpected output of `docker inspect {container}`: {error}"),
-            )
-        })?;
+    let ports = match engine::get(&format!("/containers/{container}/json")) {
+        Some(Answer::There(mut it)) => {
+            serde_json::from_value(it["NetworkSettings"]["Ports"].take())
+        }
+        _ => serde_json::from_str(&ports_by_client(runner, container)?),
+    };
+    let ports: BTreeMap<String, Option<Vec<Binding>>> = ports.map_err(|error| {
+        let what = format!("the ports of {container} cannot be read: {error}");
+        Failure::new(Exit::Setup, what)
+    })?;
     let pairs = ports.into_iter().filter_map(|(name, bindings)| {
         let port = name.strip_suffix("/tcp")?.parse().ok()?;
         Some((port, bindings?.first()?.host_port.parse().ok()?))
     });
     Ok(pairs.collect())
+}
+
+fn ports_by_client(runner: &Runner, container: &str) -> Result<String, Failure> {
+    let format = "{{json .NetworkSettings.Ports}}";
+    runner
+        .command("docker")
+        .args(["inspect", "--format", format, container])
+        .read()
+        .map_err(|error| error.into_failure(Exit::Setup, runner.cancel()))
 }
 
 /// Builds an image from a checkout, and names it by its content.

@@ -15,6 +15,7 @@ use crate::audit::{
 use crate::catalogue::{register, searched};
 use crate::environment::{datastorage, nobody, unmigrated_datastorage, variable};
 use crate::fault::{self, Component, during, kill};
+use crate::replicas::Lives;
 use crate::tool;
 use crate::writer::{Writer, keyed};
 
@@ -338,11 +339,13 @@ async fn nothing_is_lost_when_data_storage_is_killed_in_the_middle() {
         for _ in 0..10 {
             writer.write().await;
         }
+        let lives = Lives::of_all().await;
         kill(Component::DataStorage).await;
         for _ in 0..10 {
             writer.write().await;
         }
         writer.check().await;
+        lives.ended().await;
     })
     .await;
 }

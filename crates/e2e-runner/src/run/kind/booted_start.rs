@@ -10,11 +10,10 @@ use crate::exit::{Exit, Failure};
 use crate::fingerprint::hex;
 use crate::process::Error;
 use crate::run::kind::pki::{self, Pki};
-use crate::run::kubernetes::access::kubeconfig;
+use crate::run::kubernetes::access::{kubeconfig, kubectl};
 use crate::run::session::{Booted, Session};
 use crate::state::write_private;
 use crate::tools::kind::Mounted;
-use crate::tools::kubectl::Kubectl;
 use crate::tools::{docker, kind};
 use crate::wait::{Look, Wait};
 
@@ -149,7 +148,7 @@ pub fn await_trust(session: &Session, started: &Started) -> Result<(), Failure> 
         authority,
     } = started;
     let runner = session.runner.within(TRUSTED_WITHIN);
-    let kubectl = Kubectl::new(runner.clone(), &kubeconfig(session), "default");
+    let kubectl = kubectl(session, "default").with_runner(&runner);
     let began = Instant::now();
     let wait = |what: &'static str, interval: u64| Wait {
         what,
@@ -165,37 +164,38 @@ pub fn await_trust(session: &Session, started: &Started) -> Result<(), Failure> 
         })
     })?;
     wait("the API server was not ready", 50).until(runner.cancel(), || {
-        let ask = kubectl.command().args(["get", "--raw", "/readyz"]);
-        Ok(match ask.deadline(Duration::from_secs(10)).read() {
+        Ok(match kubectl.raw("/readyz") {
             Ok(_) => Look::Ready(()),
             Err(error) => Look::NotYet(error.to_string()),
         })
     })?;
     wait("the cluster was not ready", 50).until(runner.cancel(), || {
-        let get = ["get", "nodes,endpointslices,configmaps", "--output", "json"];
-        let get = kubectl
-            .command()
-            .args(get)
-            .deadline(Duration::from_secs(10));
-        Ok(match get.read() {
-            Ok(text) => match doubt(&text, address, authority) {
-                None => Look::Ready(()),
-                Some(doubt) => Look::NotYet(doubt),
-            },
-            Err(error) => Look::NotYet(error.to_string()),
+        let asked = ASKED.map(|path| kubectl.raw(path));
+        let [nodes, endpoints, published] = asked.map(|answer| {
+            let text = answer.map_err(|error| error.to_string())?;
+            serde_json::from_str::<Value>(&text).map_err(|error| error.to_string())
+        });
+        Ok(match (nodes, endpoints, published) {
+            (Ok(nodes), Ok(endpoints), Ok(published)) => {
+                match doubt([&nodes, &endpoints, &published], address, authority) {
+                    None => Look::Ready(()),
+                    Some(doubt) => Look::NotYet(doubt),
+                }
+            }
+            (Err(error), ..) | (_, Err(error), _) | (.., Err(error)) => Look::NotYet(error),
         })
     })?;
     // What was trusted of extension API servers before is written again, with the authorities of now alone.
-    let trusted = ["delete", "configmap", "extension-apiserver-authentication"];
-    let trusted = kubectl
-        .command()
-        .args(["--namespace", "kube-system"])
-        .args(trusted);
-    trusted
-        .read()
-        .map(drop)
-        .map_err(|error| error.into_failure(Exit::Setup, runner.cancel()))
+    kubectl
+        .delete_raw("/api/v1/namespaces/kube-system/configmaps/extension-apiserver-authentication")
 }
+
+/// What is asked of a cluster before it is trusted: its nodes, where its API server is, whom its pods trust.
+const ASKED: [&str; 3] = [
+    "/api/v1/nodes",
+    "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices/kubernetes",
+    "/api/v1/namespaces/default/configmaps/kube-root-ca.crt",
+];
 
 /// Whether a program that speaks TLS is behind a port: Docker accepts every connection, and only such a one answers words without it.
 fn listens(port: u16) -> std::io::Result<bool> {
@@ -206,20 +206,14 @@ fn listens(port: u16) -> std::io::Result<bool> {
     Ok(stream.read(&mut [0; 16])? > 0)
 }
 
-/// What is not yet as it has to be, in what kubectl lists of the namespace `default` and of the nodes.
-fn doubt(listed: &str, address: &str, authority: &str) -> Option<String> {
-    let Ok(listed) = serde_json::from_str::<Value>(listed) else {
-        return Some("the answer is no JSON".to_owned());
-    };
-    let items = listed["items"].as_array();
-    let of = |kind: &'static str, name: Option<&'static str>| {
-        let items = items.into_iter().flatten();
-        items.filter(move |item| {
-            item["kind"] == kind && name.is_none_or(|name| item["metadata"]["name"] == name)
-        })
-    };
-    let nodes: Vec<_> = of("Node", None).collect();
-    let [node] = nodes.as_slice() else {
+/// What is not yet as it has to be, in the answers to what is asked.
+fn doubt(
+    [nodes, endpoints, published]: [&Value; 3],
+    address: &str,
+    authority: &str,
+) -> Option<String> {
+    let nodes = nodes["items"].as_array().map_or(&[][..], Vec::as_slice);
+    let [node] = nodes else {
         return Some(format!("there are {} nodes", nodes.len()));
     };
     let status = &node["status"];
@@ -236,18 +230,16 @@ fn doubt(listed: &str, address: &str, authority: &str) -> Option<String> {
     }) {
         return Some("the node is not ready".to_owned());
     }
-    let endpoints = of("EndpointSlice", None)
-        .filter(|slice| slice["metadata"]["labels"]["kubernetes.io/service-name"] == "kubernetes")
-        .flat_map(|slice| slice["endpoints"].as_array().into_iter().flatten())
-        .flat_map(|endpoint| endpoint["addresses"].as_array().into_iter().flatten());
+    let endpoints = endpoints["endpoints"].as_array().into_iter().flatten();
+    let endpoints =
+        endpoints.flat_map(|endpoint| endpoint["addresses"].as_array().into_iter().flatten());
     let endpoints: Vec<_> = endpoints.filter_map(Value::as_str).collect();
     if endpoints != [address] {
         return Some(format!(
             "the endpoints of `kubernetes` are {endpoints:?} and not {address}"
         ));
     }
-    let published = of("ConfigMap", Some("kube-root-ca.crt")).next();
-    let published = published.and_then(|map| map["data"]["ca.crt"].as_str());
+    let published = published["data"]["ca.crt"].as_str();
     if published.map(str::trim) != Some(authority.trim()) {
         return Some("the cluster's authority is not published yet".to_owned());
     }
@@ -259,32 +251,30 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn listed(address: &str, endpoints: &[&str], authority: &str) -> String {
-        json!({"items": [
-            {"kind": "Node", "status": {
+    fn answers(address: &str, endpoints: &[&str], authority: &str) -> [Value; 3] {
+        [
+            json!({"items": [{"status": {
                 "addresses": [{"type": "InternalIP", "address": address}],
-                "conditions": [{"type": "Ready", "status": "True"}]}},
-            {"kind": "EndpointSlice", "metadata": {"labels": {"kubernetes.io/service-name": "kubernetes"}},
-                "endpoints": [{"addresses": endpoints}]},
-            {"kind": "ConfigMap", "metadata": {"name": "kube-root-ca.crt"}, "data": {"ca.crt": authority}},
-        ]})
-        .to_string()
+                "conditions": [{"type": "Ready", "status": "True"}]}}]}),
+            json!({"endpoints": [{"addresses": endpoints}]}),
+            json!({"data": {"ca.crt": authority}}),
+        ]
     }
 
     #[test]
     fn a_cluster_is_trusted_when_nothing_of_its_first_life_is_left() {
-        let doubt = |text: &str| doubt(text, "10.0.0.2", "new");
-        assert_eq!(doubt(&listed("10.0.0.2", &["10.0.0.2"], "new\n")), None);
-        for (text, why) in [
-            (listed("10.0.0.1", &["10.0.0.2"], "new"), "its address"),
+        let doubt = |answers: &[Value; 3]| doubt(answers.each_ref(), "10.0.0.2", "new");
+        assert_eq!(doubt(&answers("10.0.0.2", &["10.0.0.2"], "new\n")), None);
+        for (answers, why) in [
+            (answers("10.0.0.1", &["10.0.0.2"], "new"), "its address"),
             (
-                listed("10.0.0.2", &["10.0.0.1", "10.0.0.2"], "new"),
+                answers("10.0.0.2", &["10.0.0.1", "10.0.0.2"], "new"),
                 "endpoints",
             ),
-            (listed("10.0.0.2", &["10.0.0.2"], "old"), "authority"),
-            (json!({"items": []}).to_string(), "0 nodes"),
+            (answers("10.0.0.2", &["10.0.0.2"], "old"), "authority"),
+            ([json!({"items": []}), json!({}), json!({})], "0 nodes"),
         ] {
-            let told = doubt(&text);
+            let told = doubt(&answers);
             assert!(
                 told.as_ref().is_some_and(|told| told.contains(why)),
                 "{told:?}"

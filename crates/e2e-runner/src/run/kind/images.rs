@@ -7,8 +7,11 @@ use std::sync::{OnceLock, PoisonError};
 use std::time::Duration;
 
 use crate::exit::{Exit, Failure};
+use crate::inputs::{Inputs, Kept};
 use crate::process::Error;
+use crate::run::kind::cluster::is_cluster_reused;
 use crate::run::kind::named;
+use crate::run::kubernetes::access::{home, kubectl};
 use crate::run::kubernetes::image_archive;
 use crate::run::kubernetes::images::{TABLE, archive_file, pinned, record_content};
 use crate::run::session::Session;
@@ -38,8 +41,7 @@ fn load_from_host(
     let content = docker::content_name(&id);
     record_content(session, image, &content);
     let known = Ok(format!("{image} is in the node already"));
-    let there = await_runtime(session, &node, deadline)?;
-    if there.contains(&content) && find(&there, image).is_some() {
+    if is_there(session, &node, &content, image, deadline)? {
         return known;
     }
     // One after the other: two would share the same cores, and may be of the same image.
@@ -66,6 +68,26 @@ fn load_from_host(
     })?;
     listed(&names, &node, image)?;
     Ok(image.to_owned())
+}
+
+/// Whether the node has an image under the name of its content and its own. What a container of a kept cluster runs is there, and its own
+/// name came with it; the node itself, which takes ten times as long to ask, is asked of anything else.
+fn is_there(
+    session: &Session,
+    node: &str,
+    content: &str,
+    image: &str,
+    deadline: Duration,
+) -> Result<bool, Failure> {
+    if is_cluster_reused(session)? {
+        let running = &session.artifacts.running;
+        let running = running.get_or_init(|| kubectl(session, home(session)).images_that_run());
+        if running.contains(content) {
+            return Ok(true);
+        }
+    }
+    let there = await_runtime(session, node, deadline)?;
+    Ok(there.iter().any(|name| name == content) && find(&there, image).is_some())
 }
 
 /// Waits until a node's container runtime answers, long before Kubernetes does, and returns the names of its images. One stage
@@ -178,19 +200,38 @@ fn load_program(
         return Ok(told);
     }
     let binary = Session::artifact(binary, "the binary")?;
+    let kept = session
+        .paths
+        .target
+        .join(KEPT)
+        .join(format!("{package}.json"));
+    if let Some(reference) = Kept::<String>::read(&kept, |_| None)
+        && is_there(session, &node, &reference, &reference, deadline)?
+    {
+        let reference = slot.get_or_init(|| reference);
+        return Ok(format!("{reference} is in the node already"));
+    }
+    let mut inputs = Inputs::default();
+    inputs.file(binary);
+    // The tool decides what else is in an image.
+    inputs.file(std::env::current_exe().map_err(Failure::setup)?);
     let image = std::fs::read(binary)
         .and_then(|bytes| image_archive::of_binary(package, &bytes))
         .map_err(Failure::setup)?;
-    let present = await_runtime(session, &node, deadline)?;
-    let known = if present.contains(&image.reference) {
+    Kept::write(&kept, inputs, image.reference.clone());
+    let (name, archive) = (image.reference, image.archive);
+    let known = if is_there(session, &node, &name, &name, deadline)? {
         " is in the node already"
     } else {
-        let names = docker::import_bytes(runner, &node, image.archive).map_err(failed)?;
-        listed(&names, &node, &image.reference)?;
+        let names = docker::import_bytes(runner, &node, archive).map_err(failed)?;
+        listed(&names, &node, &name)?;
         ""
     };
-    Ok(format!("{}{known}", slot.get_or_init(|| image.reference)))
+    Ok(format!("{}{known}", slot.get_or_init(|| name)))
 }
+
+/// The directory, in the target directory, that keeps which image each program was wrapped as.
+const KEPT: &str = "e2e-images";
 
 /// Brings the images of a part into the node, once they are made.
 pub fn load_images(session: &Session, part: &Part, deadline: Duration) -> Result<String, Failure> {
@@ -215,13 +256,12 @@ fn load_wrapped(session: &Session, image: &str, deadline: Duration) -> Result<St
     let (runner, node) = (&session.runner, named::node(session));
     let content = pinned(session, image);
     let file = archive_file(session, image, &content);
-    let there = await_runtime(session, &node, deadline)?;
+    let known = is_there(session, &node, &content, image, deadline)?;
     let mut streamed = session
         .artifacts
         .streamed
         .lock()
         .unwrap_or_else(PoisonError::into_inner);
-    let known = there.contains(&content) && find(&there, image).is_some();
     // Another part may have the same image; who comes first sends it.
     let told = if known || !streamed.insert(format!("{image} {content}")) {
         format!("{image} is in the node already")

@@ -14,19 +14,15 @@ pub fn check(session: &Session) -> Result<String, Failure> {
     };
     let kubectl = kubectl(session, home(session));
     let failed = |error: Error| error.into_failure(Exit::Setup, session.runner.cancel());
-    let ask = |args: &[&str]| -> Result<Value, Failure> {
-        let text = kubectl.command().args(args).read().map_err(failed)?;
-        serde_json::from_str(&text).map_err(|error| {
-            Failure::setup(format!(
-                "kubectl {} answered no JSON: {error}",
-                args.join(" ")
-            ))
-        })
+    let ask = |path: &str| -> Result<Value, Failure> {
+        let text = kubectl.raw(path).map_err(failed)?;
+        serde_json::from_str(&text)
+            .map_err(|error| Failure::setup(format!("GET {path} answered no JSON: {error}")))
     };
-    let server = ask(&["get", "--raw", "/version"])?;
+    let server = ask("/version")?;
     let server = server["gitVersion"].as_str().unwrap_or("of no version");
     node.check("the API server", server)?;
-    let nodes = ask(&["get", "nodes", "--output", "json"])?;
+    let nodes = ask("/api/v1/nodes")?;
     let nodes = nodes["items"].as_array().map_or(&[][..], Vec::as_slice);
     if nodes.is_empty() {
         return Err(Failure::setup(

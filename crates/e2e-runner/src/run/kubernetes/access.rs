@@ -16,7 +16,8 @@ pub fn kubectl(session: &Session, namespace: &str) -> Kubectl {
     let kubectl = Kubectl::new(session.runner.clone(), &kubeconfig(session), namespace);
     match session.place {
         Target::Cluster => kubectl.patient().managed_by(&session.run.id()),
-        Target::Kind | Target::Local => kubectl,
+        Target::Kind => kubectl.by(session.artifacts.api_server.of(&kubeconfig(session))),
+        Target::Local => kubectl,
     }
 }
 

@@ -1,10 +1,8 @@
 //! Several replicas of Data Storage: a `StatefulSet` behind one Service, whose pods each keep their queue.
 
-use std::time::Duration;
-
 use serde_json::{Value, json};
 
-use crate::exit::{Exit, Failure};
+use crate::exit::Failure;
 use crate::run::kubernetes::access::kubectl;
 use crate::run::layer::Layer;
 use crate::run::service_run::ServiceRun;
@@ -86,24 +84,15 @@ pub fn make_room(
     name: &str,
     replicas: Option<Replicas>,
 ) -> Result<(), Failure> {
-    let runner = &session.runner;
-    if !session
-        .rebuild_reason(service_run.level(Layer::DataStorage))
-        .is_empty()
-    {
-        let other = if replicas.is_some() {
-            "deployment"
-        } else {
-            "statefulset"
-        };
-        kubectl(session, &service_run.namespace)
-            .command()
-            .args(["delete", other, name, "--ignore-not-found"])
-            .deadline(Duration::from_mins(1))
-            .read()
-            .map_err(|error| error.into_failure(Exit::Setup, runner.cancel()))?;
-    }
-    Ok(())
+    let other = if replicas.is_some() {
+        "Deployment"
+    } else {
+        "StatefulSet"
+    };
+    let key = service_run.level(Layer::DataStorage).key();
+    let mut before = session.run.state().applied.remove(&key).unwrap_or_default();
+    before.retain(|applied| applied.kind == other && applied.name == name);
+    kubectl(session, &service_run.namespace).delete(&before)
 }
 
 #[cfg(test)]

@@ -57,6 +57,22 @@ struct Object {
     name: String,
 }
 
+impl Kubectl {
+    /// The events of the namespace that warn, as JSON.
+    fn warnings(&self) -> Option<String> {
+        let path = format!(
+            "/api/v1/namespaces/{}/events?fieldSelector=type%3DWarning",
+            self.namespace
+        );
+        if let Some(text) = self.directly(&format!("GET {path}"), |server| server.text(&path)) {
+            return Some(text);
+        }
+        let ask = ["get", "events", "--field-selector", "type=Warning"];
+        let ask = self.command().args(ask).args(["--output", "json"]);
+        ask.deadline(ANSWER_TIMEOUT).read().ok()
+    }
+}
+
 impl Warnings {
     /// Of the pods that a selector finds, such as `app=postgres,…`.
     pub(super) fn of(selector: &str, waits_for_room: bool) -> Self {
@@ -74,20 +90,7 @@ impl Warnings {
 
     /// Asks for the warnings about these pods, and about what should make pods of the app while there are none.
     pub(super) fn look(&mut self, kubectl: &Kubectl, pods: &BTreeSet<String>) -> Option<Dead> {
-        let ask = [
-            "get",
-            "events",
-            "--field-selector",
-            "type=Warning",
-            "--output",
-            "json",
-        ];
-        let text = kubectl
-            .command()
-            .args(ask)
-            .deadline(ANSWER_TIMEOUT)
-            .read()
-            .ok()?;
+        let text = kubectl.warnings()?;
         self.judge(&text, pods)
     }
 

@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use crate::exit::{Exit, Failure};
 use crate::process::{Command, Error, Runner};
+use crate::tools::api_server::{ApiServer, Unanswered};
 
 /// How many lines of a log a message repeats.
 const TAIL: &str = "15";
@@ -37,6 +38,8 @@ pub struct Kubectl {
     patience: Duration,
     /// Who applies objects, where others apply the same (Kubernetes, "Server-Side Apply"): what one leaves out stays another's.
     manager: Option<String>,
+    /// Who answers instead of a process, where it can.
+    server: Option<ApiServer>,
 }
 
 /// How long the API server of another's cluster may be out of reach before a question to it fails: the network between has its moments.
@@ -66,7 +69,55 @@ impl Kubectl {
             namespace: namespace.to_owned(),
             patience: Duration::ZERO,
             manager: None,
+            server: None,
         }
+    }
+
+    /// The same, whose questions go to the API server itself. Where that gives no answer to go by, kubectl is asked, whose words people
+    /// know.
+    #[must_use]
+    pub fn by(&self, server: Option<ApiServer>) -> Self {
+        Self {
+            server,
+            ..self.clone()
+        }
+    }
+
+    /// What the API server answers without a process. None where there is no client for it, or no answer to go by.
+    fn directly<T>(
+        &self,
+        what: &str,
+        ask: impl FnOnce(&ApiServer) -> Result<T, Unanswered>,
+    ) -> Option<T> {
+        let began = Instant::now();
+        let answer = ask(self.server.as_ref()?);
+        let outcome = answer.as_ref().err().map(Unanswered::to_string);
+        let outcome = outcome.as_deref().unwrap_or("answered");
+        self.runner.note(what, outcome, began.elapsed());
+        answer.ok()
+    }
+
+    /// What the API server answers on a path.
+    pub fn raw(&self, path: &str) -> Result<String, Error> {
+        if let Some(server) = &self.server {
+            return server.text(path).map_err(|error| Error::Failed {
+                command: format!("GET {path}"),
+                status: "no answer".to_owned(),
+                tail: error.to_string(),
+            });
+        }
+        let get = self.command().args(["get", "--raw", path]);
+        get.deadline(Duration::from_secs(10)).read()
+    }
+
+    /// Removes what the API server has on a path, if it has it.
+    pub fn delete_raw(&self, path: &str) -> Result<(), Failure> {
+        let deleted = self.directly(&format!("DELETE {path}"), |server| server.delete(path));
+        if deleted.is_some() {
+            return Ok(());
+        }
+        let delete = self.command().args(["delete", "--raw", path]).read();
+        delete.map(drop).map_err(|error| self.failed(error))
     }
 
     /// The same, which asks an API server again that cannot be reached for a while.

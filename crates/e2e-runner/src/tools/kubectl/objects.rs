@@ -1,6 +1,6 @@
 //! Objects: applied, compared with what is there, removed; each keeps the namespace that it names.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use crate::exit::Failure;
 use crate::process::{Command, Error};
 use crate::state::{Applied, write_private};
+use crate::tools::api_server::Reference;
 use crate::tools::kubectl::Kubectl;
 
 /// How long the API server may take for what a finalizer holds.
@@ -27,6 +28,41 @@ impl Kubectl {
     /// Applies objects, server side, and says what they are now. They travel by standard input, so that secrets are in no process
     /// list and no file. An object without a namespace gets this one's.
     pub fn apply(&self, objects: &[Value]) -> Result<Vec<Applied>, Failure> {
+        let mut applied = match self.applied(objects) {
+            Some(applied) => applied,
+            None => self.apply_by_process(objects)?,
+        };
+        for (object, applied) in objects.iter().zip(&mut applied) {
+            applied.pods = pod_labels(object);
+            applied.count = pod_count(object);
+        }
+        Ok(applied)
+    }
+
+    /// What the API server itself has applied; none where it did not apply them all.
+    fn applied(&self, objects: &[Value]) -> Option<Vec<Applied>> {
+        let one = |object: &Value| {
+            let wanted = identity(object);
+            let what = format!("apply {}/{}", wanted.kind, wanted.name);
+            let of = self.reference(&wanted);
+            let now = self.directly(&what, |server| server.apply(&of, object));
+            now.map(|now| identity(&now))
+        };
+        // Another name to apply by is for clusters that others use too, and those are kubectl's.
+        self.manager.is_none().then_some(())?;
+        objects.iter().map(one).collect()
+    }
+
+    fn reference<'a>(&'a self, of: &'a Applied) -> Reference<'a> {
+        Reference {
+            api_version: &of.api_version,
+            kind: &of.kind,
+            namespace: of.namespace.as_deref().unwrap_or(&self.namespace),
+            name: &of.name,
+        }
+    }
+
+    fn apply_by_process(&self, objects: &[Value]) -> Result<Vec<Applied>, Failure> {
         let args = [
             "apply",
             "--server-side",
@@ -41,12 +77,7 @@ impl Kubectl {
         let apply = self.on(objects)?.args(args).args(manager);
         let apply = apply.stdin(list(objects));
         let text = self.read(&apply).map_err(|error| self.refused(error))?;
-        let mut applied = identities(&text);
-        for (object, applied) in objects.iter().zip(&mut applied) {
-            applied.pods = pod_labels(object);
-            applied.count = pod_count(object);
-        }
-        Ok(applied)
+        Ok(identities(&text))
     }
 
     /// The failure of objects that were not applied: in a cluster that others use too the API server's own words come first, for most of
@@ -126,6 +157,34 @@ impl Kubectl {
         if applied.is_empty() {
             return touched;
         }
+        let there = self.still_there(&applied);
+        let there = there.unwrap_or_else(|| self.there_by_process(&applied));
+        for object in applied {
+            match there.iter().find(|there| there.is(&object)) {
+                Some(there) if there.version == object.version => {}
+                Some(_) => touched.changed.push(object),
+                None => touched.missing = true,
+            }
+        }
+        touched
+    }
+
+    /// Those of these objects that are there, as the API server itself says; none where it does not say it of all.
+    fn still_there(&self, applied: &[Applied]) -> Option<Vec<Applied>> {
+        let one = |object: &Applied| {
+            let what = format!("get {}/{}", object.kind, object.name);
+            let of = self.reference(object);
+            let metadata = self.directly(&what, |server| server.metadata(&of))?;
+            Some(metadata.map(|metadata| {
+                let (version, kind) = (&object.api_version, &object.kind);
+                identity(&json!({"apiVersion": version, "kind": kind, "metadata": metadata}))
+            }))
+        };
+        let there: Option<Vec<_>> = applied.iter().map(one).collect();
+        Some(there?.into_iter().flatten().collect())
+    }
+
+    fn there_by_process(&self, applied: &[Applied]) -> Vec<Applied> {
         let objects: Vec<Value> = applied.iter().map(reference).collect();
         let args = [
             "get",
@@ -139,18 +198,10 @@ impl Kubectl {
             .on(&objects)
             .map(|get| self.read(&get.args(args).stdin(list(&objects))));
         // What cannot be asked for, such as an object of a definition that is gone, is applied again.
-        let there = match get {
+        match get {
             Ok(Ok(text)) => identities(&text),
             _ => Vec::new(),
-        };
-        for object in applied {
-            match there.iter().find(|there| there.is(&object)) {
-                Some(there) if there.version == object.version => {}
-                Some(_) => touched.changed.push(object),
-                None => touched.missing = true,
-            }
         }
-        touched
     }
 
     /// Removes objects, and waits until they and what they made, such as pods, are gone.
@@ -177,12 +228,26 @@ impl Kubectl {
 
     /// The names of the pods that a selector finds, `everywhere` in the cluster or in the namespace alone.
     pub fn pods(&self, selector: &str, everywhere: bool) -> Result<Vec<String>, Failure> {
+        let namespace = (!everywhere).then_some(self.namespace.as_str());
+        let what = format!("get pods {selector}");
+        if let Some(pods) = self.directly(&what, |server| server.pods(namespace, selector)) {
+            let text = |pod: &Value, name: &str| pod[name].as_str().unwrap_or_default().to_owned();
+            let name = |pod: &Value| format!("{}/{}", text(pod, "namespace"), text(pod, "name"));
+            return Ok(pods.iter().map(name).collect());
+        }
         let names = "jsonpath={range .items[*]}{.metadata.namespace}/{.metadata.name} {end}";
         let get = self.command().args(["get", "pods"]);
         let get = get.args(everywhere.then_some("--all-namespaces"));
         let get = get.args(["--selector", selector, "--output", names]);
         let text = self.read(&get).map_err(|error| self.failed(error))?;
         Ok(text.split_whitespace().map(str::to_owned).collect())
+    }
+
+    /// The images that containers of the cluster run, by the names that their pods give them; none where the API server does not say.
+    pub fn images_that_run(&self) -> BTreeSet<String> {
+        let pods = self.directly("get pods", |server| server.text("/api/v1/pods"));
+        let pods = pods.and_then(|text| serde_json::from_str(&text).ok());
+        images_that_run(&pods.unwrap_or_default())
     }
 
     /// Waits until a workload, as in `deployment/name`, has as many pods of its newest kind as it wants, all of them available.
@@ -222,6 +287,22 @@ fn with_namespace(kubeconfig: &Path, namespace: &str) -> Result<PathBuf, Failure
     let path = kubeconfig.with_file_name(name);
     write_private(&path, config.to_string().as_bytes()).map_err(Failure::setup)?;
     Ok(path)
+}
+
+fn images_that_run(pods: &Value) -> BTreeSet<String> {
+    let mut images = BTreeSet::new();
+    for pod in pods["items"].as_array().into_iter().flatten() {
+        let of = |list: &Value| list.as_array().cloned().unwrap_or_default();
+        let statuses = of(&pod["status"]["containerStatuses"]);
+        let runs = |container: &Value| {
+            let mut statuses = statuses.iter();
+            statuses.any(|it| it["name"] == container["name"] && it["state"]["running"].is_object())
+        };
+        let containers = of(&pod["spec"]["containers"]);
+        let running = containers.iter().filter(|container| runs(container));
+        images.extend(running.filter_map(|it| it["image"].as_str().map(str::to_owned)));
+    }
+    images
 }
 
 fn list(objects: &[Value]) -> String {
@@ -329,6 +410,18 @@ mod tests {
         };
         assert_ne!(secret("10").version, secret("11").version);
         assert!(secret("10").is(&secret("11")));
+    }
+
+    #[test]
+    fn only_an_image_whose_container_runs_is_certain_to_be_in_the_node() {
+        let pods = json!({"items": [{
+            "spec": {"containers": [{"name": "a", "image": "one"}, {"name": "b", "image": "two"}, {"name": "c", "image": "three"}]},
+            "status": {"containerStatuses": [
+                {"name": "a", "state": {"running": {}}},
+                {"name": "b", "state": {"waiting": {"reason": "ErrImagePull"}}}]},
+        }]});
+        assert_eq!(images_that_run(&pods), BTreeSet::from(["one".to_owned()]));
+        assert!(images_that_run(&Value::Null).is_empty());
     }
 
     #[test]

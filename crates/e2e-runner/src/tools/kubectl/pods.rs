@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use crate::exit::{Exit, Failure};
 use crate::process::{Error, Status as Ended};
+use crate::tools::api_server::Watch;
 use crate::tools::kubectl::events::{Dead, Warnings};
 use crate::tools::kubectl::{AGAIN, Kubectl};
 
@@ -76,45 +77,34 @@ impl Kubectl {
         let mut warnings = Warnings::of(label, expected.room.is_some());
         let mut looked = Ok(false);
         let mut warned = Instant::now();
-        let watch = self.command().args([
-            "get",
-            "pods",
-            "--selector",
-            label,
-            "--watch",
-            "--output-watch-events",
-            "--output",
-            "json",
-        ]);
         let began = Instant::now();
         let result = loop {
             let left = deadline.saturating_sub(began.elapsed());
             let result = {
                 let seen = std::cell::RefCell::new(&mut watched);
-                watch.clone().deadline(left).follow(
-                    |line| seen.borrow_mut().line(line),
-                    || {
-                        let mut seen = seen.borrow_mut();
-                        if !seen.pods.is_empty() {
-                            looked = look();
+                let on_line = |line: &str| seen.borrow_mut().line(line);
+                let enough = || {
+                    let mut seen = seen.borrow_mut();
+                    if !seen.pods.is_empty() {
+                        looked = look();
+                    }
+                    let serves = matches!(looked, Ok(true));
+                    seen.newly_started(serves)
+                        .iter()
+                        .for_each(|pod| started(pod));
+                    seen.new_troubles().iter().for_each(|text| tell(text));
+                    if warned.elapsed() > WARNINGS {
+                        let pods = seen.pods.keys().cloned().collect();
+                        seen.warned = warnings.look(self, &pods);
+                        if let Some(text) = warnings.new_wait() {
+                            tell(&text);
                         }
-                        let serves = matches!(looked, Ok(true));
-                        seen.newly_started(serves)
-                            .iter()
-                            .for_each(|pod| started(pod));
-                        seen.new_troubles().iter().for_each(|text| tell(text));
-                        if warned.elapsed() > WARNINGS {
-                            let pods = seen.pods.keys().cloned().collect();
-                            seen.warned = warnings.look(self, &pods);
-                            if let Some(text) = warnings.new_wait() {
-                                tell(&text);
-                            }
-                            warned = Instant::now();
-                        }
-                        let is_over = seen.has_found_no_room(&warnings);
-                        !matches!(looked, Ok(false)) || is_over || seen.decided(Instant::now())
-                    },
-                )
+                        warned = Instant::now();
+                    }
+                    let is_over = seen.has_found_no_room(&warnings);
+                    !matches!(looked, Ok(false)) || is_over || seen.decided(Instant::now())
+                };
+                self.watch_pods(label, left, on_line, enough)
             };
             if let Some(failure) = watched.no_room(label) {
                 return Err(failure);
@@ -138,6 +128,39 @@ impl Kubectl {
                 let seen = failure.detail.clone().unwrap_or_default();
                 let log = self.first_log(&watched);
                 Err(failure.detail(format!("{seen}\n{log}")))
+            }
+        }
+    }
+
+    /// Hands on each event of the pods that a selector finds, until it is enough.
+    fn watch_pods(
+        &self,
+        selector: &str,
+        deadline: Duration,
+        mut on_line: impl FnMut(&str),
+        mut enough: impl FnMut() -> bool,
+    ) -> Result<Ended, Error> {
+        let (cancel, began) = (self.runner.cancel(), Instant::now());
+        let what = format!("watch pods {selector}");
+        let ended = self.directly(&what, |server| {
+            let enough = || cancel.is_raised() || enough();
+            server.watch_pods((&self.namespace, selector), deadline, &mut on_line, enough)
+        });
+        match ended {
+            Some(_) if cancel.is_raised() => Err(Error::Cancelled { command: what }),
+            Some(Watch::Enough) => Ok(Ended::SUCCESS),
+            Some(Watch::TimedOut) => Err(Error::TimedOut {
+                command: what,
+                deadline,
+                tail: String::new(),
+            }),
+            // Lost with the server, or none at all: kubectl says why.
+            Some(Watch::Lost) | None => {
+                let get = ["get", "pods", "--selector", selector, "--watch"];
+                let get = self.command().args(get);
+                let get = get.args(["--output-watch-events", "--output", "json"]);
+                get.deadline(deadline.saturating_sub(began.elapsed()))
+                    .follow(on_line, enough)
             }
         }
     }

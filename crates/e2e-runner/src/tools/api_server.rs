@@ -1,0 +1,321 @@
+//! The API server of a cluster by a client that is kept: its answer takes milliseconds, a process for each question tenths of a second.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::Deserialize;
+use serde_json::Value;
+use ureq::Agent;
+use ureq::http::{Request, StatusCode};
+use ureq::tls::{Certificate, ClientCert, PrivateKey, RootCerts, TlsConfig};
+
+/// How long one answer may take.
+const ANSWER: Duration = Duration::from_secs(10);
+/// The longest answer, in bytes.
+const LONGEST: u64 = 64 << 20;
+/// How often a watch asks whether it has shown enough.
+const TICK: Duration = Duration::from_millis(20);
+/// What an object is without what is in it, which may be a secret (Kubernetes API Concepts, "Retrieving large results sets").
+const METADATA: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
+/// The same of each object of a list.
+const METADATA_LIST: &str = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
+
+/// Why there is no answer to go by. Whoever asks then asks kubectl, whose words people know.
+#[derive(Debug, thiserror::Error)]
+pub enum Unanswered {
+    /// It did not answer, or not to its end.
+    #[error("{0}")]
+    Lost(#[from] ureq::Error),
+    /// It refused, with its own words.
+    #[error("{0}: {1}")]
+    Refused(StatusCode, String),
+    /// Its answer is not what was asked for.
+    #[error("an answer that cannot be read: {0}")]
+    Unreadable(String),
+}
+
+/// How a watch ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Watch {
+    /// It has shown enough.
+    Enough,
+    /// The deadline has passed.
+    TimedOut,
+    /// The server ended it, or was lost.
+    Lost,
+}
+
+/// An API server, as the user of a kubeconfig asks it. Clones share what is kept.
+#[derive(Clone, Debug)]
+pub struct ApiServer {
+    base: String,
+    tls: TlsConfig,
+    agent: Agent,
+    resources: Arc<Mutex<BTreeMap<String, Vec<Resource>>>>,
+}
+
+/// What the API calls a kind in its paths (Kubernetes API Concepts, "Resource URIs").
+#[derive(Clone, Debug, Deserialize)]
+struct Resource {
+    name: String,
+    kind: String,
+    namespaced: bool,
+}
+
+/// Which object is meant.
+#[derive(Clone, Copy, Debug)]
+pub struct Reference<'a> {
+    /// As in `apps/v1`.
+    pub api_version: &'a str,
+    /// As in `Deployment`.
+    pub kind: &'a str,
+    /// Its namespace, where its kind has any.
+    pub namespace: &'a str,
+    /// Its name.
+    pub name: &'a str,
+}
+
+impl ApiServer {
+    /// The one of a kubeconfig's current context. None where its user proves itself by anything else than a certificate in that file, as
+    /// kind writes it: a login, a token that another program makes, is kubectl's business.
+    pub fn of(kubeconfig: &str) -> Option<Self> {
+        let config: Value = serde_saphyr::from_str(kubeconfig).ok()?;
+        let named = |list: &str, what: &str, name: &Value| {
+            let all = config[list].as_array()?;
+            Some(all.iter().find(|one| one["name"] == *name)?[what].clone())
+        };
+        let context = named("contexts", "context", &config["current-context"])?;
+        let cluster = named("clusters", "cluster", &context["cluster"])?;
+        let user = named("users", "user", &context["user"])?;
+        let pem = |of: &Value, name: &str| BASE64_STANDARD.decode(of[name].as_str()?).ok();
+        let authority =
+            Certificate::from_pem(&pem(&cluster, "certificate-authority-data")?).ok()?;
+        let certificate = Certificate::from_pem(&pem(&user, "client-certificate-data")?).ok()?;
+        let key = PrivateKey::from_pem(&pem(&user, "client-key-data")?).ok()?;
+        let tls = TlsConfig::builder()
+            .root_certs(RootCerts::new_with_certs(&[authority]))
+            .client_cert(Some(ClientCert::new_with_certs(&[certificate], key)))
+            .build();
+        Some(Self {
+            base: cluster["server"].as_str()?.trim_end_matches('/').to_owned(),
+            agent: agent(&tls, Some(ANSWER)),
+            tls,
+            resources: Arc::default(),
+        })
+    }
+
+    /// What it answers on a path, as it is.
+    pub fn text(&self, path: &str) -> Result<String, Unanswered> {
+        self.call("GET", path, ("accept", "application/json"), "")
+    }
+
+    /// Removes what is on a path; what is not there is no failure.
+    pub fn delete(&self, path: &str) -> Result<(), Unanswered> {
+        let accept = ("accept", "application/json");
+        match self.call("DELETE", path, accept, "") {
+            Ok(_) | Err(Unanswered::Refused(StatusCode::NOT_FOUND, _)) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The metadata of an object, if it is there.
+    pub fn metadata(&self, of: &Reference<'_>) -> Result<Option<Value>, Unanswered> {
+        match self.call("GET", &self.path(of)?, ("accept", METADATA), "") {
+            Ok(text) => Ok(Some(json(&text)?["metadata"].take())),
+            Err(Unanswered::Refused(StatusCode::NOT_FOUND, _)) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The metadata of the pods that a selector finds, in one namespace or in all.
+    pub fn pods(&self, namespace: Option<&str>, selector: &str) -> Result<Vec<Value>, Unanswered> {
+        let path = format!("{}?labelSelector={}", pods(namespace), encoded(selector));
+        let text = self.call("GET", &path, ("accept", METADATA_LIST), "")?;
+        let Value::Array(mut items) = json(&text)?["items"].take() else {
+            return Err(Unanswered::Unreadable("it is no list".to_owned()));
+        };
+        let metadata = items.iter_mut().map(|item| item["metadata"].take());
+        Ok(metadata.collect())
+    }
+
+    /// Applies an object, server side, in the name of kubectl, and returns it as it is then. A field that its kind does not have is
+    /// refused.
+    pub fn apply(&self, of: &Reference<'_>, object: &Value) -> Result<Value, Unanswered> {
+        let path = self.path(of)?;
+        let path = format!("{path}?fieldManager=kubectl&force=true&fieldValidation=Strict");
+        let content = ("content-type", "application/apply-patch+yaml");
+        json(&self.call("PATCH", &path, content, &object.to_string())?)
+    }
+
+    /// Watches the pods of a namespace that a selector finds, from those that are there on. `on_line` gets each event, `enough` is asked
+    /// after each and at every tick. Returns when that says so, after the deadline at the latest.
+    pub fn watch_pods(
+        &self,
+        (namespace, selector): (&str, &str),
+        deadline: Duration,
+        mut on_line: impl FnMut(&str),
+        mut enough: impl FnMut() -> bool,
+    ) -> Result<Watch, Unanswered> {
+        let (path, selector) = (pods(Some(namespace)), encoded(selector));
+        let path = format!("{path}?watch=1&labelSelector={selector}");
+        // A client of its own, whose end interrupts what it still reads.
+        let agent = agent(&self.tls, None);
+        let answer = request("GET", &self.base, &path, ("accept", "application/json"), "")?;
+        let answer = agent.run(answer)?;
+        if !answer.status().is_success() {
+            return Err(Unanswered::Refused(answer.status(), String::new()));
+        }
+        let (send, lines) = channel();
+        let reader = BufReader::new(answer.into_body().into_reader());
+        let began = Instant::now();
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                let lines = reader.lines().map_while(Result::ok);
+                // Nobody listens any more once it was enough.
+                lines.map(|line| send.send(line)).find(Result::is_err)
+            });
+            let ended = loop {
+                match lines.recv_timeout(TICK) {
+                    Ok(line) => on_line(&line),
+                    Err(RecvTimeoutError::Timeout) => {}
+                    Err(RecvTimeoutError::Disconnected) => break Watch::Lost,
+                }
+                if enough() {
+                    break Watch::Enough;
+                }
+                if began.elapsed() >= deadline {
+                    break Watch::TimedOut;
+                }
+            };
+            agent.shutdown();
+            Ok(ended)
+        })
+    }
+
+    /// Where an object is, by what the server says of its kinds.
+    fn path(&self, of: &Reference<'_>) -> Result<String, Unanswered> {
+        let group = match of.api_version.contains('/') {
+            true => format!("/apis/{}", of.api_version),
+            false => format!("/api/{}", of.api_version),
+        };
+        let resource = self.resource(&group, of.kind)?;
+        let (namespace, name) = (encoded(of.namespace), encoded(of.name));
+        Ok(match resource.namespaced {
+            true => format!("{group}/namespaces/{namespace}/{}/{name}", resource.name),
+            false => format!("{group}/{}/{name}", resource.name),
+        })
+    }
+
+    fn resource(&self, group: &str, kind: &str) -> Result<Resource, Unanswered> {
+        #[derive(Deserialize)]
+        struct List {
+            resources: Vec<Resource>,
+        }
+        let mut known = self
+            .resources
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let of_kind = |all: &[Resource]| {
+            let is_one = |one: &&Resource| one.kind == kind && !one.name.contains('/');
+            all.iter().find(is_one).cloned()
+        };
+        if let Some(found) = known.get(group).and_then(|all| of_kind(all)) {
+            return Ok(found);
+        }
+        // A definition of a custom resource adds to them at any time.
+        let list: List = serde_json::from_str(&self.text(group)?).map_err(unreadable)?;
+        let all = known.entry(group.to_owned()).or_default();
+        *all = list.resources;
+        of_kind(all).ok_or_else(|| Unanswered::Unreadable(format!("{group} has no kind {kind}")))
+    }
+
+    fn call(
+        &self,
+        method: &str,
+        path: &str,
+        header: (&str, &str),
+        body: &str,
+    ) -> Result<String, Unanswered> {
+        let request = request(method, &self.base, path, header, body)?;
+        let mut answer = self.agent.run(request)?;
+        let text = answer.body_mut().with_config().limit(LONGEST);
+        let text = text.read_to_string()?;
+        match answer.status() {
+            status if status.is_success() => Ok(text),
+            status => Err(Unanswered::Refused(status, text)),
+        }
+    }
+}
+
+fn agent(tls: &TlsConfig, longest: Option<Duration>) -> Agent {
+    let config = Agent::config_builder()
+        .tls_config(tls.clone())
+        .timeout_global(longest)
+        .timeout_connect(Some(ANSWER))
+        .timeout_recv_response(Some(ANSWER))
+        .http_status_as_error(false)
+        // A proxy of the environment does not reach this machine's own addresses.
+        .proxy(None)
+        .build();
+    config.into()
+}
+
+fn request(
+    method: &str,
+    base: &str,
+    path: &str,
+    (header, value): (&str, &str),
+    body: &str,
+) -> Result<Request<String>, Unanswered> {
+    let request = Request::builder()
+        .method(method)
+        .uri(format!("{base}{path}"));
+    let request = request.header(header, value).body(body.to_owned());
+    request.map_err(|error| Unanswered::Unreadable(error.to_string()))
+}
+
+fn pods(namespace: Option<&str>) -> String {
+    match namespace {
+        Some(namespace) => format!("/api/v1/namespaces/{}/pods", encoded(namespace)),
+        None => "/api/v1/pods".to_owned(),
+    }
+}
+
+fn encoded(text: &str) -> String {
+    utf8_percent_encode(text, NON_ALPHANUMERIC).to_string()
+}
+
+fn json(text: &str) -> Result<Value, Unanswered> {
+    serde_json::from_str(text).map_err(unreadable)
+}
+
+fn unreadable(error: serde_json::Error) -> Unanswered {
+    Unanswered::Unreadable(error.to_string())
+}
+
+/// The API server of the kubeconfig that a file holds, kept as long as the file says the same.
+#[derive(Debug, Default)]
+pub struct KeptServer(Mutex<Option<(String, Option<ApiServer>)>>);
+
+impl KeptServer {
+    /// The one of the file as it is now; none where there is no file, or no client for it.
+    pub fn of(&self, kubeconfig: &Path) -> Option<ApiServer> {
+        let text = std::fs::read_to_string(kubeconfig).ok()?;
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*kept {
+            Some((known, server)) if *known == text => server.clone(),
+            _ => {
+                let server = ApiServer::of(&text);
+                *kept = Some((text, server.clone()));
+                server
+            }
+        }
+    }
+}
