@@ -5,7 +5,7 @@ use std::path::Path;
 
 use e2e_report::Outcome;
 
-use crate::run::plan::{Id, Step, Target};
+use crate::run::plan::{Id, Stage, Step, Target};
 use crate::run::reuse::is_reuse;
 use crate::run::timing::Timing;
 use crate::state::{locked, write_private};
@@ -32,6 +32,26 @@ impl History {
     /// The least seconds that a stage ever took.
     pub fn fastest(&self, place: Target, id: &Id, only: &str) -> Option<f64> {
         self.0.get(&fastest_key(place, id, only)).copied()
+    }
+
+    /// Stages, those first after which most is still to be done: of those that can begin, and of suites that wait for room, the first one
+    /// is then that which a run would end by waiting for. Where nothing is known they stay as they are.
+    pub fn longest_first(&self, place: Target, stages: &[Stage], only: &str) -> Vec<Stage> {
+        let mut left: BTreeMap<String, f64> = BTreeMap::new();
+        // A plan names what is needed before what needs it.
+        for stage in stages.iter().rev() {
+            let own = self.usual(place, &stage.id, only).unwrap_or_default();
+            let with = left.get(&stage.id.name()).copied().unwrap_or_default() + own;
+            left.insert(stage.id.name(), with);
+            for need in &stage.needs {
+                let of_need = left.entry(need.name()).or_default();
+                *of_need = of_need.max(with);
+            }
+        }
+        let mut stages = stages.to_vec();
+        let of = |stage: &Stage| left.get(&stage.id.name()).copied().unwrap_or_default();
+        stages.sort_by(|one, other| of(other).total_cmp(&of(one)));
+        stages
     }
 
     /// Learns from the stages of a run that did what they were to do, and writes it down; `only` is the service of a run of one.
@@ -90,6 +110,43 @@ mod tests {
     use super::*;
     use crate::run::reuse::GIVEN;
     use std::time::Duration;
+
+    #[test]
+    fn what_the_longest_suite_needs_comes_first_and_without_a_history_all_stays_as_it_is() {
+        let of = |step: Step, service: &str, needs: &[&Id]| Stage {
+            id: Id {
+                service: Some(service.to_owned()),
+                ..step.into()
+            },
+            needs: needs.iter().map(|id| (*id).clone()).collect(),
+            deadline: Duration::from_secs(1),
+        };
+        let mut stages = Vec::new();
+        for service in ["short", "long"] {
+            let deploy = of(Step::DeployService, service, &[]);
+            let suite = of(Step::RunSuite, service, &[&deploy.id]);
+            stages.extend([deploy, suite]);
+        }
+        let names = |stages: &[Stage]| -> Vec<_> { stages.iter().map(|it| it.id.name()).collect() };
+        let mut history = History::default();
+        let sorted = history.longest_first(Target::Local, &stages, "");
+        assert_eq!(names(&sorted), names(&stages));
+        for (stage, seconds) in stages.iter().zip([3, 1, 1, 9]) {
+            let mut timing = timing(seconds, Outcome::Ok);
+            timing.id = stage.id.clone();
+            history.add(Target::Local, "", &timing);
+        }
+        let sorted = history.longest_first(Target::Local, &stages, "");
+        assert_eq!(
+            names(&sorted),
+            [
+                "long: deploy service",
+                "long: run suite",
+                "short: deploy service",
+                "short: run suite"
+            ]
+        );
+    }
 
     fn timing(seconds: u64, outcome: Outcome) -> Timing {
         let took = Duration::from_secs(seconds);

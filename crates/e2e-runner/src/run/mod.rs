@@ -89,6 +89,8 @@ pub struct Ended {
 
 /// Walks a plan to its end: evidence after a failure, then clean-up by `keep`.
 pub fn run(session: &Session, plan: &Plan, keep: Keep) -> Ended {
+    let history = History::load(&session.paths.history());
+    let only = session.service_runs[0].service.name.as_str();
     let work: Vec<Stage> = plan
         .stages
         .iter()
@@ -101,8 +103,9 @@ pub fn run(session: &Session, plan: &Plan, keep: Keep) -> Ended {
         })
         .cloned()
         .collect();
+    let work = history.longest_first(session.place, &work, only);
     evidence::clear(session);
-    announce(session, plan);
+    announce(session, plan, &history);
     let cancel = session.runner.cancel().clone();
     let walked = walk::walk(
         &work,
@@ -173,7 +176,6 @@ pub fn run(session: &Session, plan: &Plan, keep: Keep) -> Ended {
         .map_or(Exit::Passed, |failure| failure.exit);
     log_failure(session, failure.as_ref());
     session.report.emit(Event::Ended { exit: exit.code() });
-    let only = session.service_runs[0].service.name.as_str();
     History::learn(&session.paths.history(), session.place, only, &timings);
     Ended {
         failure,
@@ -207,8 +209,7 @@ fn collect_coverage(
 }
 
 /// Writes the plan into the log: what each stage waits for, and how fast it can be here.
-fn announce(session: &Session, plan: &Plan) {
-    let history = History::load(&session.paths.history());
+fn announce(session: &Session, plan: &Plan, history: &History) {
     let only = session.service_runs[0].service.name.as_str();
     session.report.emit(Event::About {
         services: plan.services.clone(),

@@ -138,11 +138,7 @@ impl ApiServer {
     pub fn pods(&self, namespace: Option<&str>, selector: &str) -> Result<Vec<Value>, Unanswered> {
         let path = format!("{}?labelSelector={}", pods(namespace), encoded(selector));
         let text = self.call("GET", &path, ("accept", METADATA_LIST), "")?;
-        let Value::Array(mut items) = json(&text)?["items"].take() else {
-            return Err(Unanswered::Unreadable("it is no list".to_owned()));
-        };
-        let metadata = items.iter_mut().map(|item| item["metadata"].take());
-        Ok(metadata.collect())
+        metadata_of_all(&text)
     }
 
     /// Applies an object, server side, in the name of kubectl, and returns it as it is then. A field that its kind does not have is
@@ -286,6 +282,21 @@ fn pods(namespace: Option<&str>) -> String {
         Some(namespace) => format!("/api/v1/namespaces/{}/pods", encoded(namespace)),
         None => "/api/v1/pods".to_owned(),
     }
+}
+
+fn metadata_of_all(list: &str) -> Result<Vec<Value>, Unanswered> {
+    #[derive(Deserialize)]
+    struct List {
+        // Of none it is null.
+        items: Option<Vec<Item>>,
+    }
+    #[derive(Deserialize)]
+    struct Item {
+        metadata: Value,
+    }
+    let list: List = serde_json::from_str(list).map_err(unreadable)?;
+    let items = list.items.unwrap_or_default().into_iter();
+    Ok(items.map(|item| item.metadata).collect())
 }
 
 fn encoded(text: &str) -> String {
