@@ -242,7 +242,7 @@ pub fn names_docker_host() -> bool {
 }
 
 /// The socket of Docker's engine on this machine, where its client would ask that one (Docker, "Environment variables" and "Docker
-/// contexts"): the system's own, or one that DOCKER_HOST names; none where a context may lead elsewhere.
+/// contexts"): the system's own, or one that `DOCKER_HOST` names; none where a context may lead elsewhere.
 pub fn docker_socket() -> Option<PathBuf> {
     if let Some(host) = text("DOCKER_HOST") {
         return host.strip_prefix("unix://").map(PathBuf::from);

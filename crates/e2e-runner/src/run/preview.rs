@@ -135,7 +135,8 @@ pub fn reuse_table(
             {
                 let own = services.iter().map(|service| &service.own);
                 let mounts = cluster::mounts_of(own.chain(&chosen.parts));
-                cluster::cluster_fingerprint(runner, image.clone(), &mounts).ok()
+                let count = u16::try_from(services.len()).unwrap_or(u16::MAX);
+                cluster::cluster_fingerprint(runner, count, image.clone(), &mounts).ok()
             }
             .as_ref(),
         );

@@ -46,7 +46,7 @@ impl Budget {
         });
         Self {
             heavy: cores,
-            suites: (4 * cores).min(by_memory).max(1),
+            suites: (2 * cores).min(by_memory).max(1),
         }
     }
 

@@ -360,8 +360,10 @@ impl Table {
         let chosen = self.named(names, all)?;
         if chosen.len() > usize::from(MOST) {
             let what = format!("{} services in one run are too many", chosen.len());
-            return Err(Failure::new(Exit::Usage, what)
-                .hint(format!("a cluster has ports for {MOST}: start two runs")));
+            return Err(Failure::new(Exit::Usage, what).hint(format!(
+                "a cluster has ports for {MOST}: start {} runs",
+                chosen.len().div_ceil(usize::from(MOST))
+            )));
         }
         if let Some(service) = chosen
             .iter()
@@ -377,8 +379,9 @@ impl Table {
     }
 }
 
-/// How many services a run can hold: each has four of a cluster's 32 node ports, and PostgreSQL one.
-pub const MOST: u16 = 7;
+/// How many services a run can hold: each has three of the 80 node ports that a cluster can have, PostgreSQL one, and what they publish
+/// besides the rest.
+pub const MOST: u16 = 24;
 
 /// Says so where a table has the earlier word for the component `fake`.
 fn earlier_words(text: &str, file: &str) -> Option<String> {
@@ -457,6 +460,26 @@ mod tests {
         let failure = faults.first().unwrap();
         assert_eq!(failure.exit, Exit::Usage);
         failure.summary.clone()
+    }
+
+    #[test]
+    fn a_run_holds_as_many_services_as_a_cluster_has_ports_for() {
+        let row = |number: u16| {
+            let name = format!("row-{number}");
+            ENTRY.replace("\"widget\"", &format!("\"{name}\""))
+        };
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("services.toml");
+        let rows: String = (0..=2 * MOST).map(row).collect();
+        std::fs::write(&file, rows).unwrap();
+        let table = Table::load(Some(&file)).unwrap();
+        let names = |count: u16| (0..count).map(|number| format!("row-{number}"));
+        let chosen = |count: u16| table.choose(&names(count).collect::<Vec<_>>(), false);
+        assert_eq!(chosen(MOST).unwrap().services.len(), usize::from(MOST));
+        for (count, runs) in [(MOST + 1, "start 2 runs"), (2 * MOST + 1, "start 3 runs")] {
+            let failure = chosen(count).unwrap_err();
+            assert!(failure.to_string().contains(runs), "{failure}");
+        }
     }
 
     #[test]

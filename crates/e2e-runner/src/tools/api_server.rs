@@ -38,7 +38,13 @@ pub enum Unanswered {
     Refused(StatusCode, String),
     /// Its answer is not what was asked for.
     #[error("an answer that cannot be read: {0}")]
-    Unreadable(String),
+    Unreadable(#[from] serde_json::Error),
+    /// It does not know such a kind.
+    #[error("no such kind: {0}")]
+    NoKind(String),
+    /// There is no such question.
+    #[error("no question can be made: {0}")]
+    Unaskable(#[from] ureq::http::Error),
 }
 
 /// How a watch ended.
@@ -197,16 +203,16 @@ impl ApiServer {
 
     /// Where an object is, by what the server says of its kinds.
     fn path(&self, of: &Reference<'_>) -> Result<String, Unanswered> {
-        let group = match of.api_version.contains('/') {
-            true => format!("/apis/{}", of.api_version),
-            false => format!("/api/{}", of.api_version),
-        };
+        let of_a_group = of.api_version.contains('/');
+        let root = if of_a_group { "/apis" } else { "/api" };
+        let group = format!("{root}/{}", of.api_version);
         let resource = self.resource(&group, of.kind)?;
         let (namespace, name) = (encoded(of.namespace), encoded(of.name));
-        Ok(match resource.namespaced {
-            true => format!("{group}/namespaces/{namespace}/{}/{name}", resource.name),
-            false => format!("{group}/{}/{name}", resource.name),
-        })
+        let place = resource
+            .namespaced
+            .then(|| format!("/namespaces/{namespace}"));
+        let place = place.unwrap_or_default();
+        Ok(format!("{group}{place}/{}/{name}", resource.name))
     }
 
     fn resource(&self, group: &str, kind: &str) -> Result<Resource, Unanswered> {
@@ -226,10 +232,10 @@ impl ApiServer {
             return Ok(found);
         }
         // A definition of a custom resource adds to them at any time.
-        let list: List = serde_json::from_str(&self.text(group)?).map_err(unreadable)?;
+        let list: List = serde_json::from_str(&self.text(group)?)?;
         let all = known.entry(group.to_owned()).or_default();
         *all = list.resources;
-        of_kind(all).ok_or_else(|| Unanswered::Unreadable(format!("{group} has no kind {kind}")))
+        of_kind(all).ok_or_else(|| Unanswered::NoKind(format!("{kind} of {group}")))
     }
 
     fn call(
@@ -274,7 +280,7 @@ fn request(
         .method(method)
         .uri(format!("{base}{path}"));
     let request = request.header(header, value).body(body.to_owned());
-    request.map_err(|error| Unanswered::Unreadable(error.to_string()))
+    Ok(request?)
 }
 
 fn pods(namespace: Option<&str>) -> String {
@@ -294,7 +300,7 @@ fn metadata_of_all(list: &str) -> Result<Vec<Value>, Unanswered> {
     struct Item {
         metadata: Value,
     }
-    let list: List = serde_json::from_str(list).map_err(unreadable)?;
+    let list: List = serde_json::from_str(list)?;
     let items = list.items.unwrap_or_default().into_iter();
     Ok(items.map(|item| item.metadata).collect())
 }
@@ -304,11 +310,7 @@ fn encoded(text: &str) -> String {
 }
 
 fn json(text: &str) -> Result<Value, Unanswered> {
-    serde_json::from_str(text).map_err(unreadable)
-}
-
-fn unreadable(error: serde_json::Error) -> Unanswered {
-    Unanswered::Unreadable(error.to_string())
+    Ok(serde_json::from_str(text)?)
 }
 
 /// The API server of the kubeconfig that a file holds, kept as long as the file says the same.
@@ -328,5 +330,113 @@ impl KeptServer {
                 server
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    /// A kubeconfig with two clusters, as somebody may have put them together; the second is the current one.
+    fn kubeconfig(user: &Value) -> String {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let certificate = rcgen::CertificateParams::default()
+            .self_signed(&key)
+            .unwrap();
+        let pem = |text: String| json!(BASE64_STANDARD.encode(text));
+        let mut user = user.clone();
+        if user["by"] == "certificate" {
+            user = json!({"client-certificate-data": pem(certificate.pem()), "client-key-data": pem(key.serialize_pem())});
+        }
+        json!({
+            "current-context": "two",
+            "contexts": [
+                {"name": "one", "context": {"cluster": "c1", "user": "u1"}},
+                {"name": "two", "context": {"cluster": "c2", "user": "u2"}}],
+            "clusters": [
+                {"name": "c1", "cluster": {"server": "https://one.test"}},
+                {"name": "c2", "cluster": {"server": "https://two.test/", "certificate-authority-data": pem(certificate.pem())}}],
+            "users": [{"name": "u2", "user": user}],
+        })
+        .to_string()
+    }
+
+    #[test]
+    fn a_client_is_made_for_the_current_context_where_a_certificate_proves_its_user() {
+        let server = ApiServer::of(&kubeconfig(&json!({"by": "certificate"}))).unwrap();
+        assert_eq!(server.base, "https://two.test");
+        for user in [
+            json!({"token": "secret"}),
+            json!({"exec": {"command": "login"}}),
+        ] {
+            assert!(ApiServer::of(&kubeconfig(&user)).is_none(), "{user}");
+        }
+        assert!(ApiServer::of("no: kubeconfig").is_none());
+    }
+
+    #[test]
+    fn the_client_of_a_file_is_kept_until_the_file_says_otherwise() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("kubeconfig");
+        let kept = KeptServer::default();
+        assert!(kept.of(&file).is_none());
+        let text = kubeconfig(&json!({"by": "certificate"}));
+        std::fs::write(&file, &text).unwrap();
+        let first = kept.of(&file).unwrap();
+        let again = kept.of(&file).unwrap();
+        assert!(Arc::ptr_eq(&first.resources, &again.resources));
+        std::fs::write(&file, text.replace("two.test", "three.test")).unwrap();
+        let other = kept.of(&file).unwrap();
+        assert_eq!(other.base, "https://three.test");
+        assert!(!Arc::ptr_eq(&first.resources, &other.resources));
+    }
+
+    #[test]
+    fn a_path_is_made_of_what_the_server_says_of_a_kind() {
+        let server = ApiServer::of(&kubeconfig(&json!({"by": "certificate"}))).unwrap();
+        let known = |names: &[(&str, &str, bool)]| {
+            let one = |(name, kind, namespaced): &(&str, &str, bool)| Resource {
+                name: (*name).to_owned(),
+                kind: (*kind).to_owned(),
+                namespaced: *namespaced,
+            };
+            names.iter().map(one).collect::<Vec<_>>()
+        };
+        let mut resources = server.resources.lock().unwrap();
+        let core = [
+            ("namespaces/status", "Namespace", false),
+            ("namespaces", "Namespace", false),
+        ];
+        resources.insert("/api/v1".to_owned(), known(&core));
+        let apps = [
+            ("deployments/scale", "Scale", true),
+            ("deployments", "Deployment", true),
+        ];
+        resources.insert("/apis/apps/v1".to_owned(), known(&apps));
+        drop(resources);
+        let path = |api_version, kind, name| {
+            let namespace = "n";
+            server
+                .path(&Reference {
+                    api_version,
+                    kind,
+                    namespace,
+                    name,
+                })
+                .unwrap()
+        };
+        assert_eq!(path("v1", "Namespace", "a/b"), "/api/v1/namespaces/a%2Fb");
+        let deployment = path("apps/v1", "Deployment", "w");
+        assert_eq!(deployment, "/apis/apps/v1/namespaces/n/deployments/w");
+    }
+
+    #[test]
+    fn a_list_of_none_has_null_for_its_items() {
+        let of = |text: &str| metadata_of_all(text).map(|all| all.len()).ok();
+        assert_eq!(of(r#"{"items": null}"#), Some(0));
+        assert_eq!(of(r#"{"items": [{"metadata": {"name": "p"}}]}"#), Some(1));
+        assert_eq!(of(r#"{"kind": "Status"}"#), Some(0));
+        assert_eq!(of("[]x"), None);
     }
 }

@@ -1,6 +1,6 @@
 //! Docker's engine, asked on its socket: what its client takes tens of milliseconds to start for, it answers in one.
 //!
-//! Only where the client would ask the same one: the socket of the system, or one that DOCKER_HOST names. Whoever gets no answer here
+//! Only where the client would ask the same one: the socket of the system, or one that `DOCKER_HOST` names. Whoever gets no answer here
 //! asks the client, which knows contexts, other machines, and the words that people know.
 
 use std::ffi::OsStr;
@@ -38,16 +38,17 @@ pub enum Answer {
 pub fn get(path: &str) -> Option<Answer> {
     // A script under the client's name leads where it likes.
     let client = Runner::find(OsStr::new("docker"), None).ok()?;
-    elf::head(&client)
-        .ok()?
-        .starts_with(b"\x7fELF")
-        .then_some(())?;
+    let is_program = elf::head(&client).ok()?.starts_with(b"\x7fELF");
+    asked(is_program.then(docker_socket)??, path)
+}
+
+fn asked(socket: PathBuf, path: &str) -> Option<Answer> {
     let config = Agent::config_builder()
         .timeout_global(Some(ANSWER))
         .http_status_as_error(false)
         .proxy(None)
         .build();
-    let agent = Agent::with_parts(config, Socket(docker_socket()?), DefaultResolver::default());
+    let agent = Agent::with_parts(config, Socket(socket), DefaultResolver::default());
     // The address is never used.
     let mut answer = agent.get(format!("http://127.0.0.1{path}")).call().ok()?;
     // Another engine may listen there, with an API that is like it.
@@ -111,5 +112,58 @@ impl Transport for Connection {
     /// One question each: to connect costs nothing here.
     fn is_open(&mut self) -> bool {
         false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{BufRead as _, BufReader};
+    use std::os::unix::net::UnixListener;
+
+    /// What is told of a path by an engine that answers so.
+    fn told(answer: &'static str) -> String {
+        let dir = tempfile::tempdir().unwrap();
+        let socket = dir.path().join("engine.sock");
+        let listener = UnixListener::bind(&socket).unwrap();
+        let engine = std::thread::spawn(move || {
+            let (mut connection, _) = listener.accept().unwrap();
+            let mut asked = String::new();
+            let lines = BufReader::new(connection.try_clone().unwrap()).lines();
+            for line in lines
+                .map(Result::unwrap)
+                .take_while(|line| !line.is_empty())
+            {
+                asked += &line;
+                asked.push('\n');
+            }
+            connection.write_all(answer.as_bytes()).unwrap();
+            asked
+        });
+        let answer = format!("{:?}", asked(socket, "/images/team/app:1/json"));
+        let asked = engine.join().unwrap();
+        assert!(
+            asked.starts_with("GET /images/team/app:1/json HTTP/1.1\n"),
+            "{asked}"
+        );
+        answer
+    }
+
+    #[test]
+    fn what_dockers_engine_has_or_has_not_is_told_and_anything_else_is_left_to_its_client() {
+        let there = "HTTP/1.1 200 OK\r\nServer: Docker/29.1 (linux)\r\nTransfer-Encoding: chunked\r\n\r\n\
+            9\r\n{\"Id\": \"x\r\n2\r\n\"}\r\n0\r\n\r\n";
+        assert!(told(there).contains(r#""Id": String("x")"#));
+        let none = "HTTP/1.1 404 Not Found\r\nServer: Docker/29.1\r\nContent-Length: 2\r\n\r\n{}";
+        assert_eq!(told(none), "Some(NotThere)");
+        for other in [
+            "HTTP/1.1 200 OK\r\nServer: Libpod/5.0\r\nContent-Length: 2\r\n\r\n{}",
+            "HTTP/1.1 500 Internal Server Error\r\nServer: Docker/29.1\r\nContent-Length: 2\r\n\r\n{}",
+            "HTTP/1.1 200 OK\r\nServer: Docker/29.1\r\nContent-Length: 9\r\n\r\n{}",
+            "no HTTP at all",
+        ] {
+            assert_eq!(told(other), "None", "{other}");
+        }
+        assert!(asked("/nowhere/engine.sock".into(), "/info").is_none());
     }
 }

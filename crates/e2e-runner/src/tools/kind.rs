@@ -12,13 +12,13 @@ use crate::process::{Error, Runner};
 const PROVIDER: &str = "KIND_EXPERIMENTAL_PROVIDER";
 /// `kind/cluster.yaml`.
 const CONFIG: &str = include_str!("../../../../kind/cluster.yaml");
-/// The first of the block of node ports that every cluster maps to host ports (D7).
+/// The node ports that a cluster can map to host ports (D7), in the order in which they are used, as far as there are any.
 ///
 /// Below 30086 Kubernetes gives out no node port by itself (its documentation, "Avoid collisions assigning ports to `NodePort`s"), and
 /// the manifests of teams have theirs from 30080 on.
-pub const FIRST_NODE_PORT: u16 = 30040;
-/// How many node ports a cluster maps.
-pub const NODE_PORTS: u16 = 32;
+const NODE_PORTS: [std::ops::Range<u16>; 2] = [30040..30080, 30000..30040];
+/// How many of them a cluster of so many services maps: each costs Docker a process, so most clusters have the fewer.
+const FEW: (u16, usize) = (7, 32);
 /// Lets Docker choose the host port: the only party that can do so without a race.
 const ANY_PORT: i32 = -1;
 
@@ -61,9 +61,19 @@ pub fn container_flags(cluster: &str, host: &str) -> Vec<String> {
     ]
 }
 
-/// The block of node ports, each with the host port that is asked for, if one is.
-pub fn host_ports(wanted: &[(u16, u16)]) -> impl Iterator<Item = (u16, Option<u16>)> {
-    (FIRST_NODE_PORT..FIRST_NODE_PORT + NODE_PORTS).map(|node| {
+/// The node ports that a cluster of so many services maps.
+pub fn node_ports(services: u16) -> impl Iterator<Item = u16> {
+    let (few, count) = FEW;
+    let count = if services <= few { count } else { usize::MAX };
+    NODE_PORTS.into_iter().flatten().take(count)
+}
+
+/// Each of them with the host port that is asked for, if one is.
+pub fn host_ports(
+    services: u16,
+    wanted: &[(u16, u16)],
+) -> impl Iterator<Item = (u16, Option<u16>)> {
+    node_ports(services).map(|node| {
         let host = wanted.iter().find(|(port, _)| *port == node);
         (node, host.map(|(_, host)| *host))
     })
@@ -84,6 +94,7 @@ pub struct Mounted {
 /// The cluster configuration: the block of node ports, with `wanted` host ports for some of them, and a directory of the daemon's
 /// that the node sees at [`SHARED`], beside those of this machine.
 pub fn config(
+    services: u16,
     wanted: &[(u16, u16)],
     shared: Option<&Path>,
     mounts: &[Mounted],
@@ -94,7 +105,7 @@ pub fn config(
             format!("kind/cluster.yaml cannot be read: {error}"),
         )
     })?;
-    let mappings = host_ports(wanted).map(|(node, host)| {
+    let mappings = host_ports(services, wanted).map(|(node, host)| {
         let host = host.map_or(ANY_PORT, i32::from);
         json!({"containerPort": node, "hostPort": host, "listenAddress": "127.0.0.1", "protocol": "TCP"})
     });
@@ -199,8 +210,9 @@ mod tests {
             host: "/fixtures".into(),
             node: "/in-the-node".into(),
         };
-        let wanted = [(FIRST_NODE_PORT + 1, 8081)];
-        let config = config(&wanted, Some(Path::new("/volume")), &[mounted]).unwrap();
+        let wanted = [(30041, 8081)];
+        assert_eq!(host_ports(8, &wanted).count(), 80);
+        let config = config(7, &wanted, Some(Path::new("/volume")), &[mounted]).unwrap();
         let config: Value = serde_json::from_str(&config).unwrap();
         assert_eq!(
             config["nodes"][0]["extraMounts"],

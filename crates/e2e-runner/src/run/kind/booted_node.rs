@@ -108,7 +108,7 @@ fn file(key: &str, extension: &str) -> Result<PathBuf, Failure> {
 
 /// What a kept node depends on beside the prepared one: how it is configured and quiesced, and the proxies of its environment.
 fn made_from(key: &str) -> Result<String, Failure> {
-    let config = kind::config(&[], None, &[])?;
+    let config = kind::config(1, &[], None, &[])?;
     let parts = [key, &config, END, QUIESCE, CLOSE, &proxies()];
     Ok(fingerprint(&parts))
 }
@@ -234,7 +234,7 @@ fn boot(
     let key = &node.key;
     let failed = |error: Error| error.into_failure(Exit::Setup, runner.cancel());
     let container = kind::node(name);
-    let config = kind::config(&[], Some(&node.directory), &[])?;
+    let config = kind::config(1, &[], Some(&node.directory), &[])?;
     let mut log = String::new();
     let keep = |line: &str| {
         log.push_str(line);

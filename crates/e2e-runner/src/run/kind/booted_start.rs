@@ -66,10 +66,12 @@ pub fn start(
     let mut options = kind::container_flags(name, &booted.host);
     options.extend(booted.flags.iter().cloned());
     options.push(format!("--publish=127.0.0.1:{port}:{API}/tcp"));
-    options.extend(kind::host_ports(wanted).map(|(node, host)| {
-        let host = host.map_or(String::new(), |host| host.to_string());
-        format!("--publish=127.0.0.1:{host}:{node}/tcp")
-    }));
+    options.extend(
+        kind::host_ports(session.services(), wanted).map(|(node, host)| {
+            let host = host.map_or(String::new(), |host| host.to_string());
+            format!("--publish=127.0.0.1:{host}:{node}/tcp")
+        }),
+    );
     options.extend(
         mounts
             .iter()

@@ -61,12 +61,13 @@ pub fn preflight(session: &Session) -> Result<String, Failure> {
 /// that was prepared makes no difference to what it is.
 pub fn cluster_fingerprint(
     runner: &Runner,
+    services: u16,
     image: Option<String>,
     mounts: &[Mounted],
 ) -> Result<String, Failure> {
     let image = image.map(|image| docker::image_id(runner, &image).unwrap_or(image));
     Ok(fingerprint(&[
-        &kind::config(&[], None, mounts)?,
+        &kind::config(services, &[], None, mounts)?,
         &image.unwrap_or_default(),
     ]))
 }
@@ -91,7 +92,8 @@ pub fn is_cluster_reused(session: &Session) -> Result<bool, Failure> {
     if let Some(stands) = session.artifacts.stands.get() {
         return Ok(*stands);
     }
-    let made_from = cluster_fingerprint(&session.runner, session.node_image(), &mounts(session))?;
+    let (services, image) = (session.services(), session.node_image());
+    let made_from = cluster_fingerprint(&session.runner, services, image, &mounts(session))?;
     let stands = session.fingerprint_matches(Layer::Cluster.into(), &made_from)
         && docker::is_running(&session.runner, &kind::node(&cluster(session)));
     Ok(*session.artifacts.stands.get_or_init(|| stands))
@@ -127,7 +129,7 @@ pub fn create_cluster(session: &Session, deadline: Duration) -> Result<String, F
     let booted = start_booted(session, &name, &wanted, &mounts)?;
     session.artifacts.certain.get_or_init(|| ());
     if !booted {
-        let config = kind::config(&wanted, shared, &mounts)?;
+        let config = kind::config(session.services(), &wanted, shared, &mounts)?;
         let image = prepared.map(|node| node.image.clone());
         let image = image.or_else(|| session.node_image());
         let image = image.as_deref();
@@ -148,7 +150,7 @@ pub fn create_cluster(session: &Session, deadline: Duration) -> Result<String, F
     }
     session.record_fingerprint(
         Layer::Cluster.into(),
-        &cluster_fingerprint(runner, session.node_image(), &mounts)?,
+        &cluster_fingerprint(runner, session.services(), session.node_image(), &mounts)?,
     )?;
     publish(session, &name)?;
     watch_cluster(session)?;

@@ -12,14 +12,8 @@ use crate::run::session::Session;
 use crate::table::service::{Component, Policy};
 use crate::tools::{docker, kind};
 
-/// Node port of PostgreSQL.
-const POSTGRES: u16 = kind::FIRST_NODE_PORT;
-
-/// Node port of the first service's Data Storage; each further service has the next four.
-pub const FIRST: u16 = POSTGRES + 1;
-
-/// Node ports of each service: Data Storage, the second one, the service itself, one to spare.
-pub const EACH: u16 = 4;
+/// How many node ports each service has, after PostgreSQL's: Data Storage, the second one, the service itself.
+const EACH: usize = 3;
 
 /// The node ports of a service.
 pub struct NodePorts {
@@ -33,11 +27,12 @@ pub struct NodePorts {
 
 /// The node ports of a service of the run.
 pub fn node_ports(service_run: &ServiceRun) -> NodePorts {
-    let datastorage = FIRST + EACH * service_run.position;
+    let mut ports = kind::node_ports(u16::MAX).skip(1 + EACH * usize::from(service_run.position));
+    let mut next = || ports.next().unwrap_or_default();
     NodePorts {
-        datastorage,
-        unmigrated: datastorage + 1,
-        service: datastorage + 2,
+        datastorage: next(),
+        unmigrated: next(),
+        service: next(),
     }
 }
 
@@ -56,13 +51,7 @@ fn cluster_ip(service_run: &ServiceRun, unmigrated: bool) -> String {
 /// the others what the services leave of the block.
 pub fn published(session: &Session) -> Result<BTreeMap<(String, String), u16>, Failure> {
     let services = &session.service_runs;
-    let spare = services
-        .iter()
-        .map(|service_run| node_ports(service_run).service + 1);
-    let first = services
-        .last()
-        .map_or(FIRST, |last| node_ports(last).service + 2);
-    let mut free = spare.chain(first..kind::FIRST_NODE_PORT + kind::NODE_PORTS);
+    let mut free = kind::node_ports(session.services()).skip(1 + EACH * services.len());
     let mut ports = BTreeMap::new();
     let own = services
         .iter()
@@ -238,7 +227,7 @@ pub fn fixed(session: &Session, endpoint: &Endpoint<'_>) -> Result<Fixed, Failur
 /// Where PostgreSQL is in every cluster of a run's own.
 pub fn postgres() -> Fixed {
     Fixed {
-        node_port: POSTGRES,
+        node_port: kind::node_ports(1).next().unwrap_or_default(),
         address: POSTGRES_IP.to_owned(),
     }
 }

@@ -20,7 +20,7 @@ use crate::tools::kind;
 pub fn deploy(session: &Session, site: &dyn Site, part_run: &PartRun) -> Result<String, Failure> {
     let mut objects = certificates(session, part_run)?;
     objects.extend(sources::objects(session, part_run)?);
-    let given_back = give_back_node_ports(&mut objects);
+    let given_back = give_back_node_ports(session.services(), &mut objects);
     let addresses = publish(session, site, part_run, &mut objects)?;
     for (service, port) in given_back {
         let is_published = part_run
@@ -171,8 +171,8 @@ pub fn published_port(
 
 /// Takes away node ports that manifests name and that are the run's: Kubernetes would refuse a second of the same number. Returns the
 /// Services with them.
-fn give_back_node_ports(objects: &mut [Value]) -> Vec<(String, u64)> {
-    let block = kind::FIRST_NODE_PORT..kind::FIRST_NODE_PORT + kind::NODE_PORTS;
+fn give_back_node_ports(services: u16, objects: &mut [Value]) -> Vec<(String, u64)> {
+    let ours: Vec<u16> = kind::node_ports(services).collect();
     let mut given_back = Vec::new();
     let services = objects
         .iter_mut()
@@ -184,7 +184,7 @@ fn give_back_node_ports(objects: &mut [Value]) -> Vec<(String, u64)> {
         let ports = ports.and_then(Value::as_array_mut);
         for port in ports.into_iter().flatten().filter_map(Value::as_object_mut) {
             let number = port.get("nodePort").and_then(Value::as_u64);
-            let is_ours = |number: &u64| block.contains(&u16::try_from(*number).unwrap_or(0));
+            let is_ours = |number: &u64| ours.contains(&u16::try_from(*number).unwrap_or(0));
             if let Some(number) = number.filter(is_ours) {
                 port.remove("nodePort");
                 given_back.push((name.clone(), number));

@@ -172,14 +172,14 @@ pub fn build_program(
         return Err(Failure::new(Exit::Setup, what)
             .hint("build its image by a Dockerfile: `build = \"DIRECTORY\"`"));
     }
-    let build = ["build", "--release", "--package", package, "--bin", name];
-    let command = in_directory(runner, &dir).args(build);
+    let args = ["build", "--release", "--package", package, "--bin", name];
+    let command = in_directory(runner, &dir).args(args);
     let command = linked_statically(command, coverage).args(&cargo.args);
     let command = command.deadline(Duration::MAX);
     let names = BTreeMap::from([(name.as_str(), name.as_str())]);
     let built = executables(&command, (runner, paths), &names, on_line);
     let mut built = built.map_err(|failure| {
-        let retry = format!("cd {} && cargo {}", dir.display(), build.join(" "));
+        let retry = format!("cd {} && cargo {}", dir.display(), args.join(" "));
         failure.hint(retry)
     })?;
     Ok(built.executables.remove(name).unwrap_or_default())
