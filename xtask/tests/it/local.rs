@@ -12,7 +12,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
 
-use crate::place::{Place, processes, program};
+use crate::place::{Place, built, processes};
 
 /// What a suite is given.
 type Environment = BTreeMap<String, String>;
@@ -147,7 +147,7 @@ fn a_changed_binary_is_noticed_and_the_rest_is_used_again() {
     let place = Place::new();
     let (before, _) = place.up();
     let other = place.0.path().join("other");
-    let mut bytes = fs::read(program("datastorage")).expect("the binary");
+    let mut bytes = fs::read(built("datastorage")).expect("the binary");
     bytes.push(0);
     fs::write(&other, bytes).expect("a copy");
     fs::set_permissions(&other, std::os::unix::fs::PermissionsExt::from_mode(0o755))

@@ -3,15 +3,14 @@
 //!
 //! The suites run as they are, against real environments; only what they read goes through a proxy. Each runs the test whose answers are altered.
 
-use std::path::PathBuf;
 use std::process::Command;
-use std::sync::OnceLock;
 
+use e2e_runner::tools::cargo::SUITES;
 use serde_json::{Value, json};
 use testkit::altering::AlteringProxy;
 use tokio::runtime::Runtime;
 
-use crate::place::Place;
+use crate::place::{Place, built};
 
 /// A suite and one of its tests.
 struct Control {
@@ -86,7 +85,7 @@ impl Control {
                 fault(events);
             }
         }));
-        let output = Command::new(suites())
+        let output = Command::new(built(SUITES))
             .args(["--exact", &format!("{}::{}", self.service, self.test)])
             .envs(environment.iter().copied())
             .env(e2e_env::DATASTORAGE_URL, proxy.url())
@@ -113,30 +112,6 @@ impl Control {
             self.service
         );
     }
-}
-
-/// The suites' test binary, built once.
-fn suites() -> &'static PathBuf {
-    static BINARY: OnceLock<PathBuf> = OnceLock::new();
-    BINARY.get_or_init(|| {
-        let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
-        let built = Command::new(cargo)
-            .args(["build", "--package", "e2e", "--test", "suites"])
-            .args(["--package", "one-build"])
-            .args(["--message-format", "json"])
-            .output()
-            .expect("cargo runs");
-        let messages = String::from_utf8_lossy(&built.stdout);
-        let mut messages = messages
-            .lines()
-            .filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        let built = messages.find_map(|message| {
-            let own = message["target"]["name"] == "suites";
-            own.then(|| message["executable"].as_str().map(PathBuf::from))
-                .flatten()
-        });
-        built.expect("the suites build: run `cargo build -p e2e --test suites` and read why")
-    })
 }
 
 #[test]

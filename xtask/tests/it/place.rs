@@ -4,8 +4,13 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::OnceLock;
+use std::sync::LazyLock;
+use std::time::Duration;
 
+use e2e_runner::paths::Paths;
+use e2e_runner::process::Runner;
+use e2e_runner::process::cancel::Cancel;
+use e2e_runner::tools::cargo::{Built, Form, SUITES, Wanted, build};
 use serde_json::Value;
 
 use crate::xtask;
@@ -24,8 +29,8 @@ impl Place {
         let mut command = xtask(args);
         command
             .env("CARGO_TARGET_DIR", self.0.path())
-            .env("E2E_DATASTORAGE_BIN", program("datastorage"))
-            .env("E2E_FAKE_BIN", program("service-fake"));
+            .env("E2E_DATASTORAGE_BIN", built("datastorage"))
+            .env("E2E_FAKE_BIN", built("service-fake"));
         command
     }
 
@@ -76,24 +81,21 @@ impl Place {
     }
 }
 
-/// A program of the workspace, built as a debug build once for all tests here.
-pub(crate) fn program(name: &str) -> PathBuf {
-    static BUILT: OnceLock<()> = OnceLock::new();
-    BUILT.get_or_init(|| {
-        let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
-        // By one call, as a run builds them.
-        let mut build = Command::new(&cargo);
-        build.args(["build", "--quiet", "--package", "one-build"]);
-        for package in ["datastorage", "service-fake"] {
-            build.args(["--package", package, "--bin", package]);
-        }
-        let ended = build.status();
-        assert!(
-            ended.is_ok_and(|status| status.success()),
-            "{build:?} fails: run it and read why"
-        );
+/// A program of the workspace, or the suites of a package, built once for all tests here and as a run builds them: by one call, which sees
+/// nothing of what cargo tells these tests of their own package.
+pub(crate) fn built(package: &str) -> &'static Path {
+    static BUILT: LazyLock<Built> = LazyLock::new(|| {
+        let runner = Runner::new(Cancel::default());
+        let paths = Paths::find(&runner).expect("the checkout");
+        let wanted = Wanted {
+            programs: &["datastorage", "service-fake"],
+            suites: Some(SUITES),
+        };
+        let deadline = Duration::from_mins(30);
+        build(&runner, &paths, wanted, Form::Dev, deadline, |_| {})
+            .unwrap_or_else(|failure| panic!("{failure}"))
     });
-    Path::new(env!("CARGO_BIN_EXE_xtask")).with_file_name(name)
+    &BUILT.executables[package]
 }
 
 pub(crate) fn processes(run: &str) -> Vec<String> {
