@@ -1,6 +1,6 @@
 //! The beginning of a run: where it takes place, and its session once what killed runs left is gone.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use crate::commands::args::{TargetArgs, TargetChoice};
 use crate::terminal;
@@ -8,12 +8,12 @@ use e2e_runner::exit::{Exit, Failure};
 use e2e_runner::guest::Guest;
 use e2e_runner::paths::Paths;
 use e2e_runner::process::Runner;
-use e2e_runner::run::abandoned;
 use e2e_runner::run::local;
 use e2e_runner::run::node_version::{self, NodeVersion};
 use e2e_runner::run::plan::Target;
 use e2e_runner::run::repeat::Repeat;
 use e2e_runner::run::session::{RunRequest, Session};
+use e2e_runner::run::{abandoned, finished};
 use e2e_runner::table::{Chosen, Table};
 use e2e_runner::tools::{daemon, kind, names, postgres};
 
@@ -168,6 +168,7 @@ pub fn begin(
     if let (_, Some(left)) = abandoned::remove_all(runner, &paths, terminal::message) {
         terminal::message(&format!("left behind by earlier runs: {left}"));
     }
+    finished::sweep(&paths.runs(), SystemTime::now());
     let request = RunRequest {
         chosen,
         place: place.target,

@@ -1,6 +1,7 @@
 //! `cargo xtask reap`: removes what a killed run left and what has expired.
 
 use std::path::PathBuf;
+use std::time::SystemTime;
 
 use clap::Args;
 
@@ -10,8 +11,8 @@ use e2e_runner::exit::{Exit, Failure};
 use e2e_runner::guest::{Guest, Wanted};
 use e2e_runner::paths::Paths;
 use e2e_runner::process::Runner;
-use e2e_runner::run::abandoned;
 use e2e_runner::run::cluster::expired;
+use e2e_runner::run::{abandoned, finished};
 use e2e_runner::table::Table;
 use e2e_runner::tools::kubectl::Kubectl;
 
@@ -42,6 +43,12 @@ pub fn run(runner: &Runner, table: &anyhow::Result<Table>, args: &Reap) -> anyho
     }
     let paths = Paths::find(runner)?;
     let (removed, left) = abandoned::remove_all(runner, &paths, terminal::message);
+    let reports = finished::sweep(&paths.runs(), SystemTime::now());
+    if reports > 0 {
+        terminal::message(&format!(
+            "reports of {reports} runs that ended long ago: removed"
+        ));
+    }
     let (servers, swept) = match embedded_postgres::sweep(&[]) {
         Ok(servers) => (servers, None),
         Err(error) => {
@@ -56,11 +63,12 @@ pub fn run(runner: &Runner, table: &anyhow::Result<Table>, args: &Reap) -> anyho
     if args.format == Format::Json {
         let document = serde_json::json!({
             "runs_removed": removed,
+            "reports_removed": reports,
             "servers_removed": servers,
             "left_behind": left.as_ref().map(ToString::to_string),
         });
         terminal::print(&serde_json::to_string_pretty(&document)?);
-    } else if removed + servers.len() == 0 && left.is_none() {
+    } else if removed + reports + servers.len() == 0 && left.is_none() {
         terminal::message("nothing was left behind");
     }
     left.map_or(Ok(Exit::Passed), |failure| Err(failure.into()))

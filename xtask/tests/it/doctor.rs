@@ -74,6 +74,7 @@ ok       services           built-in rows of kind/services.toml, as the tool was
 [..] ports              [..] of the table's ports are free[..]
 ...
 ok       earlier runs       nothing left, 0 environments up
+ok       disk, reports      [..] MB in [..]
 ok       PostgreSQL         PostgreSQL [..]
 
 kind can run, local can run

@@ -1,11 +1,14 @@
 //! What earlier runs left, and where the local target gets its PostgreSQL from.
 
+use std::path::Path;
+
 use embedded_postgres::{cache_directory, locate};
 
 use crate::bundle;
 use crate::doctor::check::{Check, For, Level};
 use crate::paths::{self, Paths};
 use crate::process::Runner;
+use crate::run::finished;
 use crate::run::local::installation;
 use crate::settings;
 use crate::state::{Run, Unreadable};
@@ -16,6 +19,7 @@ pub(super) fn checks(runner: &Runner) -> Vec<Check> {
     let dir = dir.unwrap_or_default();
     vec![
         leftovers(&Run::list(&dir), &Run::unreadable(&dir)),
+        reports(&dir, finished::bytes(&dir)),
         postgres(),
     ]
 }
@@ -45,6 +49,21 @@ fn leftovers(runs: &[Run], unreadable: &[Unreadable]) -> Check {
     .with_problem(
         Level::Warning,
         "cargo xtask reap, which the next run does by itself",
+    )
+}
+
+/// A hundred red runs on Kind, with all their evidence, are an eighth of it.
+const REPORTS: u64 = 1_000_000_000;
+
+fn reports(dir: &Path, bytes: u64) -> Check {
+    let detail = format!("{} MB in {}", bytes / 1_000_000, dir.display());
+    let check = Check::ok("disk, reports", For::Both, detail);
+    if bytes < REPORTS {
+        return check;
+    }
+    check.with_problem(
+        Level::Warning,
+        "cargo xtask reap, or remove the directories of runs that nobody asks for any more",
     )
 }
 

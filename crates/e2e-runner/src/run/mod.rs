@@ -1,6 +1,6 @@
 //! The life of a run: plan it, walk the plan, keep the evidence of a failure, remove what was made.
 //!
-//! Modules, each may import those after it: `stages`, `hooks`, `abandoned`, `teardown`, `coverage`, `evidence`, `preview`, `cluster`, `kind`, `kubernetes`, `local`, `given_postgres`, `suite`, `history`, `reuse`, `forward`, `wait`, `walk`, `timing`, `session`, `node_version`, `private`, `check`, `check_parts`, `datastorage_config`, `repeat`, `service_run`, `places`, `part_run`, `layer`, `plan`
+//! Modules, each may import those after it: `stages`, `hooks`, `abandoned`, `finished`, `teardown`, `coverage`, `evidence`, `preview`, `cluster`, `kind`, `kubernetes`, `local`, `given_postgres`, `suite`, `history`, `reuse`, `forward`, `wait`, `walk`, `timing`, `session`, `node_version`, `private`, `check`, `check_parts`, `datastorage_config`, `repeat`, `service_run`, `places`, `part_run`, `layer`, `plan`
 
 pub mod abandoned;
 pub mod check;
@@ -9,6 +9,7 @@ pub mod cluster;
 pub mod coverage;
 pub mod datastorage_config;
 pub mod evidence;
+pub mod finished;
 pub mod forward;
 pub mod given_postgres;
 pub mod history;

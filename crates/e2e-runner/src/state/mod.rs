@@ -512,7 +512,8 @@ fn read(dir: &Path) -> anyhow::Result<State> {
     })
 }
 
-fn directories(runs: &Path) -> Vec<PathBuf> {
+/// What lies in the directory of runs, by name.
+pub fn directories(runs: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(runs).into_iter().flatten().flatten();
     let mut dirs: Vec<_> = entries.map(|entry| entry.path()).collect();
     dirs.sort();
