@@ -45,7 +45,15 @@ impl Paths {
     /// The checkout and its target directory. Where there is no checkout, what runs leave goes to a state directory of the user
     /// (XDG Base Directory Specification), and only what is ready can be run.
     pub fn find(runner: &Runner) -> anyhow::Result<Self> {
-        let source = checkout();
+        Self::of(checkout(), runner)
+    }
+
+    /// Those of the checkout that this tool itself was built from; none of a released one.
+    pub fn of_tool(runner: &Runner) -> anyhow::Result<Option<Self>> {
+        built_from().map(|dir| Self::of(dir, runner)).transpose()
+    }
+
+    fn of(source: PathBuf, runner: &Runner) -> anyhow::Result<Self> {
         if !source.join(TABLE).is_file() {
             let target = state_directory();
             return Ok(Self { source, target });
@@ -153,13 +161,15 @@ impl Paths {
     }
 }
 
+/// The checkout that this tool was built from.
+fn built_from() -> Option<PathBuf> {
+    let manifest = Path::new(BUILT_FROM?);
+    manifest.ancestors().nth(2).map(Path::to_owned)
+}
+
 /// The checkout that a run builds from: the one that `E2E_SOURCE` names, else the one that the user is in, else the one that this tool
 /// was built from (D4). In their place the directory of this tool, which is none, where it lies in a bundle or was released in one.
 pub fn checkout() -> PathBuf {
-    let built_from = || {
-        let manifest = Path::new(BUILT_FROM?);
-        manifest.ancestors().nth(2).map(Path::to_owned)
-    };
     let beside = || {
         let tool = std::env::current_exe().ok()?;
         tool.parent().map(Path::to_owned)

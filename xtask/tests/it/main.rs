@@ -20,6 +20,7 @@ mod parts;
 mod place;
 mod progress;
 mod red;
+mod renewal;
 mod reports;
 mod sharding;
 mod shell;

@@ -12,4 +12,4 @@ mod runner;
 
 pub use error::Error;
 pub use output::{Status, tail_of};
-pub use runner::{Child, Command, Runner, is_of_our_package};
+pub use runner::{Child, Command, Runner, become_program, is_of_our_package};

@@ -715,6 +715,18 @@ pub(super) fn text(line: &str, output: &Output) -> Result<String, Error> {
     })
 }
 
+/// Makes this process another program, called by a name, with arguments. Returns only where that does not start.
+pub fn become_program(
+    program: &Path,
+    name: &str,
+    args: impl IntoIterator<Item = OsString>,
+) -> std::io::Error {
+    std::process::Command::new(program)
+        .arg0(name)
+        .args(args)
+        .exec()
+}
+
 /// What `cargo run` tells this tool of its own package. A cargo that it starts would take a change of it for one of what it builds
 /// (build scripts name such variables), and compile for minutes whenever the tool is started the other way.
 pub fn is_of_our_package(name: &OsStr) -> bool {
