@@ -141,13 +141,13 @@ pub enum Command {
     },
     /// Runs a benchmark of this project beside its alternatives
     #[command(
-        after_help = "Examples:\n  cargo xtask bench lifecycle\n  cargo xtask bench migrations"
+        after_help = "Examples:\n  cargo xtask bench lifecycle\n  cargo xtask bench migrations --rounds 3\n  cargo xtask bench all --at-rest\n  cargo xtask bench all --only schema,hot-local --history target/bench.jsonl --plot target/bench.svg"
     )]
     Bench {
         /// What is measured
         topic: Topic,
         /// Passed on to the benchmark; `-- --help` lists what it takes
-        #[arg(last = true)]
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
     /// Regenerates the checked-in files that are generated

@@ -16,13 +16,16 @@ const TAGS: &str =
 pub struct Goose(PathBuf);
 
 impl Goose {
-    /// The program that `GOOSE` names, else one that `go install` makes.
+    /// The program that `GOOSE` names, else that of the PATH, else one that `go install` makes.
     ///
     /// # Errors
     /// If there is no `go`, or it cannot fetch or build the module; what it printed is in the error.
     pub fn find() -> anyhow::Result<Self> {
         if let Some(program) = std::env::var_os("GOOSE") {
             return Ok(Self(program.into()));
+        }
+        if let Some(program) = on_path("goose") {
+            return Ok(Self(program));
         }
         let directory = Path::new(env!("CARGO_MANIFEST_DIR"))
             .join("../../target/goose")
@@ -34,7 +37,9 @@ impl Goose {
                 .args(["install", TAGS, &module])
                 .env("GOBIN", &directory)
                 .output()
-                .context("goose is installed by `go`; install Go, or name a goose in GOOSE")?;
+                .context(
+                    "goose is installed by `go`; install Go or goose, or name a goose in GOOSE",
+                )?;
             let said = String::from_utf8_lossy(&install.stderr);
             anyhow::ensure!(install.status.success(), "go install {module}: {said}");
         }
@@ -54,4 +59,12 @@ impl Goose {
             .env("GOOSE_DBSTRING", url)
             .output()
     }
+}
+
+/// A program of the PATH.
+pub fn on_path(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path)
+        .map(|directory| directory.join(name))
+        .find(|file| file.is_file())
 }

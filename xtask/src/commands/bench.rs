@@ -13,6 +13,8 @@ use e2e_runner::settings::cargo;
 /// What `bench` measures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Topic {
+    /// Every row of the README's table, one after the other; `--at-rest` refuses on a busy machine
+    All,
     /// A clean copy of the checkout, an empty target directory and empty caches to the first green
     FirstRun,
     /// Cold, warm and hot runs beside plain kind, kubectl and psql
@@ -31,6 +33,7 @@ impl Topic {
     /// The benchmark's program in the package `bench`.
     pub const fn program(self) -> &'static str {
         match self {
+            Self::All => "all",
             Self::FirstRun => "first_run",
             Self::Lifecycle => "lifecycle",
             Self::Migrations => "migrations",
@@ -40,10 +43,16 @@ impl Topic {
             Self::Faults => "faults",
         }
     }
+
+    /// How long it may take, its build included.
+    const fn deadline(self) -> Duration {
+        match self {
+            Self::All => Duration::from_hours(4),
+            _ => Duration::from_hours(1),
+        }
+    }
 }
 
-/// How long a benchmark may take, its build included.
-const DEADLINE: Duration = Duration::from_hours(1);
 /// Tells a benchmark of the lifecycle which tool to measure.
 const TOOL: &str = "E2E_XTASK";
 
@@ -59,7 +68,9 @@ pub fn bench(runner: &Runner, topic: Topic, args: &[String]) -> anyhow::Result<E
         topic.program(),
         "--",
     ];
-    run(runner, |command| command.args(program).args(args))
+    run(runner, |command| {
+        command.args(program).args(args).deadline(topic.deadline())
+    })
 }
 
 fn run(runner: &Runner, program: impl FnOnce(Command) -> Command) -> anyhow::Result<Exit> {
@@ -68,8 +79,7 @@ fn run(runner: &Runner, program: impl FnOnce(Command) -> Command) -> anyhow::Res
     let command = runner
         .command(cargo())
         .dir(&paths.source)
-        .env(TOOL, std::env::current_exe()?)
-        .deadline(DEADLINE);
+        .env(TOOL, std::env::current_exe()?);
     match program(command).stream(terminal::print)? {
         status if status.is_success() => Ok(Exit::Passed),
         status => Err(Failure::new(Exit::Setup, format!("the program ended with {status}")).into()),

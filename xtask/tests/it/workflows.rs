@@ -526,6 +526,7 @@ fn commands(script: &str) -> Vec<Vec<String>> {
 fn every_command_of_the_workflows_and_of_the_example_for_gitlab_is_understood() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     for (file, at_least) in [
+        (".github/workflows/bench.yml", 1),
         (".github/workflows/ci.yml", 1),
         (".github/workflows/e2e.yml", 2),
         ("kind/examples/gitlab-ci.yml", 3),

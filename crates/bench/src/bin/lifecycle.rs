@@ -9,6 +9,8 @@ use std::process::{Command, Output, Stdio};
 use std::time::Instant;
 
 use anyhow::{Context as _, bail};
+use bench::row::{self, Beside, Bound, Measured, Topic};
+use bench::tool::Tool;
 use clap::Parser;
 
 /// Measures the lifecycle
@@ -20,6 +22,15 @@ struct Args {
     /// Leave Kind out
     #[arg(long)]
     local_only: bool,
+    /// Start the tool as it is typed, by `cargo xtask`, and not as the program that cargo has built
+    #[arg(long)]
+    typed: bool,
+    /// Leave out what only a machine without a prepared node can show: it would remove those of this machine
+    #[arg(long)]
+    keep_nodes: bool,
+    /// Adds what was found on Kind to this file, a line of JSON for each row
+    #[arg(long)]
+    json: Option<PathBuf>,
 }
 
 /// One row of the closing table: what was done, by whom, and its seconds.
@@ -50,15 +61,19 @@ queue: {directory: /var/lib/datastorage/queue}
 
 fn main() -> anyhow::Result<()> {
     let args = Args::parse();
-    let tool = PathBuf::from(
-        std::env::var_os("E2E_XTASK").context("run this by `cargo xtask bench lifecycle`")?,
-    );
+    let program = std::env::var_os("E2E_XTASK");
+    let program = program.context("run this by `cargo xtask bench lifecycle`")?;
+    let tool = if args.typed {
+        Tool::Typed
+    } else {
+        Tool::Program(program.into())
+    };
     let mut rows = Vec::new();
     prepare(&tool, args.local_only)?;
     local(&tool, args.runs, &mut rows)?;
     if !args.local_only {
         let create = plain(args.runs, &mut rows)?;
-        kind(&tool, args.runs, &mut rows)?;
+        kind(&tool, &args, &mut rows)?;
         table(&rows);
         let cold = seconds(&rows, "kind: this tool, cold")?;
         let by_hand = seconds(&rows, "kind: plain commands, cold")?;
@@ -71,14 +86,59 @@ fn main() -> anyhow::Result<()> {
             "from the command to Data Storage ready, cold: {:.2} of `kind create --wait` of this run (goal 0.7)",
             cold / create
         ));
+        for row in found(&rows)? {
+            row.append_to(args.json.as_deref())?;
+        }
         return Ok(());
     }
     table(&rows);
     Ok(())
 }
 
+/// The rows of Kind beside the plain commands.
+fn found(rows: &[Row]) -> anyhow::Result<Vec<row::Row>> {
+    let [create, by_hand] =
+        ["  kind create --wait 60s", "kind: plain commands, cold"].map(|what| seconds(rows, what));
+    let (create, by_hand) = (create?, by_hand?);
+    let mut found = Vec::new();
+    for (name, of, goal) in [
+        ("first of all", None, None),
+        ("cold", Some(Bound::AtMost(0.7)), None),
+        (
+            "warm: another Data Storage on a kept cluster",
+            None,
+            Some(3.0),
+        ),
+        ("hot: nothing has changed", None, Some(0.7)),
+    ] {
+        let short = name.split(':').next().unwrap_or(name);
+        let Ok(value) = seconds(rows, &format!("kind: this tool, {short}")) else {
+            continue;
+        };
+        let mut figure = Measured::new(value, "s").instead(Beside::measured(
+            "plain commands, cold",
+            by_hand,
+            value / by_hand,
+        ));
+        // A kept cluster is not created: that is no floor of it.
+        if of.is_some() || short == "first of all" {
+            let mut floor = Beside::measured("`kind create --wait`", create, value / create);
+            if let Some(goal) = of {
+                floor = floor.goal(goal);
+            }
+            figure = figure.floor(floor);
+        }
+        if let Some(goal) = goal {
+            figure = figure.goal(Bound::AtMost(goal));
+        }
+        let what = format!("Kind until Data Storage is ready, {name}");
+        found.push(row::Row::measured(Topic::Kind, &what, figure));
+    }
+    Ok(found)
+}
+
 /// Builds what a run builds, so that no row counts a compiler.
-fn prepare(tool: &Path, local_only: bool) -> anyhow::Result<()> {
+fn prepare(tool: &Tool, local_only: bool) -> anyhow::Result<()> {
     // The programs of a node are others than those of this machine.
     let targets: &[&str] = if local_only {
         &["local"]
@@ -87,19 +147,19 @@ fn prepare(tool: &Path, local_only: bool) -> anyhow::Result<()> {
     };
     for target in targets {
         up(tool, target, &["--fresh"], None)?;
-        run(Command::new(tool).arg("down"))?;
+        run(tool.command().arg("down"))?;
     }
     Ok(())
 }
 
-fn local(tool: &Path, runs: usize, rows: &mut Vec<Row>) -> anyhow::Result<()> {
+fn local(tool: &Tool, runs: usize, rows: &mut Vec<Row>) -> anyhow::Result<()> {
     let (mut cold, mut hot) = (Vec::new(), Vec::new());
     for _ in 0..runs {
         cold.push(up(tool, "local", &["--fresh"], None)?);
         // The first run on a kept environment builds the database's template; the next ones clone it.
         up(tool, "local", &[], None)?;
         hot.push(up(tool, "local", &[], None)?);
-        run(Command::new(tool).arg("down"))?;
+        run(tool.command().arg("down"))?;
     }
     rows.push(Row {
         what: "local: this tool, cold",
@@ -112,12 +172,12 @@ fn local(tool: &Path, runs: usize, rows: &mut Vec<Row>) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn kind(tool: &Path, runs: usize, rows: &mut Vec<Row>) -> anyhow::Result<()> {
+fn first_of_all(tool: &Tool, rows: &mut Vec<Row>) -> anyhow::Result<()> {
     // On this machine for the first time: the node image is prepared, which the table of stages above times as a build.
     forget_nodes()?;
     settle();
     let first = up(tool, "kind", &["--fresh"], None)?;
-    run(Command::new(tool).arg("down"))?;
+    run(tool.command().arg("down"))?;
     rows.push(Row {
         what: "kind: this tool, first of all",
         seconds: first,
@@ -125,13 +185,20 @@ fn kind(tool: &Path, runs: usize, rows: &mut Vec<Row>) -> anyhow::Result<()> {
     // The next one finds the prepared node and boots it once.
     settle();
     let second = up(tool, "kind", &["--fresh"], None)?;
-    run(Command::new(tool).arg("down"))?;
+    run(tool.command().arg("down"))?;
     rows.push(Row {
         what: "kind: this tool, second of all",
         seconds: second,
     });
+    Ok(())
+}
+
+fn kind(tool: &Tool, args: &Args, rows: &mut Vec<Row>) -> anyhow::Result<()> {
+    if !args.keep_nodes {
+        first_of_all(tool, rows)?;
+    }
     let (mut cold, mut warm, mut hot) = (Vec::new(), Vec::new(), Vec::new());
-    for _ in 0..runs {
+    for _ in 0..args.runs {
         settle();
         cold.push(up(tool, "kind", &["--fresh"], None)?);
         up(tool, "kind", &[], None)?;
@@ -143,7 +210,7 @@ fn kind(tool: &Path, runs: usize, rows: &mut Vec<Row>) -> anyhow::Result<()> {
         std::fs::write(&other, bytes)?;
         warm.push(up(tool, "kind", &[], Some(&other))?);
         std::fs::remove_file(&other)?;
-        run(Command::new(tool).arg("down"))?;
+        run(tool.command().arg("down"))?;
     }
     rows.push(Row {
         what: "kind: this tool, cold",
@@ -200,12 +267,12 @@ fn settle() {
 
 /// One `up` by the tool, in seconds; its own table of stages is shown.
 fn up(
-    tool: &Path,
+    tool: &Tool,
     target: &str,
     flags: &[&str],
     datastorage: Option<&Path>,
 ) -> anyhow::Result<f64> {
-    let mut command = Command::new(tool);
+    let mut command = tool.command();
     command
         .args(["up", "workflowexecution", "--target", target])
         .args(flags);

@@ -8,14 +8,17 @@
 //! a machine that is slow for a while is slow for both. A round is the best of three, where that takes less than a second: what
 //! else the machine does only ever adds.
 
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use bench::goose::Goose;
-use clap::Parser;
+use bench::goose::{Goose, on_path};
+use bench::row::{Beside, Bound, Measured, Row, Topic, median as middle, median_ratio};
+use bench::tool::{Tool, checkout};
+use clap::{Parser, ValueEnum};
 use embedded_postgres::Server;
 use migrations::{Catalogue, Config, apply, ensure_partitions, template};
 use postgres_url::PostgresUrl;
@@ -24,6 +27,11 @@ use testkit::proxy::Proxy;
 
 /// Round trip added by the proxy, as measured through a port-forward.
 const ROUND_TRIP: Duration = Duration::from_micros(2600);
+
+/// The first row of what is compared with the bare server.
+const FLOOR: &str = "the same SQL as one message (floor)";
+/// The row of the real goose.
+const GOOSE: &str = "goose, a process";
 
 /// How often a figure of one round is tried.
 const TRIES: usize = 3;
@@ -34,29 +42,66 @@ struct Arguments {
     /// How often each figure is taken
     #[arg(long, default_value_t = 9)]
     rounds: usize,
+    /// Measures only these
+    #[arg(long, value_enum, value_delimiter = ',')]
+    only: Vec<Part>,
+    /// Adds what was found to this file, a line of JSON for each row that `bench all` shows
+    #[arg(long)]
+    json: Option<PathBuf>,
+}
+
+/// What is measured by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// The whole schema into an empty database
+    Schema,
+    /// The whole schema where it is already
+    Nothing,
+    /// A hundred goose files that are applied already
+    Directory,
+    /// A hundred goose files
+    Hundred,
+    /// A file of 20,000 INSERTs
+    Inserts,
+    /// Partitions
+    Partitions,
+    /// Databases from a template
+    Clones,
+    /// From one run's unlock to the next one's first statement
+    HandOff,
 }
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    let rounds = Arguments::parse().rounds.max(1);
+    let arguments = Arguments::parse();
+    let rounds = arguments.rounds.max(1);
     let server = own_server(embedded_postgres::Options::default()).await;
     let bench = Bench {
         server,
         rounds,
         files: files()?,
         programs: Programs::find(),
+        json: arguments.json,
     };
     say(&format!(
         "PostgreSQL on 127.0.0.1, data in memory, fsync off; median of {rounds} rounds\n"
     ));
     say("| what | how | ms | ratio |\n|---|---|---|---|");
-    bench.full_profile().await?;
-    bench.nothing_to_do().await?;
-    bench.nothing_to_do_in_a_directory().await?;
-    bench.hundred().await?;
-    bench.upkeep().await?;
-    bench.clones().await?;
-    bench.hand_off().await?;
+    for part in Part::value_variants() {
+        if !arguments.only.is_empty() && !arguments.only.contains(part) {
+            continue;
+        }
+        match part {
+            Part::Schema => bench.full_profile().await?,
+            Part::Nothing => bench.nothing_to_do().await?,
+            Part::Directory => bench.nothing_to_do_in_a_directory().await?,
+            Part::Hundred => bench.hundred().await?,
+            Part::Inserts => bench.inserts().await?,
+            Part::Partitions => bench.upkeep().await?,
+            Part::Clones => bench.clones().await?,
+            Part::HandOff => bench.hand_off().await?,
+        }
+    }
     bench.server.stop().await?;
     Ok(())
 }
@@ -71,7 +116,7 @@ fn say(text: &str) {
 
 /// Up and down files of the schema, in the order of their numbers.
 fn files() -> anyhow::Result<Vec<(String, String)>> {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../migrations");
+    let directory = checkout().join("migrations");
     let mut files = Vec::new();
     for entry in
         std::fs::read_dir(&directory).with_context(|| format!("{}", directory.display()))?
@@ -101,7 +146,7 @@ enum Variant {
     /// goose as a process, on a directory.
     Goose(Goose, PathBuf),
     /// This tool as a process, on a directory of goose files, or on the schema that it carries.
-    Tool(PathBuf, Option<PathBuf>),
+    Tool(Tool, Option<PathBuf>),
 }
 
 impl Variant {
@@ -134,10 +179,9 @@ impl Variant {
                 let said = String::from_utf8_lossy(&ended.stderr);
                 anyhow::ensure!(ended.status.success(), "goose: {said}");
             }
-            Self::Tool(program, directory) => {
-                let (program, directory, url) =
-                    (program.clone(), directory.clone(), url.to_owned());
-                let run = move || run_tool(&program, directory.as_deref(), &url);
+            Self::Tool(tool, directory) => {
+                let (tool, directory, url) = (tool.clone(), directory.clone(), url.to_owned());
+                let run = move || run_tool(&tool, directory.as_deref(), &url);
                 tokio::task::spawn_blocking(run).await??;
             }
         }
@@ -151,7 +195,12 @@ struct Bench {
     programs: Programs,
     rounds: usize,
     files: Vec<(String, String)>,
+    /// Where the rows go beside the table.
+    json: Option<PathBuf>,
 }
+
+/// Milliseconds of each round, by variant.
+type Taken = Vec<Vec<f64>>;
 
 fn titled(what: &str, slow: bool) -> String {
     let suffix = if slow { ", 2.6 ms round trip" } else { "" };
@@ -199,29 +248,37 @@ impl Bench {
             .map(|(_, text)| text.as_str())
     }
 
-    /// Prints the variants by their names, directly and through the proxy.
-    async fn rows(&self, what: &str, names: &[&str], variants: &[Variant]) -> anyhow::Result<()> {
-        for slow in [false, true] {
-            let what = titled(what, slow);
-            let compared = self.compare(slow, variants).await?;
-            for (name, compared) in names.iter().zip(&compared) {
-                compared.row(&what, name);
-            }
+    /// Prints the variants by their names, directly and through the proxy, and returns what each took there.
+    async fn rows(
+        &self,
+        what: &str,
+        names: &[&str],
+        variants: &[Variant],
+    ) -> anyhow::Result<[Taken; 2]> {
+        let mut both = [Vec::new(), Vec::new()];
+        for (slow, into) in [false, true].into_iter().zip(&mut both) {
+            *into = self.compare(slow, variants, TRIES).await?;
+            print(&titled(what, slow), names, into);
         }
-        Ok(())
+        Ok(both)
     }
 
-    /// Medians of the variants and of their ratios to the first, the variants in turn, another one first each time; `slow` goes
-    /// through the proxy.
-    async fn compare(&self, slow: bool, variants: &[Variant]) -> anyhow::Result<Vec<Compared>> {
+    /// What the variants took, in turn, another one first each time, each round the best of the tries; `slow` goes through the
+    /// proxy.
+    async fn compare(
+        &self,
+        slow: bool,
+        variants: &[Variant],
+        tries: usize,
+    ) -> anyhow::Result<Taken> {
         let mut taken = vec![Vec::new(); variants.len()];
         for round in 0..=self.rounds {
             let mut best = vec![f64::INFINITY; variants.len()];
-            for turn in 0..variants.len() * TRIES {
+            for turn in 0..variants.len() * tries {
                 let which = (round + turn) % variants.len();
                 if turn < variants.len() || !matches!(variants[which], Variant::Psql(..)) {
-                    let tried = self.once(slow, &variants[which]).await?;
-                    best[which] = best[which].min(tried);
+                    let took = self.once(slow, &variants[which]).await?;
+                    best[which] = best[which].min(took);
                 }
             }
             // The first round warms the server up.
@@ -229,8 +286,44 @@ impl Bench {
                 taken.push(best);
             }
         }
-        let compared = taken.iter().map(|each| Compared::of(each, &taken[0]));
-        Ok(compared.collect())
+        Ok(taken)
+    }
+
+    /// Adds a row to what programs read.
+    fn found(&self, topic: Topic, what: &str, measured: Measured) -> std::io::Result<()> {
+        Row::measured(topic, what, measured).append_to(self.json.as_deref())
+    }
+
+    /// Adds a row for each way to start the tool, beside goose or why it is not here.
+    fn found_of_tools(
+        &self,
+        topic: Topic,
+        what: &str,
+        names: &[&str],
+        taken: &[Vec<f64>],
+        goal: impl Fn(&Started) -> Option<Bound>,
+    ) -> std::io::Result<()> {
+        let of = |name: &str| names.iter().position(|each| *each == name);
+        for (how, _) in &self.programs.tools {
+            let Some(ours) = of(how.name()).map(|at| &taken[at]) else {
+                continue;
+            };
+            let instead = match (of(GOOSE), &self.programs.goose) {
+                (Some(at), _) => beside("goose", ours, &taken[at]),
+                (None, Ok(_)) => Beside::missing("goose", "not measured"),
+                (None, Err(why)) => Beside::missing("goose", why),
+            };
+            let instead = match goal(how) {
+                Some(goal) => instead.goal(goal),
+                None => instead,
+            };
+            let mut figure = milliseconds(ours).instead(instead);
+            if let Some(floor) = of(FLOOR) {
+                figure = figure.floor(beside("one message", ours, &taken[floor]));
+            }
+            self.found(topic, &format!("{what}, {}", how.short()), figure)?;
+        }
+        Ok(())
     }
 
     /// Milliseconds that a variant takes on an empty database of its own.
@@ -253,11 +346,11 @@ impl Bench {
             Variant::Engine(None),
         ];
         let mut names = vec![
-            "the same SQL as one message (floor)",
+            FLOOR,
             "this engine: lock, ledger, one commit each",
             "… with shape checks and partitions",
         ];
-        if let Some(psql) = psql() {
+        if let Some(psql) = on_path("psql") {
             variants.push(Variant::Psql(psql.clone(), vec![transactions.concat()]));
             variants.push(Variant::Psql(psql, self.ups().map(str::to_owned).collect()));
             names.extend(["one psql for all files", "psql per file"]);
@@ -284,16 +377,31 @@ impl Bench {
         self.rows("whole schema", &names, &variants).await?;
         // The same work on both sides: the partitions around today belong to what a run leaves.
         let partitions = "SELECT ensure_audit_events_partitions();\nSELECT ensure_resource_action_traces_partitions();\n";
-        let variants = [
+        let mut variants = vec![
             Variant::Message(transactions.concat() + partitions),
             Variant::Engine(None),
         ];
-        let names = [
+        let mut names = vec![
             "the same SQL and the partitions as one message (floor)",
             "this engine, with shape checks and partitions",
         ];
-        self.rows("whole schema and partitions", &names, &variants)
-            .await
+        if let Some(psql) = on_path("psql") {
+            let texts = self.ups().chain([partitions]).map(str::to_owned);
+            variants.push(Variant::Psql(psql, texts.collect()));
+            names.push("psql per file");
+        }
+        let both = self.rows("whole schema and partitions", &names, &variants);
+        for (slow, taken) in [false, true].into_iter().zip(both.await?) {
+            let floor = beside("one message", &taken[1], &taken[0]).goal(Bound::AtMost(1.2));
+            let instead = match taken.get(2) {
+                Some(psql) => beside("psql per file", &taken[1], psql),
+                None => Beside::missing("psql per file", "no psql on the PATH"),
+            };
+            let figure = milliseconds(&taken[1]).floor(floor).instead(instead);
+            let what = "whole schema, shape checks and partitions";
+            self.found(Topic::Schema, &titled(what, slow), figure)?;
+        }
+        Ok(())
     }
 
     async fn nothing_to_do(&self) -> anyhow::Result<()> {
@@ -360,8 +468,11 @@ impl Bench {
                     taken[which].push(started.elapsed().as_secs_f64() * 1e3);
                 }
             }
-            for (name, each) in names.iter().zip(&taken) {
-                Compared::of(each, &taken[0]).row(&what, name);
+            print(&what, &names, &taken);
+            if !slow {
+                let what = "`migrate --dir`, 100 files, nothing to do";
+                let goal = |how: &Started| (*how != Started::Built).then_some(Bound::AtMost(0.8));
+                self.found_of_tools(Topic::MigrateDir, what, &names, &taken, goal)?;
             }
         }
         Ok(())
@@ -400,14 +511,64 @@ impl Bench {
             Variant::Engine(Some(Arc::new(catalogue))),
             Variant::Refinery(theirs),
         ];
-        let mut names = vec![
-            "the same SQL as one message (floor)",
-            "this engine",
-            "refinery",
-        ];
+        let mut names = vec![FLOOR, "this engine", "refinery"];
         self.programs
             .add(&mut variants, &mut names, directory.path(), false);
-        self.rows("100 migrations", &names, &variants).await
+        let [taken, _] = self.rows("100 migrations", &names, &variants).await?;
+        let what = "`migrate --dir`, 100 files, first run";
+        let goal = |how: &Started| (*how != Started::Built).then_some(Bound::AtMost(0.7));
+        self.found_of_tools(Topic::MigrateDir, what, &names, &taken, goal)?;
+        Ok(())
+    }
+
+    /// What a dump with a statement for each row asks of a reader.
+    async fn inserts(&self) -> anyhow::Result<()> {
+        let mut sql = "CREATE TABLE reading (id bigint PRIMARY KEY, name text, value int);
+"
+        .to_owned();
+        for number in 1..=20_000 {
+            writeln!(
+                sql,
+                "INSERT INTO reading VALUES ({number}, 'reading {number}', {number});"
+            )?;
+        }
+        let file = ("1_readings.sql".to_owned(), format!("-- +goose Up\n{sql}"));
+        let directory = tempfile::tempdir()?;
+        std::fs::write(directory.path().join(&file.0), &file.1)?;
+        let mut reading = Vec::new();
+        for _ in 0..self.rounds {
+            let started = Instant::now();
+            Catalogue::from_goose_files("bench", [file.clone()])?;
+            reading.push(started.elapsed().as_secs_f64() * 1e3);
+        }
+        let catalogue = Catalogue::from_goose_files("bench", [file])?;
+        let mut variants = vec![
+            Variant::Message(format!("BEGIN;\n{sql}COMMIT;\n")),
+            Variant::Engine(Some(Arc::new(catalogue))),
+        ];
+        let mut names = vec![FLOOR, "this engine, without reading the file"];
+        self.programs
+            .add(&mut variants, &mut names, directory.path(), false);
+        // Seconds each: once a round is enough.
+        let taken = self.compare(false, &variants, 1).await?;
+        let what = "20,000 INSERTs";
+        let median = middle(&mut reading);
+        row(
+            what,
+            "reading the file",
+            median,
+            middle(&mut taken[0].clone()),
+        );
+        print(what, &names, &taken);
+        let figure = milliseconds(&reading).goal(Bound::AtMost(100.0));
+        self.found(
+            Topic::Inserts,
+            "20,000 INSERTs, the tool's own reading",
+            figure,
+        )?;
+        let what = "`migrate --dir`, 20,000 INSERTs in a file";
+        self.found_of_tools(Topic::Inserts, what, &names, &taken, |_| None)?;
+        Ok(())
     }
 
     async fn upkeep(&self) -> anyhow::Result<()> {
@@ -535,34 +696,55 @@ impl Bench {
     }
 }
 
+/// How the tool is started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Started {
+    Typed,
+    Built,
+    Release,
+}
+
+impl Started {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Typed => "this tool, as typed: `cargo xtask`",
+            Self::Built => "this tool, as `cargo xtask` runs it",
+            Self::Release => "this tool, built for release",
+        }
+    }
+
+    const fn short(self) -> &'static str {
+        match self {
+            Self::Typed => "as typed",
+            Self::Built => "the program that cargo built",
+            Self::Release => "built for release",
+        }
+    }
+}
+
 /// Programs that a row starts as their users do.
 struct Programs {
-    goose: Option<Goose>,
-    tools: Vec<(&'static str, PathBuf)>,
+    /// Or why it is not here.
+    goose: Result<Goose, String>,
+    tools: Vec<(Started, Tool)>,
 }
 
 impl Programs {
     fn find() -> Self {
-        let goose = Goose::find();
+        let goose = Goose::find().map_err(|error| format!("{error:#}"));
         if let Err(error) = &goose {
-            say(&format!("goose is not measured: {error:#}\n"));
+            say(&format!("goose is not measured: {error}\n"));
         }
-        let running = std::env::var_os("E2E_XTASK").map(PathBuf::from);
-        let release = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/release/xtask");
-        let tools = [
-            ("this tool, as `cargo xtask` runs it", running),
-            (
-                "this tool, built for release",
-                Some(release).filter(|program| program.is_file()),
-            ),
-        ];
-        Self {
-            goose: goose.ok(),
-            tools: tools
-                .into_iter()
-                .filter_map(|(name, program)| Some((name, program?)))
-                .collect(),
+        let mut tools = Vec::new();
+        if let Some(running) = std::env::var_os("E2E_XTASK") {
+            tools.push((Started::Typed, Tool::Typed));
+            tools.push((Started::Built, Tool::Program(running.into())));
         }
+        let beside = std::env::current_exe().map(|program| program.with_file_name("xtask"));
+        if let Some(release) = beside.ok().filter(|program| program.is_file()) {
+            tools.push((Started::Release, Tool::Program(release)));
+        }
+        Self { goose, tools }
     }
 
     /// Adds a row for each; `own` if the tool carries the files itself.
@@ -573,23 +755,23 @@ impl Programs {
         directory: &Path,
         own: bool,
     ) {
-        if let Some(goose) = &self.goose {
+        if let Ok(goose) = &self.goose {
             variants.push(Variant::Goose(goose.clone(), directory.to_owned()));
-            names.push("goose, a process");
+            names.push(GOOSE);
         }
-        for (name, program) in &self.tools {
+        for (how, tool) in &self.tools {
             variants.push(Variant::Tool(
-                program.clone(),
+                tool.clone(),
                 (!own).then(|| directory.to_owned()),
             ));
-            names.push(name);
+            names.push(how.name());
         }
     }
 }
 
-fn run_tool(program: &Path, directory: Option<&Path>, url: &str) -> anyhow::Result<()> {
+fn run_tool(tool: &Tool, directory: Option<&Path>, url: &str) -> anyhow::Result<()> {
     let url: PostgresUrl = url.parse()?;
-    let mut command = Command::new(program);
+    let mut command = tool.command();
     command.arg("migrate");
     match directory {
         Some(directory) => command
@@ -603,7 +785,7 @@ fn run_tool(program: &Path, directory: Option<&Path>, url: &str) -> anyhow::Resu
         .env("PGPASSWORD", url.password().unwrap_or_default())
         .output()?;
     let said = String::from_utf8_lossy(&ended.stderr);
-    anyhow::ensure!(ended.status.success(), "{}: {said}", program.display());
+    anyhow::ensure!(ended.status.success(), "{tool:?}: {said}");
     Ok(())
 }
 
@@ -615,10 +797,9 @@ struct Compared {
 
 impl Compared {
     fn of(taken: &[f64], floor: &[f64]) -> Self {
-        let ratios = taken.iter().zip(floor).map(|(taken, floor)| taken / floor);
         Self {
             milliseconds: middle(&mut taken.to_vec()),
-            ratio: middle(&mut ratios.collect::<Vec<_>>()),
+            ratio: median_ratio(taken, floor),
         }
     }
 
@@ -639,17 +820,21 @@ fn row(what: &str, how: &str, milliseconds: f64, floor: f64) {
     .row(what, how);
 }
 
-/// Sorts, and returns the median.
-fn middle(taken: &mut [f64]) -> f64 {
-    taken.sort_by(f64::total_cmp);
-    taken[taken.len() / 2]
+/// Prints the variants by their names, each beside the first.
+fn print(what: &str, names: &[&str], taken: &[Vec<f64>]) {
+    for (name, each) in names.iter().zip(taken) {
+        Compared::of(each, &taken[0]).row(what, name);
+    }
 }
 
-fn psql() -> Option<PathBuf> {
-    let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path)
-        .map(|directory| directory.join("psql"))
-        .find(|file| file.is_file())
+fn milliseconds(taken: &[f64]) -> Measured {
+    Measured::new(middle(&mut taken.to_vec()), "ms")
+}
+
+/// What is beside `ours`, with the median of the ratios.
+fn beside(what: &str, ours: &[f64], theirs: &[f64]) -> Beside {
+    let median = middle(&mut theirs.to_vec());
+    Beside::measured(what, median, median_ratio(ours, theirs))
 }
 
 /// One process for each text, each text in one transaction.

@@ -26,6 +26,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
+use bench::processor::{self, Process};
+use bench::row::{Beside, Bound, Measured as Figure, Row, Topic};
 use clap::Parser;
 use embedded_postgres::{Durability, Options as PostgresOptions, Server, Wanted, locate};
 use hdrhistogram::Histogram;
@@ -38,7 +40,7 @@ use uuid::Uuid;
 use self::client::{Client, EVENT_DATA, EVENTS_PER_CORRELATION};
 use self::generators::Seen;
 use self::options::{Generator, Options};
-use self::server::{DataStorage, cpu, ended_children_cpu, machine_cpu};
+use self::server::DataStorage;
 
 /// What the existing Go server did on such a machine, by events in a request, in events a second.
 const GO: [(usize, f64); 3] = [(1, 1917.0), (10, 6104.0), (100, 8214.0)];
@@ -112,10 +114,10 @@ async fn run(options: &Options) -> anyhow::Result<()> {
     let (database, connection) = tokio_postgres::connect(&url, NoTls).await?;
     let connection = tokio::spawn(connection);
     println!(
-        "{installation}, data in {}, fsync and synchronous_commit on, {} clients, load average {}",
+        "{installation}, data in {}, fsync and synchronous_commit on, {} clients, load average {:.2}",
         options.directory.display(),
         options.clients,
-        load_average()?
+        processor::load()?[0]
     );
 
     ensure_indexes(&database).await?;
@@ -129,6 +131,13 @@ async fn run(options: &Options) -> anyhow::Result<()> {
         MEMORY_GOAL_KIB >> 10,
         met(memory <= MEMORY_GOAL_KIB)
     );
+    Row::measured(
+        Topic::Datastorage,
+        "peak memory of Data Storage in these rows",
+        Figure::new(memory as f64 / 1024.0, "MiB")
+            .goal(Bound::AtMost(MEMORY_GOAL_KIB as f64 / 1024.0)),
+    )
+    .append_to(options.json.as_deref())?;
     drop((database, server));
     connection.await??;
     postgres.kill().await?;
@@ -189,6 +198,18 @@ async fn writes(
             own.processors(),
             copy.1.as_secs_f64() * 1e6 / COPY_ROWS as f64,
         );
+        let mut floor = Beside::measured("COPY", copy.0, own.rate() / copy.0);
+        if size > 1 {
+            floor = floor.goal(Bound::AtLeast(COPY_GOAL));
+        }
+        let mut figure = Figure::new(own.rate(), "events/s").floor(floor);
+        if let Some((_, go)) = go {
+            let go = go * machine;
+            let instead = Beside::measured("the Go server, scaled", go, own.rate() / go);
+            figure = figure.instead(instead.goal(Bound::AtLeast(GO_GOAL)));
+        }
+        let what = format!("Data Storage, {size} events a request");
+        Row::measured(Topic::Datastorage, &what, figure).append_to(options.json.as_deref())?;
         for &generator in &options.also {
             let other =
                 measure(options, postmaster, database, server, Some(generator), size).await?;
@@ -248,10 +269,10 @@ async fn measure(
     database.batch_execute("TRUNCATE audit_events").await?;
     let processors = || -> anyhow::Result<[Duration; 4]> {
         Ok([
-            cpu(|process| process.id == server.child.id())?,
-            cpu(|process| process.parent == postmaster)?,
-            cpu(|process| process.id == std::process::id())? + ended_children_cpu()?,
-            machine_cpu()?,
+            processor::of(|process| process.id == server.child.id())?,
+            processor::of(|process| process.parent == postmaster)?,
+            Process::own().map(|own| own.used + own.used_by_ended)?,
+            processor::of_machine()?,
         ])
     };
     let before = processors()?;
@@ -283,12 +304,6 @@ async fn measure(
     })
 }
 
-/// Of the last minute: what else the machine does, the more the less a rate says.
-fn load_average() -> anyhow::Result<String> {
-    let text = std::fs::read_to_string("/proc/loadavg")?;
-    Ok(text.split(' ').next().unwrap_or_default().to_owned())
-}
-
 fn met(met: bool) -> &'static str {
     if met { "met" } else { "missed" }
 }
@@ -303,13 +318,13 @@ async fn copy_rate(
         .batch_execute(&format!("TRUNCATE {}", into.0))
         .await?;
     database.batch_execute("CHECKPOINT").await?;
-    let before = cpu(|process| process.parent == postmaster)?;
+    let before = processor::of(|process| process.parent == postmaster)?;
     let started = Instant::now();
     copy(database, into, Actor::Service, COPY_ROWS as u64, 1_000_000).await?;
     let rate = COPY_ROWS as f64 / started.elapsed().as_secs_f64();
     Ok((
         rate,
-        cpu(|process| process.parent == postmaster)?.saturating_sub(before),
+        processor::of(|process| process.parent == postmaster)?.saturating_sub(before),
     ))
 }
 
@@ -432,7 +447,14 @@ async fn reads(
             let latency = read_by(&mut client, database, column, fixed).await?;
             let [p50, p99] =
                 [0.5, 0.99].map(|quantile| latency.value_at_quantile(quantile) as f64 / 1000.0);
-            let met = met(p99 <= READ_GOAL.as_secs_f64() * 1000.0);
+            let goal = READ_GOAL.as_secs_f64() * 1000.0;
+            if column == "correlation_id" {
+                let what = format!("read by correlation id of {rows} events, 99th percentile");
+                let figure = Figure::new(p99, "ms").goal(Bound::AtMost(goal));
+                Row::measured(Topic::Datastorage, &what, figure)
+                    .append_to(options.json.as_deref())?;
+            }
+            let met = met(p99 <= goal);
             figures.push(format!("{p50:.2} / {p99:.2} ({met})"));
         }
         let (offset, cursor) = deep_pages(&mut client, rows).await?;

@@ -34,6 +34,9 @@ pub(crate) struct Options {
     /// The server to measure, instead of a build of this checkout
     #[arg(long)]
     pub(crate) server: Option<PathBuf>,
+    /// Adds what was found to this file, a line of JSON for each row
+    #[arg(long)]
+    pub(crate) json: Option<PathBuf>,
 }
 
 /// A load generator of other hands: a program on the PATH.

@@ -1,4 +1,4 @@
-//! The server as a process of its own, and the processor time of processes.
+//! The server as a process of its own.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -8,58 +8,6 @@ use anyhow::{Context as _, bail, ensure};
 use embedded_postgres::Server;
 
 use super::options::Options;
-
-/// A process, as far as /proc/PID/stat is needed.
-pub(crate) struct Process {
-    pub(crate) id: u32,
-    pub(crate) parent: u32,
-}
-
-/// Processor time of the processes that are meant. Unlike a rate it does not depend on what else the machine does.
-pub(crate) fn cpu(meant: impl Fn(&Process) -> bool) -> anyhow::Result<Duration> {
-    let mut ticks = 0;
-    for entry in std::fs::read_dir("/proc")? {
-        let Ok(stat) = std::fs::read_to_string(entry?.path().join("stat")) else {
-            continue;
-        };
-        // The name in parentheses may hold blanks; state, parent, … follow it (proc_pid_stat(5)).
-        let (Some((id, _)), Some((_, rest))) = (stat.split_once(' '), stat.rsplit_once(") "))
-        else {
-            continue;
-        };
-        let fields: Vec<_> = rest.split(' ').collect();
-        if meant(&Process {
-            id: id.parse()?,
-            parent: fields[1].parse()?,
-        }) {
-            ticks += fields[11].parse::<u64>()? + fields[12].parse::<u64>()?;
-        }
-    }
-    // Linux gives a hundredth of a second (USER_HZ) whatever the kernel's own tick is.
-    Ok(Duration::from_millis(ticks * 10))
-}
-
-/// Processor time of those processes that this one started and that have ended (`proc_pid_stat(5)`, cutime and cstime).
-pub(crate) fn ended_children_cpu() -> anyhow::Result<Duration> {
-    let stat = std::fs::read_to_string("/proc/self/stat")?;
-    let (_, rest) = stat
-        .rsplit_once(") ")
-        .context("a name in /proc/self/stat")?;
-    let fields: Vec<_> = rest.split(' ').collect();
-    let ticks = fields[13].parse::<u64>()? + fields[14].parse::<u64>()?;
-    Ok(Duration::from_millis(ticks * 10))
-}
-
-/// Processor time of everything that runs on this machine (`proc_stat(5)`).
-pub(crate) fn machine_cpu() -> anyhow::Result<Duration> {
-    let stat = std::fs::read_to_string("/proc/stat")?;
-    let fields = stat.lines().next().context("a first line in /proc/stat")?;
-    let fields = fields.split_whitespace().skip(1).map(str::parse::<u64>);
-    let ticks = fields.collect::<Result<Vec<_>, _>>()?;
-    // user nice system idle iowait irq softirq steal; the rest is within these.
-    let busy = ticks.iter().take(8).sum::<u64>() - ticks.iter().skip(3).take(2).sum::<u64>();
-    Ok(Duration::from_millis(busy * 10))
-}
 
 /// The server as a process of its own; dropped, it is killed.
 pub(crate) struct DataStorage {

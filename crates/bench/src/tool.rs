@@ -1,0 +1,95 @@
+//! The tool as it is started: typed, through cargo, or as a program that is built already.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+
+/// A way to start the tool.
+#[derive(Clone, Debug)]
+pub enum Tool {
+    /// `cargo xtask` in the checkout, as people type it: cargo looks first whether it is built.
+    Typed,
+    /// A program.
+    Program(PathBuf),
+}
+
+impl Tool {
+    /// A command of the tool, without arguments.
+    pub fn command(&self) -> Command {
+        match self {
+            Self::Typed => {
+                let mut command = Command::new("cargo");
+                command.arg("xtask").current_dir(checkout());
+                clean(&mut command);
+                command
+            }
+            Self::Program(program) => Command::new(program),
+        }
+    }
+}
+
+/// The checkout that this benchmark was built from.
+pub fn checkout() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+/// Takes away what cargo tells the program that it runs about its package: a cargo within it would build anew for it.
+pub fn clean(command: &mut Command) {
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("CARGO_PKG_")) {
+        command.env_remove(name);
+    }
+}
+
+/// Runs a command that has to succeed, and how long it took.
+///
+/// # Errors
+/// If it cannot be started or fails; the end of what it said is in the error.
+pub fn timed(command: &mut Command) -> anyhow::Result<(Duration, Output)> {
+    let began = Instant::now();
+    let output = command
+        .stdin(Stdio::null())
+        .output()
+        .with_context(|| format!("cannot start {command:?}"))?;
+    let took = began.elapsed();
+    let said = String::from_utf8_lossy(&output.stderr);
+    anyhow::ensure!(
+        output.status.success(),
+        "{} ended with {}: {}",
+        shown(command),
+        output.status,
+        last_lines(&said)
+    );
+    Ok((took, output))
+}
+
+/// A command as it is typed.
+fn shown(command: &Command) -> String {
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    let words: Vec<_> = words.map(|word| word.to_string_lossy()).collect();
+    words.join(" ")
+}
+
+/// The last lines that say something, as one.
+pub fn last_lines(text: &str) -> String {
+    let lines: Vec<_> = text.lines().map(str::trim).collect();
+    let lines: Vec<_> = lines.into_iter().filter(|line| !line.is_empty()).collect();
+    lines[lines.len().saturating_sub(3)..].join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_that_fails_is_told_with_its_last_lines() {
+        let script = "echo first >&2; echo >&2; for i in 2 3 4; do echo line $i >&2; done; exit 3";
+        let failed = timed(Command::new("sh").args(["-c", script]));
+        let error = failed.expect_err("it fails").to_string();
+        assert!(
+            error.ends_with("exit status: 3: line 2; line 3; line 4"),
+            "{error}"
+        );
+    }
+}
