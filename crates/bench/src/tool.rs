@@ -37,8 +37,25 @@ pub fn checkout() -> PathBuf {
 
 /// Takes away what cargo tells the program that it runs about its package: a cargo within it would build anew for it.
 pub fn clean(command: &mut Command) {
-    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("CARGO_PKG_")) {
-        command.env_remove(name);
+    let of_package =
+        |name: &str| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_");
+    for (name, _) in std::env::vars_os() {
+        if name.to_str().is_some_and(of_package) {
+            command.env_remove(name);
+        }
+    }
+}
+
+/// Refuses what a compiler had a part in: its time is not the tool's.
+///
+/// # Errors
+/// If cargo has said that it compiled something.
+pub fn ensure_built(said: &[u8]) -> anyhow::Result<()> {
+    let said = String::from_utf8_lossy(said);
+    let mut lines = said.lines().map(str::trim_start);
+    match lines.find(|line| line.starts_with("Compiling ")) {
+        Some(line) => anyhow::bail!("cargo built within the measurement ({line}); run it again"),
+        None => Ok(()),
     }
 }
 
@@ -81,6 +98,30 @@ pub fn last_lines(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_cargo_within_is_not_told_of_this_package() {
+        let mut command = Command::new("env");
+        clean(&mut command);
+        let (_, output) = timed(&mut command).expect("the environment");
+        let told = String::from_utf8_lossy(&output.stdout).into_owned();
+        // Of this test cargo has told both.
+        assert!(std::env::var_os("CARGO_MANIFEST_DIR").is_some());
+        assert!(std::env::var_os("CARGO_PKG_NAME").is_some());
+        assert!(
+            !told.contains("CARGO_MANIFEST_") && !told.contains("CARGO_PKG_"),
+            "{told}"
+        );
+    }
+
+    #[test]
+    fn what_a_compiler_had_a_part_in_is_no_figure() {
+        let quick = b"    Finished `dev` profile\n     Running `target/debug/xtask`\n";
+        assert!(ensure_built(quick).is_ok());
+        let slow = b"   Compiling ring v0.17.14\n    Finished `dev` profile\n";
+        let error = ensure_built(slow).expect_err("it was built");
+        assert!(error.to_string().contains("ring v0.17.14"), "{error}");
+    }
 
     #[test]
     fn a_command_that_fails_is_told_with_its_last_lines() {

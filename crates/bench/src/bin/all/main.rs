@@ -21,6 +21,9 @@ use bench::{plot, processor, readme, rest};
 use clap::{Parser, ValueEnum};
 use jiff::Timestamp;
 
+/// The exit code of a machine that is not at rest.
+const REFUSED: u8 = 3;
+
 /// Measures every row of the README's table
 #[derive(Debug, Parser)]
 #[command(
@@ -90,7 +93,9 @@ fn main() -> anyhow::Result<ExitCode> {
     if args.at_rest {
         say("looking whether the machine is at rest");
         if let Err(busy) = rest::look(say)? {
-            bail!("{busy}");
+            // A refusal, not an error of this program: no backtrace.
+            say(&busy.to_string());
+            return Ok(ExitCode::from(REFUSED));
         }
     }
     let at = Timestamp::now();

@@ -96,6 +96,7 @@ pub(crate) fn measure(topic: Topic, rounds: u32, at_rest: bool) -> Vec<Row> {
 fn run(name: &str, args: &[String], rows: &Path) -> anyhow::Result<()> {
     let mut command = Command::new(beside(name)?);
     command.args(args).arg("--json").arg(rows);
+    clean(&mut command);
     let mut child = command
         .stdin(Stdio::null())
         .stderr(Stdio::piped())

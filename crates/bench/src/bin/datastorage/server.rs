@@ -94,8 +94,10 @@ pub(crate) async fn address(file: &Path) -> anyhow::Result<String> {
 /// Builds the server in release form; it lies beside this program.
 fn build() -> anyhow::Result<PathBuf> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let built = Command::new(cargo)
-        .args(["build", "--release", "--quiet", "--package", "datastorage"])
+    let mut cargo = Command::new(cargo);
+    cargo.args(["build", "--release", "--quiet", "--package", "datastorage"]);
+    bench::tool::clean(&mut cargo);
+    let built = cargo
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .status()
         .context("cargo does not start; name a server with --server")?;
