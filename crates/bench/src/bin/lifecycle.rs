@@ -147,6 +147,10 @@ fn prepare(tool: &Tool, local_only: bool) -> anyhow::Result<()> {
     };
     for target in targets {
         up(tool, target, &["--fresh"], None)?;
+        if *target == "kind" {
+            // With a Data Storage that is given, as in the warm case, the fake is built by itself: another build for cargo.
+            up(tool, target, &[], Some(&binary()?))?;
+        }
         run(tool.command().arg("down"))?;
     }
     Ok(())
@@ -378,8 +382,10 @@ impl ByHand<'_> {
         command
     }
 
-    fn manifest(&self, name: &str) -> std::io::Result<String> {
-        std::fs::read_to_string(self.root.join("kind/manifests").join(name))
+    /// A manifest with the values in the place of its names.
+    fn manifest(&self, name: &str, values: &[(&str, &str)]) -> anyhow::Result<String> {
+        let text = std::fs::read_to_string(self.root.join("kind/manifests").join(name))?;
+        filled(text, values).with_context(|| name.to_owned())
     }
 
     fn create(&self) -> anyhow::Result<()> {
@@ -402,19 +408,18 @@ impl ByHand<'_> {
     }
 
     fn deploy_postgres(&self, image: &str) -> anyhow::Result<()> {
-        let manifest = self.manifest("postgres.yaml")?;
-        let manifest = manifest.replace("image: postgres:16-alpine", &format!("image: {image}"));
+        let values = [
+            ("${NAME}", "postgres"),
+            ("${PGPASSWORD}", "bench"),
+            // Kubernetes finds one.
+            ("${ADDRESS}", "\"\""),
+            ("${POSTGRES_IMAGE:-postgres:16-alpine}", image),
+        ];
+        let manifest = self.manifest("postgres.yaml", &values)?;
         feed(
             &mut self.kubectl(&["apply", "-f", "-"]),
-            &self.manifest("namespace.yaml")?,
+            &self.manifest("namespace.yaml", &[("${NAMESPACE}", "kubernaut-system")])?,
         )?;
-        run(&mut self.kubectl(&[
-            "create",
-            "secret",
-            "generic",
-            "postgres",
-            "--from-literal=password=bench",
-        ]))?;
         feed(&mut self.kubectl(&["apply", "-f", "-"]), &manifest)?;
         run(&mut self.kubectl(&[
             "wait",
@@ -446,13 +451,26 @@ impl ByHand<'_> {
     }
 
     fn deploy_datastorage(&self, image: &str) -> anyhow::Result<()> {
-        let config = format!("--from-literal=config.yaml={CONFIG}");
-        let secrets = "--from-literal=db-secrets.yaml={username: slm_user, password: bench}";
-        let manifest = self
-            .manifest("datastorage.yaml")?
-            .replace("localhost/kubernaut-datastorage:unset", image);
-        run(&mut self.kubectl(&["create", "configmap", "datastorage", &config]))?;
-        run(&mut self.kubectl(&["create", "secret", "generic", "datastorage", secrets]))?;
+        let image = format!("image: {image}");
+        // A string of JSON is one of YAML.
+        let config = serde_json::to_string(CONFIG)?;
+        let values = [
+            ("${NAME}", "datastorage"),
+            ("${CONFIG}", config.as_str()),
+            (
+                "${DATABASE_SECRETS}",
+                "\"{username: slm_user, password: bench}\"",
+            ),
+            ("${DATASTORAGE_TOKEN}", "unused"),
+            ("${ADDRESS}", "\"\""),
+            // A person asks the cluster's DNS.
+            (
+                "      hostAliases:\n        - {ip: \"${SERVER_ADDRESS}\", hostnames: [\"${SERVER}\"]}\n",
+                "",
+            ),
+            ("image: localhost/kubernaut-datastorage", image.as_str()),
+        ];
+        let manifest = self.manifest("datastorage.yaml", &values)?;
         feed(&mut self.kubectl(&["apply", "-f", "-"]), &manifest)?;
         run(&mut self.kubectl(&[
             "wait",
@@ -461,6 +479,18 @@ impl ByHand<'_> {
             "--timeout=120s",
         ]))
         .map(drop)
+    }
+}
+
+/// The text with the values; what it does not have, or has besides, is an error: the manifests have changed.
+fn filled(mut text: String, values: &[(&str, &str)]) -> anyhow::Result<String> {
+    for (name, value) in values {
+        anyhow::ensure!(text.contains(name), "the manifest has no {name} any more");
+        text = text.replace(name, value);
+    }
+    match text.lines().find(|line| line.contains("${")) {
+        Some(line) => bail!("this benchmark has no value for {}", line.trim()),
+        None => Ok(text),
     }
 }
 
@@ -555,4 +585,19 @@ fn table(rows: &[Row]) {
 fn say(line: &str) {
     // Nobody may be reading any more; the measurement goes on to its clean-up all the same.
     drop(writeln!(std::io::stdout().lock(), "{line}"));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_manifest_that_has_changed_is_refused_by_the_name_that_nobody_fills() {
+        let fill = |text: &str| filled(text.to_owned(), &[("${NAME}", "postgres")]);
+        assert_eq!(fill("name: ${NAME}").expect("a value"), "name: postgres");
+        let more = fill("name: ${NAME}\nuid: ${UID}").expect_err("no value");
+        assert!(more.to_string().contains("uid: ${UID}"), "{more}");
+        let less = fill("name: postgres").expect_err("no name");
+        assert!(less.to_string().contains("has no ${NAME}"), "{less}");
+    }
 }

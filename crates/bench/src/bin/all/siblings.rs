@@ -97,6 +97,10 @@ fn run(name: &str, args: &[String], rows: &Path) -> anyhow::Result<()> {
     let mut command = Command::new(beside(name)?);
     command.args(args).arg("--json").arg(rows);
     clean(&mut command);
+    // The cause of a failure is its last lines.
+    command
+        .env("RUST_BACKTRACE", "0")
+        .env("RUST_LIB_BACKTRACE", "0");
     let mut child = command
         .stdin(Stdio::null())
         .stderr(Stdio::piped())
