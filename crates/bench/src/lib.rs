@@ -1,7 +1,8 @@
 //! What several benchmarks share.
 //!
-//! Modules, each may import those after it: `plot`, `readme`, `history`, `row`, `rest`, `processor`, `tool`, `goose`
+//! Modules, each may import those after it: `plot`, `readme`, `history`, `row`, `rest`, `processor`, `disk`, `tool`, `goose`
 
+pub mod disk;
 pub mod goose;
 pub mod history;
 pub mod plot;

@@ -5,12 +5,14 @@ use std::time::Duration;
 use anyhow::Context as _;
 
 /// A process, as far as `/proc/PID/stat` is needed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Process {
     /// Its number.
     pub id: u32,
     /// That of the process that started it.
     pub parent: u32,
+    /// That of its process group.
+    pub group: u32,
     /// The command's name, never what it was told: arguments may hold secrets.
     pub name: String,
     /// When it began, in ticks since the machine did: a number that is used again is another process.
@@ -32,6 +34,7 @@ impl Process {
         Some(Self {
             id: id.parse().ok()?,
             parent: fields.get(1)?.parse().ok()?,
+            group: fields.get(2)?.parse().ok()?,
             name: name.chars().filter(|each| !each.is_control()).collect(),
             began: number(19)?,
             used: ticks(number(11)? + number(12)?),
@@ -111,9 +114,9 @@ mod tests {
 
     #[test]
     fn a_name_with_blanks_and_parentheses_moves_no_field() {
-        let stat = "42 (a) b (c) S 7 1 1 0 -1 4194304 1 2 3 4 150 50 10 20 20 0 1 0 9876 0 0";
+        let stat = "42 (a) b (c) S 7 6 1 0 -1 4194304 1 2 3 4 150 50 10 20 20 0 1 0 9876 0 0";
         let process = Process::parse(stat).expect("a process");
-        assert_eq!((process.id, process.parent), (42, 7));
+        assert_eq!((process.id, process.parent, process.group), (42, 7, 6));
         assert_eq!(process.name, "a) b (c");
         assert_eq!(process.used, Duration::from_secs(2));
         assert_eq!(process.used_by_ended, Duration::from_millis(300));

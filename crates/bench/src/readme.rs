@@ -1,7 +1,7 @@
 //! The table of the README: from a run to text, and where in the README it belongs.
 
 use crate::history::Run;
-use crate::row::{Beside, Bound, Found, Measured, Outcome};
+use crate::row::{Beside, Bound, Found, Measured, Outcome, Row};
 
 /// The line before the table.
 pub const BEGIN: &str = "<!-- bench all: begin, written by `cargo xtask bench all --at-rest` -->";
@@ -20,9 +20,9 @@ pub fn table(run: &Run) -> String {
     } else {
         "**not seen at rest**"
     };
-    let mut text = format!(
+    format!(
         "{}, commit {}{changed}; {}, {} cores, {:.1} GiB of memory, {}; {rest}: load {:.2} before, {:.2} after.\n\n\
-         | row | what | measured | goal | floor | a user's other choice | goals |\n|---|---|---|---|---|---|---|\n",
+         {}",
         run.at.strftime("%Y-%m-%d"),
         run.commit,
         run.machine.processor,
@@ -31,8 +31,14 @@ pub fn table(run: &Run) -> String {
         run.machine.kernel,
         run.load[0],
         run.load[1],
-    );
-    for row in &run.rows {
+        lines(&run.rows)
+    )
+}
+
+/// The rows as a table.
+pub fn lines(rows: &[Row]) -> String {
+    let mut text = "| row | what | measured | goal | floor | a user's other choice | goals |\n|---|---|---|---|---|---|---|\n".to_owned();
+    for row in rows {
         let cells = match &row.outcome {
             Outcome::Measured(measured) => figures(measured),
             Outcome::NotRun(why) => other("not run", why),
@@ -154,7 +160,7 @@ pub fn replace(readme: &str, table: &str) -> Option<String> {
 mod tests {
     use super::*;
     use crate::history::example;
-    use crate::row::{Row, Topic};
+    use crate::row::Topic;
 
     fn rows() -> Vec<Row> {
         let events = Measured::new(60_312.4, "events/s")

@@ -204,7 +204,7 @@ mod tests {
             name: name.to_owned(),
             began: 1,
             used: Duration::from_millis(used),
-            used_by_ended: Duration::ZERO,
+            ..Process::default()
         };
         Moment {
             processes: used.iter().map(process).collect(),

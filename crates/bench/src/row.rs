@@ -29,6 +29,14 @@ pub enum Topic {
     Kind,
     /// All services on Kind beside the slowest of them alone
     AllKind,
+    /// Memory of a local run of all services, by part
+    MemoryLocal,
+    /// Memory of a cold run of all services on Kind, by part and container
+    MemoryKind,
+    /// Time, memory and processor seconds of 1, 7 and 20 services of a team's own
+    Services,
+    /// Bytes on disk after a week of runs, and after `reap`
+    Disk,
     /// A clean copy, an empty target directory and empty caches to the first green; takes minutes
     FirstRun,
 }

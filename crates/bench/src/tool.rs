@@ -18,15 +18,16 @@ pub enum Tool {
 impl Tool {
     /// A command of the tool, without arguments.
     pub fn command(&self) -> Command {
-        match self {
+        let mut command = match self {
             Self::Typed => {
                 let mut command = Command::new("cargo");
                 command.arg("xtask").current_dir(checkout());
-                clean(&mut command);
                 command
             }
             Self::Program(program) => Command::new(program),
-        }
+        };
+        clean(&mut command);
+        command
     }
 }
 

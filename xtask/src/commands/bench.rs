@@ -25,6 +25,8 @@ pub enum Topic {
     Datastorage,
     /// Storing an audit event
     AuditStore,
+    /// Memory by part, bytes on disk after a week of runs, and growth with the number of services
+    Footprint,
     /// Acknowledged events that are lost or doubled while Data Storage or PostgreSQL fails
     Faults,
 }
@@ -40,6 +42,7 @@ impl Topic {
             // The server's own binary has the plain name.
             Self::Datastorage => "bench-datastorage",
             Self::AuditStore => "audit_store",
+            Self::Footprint => "footprint",
             Self::Faults => "faults",
         }
     }

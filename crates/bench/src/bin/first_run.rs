@@ -2,14 +2,15 @@
 //!
 //! What cargo downloads is there already: a registry's speed is not the workspace's. What is not committed is not in the copy.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
+use bench::disk::taken;
 use bench::row::{Bound, Measured, Row, Topic};
 use bench::tool::{checkout as source, clean};
 use clap::{Parser, ValueEnum};
@@ -101,8 +102,8 @@ fn main() -> anyhow::Result<()> {
         .collect();
     row("packages compiled", &seen.compiled.len().to_string());
     row("of them more than once", &twice.len().to_string());
-    row("target directory", &megabytes(&built)?);
-    row("cache", &megabytes(&cache)?);
+    row("target directory", &megabytes(&built));
+    row("cache", &megabytes(&cache));
     let time = Measured::new(whole.as_secs_f64(), "s").goal(Bound::AtMost(GOAL.as_secs_f64()));
     let count = u32::try_from(seen.compiled.len())?;
     let packages = Measured::new(f64::from(count), "crates").goal(Bound::AtMost(PACKAGES));
@@ -146,25 +147,8 @@ fn run(command: &mut Command) -> anyhow::Result<(Seen, Duration)> {
     Ok((seen, began.elapsed()))
 }
 
-/// The room that a directory takes on its disk; a file with two names there once.
-fn megabytes(dir: &Path) -> anyhow::Result<String> {
-    let (mut blocks, mut dirs, mut files) = (0, vec![dir.to_owned()], BTreeSet::new());
-    while let Some(dir) = dirs.pop() {
-        // A cache that nothing was put into does not exist.
-        let Ok(entries) = std::fs::read_dir(&dir) else {
-            continue;
-        };
-        for entry in entries {
-            let entry = entry?;
-            let found = entry.metadata()?;
-            if found.is_dir() {
-                dirs.push(entry.path());
-            } else if files.insert(found.ino()) {
-                blocks += found.blocks();
-            }
-        }
-    }
-    Ok(format!("{} MB", blocks * 512 / 1_000_000))
+fn megabytes(dir: &Path) -> String {
+    format!("{} MB", taken(dir) / 1_000_000)
 }
 
 fn seconds(duration: Duration) -> String {

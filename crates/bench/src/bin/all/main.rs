@@ -150,7 +150,7 @@ fn main() -> anyhow::Result<ExitCode> {
 fn measure(topic: Topic, args: &Args) -> Vec<Row> {
     let short = args.rounds.min(3);
     let missing = match topic {
-        Topic::Kind | Topic::AllKind => siblings::no_kind(),
+        Topic::Kind | Topic::AllKind | Topic::MemoryKind => siblings::no_kind(),
         _ => None,
     };
     if let Some(why) = missing {

@@ -58,6 +58,10 @@ fn program(topic: Topic, rounds: u32, at_rest: bool) -> Option<(&'static str, Ve
             }
             ("lifecycle", args)
         }
+        Topic::MemoryLocal | Topic::MemoryKind | Topic::Services | Topic::Disk => (
+            "footprint",
+            words(&format!("--only {} --rounds {short}", topic.name())),
+        ),
         Topic::FirstRun => ("first_run", Vec::new()),
         Topic::HotLocal | Topic::AllLocal | Topic::AllKind | Topic::Lines => return None,
     })

@@ -1,0 +1,142 @@
+//! Memory in a Kind node, by container: what the node's control groups say, read in the node.
+//!
+//! The kernel keeps a group's peak itself (`memory.peak`, in version 1 `memory.max_usage_in_bytes`), with the page cache that was charged
+//! to the group and would have been given back. What cannot be given back, anonymous and shared memory, has no peak in the kernel.
+
+use std::collections::BTreeMap;
+use std::process::{Command, Stdio};
+
+/// Prints for the node and for each container a line with its path and its program, its peak, and what it has now.
+const LOOK: &str = r#"
+base=/sys/fs/cgroup/memory; [ -d $base ] || base=/sys/fs/cgroup
+one() {
+  echo "= $1 $2"
+  cat $1/memory.peak $1/memory.max_usage_in_bytes
+  grep -E '^(anon|shmem|total_rss|total_shmem) ' $1/memory.stat
+}
+one $base node
+for group in $(find $base -path '*kubepods*' -name cgroup.procs); do
+  read -r process <$group && read -r name </proc/$process/comm && one ${group%/*} $name
+done
+"#;
+
+/// Bytes of a control group.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Seen {
+    /// The kernel's peak, page cache included; 0 where it keeps none.
+    pub(crate) peak: u64,
+    /// The most anonymous and shared memory of all looks.
+    pub(crate) held: u64,
+}
+
+/// What was seen in a node, by control group: its program, and its peaks.
+#[derive(Debug, Default)]
+pub(crate) struct Peaks(BTreeMap<String, (String, Seen)>);
+
+impl Peaks {
+    /// Looks into the node, which need not be there.
+    pub(crate) fn look(&mut self, node: &str) {
+        let output = Command::new("docker")
+            .args(["exec", node, "sh", "-c", LOOK])
+            .stdin(Stdio::null())
+            .output();
+        if let Ok(output) = output {
+            self.add(&String::from_utf8_lossy(&output.stdout));
+        }
+    }
+
+    fn add(&mut self, text: &str) {
+        for group in text.split("= ").skip(1) {
+            let mut lines = group
+                .lines()
+                .map(|line| line.split_whitespace().collect::<Vec<_>>());
+            let Some([path, name]) = lines
+                .next()
+                .as_deref()
+                .and_then(|words| words.first_chunk().copied())
+            else {
+                continue;
+            };
+            let (mut now, mut version_1) = (Seen::default(), Seen::default());
+            for line in lines {
+                match *line {
+                    [peak] => now.peak = peak.parse().unwrap_or(0),
+                    // Version 1 has `shmem` too, of the group without those below it.
+                    ["anon" | "shmem", bytes] => now.held += bytes.parse().unwrap_or(0),
+                    [_, bytes] => version_1.held += bytes.parse().unwrap_or(0),
+                    _ => {}
+                }
+            }
+            if version_1.held > 0 {
+                now.held = version_1.held;
+            }
+            let (program, seen) = self.0.entry(path.to_owned()).or_default();
+            // An entry point becomes its program.
+            name.clone_into(program);
+            *seen = Seen {
+                peak: seen.peak.max(now.peak),
+                held: seen.held.max(now.held),
+            };
+        }
+    }
+
+    /// By part: how many containers, and their peaks together, which need not have been at the same time.
+    pub(crate) fn parts(&self) -> BTreeMap<&'static str, (usize, Seen)> {
+        let mut parts: BTreeMap<_, (usize, Seen)> = BTreeMap::new();
+        for (program, seen) in self.0.values() {
+            let part = match program.as_str() {
+                "node" => "the node as a whole",
+                "datastorage" => "Data Storage",
+                "service-fake" => "fakes",
+                "audit-emit" => "relay",
+                "postgres" => "PostgreSQL",
+                _ => "Kubernetes' own",
+            };
+            let (count, sum) = parts.entry(part).or_default();
+            *count += 1;
+            sum.peak += seen.peak;
+            sum.held += seen.held;
+        }
+        parts
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_most_of_every_look_is_kept_and_containers_of_a_program_are_added_up() {
+        let mut peaks = Peaks::default();
+        peaks
+            .add("= /c node\n900\nanon 400\nshmem 100\n= /c/a datastorage\n40\nanon 20\nshmem 0\n");
+        peaks.add("= /c node\n950\nanon 300\nshmem 100\n= /c/a datastorage\n45\nanon 10\nshmem 0\n= /c/b datastorage\n5\nanon 5\n= /c/d sh\n");
+        let parts = peaks.parts();
+        let (_, node) = parts["the node as a whole"];
+        assert_eq!(
+            node,
+            Seen {
+                peak: 950,
+                held: 500
+            }
+        );
+        assert_eq!(parts["Data Storage"], (2, Seen { peak: 50, held: 25 }));
+        assert_eq!(parts["Kubernetes' own"], (1, Seen::default()));
+    }
+
+    #[test]
+    fn shared_memory_of_the_first_version_counts_once() {
+        let mut peaks = Peaks::default();
+        peaks.add("= /c postgres\n900\nshmem 30\ntotal_rss 50\ntotal_shmem 30\n");
+        assert_eq!(
+            peaks.parts()["PostgreSQL"],
+            (
+                1,
+                Seen {
+                    peak: 900,
+                    held: 80
+                }
+            )
+        );
+    }
+}
