@@ -1,13 +1,11 @@
 //! A run of `bench all` with all that its figures depend on, and the file that has a line for each.
 
-use std::fs::OpenOptions;
-use std::io::Write as _;
 use std::path::Path;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::row::Row;
+use crate::row::{Row, append};
 
 /// A run and its rows.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
@@ -56,9 +54,7 @@ impl History {
     /// # Errors
     /// If it cannot be written.
     pub fn append(file: &Path, run: &Run) -> std::io::Result<()> {
-        let line = serde_json::to_string(run)? + "\n";
-        let mut file = OpenOptions::new().create(true).append(true).open(file)?;
-        file.write_all(line.as_bytes())
+        append(file, run)
     }
 
     /// Reads the file.

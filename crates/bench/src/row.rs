@@ -143,6 +143,12 @@ impl Beside {
         Self { what, found }
     }
 
+    /// Something that took turns with the figure's tries.
+    pub fn of(what: &str, ours: &[f64], theirs: &[f64]) -> Self {
+        let value = median(&mut theirs.to_vec());
+        Self::measured(what, value, median_ratio(ours, theirs))
+    }
+
     /// Something that is not here.
     pub fn missing(what: &str, because: &str) -> Self {
         Self {
@@ -233,10 +239,7 @@ impl Row {
     /// # Errors
     /// If the file cannot be written.
     pub fn append_to(&self, file: Option<&Path>) -> std::io::Result<()> {
-        let Some(file) = file else { return Ok(()) };
-        let line = serde_json::to_string(self)? + "\n";
-        let mut file = OpenOptions::new().create(true).append(true).open(file)?;
-        file.write_all(line.as_bytes())
+        file.map_or(Ok(()), |file| append(file, self))
     }
 
     /// The rows of such a file; none if there is no file.
@@ -251,6 +254,13 @@ impl Row {
         let rows = text.lines().map(serde_json::from_str);
         Ok(rows.collect::<Result<_, _>>()?)
     }
+}
+
+/// Adds a value to a file of lines of JSON, which is made where it is missing.
+pub(crate) fn append(file: &Path, value: &impl Serialize) -> std::io::Result<()> {
+    let line = serde_json::to_string(value)? + "\n";
+    let mut file = OpenOptions::new().create(true).append(true).open(file)?;
+    file.write_all(line.as_bytes())
 }
 
 /// Sorts, and returns the median; of an even number the higher of the two.

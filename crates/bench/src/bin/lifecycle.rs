@@ -9,7 +9,7 @@ use std::process::{Command, Output, Stdio};
 use std::time::Instant;
 
 use anyhow::{Context as _, bail};
-use bench::row::{self, Beside, Bound, Measured, Topic};
+use bench::row::{self, Beside, Bound, Measured, Outcome, Topic, median};
 use bench::tool::Tool;
 use clap::Parser;
 
@@ -97,41 +97,37 @@ fn main() -> anyhow::Result<()> {
 
 /// The rows of Kind beside the plain commands.
 fn found(rows: &[Row]) -> anyhow::Result<Vec<row::Row>> {
-    let [create, by_hand] =
-        ["  kind create --wait 60s", "kind: plain commands, cold"].map(|what| seconds(rows, what));
-    let (create, by_hand) = (create?, by_hand?);
+    let create = seconds(rows, "  kind create --wait 60s")?;
+    let by_hand = seconds(rows, "kind: plain commands, cold")?;
     let mut found = Vec::new();
-    for (name, of, goal) in [
-        ("first of all", None, None),
-        ("cold", Some(Bound::AtMost(0.7)), None),
+    // A kept cluster is not created: that is no floor of it.
+    for (case, more, of_create, goal) in [
+        ("first of all", "", true, None),
+        ("cold", "", true, Some(0.7)),
         (
-            "warm: another Data Storage on a kept cluster",
-            None,
+            "warm",
+            ": another Data Storage on a kept cluster",
+            false,
             Some(3.0),
         ),
-        ("hot: nothing has changed", None, Some(0.7)),
+        ("hot", ": nothing has changed", false, Some(0.7)),
     ] {
-        let short = name.split(':').next().unwrap_or(name);
-        let Ok(value) = seconds(rows, &format!("kind: this tool, {short}")) else {
+        let what = format!("Kind until Data Storage is ready, {case}{more}");
+        let Ok(value) = seconds(rows, &format!("kind: this tool, {case}")) else {
+            let why = "--keep-nodes: it would remove the prepared nodes of this machine";
+            let why = Outcome::NotRun(why.to_owned());
+            found.push(row::Row::new(Topic::Kind, &what, why));
             continue;
         };
-        let mut figure = Measured::new(value, "s").instead(Beside::measured(
-            "plain commands, cold",
-            by_hand,
-            value / by_hand,
-        ));
-        // A kept cluster is not created: that is no floor of it.
-        if of.is_some() || short == "first of all" {
-            let mut floor = Beside::measured("`kind create --wait`", create, value / create);
-            if let Some(goal) = of {
-                floor = floor.goal(goal);
-            }
-            figure = figure.floor(floor);
-        }
-        if let Some(goal) = goal {
-            figure = figure.goal(Bound::AtMost(goal));
-        }
-        let what = format!("Kind until Data Storage is ready, {name}");
+        let goal = goal.map(Bound::AtMost);
+        let instead = Beside::measured("plain commands, cold", by_hand, value / by_hand);
+        let figure = Measured::new(value, "s").instead(instead);
+        let figure = if of_create {
+            let floor = Beside::measured("`kind create --wait`", create, value / create);
+            figure.floor(goal.into_iter().fold(floor, Beside::goal))
+        } else {
+            goal.into_iter().fold(figure, Measured::goal)
+        };
         found.push(row::Row::measured(Topic::Kind, &what, figure));
     }
     Ok(found)
@@ -167,11 +163,11 @@ fn local(tool: &Tool, runs: usize, rows: &mut Vec<Row>) -> anyhow::Result<()> {
     }
     rows.push(Row {
         what: "local: this tool, cold",
-        seconds: median(cold),
+        seconds: median(&mut cold),
     });
     rows.push(Row {
         what: "local: this tool, hot",
-        seconds: median(hot),
+        seconds: median(&mut hot),
     });
     Ok(())
 }
@@ -218,15 +214,15 @@ fn kind(tool: &Tool, args: &Args, rows: &mut Vec<Row>) -> anyhow::Result<()> {
     }
     rows.push(Row {
         what: "kind: this tool, cold",
-        seconds: median(cold),
+        seconds: median(&mut cold),
     });
     rows.push(Row {
         what: "kind: this tool, warm",
-        seconds: median(warm),
+        seconds: median(&mut warm),
     });
     rows.push(Row {
         what: "kind: this tool, hot",
-        seconds: median(hot),
+        seconds: median(&mut hot),
     });
     Ok(())
 }
@@ -322,30 +318,30 @@ fn plain(runs: usize, rows: &mut Vec<Row>) -> anyhow::Result<f64> {
         total.push(made + loaded + ready + migrated + served);
     }
     run(Command::new("docker").args(["image", "rm", "--force", &image]))?;
-    let create = median(create);
+    let create = median(&mut create);
     rows.push(Row {
         what: "  kind create --wait 60s",
         seconds: create,
     });
     rows.push(Row {
         what: "  kind load, both images",
-        seconds: median(load),
+        seconds: median(&mut load),
     });
     rows.push(Row {
         what: "  apply PostgreSQL, wait",
-        seconds: median(database),
+        seconds: median(&mut database),
     });
     rows.push(Row {
         what: "  kubectl exec psql per file",
-        seconds: median(migrate),
+        seconds: median(&mut migrate),
     });
     rows.push(Row {
         what: "  apply Data Storage, wait",
-        seconds: median(service),
+        seconds: median(&mut service),
     });
     rows.push(Row {
         what: "kind: plain commands, cold",
-        seconds: median(total),
+        seconds: median(&mut total),
     });
     Ok(create)
 }
@@ -568,11 +564,6 @@ fn seconds(rows: &[Row], what: &str) -> anyhow::Result<f64> {
         .find(|row| row.what == what)
         .map(|row| row.seconds)
         .with_context(|| format!("no row {what}"))
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
 }
 
 fn table(rows: &[Row]) {

@@ -30,6 +30,8 @@ const ROUND_TRIP: Duration = Duration::from_micros(2600);
 
 /// The first row of what is compared with the bare server.
 const FLOOR: &str = "the same SQL as one message (floor)";
+/// The row of what a person would type.
+const PSQL: &str = "psql per file";
 /// The row of the real goose.
 const GOOSE: &str = "goose, a process";
 
@@ -309,17 +311,14 @@ impl Bench {
                 continue;
             };
             let instead = match (of(GOOSE), &self.programs.goose) {
-                (Some(at), _) => beside("goose", ours, &taken[at]),
+                (Some(at), _) => Beside::of("goose", ours, &taken[at]),
                 (None, Ok(_)) => Beside::missing("goose", "not measured"),
                 (None, Err(why)) => Beside::missing("goose", why),
             };
-            let instead = match goal(how) {
-                Some(goal) => instead.goal(goal),
-                None => instead,
-            };
+            let instead = goal(how).into_iter().fold(instead, Beside::goal);
             let mut figure = milliseconds(ours).instead(instead);
             if let Some(floor) = of(FLOOR) {
-                figure = figure.floor(beside("one message", ours, &taken[floor]));
+                figure = figure.floor(Beside::of("one message", ours, &taken[floor]));
             }
             self.found(topic, &format!("{what}, {}", how.short()), figure)?;
         }
@@ -353,7 +352,7 @@ impl Bench {
         if let Some(psql) = on_path("psql") {
             variants.push(Variant::Psql(psql.clone(), vec![transactions.concat()]));
             variants.push(Variant::Psql(psql, self.ups().map(str::to_owned).collect()));
-            names.extend(["one psql for all files", "psql per file"]);
+            names.extend(["one psql for all files", PSQL]);
         } else {
             say("| whole schema | psql | not installed here | |");
         }
@@ -374,7 +373,13 @@ impl Bench {
         }
         self.programs
             .add(&mut variants, &mut names, directory.path(), true);
-        self.rows("whole schema", &names, &variants).await?;
+        let both = self.rows("whole schema", &names, &variants).await?;
+        self.found_of_schema(
+            "whole schema, without shape checks and partitions",
+            &names,
+            both,
+            None,
+        )?;
         // The same work on both sides: the partitions around today belong to what a run leaves.
         let partitions = "SELECT ensure_audit_events_partitions();\nSELECT ensure_resource_action_traces_partitions();\n";
         let mut variants = vec![
@@ -388,17 +393,32 @@ impl Bench {
         if let Some(psql) = on_path("psql") {
             let texts = self.ups().chain([partitions]).map(str::to_owned);
             variants.push(Variant::Psql(psql, texts.collect()));
-            names.push("psql per file");
+            names.push(PSQL);
         }
-        let both = self.rows("whole schema and partitions", &names, &variants);
-        for (slow, taken) in [false, true].into_iter().zip(both.await?) {
-            let floor = beside("one message", &taken[1], &taken[0]).goal(Bound::AtMost(1.2));
-            let instead = match taken.get(2) {
-                Some(psql) => beside("psql per file", &taken[1], psql),
-                None => Beside::missing("psql per file", "no psql on the PATH"),
-            };
+        let both = self
+            .rows("whole schema and partitions", &names, &variants)
+            .await?;
+        let what = "whole schema, shape checks and partitions";
+        self.found_of_schema(what, &names, both, Some(Bound::AtMost(1.2)))
+    }
+
+    /// A row for each way to the server: the engine, which is second, beside the message, which is first, and psql.
+    fn found_of_schema(
+        &self,
+        what: &str,
+        names: &[&str],
+        both: [Taken; 2],
+        goal: Option<Bound>,
+    ) -> anyhow::Result<()> {
+        for (slow, taken) in [false, true].into_iter().zip(both) {
+            let floor = Beside::of("one message", &taken[1], &taken[0]);
+            let floor = goal.into_iter().fold(floor, Beside::goal);
+            let psql = names.iter().position(|name| *name == PSQL);
+            let instead = psql.map_or_else(
+                || Beside::missing(PSQL, "no psql on the PATH"),
+                |psql| Beside::of(PSQL, &taken[1], &taken[psql]),
+            );
             let figure = milliseconds(&taken[1]).floor(floor).instead(instead);
-            let what = "whole schema, shape checks and partitions";
             self.found(Topic::Schema, &titled(what, slow), figure)?;
         }
         Ok(())
@@ -834,12 +854,6 @@ fn print(what: &str, names: &[&str], taken: &[Vec<f64>]) {
 
 fn milliseconds(taken: &[f64]) -> Measured {
     Measured::new(middle(&mut taken.to_vec()), "ms")
-}
-
-/// What is beside `ours`, with the median of the ratios.
-fn beside(what: &str, ours: &[f64], theirs: &[f64]) -> Beside {
-    let median = middle(&mut theirs.to_vec());
-    Beside::measured(what, median, median_ratio(ours, theirs))
 }
 
 /// One process for each text, each text in one transaction.

@@ -12,6 +12,7 @@ mod typed;
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Instant;
 
 use anyhow::{Context as _, bail};
 use bench::history::{History, Run};
@@ -115,7 +116,9 @@ fn main() -> anyhow::Result<ExitCode> {
             continue;
         }
         say(&format!("\n== {}: {}", topic.name(), described(topic)));
+        let began = Instant::now();
         rows.extend(measure(topic, &args));
+        say(&format!("   took {} s", began.elapsed().as_secs()));
     }
     let run = Run {
         at,
