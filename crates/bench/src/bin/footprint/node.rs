@@ -6,13 +6,16 @@
 use std::collections::BTreeMap;
 use std::process::{Command, Stdio};
 
+use crate::processes::own_part;
+
 /// Prints for the node and for each container a line with its path and its program, its peak, and what it has now.
 const LOOK: &str = r#"
-base=/sys/fs/cgroup/memory; [ -d $base ] || base=/sys/fs/cgroup
+base=/sys/fs/cgroup/memory held='total_rss|total_shmem'
+[ -d $base ] || { base=/sys/fs/cgroup held='anon|shmem'; }
 one() {
   echo "= $1 $2"
   cat $1/memory.peak $1/memory.max_usage_in_bytes
-  grep -E '^(anon|shmem|total_rss|total_shmem) ' $1/memory.stat
+  grep -E "^($held) " $1/memory.stat
 }
 one $base node
 for group in $(find $base -path '*kubepods*' -name cgroup.procs); do
@@ -47,28 +50,15 @@ impl Peaks {
 
     fn add(&mut self, text: &str) {
         for group in text.split("= ").skip(1) {
-            let mut lines = group
-                .lines()
-                .map(|line| line.split_whitespace().collect::<Vec<_>>());
-            let Some([path, name]) = lines
-                .next()
-                .as_deref()
-                .and_then(|words| words.first_chunk().copied())
-            else {
-                continue;
-            };
-            let (mut now, mut version_1) = (Seen::default(), Seen::default());
+            let mut lines = group.lines();
+            let first = lines.next().and_then(|line| line.split_once(' '));
+            let Some((path, name)) = first else { continue };
+            let mut now = Seen::default();
             for line in lines {
-                match *line {
-                    [peak] => now.peak = peak.parse().unwrap_or(0),
-                    // Version 1 has `shmem` too, of the group without those below it.
-                    ["anon" | "shmem", bytes] => now.held += bytes.parse().unwrap_or(0),
-                    [_, bytes] => version_1.held += bytes.parse().unwrap_or(0),
-                    _ => {}
+                match line.split_once(' ') {
+                    None => now.peak = line.parse().unwrap_or(0),
+                    Some((_, held)) => now.held += held.parse().unwrap_or(0),
                 }
-            }
-            if version_1.held > 0 {
-                now.held = version_1.held;
             }
             let (program, seen) = self.0.entry(path.to_owned()).or_default();
             // An entry point becomes its program.
@@ -86,11 +76,7 @@ impl Peaks {
         for (program, seen) in self.0.values() {
             let part = match program.as_str() {
                 "node" => "the node as a whole",
-                "datastorage" => "Data Storage",
-                "service-fake" => "fakes",
-                "audit-emit" => "relay",
-                "postgres" => "PostgreSQL",
-                _ => "Kubernetes' own",
+                program => own_part(program).unwrap_or("Kubernetes' own"),
             };
             let (count, sum) = parts.entry(part).or_default();
             *count += 1;
@@ -122,21 +108,5 @@ mod tests {
         );
         assert_eq!(parts["Data Storage"], (2, Seen { peak: 50, held: 25 }));
         assert_eq!(parts["Kubernetes' own"], (1, Seen::default()));
-    }
-
-    #[test]
-    fn shared_memory_of_the_first_version_counts_once() {
-        let mut peaks = Peaks::default();
-        peaks.add("= /c postgres\n900\nshmem 30\ntotal_rss 50\ntotal_shmem 30\n");
-        assert_eq!(
-            peaks.parts()["PostgreSQL"],
-            (
-                1,
-                Seen {
-                    peak: 900,
-                    held: 80
-                }
-            )
-        );
     }
 }

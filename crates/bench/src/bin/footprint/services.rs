@@ -80,17 +80,14 @@ fn of(tool: &Tool, rounds: u32, count: u32, one: Option<f64>) -> anyhow::Result<
         1 => "1 service of a team".to_owned(),
         _ => format!("{count} services of a team"),
     };
-    let memory = format!("{what}: all processes at once");
+    let [memory, tool_peak] =
+        ["all processes at once", "the tool, peak"].map(|part| format!("{what}: {part}"));
     Ok((
         time,
         vec![
             Row::measured(Topic::Services, &what, figure),
             Row::measured(Topic::Services, &memory, mib(peaks.all)),
-            Row::measured(
-                Topic::Services,
-                &format!("{what}: the tool, peak"),
-                mib(peaks.tool),
-            ),
+            Row::measured(Topic::Services, &tool_peak, mib(peaks.tool)),
         ],
     ))
 }
