@@ -44,18 +44,10 @@ pub fn lines(rows: &[Row]) -> String {
             Outcome::NotRun(why) => other("not run", why),
             Outcome::Failed(why) => other("**failed**", why),
         };
-        let cells = cells.map(|cell| cell.replace('|', "\\|"));
-        let (topic, what) = (row.topic.name(), row.what.replace('|', "\\|"));
-        text += &[
-            "| `",
-            &topic,
-            "` | ",
-            &what,
-            " | ",
-            &cells.join(" | "),
-            " |\n",
-        ]
-        .concat();
+        let first = [format!("`{}`", row.topic.name()), row.what.clone()];
+        let line = first.into_iter().chain(cells);
+        let line: Vec<_> = line.map(|cell| cell.replace('|', "\\|")).collect();
+        text = text + "| " + &line.join(" | ") + " |\n";
     }
     text
 }
@@ -86,8 +78,9 @@ fn figures(measured: &Measured) -> [String; 5] {
 
 fn other(what: &str, why: &str) -> [String; 5] {
     let why: String = why.split_whitespace().collect::<Vec<_>>().join(" ");
-    let [none, floor, instead, met] = <[String; 4]>::default();
-    [format!("{what}: {why}"), none, floor, instead, met]
+    let mut cells = <[String; 5]>::default();
+    cells[0] = format!("{what}: {why}");
+    cells
 }
 
 fn compared(Beside { what, found }: &Beside, unit: &str) -> String {
@@ -96,7 +89,9 @@ fn compared(Beside { what, found }: &Beside, unit: &str) -> String {
         Found::Measured { value, ratio, goal } => {
             let goal = goal.map_or_else(String::new, |goal| format!(" (goal {})", bound(goal, "")));
             let value = number(*value);
-            format!("{what} {value} {unit}: {ratio:.2} ×{goal}")
+            // A ratio of 0 would say nothing.
+            let places = if *ratio < 0.1 { 3 } else { 2 };
+            format!("{what} {value} {unit}: {ratio:.places$} ×{goal}")
         }
     }
 }

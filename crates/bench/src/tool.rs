@@ -77,7 +77,7 @@ pub fn timed(command: &mut Command) -> anyhow::Result<(Duration, Output)> {
         "{} ended with {}: {}",
         shown(command),
         output.status,
-        last_lines(&said)
+        cause(&said)
     );
     Ok((took, output))
 }
@@ -89,11 +89,20 @@ fn shown(command: &Command) -> String {
     words.join(" ")
 }
 
-/// The last lines that say something, as one.
-pub fn last_lines(text: &str) -> String {
-    let lines: Vec<_> = text.lines().map(str::trim).collect();
-    let lines: Vec<_> = lines.into_iter().filter(|line| !line.is_empty()).collect();
-    lines[lines.len().saturating_sub(3)..].join("; ")
+/// Why something failed, from what it said, as one line: what it calls its error, with its hint, else its last three lines.
+pub fn cause(said: &str) -> String {
+    let lines = said.lines().map(str::trim).filter(|line| !line.is_empty());
+    let lines: Vec<_> = lines.collect();
+    let called = |name: &str| lines.iter().rfind(|line| line.starts_with(name));
+    match called("error: ") {
+        Some(error) => [Some(error), called("hint: ")]
+            .into_iter()
+            .flatten()
+            .copied()
+            .collect::<Vec<_>>()
+            .join("; "),
+        None => lines[lines.len().saturating_sub(3)..].join("; "),
+    }
 }
 
 #[cfg(test)]
@@ -125,13 +134,18 @@ mod tests {
     }
 
     #[test]
-    fn a_command_that_fails_is_told_with_its_last_lines() {
+    fn a_command_that_fails_is_told_with_its_error_or_its_last_lines() {
         let script = "echo first >&2; echo >&2; for i in 2 3 4; do echo line $i >&2; done; exit 3";
         let failed = timed(Command::new("sh").args(["-c", script]));
         let error = failed.expect_err("it fails").to_string();
         assert!(
             error.ends_with("exit status: 3: line 2; line 3; line 4"),
             "{error}"
+        );
+        let said = "error: 2 of 14 tests failed\n  detail: at one\n  at two\n  at three\n  hint: see the log\n";
+        assert_eq!(
+            cause(said),
+            "error: 2 of 14 tests failed; hint: see the log"
         );
     }
 }

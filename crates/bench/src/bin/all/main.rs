@@ -45,8 +45,8 @@ struct Args {
     /// Leave these out; the table names them
     #[arg(long, value_enum, value_delimiter = ',', value_name = "ROW")]
     skip: Vec<Topic>,
-    /// How often each figure is taken, and the seconds of Data Storage's load; what takes long is taken three times at most
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
+    /// How often each figure is taken, and the seconds of Data Storage's load; what takes long is taken twice at most
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: u32,
     /// Write the table into the README without --at-rest, or with --only or a row that failed
     #[arg(long)]
@@ -151,7 +151,7 @@ fn main() -> anyhow::Result<ExitCode> {
 
 /// Measures a row; what fails is a row that says so, and keeps no other from being measured.
 fn measure(topic: Topic, args: &Args) -> Vec<Row> {
-    let short = args.rounds.min(3);
+    let short = args.rounds.min(2);
     let missing = match topic {
         Topic::Kind | Topic::AllKind | Topic::MemoryKind => siblings::no_kind(),
         _ => None,

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::Context as _;
 use bench::row::{Outcome, Row, Topic};
-use bench::tool::{checkout, clean, last_lines, timed};
+use bench::tool::{cause, checkout, clean, timed};
 
 /// Builds what the rows start, in release form beside this program, so that no row counts a compiler.
 pub(crate) fn build(topics: impl Iterator<Item = Topic>) -> anyhow::Result<()> {
@@ -35,7 +35,7 @@ pub(crate) fn build(topics: impl Iterator<Item = Topic>) -> anyhow::Result<()> {
 /// The program of a row with its arguments.
 fn program(topic: Topic, rounds: u32, at_rest: bool) -> Option<(&'static str, Vec<String>)> {
     let words = |words: &str| words.split(' ').map(str::to_owned).collect::<Vec<_>>();
-    let short = rounds.min(3);
+    let short = rounds.min(2);
     Some(match topic {
         Topic::Schema => (
             "migrations",
@@ -115,12 +115,9 @@ fn run(name: &str, args: &[String], rows: &Path) -> anyhow::Result<()> {
     for line in BufReader::new(errors).lines().map_while(Result::ok) {
         drop(writeln!(std::io::stderr().lock(), "{line}"));
         complaints = complaints + &line + "\n";
-        if complaints.len() > 10_000 {
-            complaints = last_lines(&complaints) + "\n";
-        }
     }
     let status = child.wait()?;
-    anyhow::ensure!(status.success(), "{status}: {}", last_lines(&complaints));
+    anyhow::ensure!(status.success(), "{status}: {}", cause(&complaints));
     Ok(())
 }
 

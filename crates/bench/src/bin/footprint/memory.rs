@@ -17,13 +17,13 @@ const NODE_LOOKS: Duration = Duration::from_secs(1);
 /// What the processes of a part on this machine are to take together, in MiB: about half as much again as was measured.
 const HERE: [(&str, f64); 9] = [
     (TOOL, 192.0),
-    (ALL, 600.0),
+    (ALL, 768.0),
     ("Data Storage", 64.0),
     ("PostgreSQL", 192.0),
     ("fakes", 32.0),
     ("relay", 24.0),
     ("cargo", 128.0),
-    ("docker, kind and kubectl", 448.0),
+    ("docker, kind and kubectl", 640.0),
     ("suites, and other commands", 160.0),
 ];
 /// The same of containers in a node.
@@ -77,8 +77,8 @@ pub(crate) fn rows(tool: &Tool, topic: Topic, target: &str) -> anyhow::Result<Ve
         let floor = "without page cache, as seen once a second";
         let floor = Beside::measured(floor, held, figure.value / held);
         let what = match count {
-            1 => format!("{part}, in the node"),
-            _ => format!("{part}, in the node, {count} containers one after the other or at once"),
+            1 => format!("in the node, {part}"),
+            _ => format!("in the node, {part}, {count} containers from beginning to end"),
         };
         rows.push(row(&what, figure.floor(floor)));
     }

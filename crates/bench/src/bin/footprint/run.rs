@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use bench::processor::Process;
-use bench::tool::{Tool, last_lines};
+use bench::tool::{Tool, cause};
 use serde_json::Value;
 
 /// Between two looks at what runs.
@@ -62,7 +62,7 @@ pub(crate) fn run(
     ensure!(
         status.success(),
         "the run ended with {status}: {}",
-        last_lines(&said)
+        cause(&said)
     );
     let document: Value = serde_json::from_str(&std::fs::read_to_string(&result)?)?;
     let dir = document["directory"]
