@@ -1,5 +1,6 @@
 //! Rows that are typed as a user does: `cargo xtask …`, from the command to the prompt.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Instant;
@@ -101,17 +102,14 @@ pub(crate) fn all(topic: Topic, target: &str, rounds: u32) -> anyhow::Result<Vec
         .iter()
         .max_by(|one, other| one.seconds.total_cmp(&other.seconds));
     let slowest = slowest.context("the run names no suite")?;
+    let among = tests(&log(&first)?, &slowest.service);
     let one = ["e2e", &slowest.service, "--target", target];
     answered(&one, true)?;
     let (mut together, mut alone, mut is_same) = (Vec::new(), Vec::new(), true);
     for _ in 0..rounds {
         together.push(seconds(&all)?);
         let (took, result) = answered(&one, false)?;
-        let log = result["directory"]
-            .as_str()
-            .context("the run's directory")?;
-        let log = std::fs::read_to_string(Path::new(log).join("events.jsonl"))?;
-        let more = only_alone(&log, &slowest.tests);
+        let more = only_alone(&log(&result)?, &among);
         is_same &= more.is_some();
         alone.push(took - more.unwrap_or_default());
     }
@@ -121,21 +119,47 @@ pub(crate) fn all(topic: Topic, target: &str, rounds: u32) -> anyhow::Result<Vec
     Ok(vec![Row::measured(topic, &what, figure)])
 }
 
-/// The seconds of tests that a suite has only where it runs by itself, on a PostgreSQL of their own: they come after all others, which
-/// end with a result of theirs. None if those are not the tests that it has among other services.
-fn only_alone(log: &str, tests: &str) -> Option<f64> {
-    let events = log
-        .lines()
-        .filter_map(|line| serde_json::from_str(line).ok());
-    let mut events = events.filter(|event: &Value| event["stage"] == "run suite");
-    let is_result = |event: &Value| {
+/// A run's log of events, by its result.
+fn log(result: &Value) -> anyhow::Result<Vec<Value>> {
+    let dir = result["directory"]
+        .as_str()
+        .context("the run's directory")?;
+    let text = std::fs::read_to_string(Path::new(dir).join("events.jsonl"))?;
+    let events = text.lines().map(serde_json::from_str);
+    Ok(events.collect::<Result<_, _>>()?)
+}
+
+/// The names of a service's tests in such a log.
+fn tests(log: &[Value], service: &str) -> BTreeSet<String> {
+    let tests = log.iter().filter(|event| event["event"] == "test");
+    let own = tests.filter(|event| event["service"] == service);
+    own.filter_map(|event| event["name"].as_str().map(str::to_owned))
+        .collect()
+}
+
+/// The seconds of the tests that a suite has only where it runs by itself: they need a server of their own, and come one by one, each
+/// with a result. None if the others are not `among`, the tests that it has among other services.
+fn only_alone(log: &[Value], among: &BTreeSet<String>) -> Option<f64> {
+    let (mut seconds, mut since) = (0.0, None);
+    let (mut names, mut shared) = (BTreeSet::new(), BTreeSet::new());
+    for event in log.iter().filter(|event| event["stage"] == "run suite") {
         let text = event["text"].as_str().unwrap_or_default();
-        text.starts_with("test result: ") && text.contains(&format!(" {tests};"))
-    };
-    let at = |event: Value| event["seconds"].as_f64();
-    let first = at(events.find(is_result)?)?;
-    let ended = at(events.find(|event| event["event"] == "stage-ended")?)?;
-    Some(ended - first)
+        let at = event["seconds"].as_f64()?;
+        let began = *since.get_or_insert(at);
+        if text.starts_with("test result: ") {
+            if names.is_disjoint(among) {
+                seconds += at - began;
+            }
+            shared.extend(std::mem::take(&mut names).intersection(among).cloned());
+            since = Some(at);
+        } else if let Some((name, _)) = text
+            .strip_prefix("test ")
+            .and_then(|test| test.split_once(" ... "))
+        {
+            names.insert(name.to_owned());
+        }
+    }
+    (shared == *among).then_some(seconds)
 }
 
 /// Names the service alone, and sets the goal where it does there what it does among the others.
@@ -214,22 +238,20 @@ mod tests {
     }
 
     #[test]
-    fn tests_that_a_suite_has_only_alone_are_those_after_its_first_result() {
-        let event = |seconds: f64, stage: &str, text: &str| {
-            serde_json::json!({ "seconds": seconds, "event": "line", "stage": stage, "text": text })
-                .to_string()
-        };
-        let ended =
-            serde_json::json!({ "seconds": 8.5, "event": "stage-ended", "stage": "run suite" });
+    fn tests_that_a_suite_has_only_alone_are_taken_off_and_no_others() {
+        let line = |seconds: f64, text: &str| serde_json::json!({ "seconds": seconds, "event": "line", "stage": "run suite", "text": text });
         let log = [
-            event(1.0, "build suite", "test result: ok. 8 passed; 0 failed"),
-            event(6.0, "run suite", "test result: ok. 8 passed; 0 failed"),
-            event(8.4, "run suite", "test result: ok. 1 passed; 0 failed"),
-            ended.to_string(),
-        ]
-        .join("\n");
-        assert_eq!(only_alone(&log, "8 passed"), Some(2.5));
-        assert_eq!(only_alone(&log, "7 passed"), None);
+            line(5.0, "test a ... ok"),
+            line(5.0, "test b ... ok"),
+            line(6.0, "test result: ok. 2 passed; 0 failed"),
+            line(8.0, "test alone::c ... ok"),
+            line(8.5, "test result: ok. 1 passed; 0 failed"),
+            line(9.0, "test alone::d ... ok"),
+            line(9.5, "test result: ok. 1 passed; 0 failed"),
+        ];
+        let among = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        assert_eq!(only_alone(&log, &among(&["a", "b", "alone::d"])), Some(2.5));
+        assert_eq!(only_alone(&log, &among(&["a", "b", "alone::e"])), None);
     }
 
     #[test]
