@@ -100,9 +100,19 @@ mod tests {
             serde_json::json!(1024),
             "1.812GB".into(),
             "12kB".into(),
+            "3MB".into(),
             "N/A".into(),
         ];
         let sizes = sizes.each_ref().map(in_bytes);
-        assert_eq!(sizes, [Some(1024), Some(1_812_000_000), Some(12_000), None]);
+        assert_eq!(
+            sizes,
+            [
+                Some(1024),
+                Some(1_812_000_000),
+                Some(12_000),
+                Some(3_000_000),
+                None
+            ]
+        );
     }
 }
