@@ -143,7 +143,7 @@ fn main() -> anyhow::Result<ExitCode> {
     }
     let failed = failed(&run.rows);
     if failed > 0 {
-        say(&format!("{failed} rows failed; the table says why"));
+        say(&format!("rows that failed: {failed}; the table says why"));
         return Ok(ExitCode::FAILURE);
     }
     Ok(ExitCode::SUCCESS)

@@ -70,16 +70,13 @@ pub(crate) fn rows(tool: &Tool, topic: Topic, target: &str) -> anyhow::Result<Ve
     {
         rows.push(row(part, kept(bytes, part, &HERE)));
     }
-    for (part, (count, seen)) in there.parts() {
+    for (part, seen) in there.parts() {
         // A kernel that keeps no peak leaves what was seen.
         let figure = kept(seen.peak.max(seen.held), part, &NODE);
         let held = mib(seen.held).value;
         let floor = "without page cache, as seen once a second";
         let floor = Beside::measured(floor, held, figure.value / held);
-        let what = match count {
-            1 => format!("in the node, {part}"),
-            _ => format!("in the node, {part}, {count} containers from beginning to end"),
-        };
+        let what = format!("in the node, {part}");
         rows.push(row(&what, figure.floor(floor)));
     }
     let directory = mib(taken(&run.dir)).goal(Bound::AtMost(DIRECTORY));

@@ -70,16 +70,15 @@ impl Peaks {
         }
     }
 
-    /// By part: how many containers, and their peaks together, which need not have been at the same time.
-    pub(crate) fn parts(&self) -> BTreeMap<&'static str, (usize, Seen)> {
-        let mut parts: BTreeMap<_, (usize, Seen)> = BTreeMap::new();
+    /// By part the peaks of its containers together, which need not have been at the same time.
+    pub(crate) fn parts(&self) -> BTreeMap<&'static str, Seen> {
+        let mut parts: BTreeMap<_, Seen> = BTreeMap::new();
         for (program, seen) in self.0.values() {
             let part = match program.as_str() {
                 "node" => "the node as a whole",
                 program => own_part(program).unwrap_or("Kubernetes' own"),
             };
-            let (count, sum) = parts.entry(part).or_default();
-            *count += 1;
+            let sum = parts.entry(part).or_default();
             sum.peak += seen.peak;
             sum.held += seen.held;
         }
@@ -98,7 +97,7 @@ mod tests {
             .add("= /c node\n900\nanon 400\nshmem 100\n= /c/a datastorage\n40\nanon 20\nshmem 0\n");
         peaks.add("= /c node\n950\nanon 300\nshmem 100\n= /c/a datastorage\n45\nanon 10\nshmem 0\n= /c/b datastorage\n5\nanon 5\n= /c/d sh\n");
         let parts = peaks.parts();
-        let (_, node) = parts["the node as a whole"];
+        let node = parts["the node as a whole"];
         assert_eq!(
             node,
             Seen {
@@ -106,7 +105,7 @@ mod tests {
                 held: 500
             }
         );
-        assert_eq!(parts["Data Storage"], (2, Seen { peak: 50, held: 25 }));
-        assert_eq!(parts["Kubernetes' own"], (1, Seen::default()));
+        assert_eq!(parts["Data Storage"], Seen { peak: 50, held: 25 });
+        assert_eq!(parts["Kubernetes' own"], Seen::default());
     }
 }

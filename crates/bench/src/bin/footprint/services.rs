@@ -69,8 +69,8 @@ fn of(tool: &Tool, rounds: u32, count: u32, one: Option<f64>) -> anyhow::Result<
     let cores = std::thread::available_parallelism()?.get();
     let (time, used) = (median(&mut seconds), median(&mut processors));
     let floor = used / f64::from(u32::try_from(cores)?);
-    let what = format!("its {used:.1} processor seconds on {cores} cores");
-    let mut figure = Measured::new(time, "s").floor(Beside::measured(&what, floor, time / floor));
+    let what = "its processor seconds, spread over the cores";
+    let mut figure = Measured::new(time, "s").floor(Beside::measured(what, floor, time / floor));
     if let Some(one) = one {
         let after_another = one * f64::from(count);
         let what = format!("{count} times the run of one");
