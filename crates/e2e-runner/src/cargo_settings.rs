@@ -3,6 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
+use crate::fingerprint::fingerprint;
 use crate::inputs::Inputs;
 use crate::process::{Command, Runner};
 use crate::settings::{cargo_home, is_of_cargo, rustup_home};
@@ -51,6 +52,15 @@ pub fn inputs(command: &Command, dir: &Path) -> Inputs {
         inputs.variable(name, value(command, name));
     }
     inputs
+}
+
+/// The name of the file that keeps what a call in a directory came to: a terminal and an editor, which see other variables, each have
+/// one of their own.
+pub fn key(command: &Command, dir: &Path) -> String {
+    let seen = [VARIABLES, "PATH"].map(|name| format!("{:?}", value(command, name)));
+    let dir = dir.display().to_string();
+    let key = fingerprint(&[&command.line(), &dir, &seen[0], &seen[1]]);
+    format!("{}.json", &key[..32])
 }
 
 /// The value that a command sees of an input's variable.

@@ -159,7 +159,28 @@ impl<T: Serialize + DeserializeOwned> Kept<T> {
         let made = file.parent().map(std::fs::create_dir_all);
         if let (Some(Ok(())), Ok(text)) = (made, serde_json::to_vec(&kept)) {
             drop(write_private(file, &text));
+            forget_oldest(file);
         }
+    }
+}
+
+/// So many answers are kept in one directory: each environment, each set of programs has its own.
+const MOST: usize = 64;
+
+/// Removes those beside a file that were written first, where there are too many.
+fn forget_oldest(file: &Path) {
+    let entries = file.parent().map(std::fs::read_dir);
+    let entries = entries.into_iter().flatten().flatten().flatten();
+    let written = |entry: std::fs::DirEntry| {
+        let path = entry.path();
+        let is_one = path.extension() == file.extension();
+        Some((entry.metadata().ok()?.modified().ok()?, path)).filter(|_| is_one)
+    };
+    let mut all: Vec<_> = entries.filter_map(written).collect();
+    all.sort();
+    let surplus = all.len().saturating_sub(MOST);
+    for (_, path) in &all[..surplus] {
+        drop(std::fs::remove_file(path));
     }
 }
 
@@ -245,5 +266,27 @@ mod tests {
         assert!(!fs::read_to_string(&file).unwrap().contains("very-secret"));
         fs::write(&file, "half").unwrap();
         assert_eq!(read("very-secret"), None);
+    }
+
+    #[test]
+    fn answers_do_not_grow_without_end_and_what_is_none_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("stamp"), "").unwrap();
+        let old = SystemTime::now() - Duration::from_secs(9);
+        for number in 0..MOST + 3 {
+            let file = dir.path().join(format!("{number}.json"));
+            Kept::write(&file, Inputs::default(), number);
+            if number < 3 {
+                let file = fs::File::options().write(true).open(file).unwrap();
+                file.set_modified(old).unwrap();
+            }
+        }
+        let read = |number: usize| {
+            let file = dir.path().join(format!("{number}.json"));
+            Kept::<usize>::read(&file, |_| None)
+        };
+        assert_eq!((read(2), read(3)), (None, Some(3)));
+        assert_eq!(read(MOST + 2), Some(MOST + 2));
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), MOST + 1);
     }
 }

@@ -10,7 +10,6 @@ use serde::Deserialize;
 use crate::bundle::Bundle;
 use crate::cargo_settings;
 use crate::exit::{Exit, Failure};
-use crate::fingerprint::fingerprint;
 use crate::inputs::Kept;
 use crate::process::{Error, Runner};
 use crate::settings::{self, cargo};
@@ -68,8 +67,8 @@ impl Paths {
                 "1",
             ])
             .dir(&source);
-        let key = fingerprint(&[&command.line(), &source.display().to_string()]);
-        let kept = own_cache_directory(KEPT).map(|dir| dir.join(format!("{}.json", &key[..32])));
+        let key = cargo_settings::key(&command, &source);
+        let kept = own_cache_directory(KEPT).map(|dir| dir.join(key));
         let value_of = |name: &str| cargo_settings::value(&command, name);
         let known = |file: &PathBuf| Kept::<PathBuf>::read(file, value_of);
         if let Some(target) = kept.as_ref().ok().and_then(known) {

@@ -180,7 +180,9 @@ fn in_cluster(runner: &Runner, run: &Run, args: &Kill) -> Result<(), Failure> {
         }
         if pods.iter().any(|pod| pod.restarted) && !forgotten {
             // Else it waits 10 s before the second start of a container, then 20, 40 and so on: a suite would run a few times only.
-            docker::restart_kubelet(runner, &node).map_err(failed)?;
+            if !has_replicas(&kubectl)? {
+                docker::restart_kubelet(runner, &node).map_err(failed)?;
+            }
             forgotten = true;
         }
         for pod in pods {
@@ -192,6 +194,26 @@ fn in_cluster(runner: &Runner, run: &Run, args: &Kill) -> Result<(), Failure> {
         }
         Ok(Look::Ready(()))
     })
+}
+
+/// Whether the cluster has a workload of several pods. A kubelet that starts takes every pod of its node out of its Service until it has
+/// probed it once: what several replicas are for would not hold for a moment, for no fault of theirs.
+fn has_replicas(kubectl: &kubectl::Kubectl) -> Result<bool, Failure> {
+    let counts = "jsonpath={range .items[*]}{.spec.replicas}{\"\\n\"}{end}";
+    let get = [
+        "get",
+        "statefulsets",
+        "--all-namespaces",
+        "--output",
+        counts,
+    ];
+    let text = kubectl.command().args(get).deadline(DEADLINE).read();
+    let cancel = kubectl.runner().cancel();
+    let text = text.map_err(|error| error.into_failure(Exit::Setup, cancel))?;
+    Ok(text
+        .lines()
+        .filter_map(|count| count.parse::<u32>().ok())
+        .any(|count| count > 1))
 }
 
 /// Kills as a guest can: the tool's own programs by what stands beside them in their pods, a team's by removing their pods without a

@@ -2,11 +2,12 @@
 //!
 //! Each is known by its content, so that one which is there already is not sent again, and the node's container runtime itself must list it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{OnceLock, PoisonError};
 use std::time::Duration;
 
 use crate::exit::{Exit, Failure};
+use crate::fingerprint::fingerprint;
 use crate::inputs::{Inputs, Kept};
 use crate::process::Error;
 use crate::run::kind::cluster::is_cluster_reused;
@@ -200,11 +201,7 @@ fn load_program(
         return Ok(told);
     }
     let binary = Session::artifact(binary, "the binary")?;
-    let kept = session
-        .paths
-        .target
-        .join(KEPT)
-        .join(format!("{package}.json"));
+    let kept = kept_in(&session.paths.target, package, binary);
     if let Some(reference) = Kept::<String>::read(&kept, |_| None)
         && is_there(session, &node, &reference, &reference, deadline)?
     {
@@ -230,8 +227,12 @@ fn load_program(
     Ok(format!("{}{known}", slot.get_or_init(|| name)))
 }
 
-/// The directory, in the target directory, that keeps which image each program was wrapped as.
-const KEPT: &str = "e2e-images";
+/// The file, in the target directory, that keeps which image a program was wrapped as: of each place that it may lie in another.
+fn kept_in(target: &Path, package: &str, binary: &Path) -> PathBuf {
+    let place = fingerprint(&[&binary.display().to_string()]);
+    let name = format!("{package}-{}.json", &place[..16]);
+    target.join("e2e-images").join(name)
+}
 
 /// Brings the images of a part into the node, once they are made.
 pub fn load_images(session: &Session, part: &Part, deadline: Duration) -> Result<String, Failure> {
@@ -321,6 +322,13 @@ fn find<'a>(names: &'a [String], image: &str) -> Option<&'a String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_program_that_lies_elsewhere_is_not_taken_for_one_that_was_wrapped_before() {
+        let of = |binary: &str| kept_in(Path::new("/target"), "datastorage", Path::new(binary));
+        assert_eq!(of("/a/datastorage"), of("/a/datastorage"));
+        assert_ne!(of("/a/datastorage"), of("/b/datastorage"));
+    }
 
     #[test]
     fn an_image_is_found_without_its_registry_and_its_tag() {

@@ -10,7 +10,6 @@ use std::time::{Duration, SystemTime};
 use crate::bundle;
 use crate::cargo_settings;
 use crate::exit::{Exit, Failure};
-use crate::fingerprint::fingerprint;
 use crate::inputs::Kept;
 use crate::paths::Paths;
 use crate::process::{Command, Runner};
@@ -255,8 +254,8 @@ fn executables(
 /// The file that keeps what a call came to.
 fn kept_in(paths: &Paths, command: &Command) -> PathBuf {
     let dir = command.directory().unwrap_or(&paths.source);
-    let key = fingerprint(&[&command.line(), &dir.display().to_string()]);
-    paths.target.join(KEPT).join(format!("{}.json", &key[..32]))
+    let key = cargo_settings::key(command, dir);
+    paths.target.join(KEPT).join(key)
 }
 
 /// The directory, in the target directory, of what is kept: with the programs it goes.
