@@ -9,7 +9,7 @@ use crate::fingerprint::fingerprint;
 use crate::run::kubernetes::access::kubectl;
 use crate::run::kubernetes::manifests;
 use crate::run::kubernetes::site::Site;
-use crate::run::layer::Level;
+use crate::run::layer::{Layer, Level};
 use crate::run::plan::Target;
 use crate::run::session::Session;
 use crate::state::{Applied, Owner, State};
@@ -140,6 +140,16 @@ pub fn ensure(
     let record = |state: &mut State| drop(state.applied.insert(key, applied));
     session.run.update(record).map_err(Failure::setup)?;
     session.record_fingerprint(level, &made_from)?;
+    // Its database is emptied for each run: nothing that it could still write is wanted. Replicas hand over, and coverage is written at
+    // the end.
+    let hands_over = wanted.iter().any(|one| one.kind == "StatefulSet");
+    if session.place == Target::Kind
+        && level.layer == Layer::DataStorage
+        && !session.coverage
+        && !hands_over
+    {
+        kubectl.shorten_end(&earlier_pods(session, level));
+    }
     Ok(why)
 }
 

@@ -78,9 +78,11 @@ pub fn build(
     let Wanted { programs, suites } = wanted;
     let mut command = in_checkout(runner, paths).arg("build");
     let mut names = BTreeMap::new();
-    for package in programs {
+    for package in built_with(programs, form) {
         command = command.args(["--package", package, "--bin", package]);
-        names.insert(*package, *package);
+        if programs.contains(package) {
+            names.insert(*package, *package);
+        }
     }
     if let Some(package) = suites {
         command = command.args(["--package", package, "--test", target_of(package)]);
@@ -98,6 +100,19 @@ pub fn build(
         &names,
         on_line,
     )
+}
+
+/// The programs of the checkout that pods of a run are made of.
+const OF_PODS: [&str; 3] = ["datastorage", "service-fake", "audit-emit"];
+
+/// The programs that are built together with those that are wanted: cargo gives all of a call the same features, so one that is built
+/// apart is another program than the same among others, and would replace it in a node for nothing.
+fn built_with<'a>(programs: &'a [&'a str], form: Form) -> &'a [&'a str] {
+    let is_of_pods = programs.iter().all(|program| OF_PODS.contains(program));
+    if form == Form::Release && is_of_pods && !programs.is_empty() {
+        return &OF_PODS;
+    }
+    programs
 }
 
 /// Builds one program for this machine, however long it takes, and returns where it lies.
@@ -332,6 +347,17 @@ mod tests {
     use super::*;
     use crate::process::cancel::Cancel;
     use crate::tools::elf;
+
+    #[test]
+    fn whichever_program_of_a_pod_is_wanted_is_built_by_the_same_call() {
+        for wanted in [&["datastorage"][..], &["service-fake", "audit-emit"]] {
+            assert_eq!(built_with(wanted, Form::Release), OF_PODS);
+            assert_eq!(built_with(wanted, Form::Dev), wanted);
+        }
+        let other = &["image-push"][..];
+        assert_eq!(built_with(other, Form::Release), other);
+        assert!(built_with(&[], Form::Release).is_empty());
+    }
 
     #[test]
     fn what_cargo_says_of_its_progress_is_read() {

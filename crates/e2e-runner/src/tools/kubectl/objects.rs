@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -14,6 +14,9 @@ use crate::tools::kubectl::Kubectl;
 
 /// How long the API server may take for what a finalizer holds.
 const DELETED: Duration = Duration::from_mins(1);
+
+/// How long a controller may take to give up the pods of before.
+const GIVEN_UP: Duration = Duration::from_secs(2);
 
 /// Of objects that were applied, those that are not as they were then.
 #[derive(Debug, Default)]
@@ -241,6 +244,23 @@ impl Kubectl {
         let get = get.args(["--selector", selector, "--output", names]);
         let text = self.read(&get).map_err(|error| self.failed(error))?;
         Ok(text.split_whitespace().map(str::to_owned).collect())
+    }
+
+    /// Shortens the end of the pods that a selector finds, once what made them has given them up: before, it would make them again. Where
+    /// that takes too long, or there is nobody to ask, they end in their own time.
+    pub fn shorten_end(&self, selector: &str) {
+        let what = format!("end pods {selector}");
+        let began = Instant::now();
+        self.directly(&what, |server| {
+            while began.elapsed() < GIVEN_UP {
+                let pods = server.pods(Some(&self.namespace), selector)?;
+                if pods.iter().all(|pod| pod["deletionTimestamp"].is_string()) {
+                    return server.end_pods(&self.namespace, selector);
+                }
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            Ok(())
+        });
     }
 
     /// The images that containers of the cluster run, by the names that their pods give them; none where the API server does not say.
