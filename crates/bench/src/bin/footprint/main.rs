@@ -1,7 +1,7 @@
 //! What the tool takes of a machine: memory by part, bytes on disk after a run and after a week of runs, and how time, memory and
 //! processor seconds grow with the number of services.
 //!
-//! Modules, each may import those after it: `memory`, `services`, `week`, `run`, `node`, `processes`
+//! Modules, each may import those after it: `services`, `week`, `memory`, `run`, `node`, `processes`
 
 mod memory;
 mod node;
