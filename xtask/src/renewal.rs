@@ -16,6 +16,8 @@ use e2e_runner::tools::cargo::{Form, Wanted, build};
 
 /// The name by which the launcher starts it.
 const NAME: &str = "xtask-launched";
+/// The name of one that has taken over.
+const RENEWED: &str = "xtask-renewed";
 /// Itself, as cargo knows it.
 const PACKAGE: &str = "xtask";
 
@@ -53,7 +55,8 @@ pub fn renew(runner: &Runner) -> anyhow::Result<()> {
     if stamp(now, &paths) == was {
         return Ok(());
     }
-    let error = become_program(now, NAME, env::args_os().skip(1));
+    // It was made just now, and looks no more: a machine on which every look makes it anew would never come to an end.
+    let error = become_program(now, RENEWED, env::args_os().skip(1));
     Err(error).with_context(|| format!("{} does not start", now.display()))
 }
 

@@ -1,5 +1,6 @@
 //! What decides what cargo does in a directory beside the packages themselves: its configuration, its variables, the toolchain.
 
+use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
@@ -27,8 +28,14 @@ const PROGRAMS: [(&str, &str); 3] = [
 /// Stands for all variables that cargo, rustc and rustup read, those included that are not set yet.
 const VARIABLES: &str = "CARGO_*, RUSTC*, RUSTFLAGS, RUSTUP_*";
 
-/// The inputs of a call of cargo that no package names.
-pub fn inputs(command: &Command, dir: &Path) -> Inputs {
+/// The inputs of a call of cargo that no package names. None where they cannot be told: a configuration leads to further files, in itself
+/// (`include`) or by a word of the call.
+pub fn inputs(command: &Command, dir: &Path) -> Option<Inputs> {
+    let configured = configurations(dir);
+    let leads_on = |config: &toml::Table| config.contains_key("include");
+    if configured.values().any(leads_on) || command.names("--config") {
+        return None;
+    }
     let mut inputs = Inputs::default();
     for above in dir.ancestors() {
         for name in LOOKED_FOR {
@@ -42,7 +49,7 @@ pub fn inputs(command: &Command, dir: &Path) -> Inputs {
     });
     configurations.for_each(|file| inputs.file(file));
     inputs.file(rustup_home().unwrap_or_default().join("settings.toml"));
-    for program in programs(command, dir, home.as_deref()) {
+    for program in programs(command, &configured) {
         // A name without a place is looked for on the PATH, which may lead elsewhere tomorrow.
         if let Ok(found) = Runner::find(&program, Some(dir)) {
             inputs.file(found);
@@ -51,7 +58,20 @@ pub fn inputs(command: &Command, dir: &Path) -> Inputs {
     for name in [VARIABLES, "PATH", "HOME"] {
         inputs.variable(name, value(command, name));
     }
-    inputs
+    Some(inputs)
+}
+
+/// The configuration files of a directory, by their paths.
+fn configurations(dir: &Path) -> BTreeMap<PathBuf, toml::Table> {
+    let above = dir.ancestors().map(|above| above.join(".cargo"));
+    let places = above.chain(cargo_home());
+    let files = places.flat_map(|place| ["config.toml", "config"].map(|name| place.join(name)));
+    files
+        .filter_map(|file| {
+            let text = std::fs::read_to_string(&file).ok()?;
+            Some((file, text.parse().unwrap_or_default()))
+        })
+        .collect()
 }
 
 /// The name of the file that keeps what a call in a directory came to: a terminal and an editor, which see other variables, each have
@@ -81,23 +101,18 @@ pub fn value(command: &Command, name: &str) -> Option<OsString> {
 }
 
 /// The programs that a call runs: cargo, the compiler, and what stands before it.
-fn programs(command: &Command, dir: &Path, home: Option<&Path>) -> Vec<OsString> {
+fn programs(command: &Command, configurations: &BTreeMap<PathBuf, toml::Table>) -> Vec<OsString> {
     let mut programs = vec![command.program().to_owned(), "rustc".into()];
     for (variable, _) in PROGRAMS {
         let under = format!("CARGO_BUILD_{variable}");
         let named = [variable, &under].map(|name| command.variable(name));
         programs.extend(named.into_iter().flatten());
     }
-    let above = dir.ancestors().map(|above| above.join(".cargo"));
-    let places = above.chain(home.map(Path::to_owned));
-    let files = places.flat_map(|place| ["config.toml", "config"].map(|name| place.join(name)));
-    for file in files {
-        let text = std::fs::read_to_string(&file).unwrap_or_default();
-        let config: toml::Table = text.parse().unwrap_or_default();
+    for (file, config) in configurations {
         let build = config.get("build").and_then(toml::Value::as_table);
         for (_, name) in PROGRAMS {
             let named = build.and_then(|build| build.get(name)?.as_str());
-            programs.extend(named.map(|named| placed(named, &file)));
+            programs.extend(named.map(|named| placed(named, file)));
         }
     }
     programs.retain(|program| !program.is_empty());

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::fs::Metadata;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -47,12 +48,17 @@ impl Stamp {
             inode: found.ino(),
         })
     }
+}
 
-    fn changed(self) -> SystemTime {
-        let seconds = u64::try_from(self.seconds).unwrap_or_default();
-        let nanoseconds = u64::try_from(self.nanoseconds).unwrap_or_default();
+/// When a file was written, or put where it is.
+fn last_changed(found: &Metadata) -> SystemTime {
+    let time = |seconds: i64, nanoseconds: i64| {
+        let seconds = u64::try_from(seconds).unwrap_or_default();
+        let nanoseconds = u64::try_from(nanoseconds).unwrap_or_default();
         UNIX_EPOCH + Duration::from_secs(seconds) + Duration::from_nanos(nanoseconds)
-    }
+    };
+    let written = time(found.mtime(), found.mtime_nsec());
+    written.max(time(found.ctime(), found.ctime_nsec()))
 }
 
 impl Inputs {
@@ -93,10 +99,14 @@ impl Inputs {
         self.variables.extend(others.variables);
     }
 
-    /// Whether every file is there, and none has changed at this time or later, as far as the times of files tell.
+    /// Whether none of the files and directories that are there has changed at this time or later, nor come from elsewhere, as far as
+    /// their times tell.
     pub fn are_older_than(&self, time: SystemTime) -> bool {
-        let mut stamps = self.files.values().flatten();
-        stamps.all(|stamp| stamp.changed() + COARSE < time)
+        let is_older = |path: &PathBuf| match std::fs::metadata(path) {
+            Ok(found) => last_changed(&found) + COARSE < time,
+            Err(_) => true,
+        };
+        self.files.keys().chain(self.listings.keys()).all(is_older)
     }
 
     /// What has changed first of all, if anything has: a path, or the name of a variable, whose value `value_of` tells.

@@ -74,7 +74,7 @@ impl Paths {
         if let Some(target) = kept.as_ref().ok().and_then(known) {
             return Ok(Self { source, target });
         }
-        let began = SystemTime::now();
+        let (began, inputs) = (SystemTime::now(), cargo_settings::inputs(&command, &source));
         let metadata = match command.read() {
             Ok(metadata) => metadata,
             // Clean-up has to work without cargo too; nothing is built then.
@@ -88,9 +88,9 @@ impl Paths {
         let metadata: Metadata = serde_json::from_str(&metadata)
             .context("cargo metadata answered something else than JSON")?;
         let target = metadata.target_directory;
-        let inputs = cargo_settings::inputs(&command, &source);
-        if let Ok(kept) = kept
+        if let (Ok(kept), Some(inputs)) = (kept, inputs)
             && inputs.are_older_than(began)
+            && inputs.changed(value_of).is_none()
         {
             Kept::write(&kept, inputs, target.clone());
         }

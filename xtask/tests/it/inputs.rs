@@ -251,6 +251,76 @@ fn whatever_a_program_is_made_from_is_changed_and_the_new_program_runs() {
 }
 
 #[test]
+fn a_configuration_that_includes_another_file_is_left_to_cargo() {
+    let place = Place::new();
+    fs::create_dir(place.at(".cargo")).expect("a directory");
+    place.write(".cargo/config.toml", "include = [\"further.toml\"]\n");
+    for (flags, word) in [("", "unflagged"), ("\"--cfg\", \"flagged\"", "flagged")] {
+        let further = format!("[build]\nrustflags = [{flags}]\n");
+        place.write(".cargo/further.toml", &further);
+        for _ in 0..2 {
+            let built = place.build(&place.runner);
+            assert!(!built.is_unchanged);
+            let said = said(&built.executables["program"]);
+            assert!(said.contains(&format!(" {word} ")), "{said}");
+        }
+    }
+}
+
+#[test]
+fn a_setting_that_goes_while_cargo_is_at_work_is_built_without_the_next_time() {
+    let place = Place::new();
+    let config = place.at(".cargo/config.toml");
+    let real = Runner::find("rustc", None).expect("a compiler");
+    let script = format!(
+        "#!/bin/sh\n{} \"$@\"\nstatus=$?\ncase \"$*\" in *\"crate-name program\"*) rm -f {};; esac\nexit $status\n",
+        real.display(),
+        config.display(),
+    );
+    assert!(!place.build(&place.runner).is_unchanged, "the lock file");
+    fs::create_dir(place.at(".cargo")).expect("a directory");
+    place.write(
+        ".cargo/config.toml",
+        "[build]\nrustflags = [\"--cfg\", \"flagged\"]\n",
+    );
+    place.write("rustc", &script);
+    let first = place.build(&place.runner);
+    assert!(!config.exists(), "the program was not compiled by it");
+    assert!(said(&first.executables["program"]).contains(" flagged "));
+    let second = place.build(&place.runner);
+    assert!(!second.is_unchanged);
+    assert!(said(&second.executables["program"]).contains(" unflagged "));
+}
+
+#[test]
+fn suites_of_one_package_are_not_taken_for_those_of_another_that_is_built_beside() {
+    let place = Place::new();
+    for package in ["program", "library"] {
+        fs::create_dir(place.at(&format!("{package}/tests"))).expect("a directory");
+        let test = format!("#[test]\nfn of_{package}() {{}}\n");
+        place.write(&format!("{package}/tests/it.rs"), &test);
+    }
+    let paths = Paths {
+        source: place.dir.path().to_owned(),
+        target: place.at("target"),
+    };
+    let wanted = Wanted {
+        programs: &["program"],
+        suites: Some("library"),
+    };
+    let (form, deadline) = (Form::Dev, Duration::MAX);
+    let built = build(&place.runner, &paths, wanted, form, deadline, |_| {});
+    let built = built.unwrap_or_else(|failure| panic!("{failure}"));
+    let listed = Command::new(&built.executables["library"])
+        .arg("--list")
+        .output();
+    let listed = listed.expect("it starts");
+    let listed = String::from_utf8_lossy(&listed.stdout);
+    assert!(listed.starts_with("of_library: "), "{listed}");
+    assert!(said(&built.executables["program"]).starts_with("one "));
+}
+
+#[test]
 fn a_build_script_that_does_not_say_what_it_reads_is_left_to_cargo() {
     let place = Place::new();
     place.write(

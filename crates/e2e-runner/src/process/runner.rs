@@ -165,6 +165,15 @@ impl Command {
         &self.program
     }
 
+    /// Whether one of its words is this, or begins with it and `=`.
+    pub fn names(&self, word: &str) -> bool {
+        let is_it = |arg: &OsString| {
+            let rest = arg.to_str().and_then(|arg| arg.strip_prefix(word));
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('='))
+        };
+        self.args.iter().any(is_it)
+    }
+
     /// The directory that it runs in, where one was set.
     pub fn directory(&self) -> Option<&Path> {
         self.dir.as_deref()

@@ -42,7 +42,8 @@ fn load_from_host(
     let content = docker::content_name(&id);
     record_content(session, image, &content);
     let known = Ok(format!("{image} is in the node already"));
-    if is_there(session, &node, &content, image, deadline)? {
+    let is_known = named_in != TABLE || is_named(session, image, &content);
+    if is_there(session, &node, &content, image, (is_known, deadline))? {
         return known;
     }
     // One after the other: two would share the same cores, and may be of the same image.
@@ -71,16 +72,16 @@ fn load_from_host(
     Ok(image.to_owned())
 }
 
-/// Whether the node has an image under the name of its content and its own. What a container of a kept cluster runs is there, and its own
-/// name came with it; the node itself, which takes ten times as long to ask, is asked of anything else.
+/// Whether the node has an image under the name of its content and its own. What a container of a kept cluster runs is there: where its
+/// own name is known to stand for it, or nobody needs that, the node itself, which takes ten times as long to ask, is not asked.
 fn is_there(
     session: &Session,
     node: &str,
     content: &str,
     image: &str,
-    deadline: Duration,
+    (is_known, deadline): (bool, Duration),
 ) -> Result<bool, Failure> {
-    if is_cluster_reused(session)? {
+    if is_known && is_cluster_reused(session)? {
         let running = &session.artifacts.running;
         let running = running.get_or_init(|| kubectl(session, home(session)).images_that_run());
         if running.contains(content) {
@@ -203,7 +204,7 @@ fn load_program(
     let binary = Session::artifact(binary, "the binary")?;
     let kept = kept_in(&session.paths.target, package, binary);
     if let Some(reference) = Kept::<String>::read(&kept, |_| None)
-        && is_there(session, &node, &reference, &reference, deadline)?
+        && is_there(session, &node, &reference, &reference, (true, deadline))?
     {
         let reference = slot.get_or_init(|| reference);
         return Ok(format!("{reference} is in the node already"));
@@ -211,13 +212,18 @@ fn load_program(
     let mut inputs = Inputs::default();
     inputs.file(binary);
     // The tool decides what else is in an image.
-    inputs.file(std::env::current_exe().map_err(Failure::setup)?);
+    let tool = std::env::current_exe().map_err(Failure::setup)?;
+    let is_there_still = tool.is_file();
+    inputs.file(tool);
     let image = std::fs::read(binary)
         .and_then(|bytes| image_archive::of_binary(package, &bytes))
         .map_err(Failure::setup)?;
-    Kept::write(&kept, inputs, image.reference.clone());
+    // Not where it was replaced since it started: another one wraps otherwise.
+    if is_there_still {
+        Kept::write(&kept, inputs, image.reference.clone());
+    }
     let (name, archive) = (image.reference, image.archive);
-    let known = if is_there(session, &node, &name, &name, deadline)? {
+    let known = if is_there(session, &node, &name, &name, (true, deadline))? {
         " is in the node already"
     } else {
         let names = docker::import_bytes(runner, &node, archive).map_err(failed)?;
@@ -247,7 +253,7 @@ pub fn load_images(session: &Session, part: &Part, deadline: Duration) -> Result
         } else {
             load_from_host(session, &image.name, TABLE, deadline)?
         });
-        name_content(session, &image.name)?;
+        name_content(session, &image.name, deadline)?;
     }
     Ok(told.join(", "))
 }
@@ -257,7 +263,8 @@ fn load_wrapped(session: &Session, image: &str, deadline: Duration) -> Result<St
     let (runner, node) = (&session.runner, named::node(session));
     let content = pinned(session, image);
     let file = archive_file(session, image, &content);
-    let known = is_there(session, &node, &content, image, deadline)?;
+    let is_known = is_named(session, image, &content);
+    let known = is_there(session, &node, &content, image, (is_known, deadline))?;
     let mut streamed = session
         .artifacts
         .streamed
@@ -277,19 +284,27 @@ fn load_wrapped(session: &Session, image: &str, deadline: Duration) -> Result<St
     Ok(told)
 }
 
+/// The key of the content that an image's own name stands for in the node.
+fn name_key(image: &str) -> String {
+    format!("image/{image}")
+}
+
+/// Whether an image's own name in the node stands for this content, as an earlier run has made it.
+fn is_named(session: &Session, image: &str, content: &str) -> bool {
+    let known = session.run.state().fingerprints.remove(&name_key(image));
+    known.as_deref() == Some(content)
+}
+
 /// Makes an image's own name in the node stand for the content that was loaded last: whoever is told of it otherwise than by a pod of
 /// the manifests, such as an operator by an argument, has only this name.
-fn name_content(session: &Session, image: &str) -> Result<(), Failure> {
+fn name_content(session: &Session, image: &str, deadline: Duration) -> Result<(), Failure> {
     let (runner, content) = (&session.runner, pinned(session, image));
-    let key = format!("image/{image}");
-    if session.run.state().fingerprints.get(&key) == Some(&content) {
+    if is_named(session, image, &content) {
         return Ok(());
     }
-    let present = &session.artifacts.present;
-    let present = present.lock().unwrap_or_else(PoisonError::into_inner);
-    let name = present.as_ref().and_then(|names| find(names, image));
-    if let Some(name) = name {
-        let node = named::node(session);
+    let (node, key) = (named::node(session), name_key(image));
+    let names = await_runtime(session, &node, deadline)?;
+    if let Some(name) = find(&names, image) {
         docker::tag_in_node(runner, &node, &content, name)
             .map_err(|error| error.into_failure(Exit::Setup, runner.cancel()))?;
     }

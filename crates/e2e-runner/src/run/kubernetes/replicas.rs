@@ -84,15 +84,16 @@ pub fn make_room(
     name: &str,
     replicas: Option<Replicas>,
 ) -> Result<(), Failure> {
+    let level = service_run.level(Layer::DataStorage);
+    if session.rebuild_reason(level).is_empty() {
+        return Ok(());
+    }
     let other = if replicas.is_some() {
-        "Deployment"
+        "deployments"
     } else {
-        "StatefulSet"
+        "statefulsets"
     };
-    let key = service_run.level(Layer::DataStorage).key();
-    let mut before = session.run.state().applied.remove(&key).unwrap_or_default();
-    before.retain(|applied| applied.kind == other && applied.name == name);
-    kubectl(session, &service_run.namespace).delete(&before)
+    kubectl(session, &service_run.namespace).delete_app(other, name)
 }
 
 #[cfg(test)]

@@ -53,6 +53,25 @@ pub enum Form {
     Release,
 }
 
+/// A target whose executable is wanted: several packages may have one of the same name.
+#[derive(Clone, Copy, Debug)]
+struct Target<'a> {
+    package: &'a str,
+    name: &'a str,
+}
+
+impl<'a> Target<'a> {
+    fn of(package: &'a str, name: &'a str) -> Self {
+        Self { package, name }
+    }
+
+    /// Its executable, where a message is about that.
+    fn made_by<'b>(&self, message: &'b Message) -> Option<&'b Path> {
+        let (name, executable) = message.executable()?;
+        (name == self.name && message.is_of(self.package)).then_some(executable)
+    }
+}
+
 /// What a run needs of the checkout.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Wanted<'a> {
@@ -77,16 +96,16 @@ pub fn build(
 ) -> Result<Built, Failure> {
     let Wanted { programs, suites } = wanted;
     let mut command = in_checkout(runner, paths).arg("build");
-    let mut names = BTreeMap::new();
+    let mut targets = Vec::new();
     for package in built_with(programs, form) {
         command = command.args(["--package", package, "--bin", package]);
         if programs.contains(package) {
-            names.insert(*package, *package);
+            targets.push(Target::of(package, package));
         }
     }
     if let Some(package) = suites {
         command = command.args(["--package", package, "--test", target_of(package)]);
-        names.insert(target_of(package), package);
+        targets.push(Target::of(package, target_of(package)));
     }
     command = command.args(features(programs));
     command = match form {
@@ -97,7 +116,7 @@ pub fn build(
     executables(
         &command.deadline(deadline),
         (runner, paths),
-        &names,
+        &targets,
         on_line,
     )
 }
@@ -190,13 +209,13 @@ pub fn build_program(
     let command = in_directory(runner, &dir).args(args);
     let command = linked_statically(command, coverage).args(&cargo.args);
     let command = command.deadline(Duration::MAX);
-    let names = BTreeMap::from([(name.as_str(), name.as_str())]);
-    let built = executables(&command, (runner, paths), &names, on_line);
+    let targets = [Target::of(package, name)];
+    let built = executables(&command, (runner, paths), &targets, on_line);
     let mut built = built.map_err(|failure| {
         let retry = format!("cd {} && cargo {}", dir.display(), args.join(" "));
         failure.hint(retry)
     })?;
-    Ok(built.executables.remove(name).unwrap_or_default())
+    Ok(built.executables.remove(package).unwrap_or_default())
 }
 
 /// With the target named, so that what runs while it compiles, such as macros, stays as it has to be.
@@ -225,12 +244,12 @@ fn in_directory(runner: &Runner, dir: &Path) -> Command {
         .env("CARGO_TERM_PROGRESS_WIDTH", "120")
 }
 
-/// Where the executables of a call are: as they are kept where nothing has changed that they were made from, else by cargo. `names` are
-/// those of its targets with the names that they are returned by; all of them have to be there.
+/// Where the executables of a call are, by their packages: as they are kept where nothing has changed that they were made from, else by
+/// cargo. All of its targets have to be there.
 fn executables(
     command: &Command,
     (runner, paths): (&Runner, &Paths),
-    names: &BTreeMap<&str, &str>,
+    targets: &[Target<'_>],
     on_line: impl FnMut(&str),
 ) -> Result<Built, Failure> {
     let kept = kept_in(paths, command);
@@ -241,21 +260,19 @@ fn executables(
             is_unchanged: true,
         });
     }
-    let began = SystemTime::now();
-    let messages = messages(command, runner, names, on_line)?;
-    let made = messages.iter().filter_map(Message::executable);
-    let wanted = made.filter_map(|(name, path)| {
-        let name = names.get(name)?;
-        Some(((*name).to_owned(), path.to_owned()))
+    let dir = command.directory().unwrap_or(&paths.source);
+    let (began, settings) = (SystemTime::now(), cargo_settings::inputs(command, dir));
+    let messages = messages(command, runner, targets, on_line)?;
+    let wanted = targets.iter().filter_map(|target| {
+        let path = messages.iter().find_map(|message| target.made_by(message));
+        Some((target.package.to_owned(), path?.to_owned()))
     });
     let executables: BTreeMap<String, PathBuf> = wanted.collect();
-    let dir = command.directory().unwrap_or(&paths.source);
-    if let Some((read, made)) = written::inputs(&messages, command)
-        && read.are_older_than(began)
+    if let (Some(mut inputs), Some((read, made))) = (settings, written::inputs(&messages, command))
+        && inputs.changed(value_of).is_none()
     {
-        let mut inputs = cargo_settings::inputs(command, dir);
+        inputs.extend(read);
         if inputs.are_older_than(began) {
-            inputs.extend(read);
             inputs.extend(made);
             Kept::write(&kept, inputs, executables.clone());
         }
@@ -285,7 +302,7 @@ pub fn forget(paths: &Paths) {
 fn messages(
     command: &Command,
     runner: &Runner,
-    names: &BTreeMap<&str, &str>,
+    targets: &[Target<'_>],
     on_line: impl FnMut(&str),
 ) -> Result<Vec<Message>, Failure> {
     let command = command
@@ -316,9 +333,8 @@ fn messages(
     };
     let (status, said) = compiler::run(&command, on_line, is)
         .map_err(|error| error.into_failure(Exit::Setup, runner.cancel()))?;
-    let made: Vec<_> = messages.iter().filter_map(Message::executable).collect();
-    let is_made = |name: &&str| made.iter().any(|(made, _)| made == name);
-    if status.is_success() && names.keys().all(is_made) {
+    let is_made = |target: &Target<'_>| messages.iter().any(|it| target.made_by(it).is_some());
+    if status.is_success() && targets.iter().all(is_made) {
         return Ok(messages);
     }
     let broken = said.iter().find_map(|line| {

@@ -35,6 +35,17 @@ impl Message {
         (self.reason == "compiler-artifact").then_some((&self.target.name, executable))
     }
 
+    /// Whether it is about a package of this name (The Cargo Book, "Package ID Specifications").
+    pub(super) fn is_of(&self, package: &str) -> bool {
+        let Some((place, rest)) = self.package_id.rsplit_once('#') else {
+            return self.package_id.split(' ').next() == Some(package);
+        };
+        match rest.split_once('@') {
+            Some((name, _)) => name == package,
+            None => place.rsplit('/').next() == Some(package),
+        }
+    }
+
     /// Whether it is about a package that lies here, whose files may change: that of a registry is what its version says.
     fn is_of_path(&self) -> bool {
         self.package_id.starts_with("path+") || self.package_id.contains("(path+")
@@ -65,12 +76,18 @@ pub(super) fn inputs(messages: &[Message], command: &Command) -> Option<(Inputs,
             found.unit(file, manifest.parent()?)?;
         }
     }
+    for message in messages.iter().filter(|message| !message.is_of_path()) {
+        // Its sources are what its version says, what it asks of the environment is not.
+        message
+            .filenames
+            .iter()
+            .for_each(|file| found.variables_of(file));
+    }
     for message in messages {
         if let Some(out_dir) = &message.out_dir {
             let manifest = manifests.get(message.package_id.as_str());
             let package = manifest.and_then(|manifest| manifest.parent());
-            let package = package.filter(|_| message.is_of_path());
-            found.build_script(out_dir, package)?;
+            found.build_script(out_dir, package, message.is_of_path())?;
         }
     }
     let mut made = messages.iter().filter_map(Message::executable);
@@ -98,7 +115,38 @@ impl Found<'_> {
         for place in ["", "src", "src/bin"] {
             self.inputs.listing(dir.join(place));
         }
-        self.file(&dir.join("Cargo.toml"))
+        let manifest = dir.join("Cargo.toml");
+        let text = std::fs::read_to_string(&manifest).ok()?;
+        let text: toml::Table = text.parse().ok()?;
+        let named = text
+            .get("package")
+            .and_then(|package| package.get("workspace"));
+        let named = named
+            .and_then(toml::Value::as_str)
+            .map(|root| dir.join(root));
+        // Its workspace, whose profiles, versions and patches are its own: the first one above it, or one that it names.
+        for root in dir.ancestors().chain(named.as_deref()) {
+            self.inputs.file(root.join("Cargo.toml"));
+            self.inputs.file(root.join("Cargo.lock"));
+        }
+        self.file(&manifest)
+    }
+
+    /// The variables that a unit was compiled with, as far as its dep-info is there.
+    fn variables_of(&mut self, made: &Path) {
+        let DepInfo { own, variables } = DepInfo::of(made);
+        for file in own.iter().chain(&variables) {
+            let text = std::fs::read_to_string(file).unwrap_or_default();
+            self.variables_in(&text);
+        }
+    }
+
+    fn variables_in(&mut self, dep_info: &str) {
+        let lines = dep_info.lines();
+        for variable in lines.filter_map(|line| line.strip_prefix("# env-dep:")) {
+            let name = variable.split('=').next().unwrap_or(variable);
+            self.inputs.variable(name, self.command.variable(name));
+        }
     }
 
     /// The files and variables that a unit was compiled from, by the dep-info beside what it made (rustc, `--emit dep-info`).
@@ -109,13 +157,7 @@ impl Found<'_> {
         }
         for file in own.iter().chain(&variables) {
             let text = std::fs::read_to_string(file).ok()?;
-            for variable in text
-                .lines()
-                .filter_map(|line| line.strip_prefix("# env-dep:"))
-            {
-                let name = variable.split('=').next().unwrap_or(variable);
-                self.inputs.variable(name, self.command.variable(name));
-            }
+            self.variables_in(&text);
             let rules = text.lines().filter(|_| own.contains(file));
             for (_, sources) in rules.filter_map(|line| line.split_once(": ")) {
                 for source in words(sources) {
@@ -137,8 +179,14 @@ impl Found<'_> {
         self.file(&places.find(|place| place.is_file())?)
     }
 
-    /// What a build script said that it depends on, files only where its package lies here (The Cargo Book, "Change Detection").
-    fn build_script(&mut self, out_dir: &Path, package: Option<&Path>) -> Option<()> {
+    /// What a build script said that it depends on (The Cargo Book, "Change Detection"): of a package of a registry only what lies beyond
+    /// it, for the rest is what its version says.
+    fn build_script(
+        &mut self,
+        out_dir: &Path,
+        package: Option<&Path>,
+        is_here: bool,
+    ) -> Option<()> {
         let output = std::fs::read_to_string(out_dir.parent()?.join("output")).ok()?;
         let mut says = false;
         for line in output.lines() {
@@ -151,13 +199,16 @@ impl Found<'_> {
                 self.inputs.variable(name, self.command.variable(name));
             } else if let Some(path) = said.strip_prefix("rerun-if-changed=") {
                 says = true;
-                if let Some(package) = package {
-                    let path = package.join(path);
+                let path = package.map_or_else(|| path.into(), |package| package.join(path));
+                let is_own = package.is_some_and(|package| path.starts_with(package));
+                if is_here {
                     path.exists().then(|| self.inputs.tree(path))?;
+                } else if path.is_absolute() && !is_own && !path.starts_with(out_dir) {
+                    self.inputs.tree(path);
                 }
             }
         }
-        (says || package.is_none()).then_some(())
+        (says || !is_here).then_some(())
     }
 
     /// The compiler itself, which cargo asked where it lies: a toolchain may be updated in its place.
@@ -230,4 +281,29 @@ fn words(text: &str) -> Vec<PathBuf> {
     let joined = text.replace("\\ ", "\0");
     let words = joined.split_whitespace();
     words.map(|word| word.replace('\0', " ").into()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_package_is_known_in_every_form_of_its_id() {
+        let of = |id: &str, package: &str| {
+            let package_id = id.to_owned();
+            let message = Message {
+                package_id,
+                ..Message::default()
+            };
+            message.is_of(package)
+        };
+        for id in [
+            "path+file:///checkout/crates/e2e#0.1.0",
+            "path+file:///checkout/suites#e2e@0.1.0",
+            "registry+https://host/index#e2e@1.0.0",
+            "e2e 0.1.0 (path+file:///checkout/crates/e2e)",
+        ] {
+            assert!(of(id, "e2e") && !of(id, "crates") && !of(id, "e2"), "{id}");
+        }
+    }
 }

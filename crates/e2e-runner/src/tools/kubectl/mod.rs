@@ -91,16 +91,25 @@ impl Kubectl {
     ) -> Option<T> {
         let began = Instant::now();
         let answer = ask(self.server.as_ref()?);
-        let outcome = answer.as_ref().err().map(Unanswered::to_string);
-        let outcome = outcome.as_deref().unwrap_or("answered");
-        self.runner.note(what, outcome, began.elapsed());
+        // Never its words: they may repeat what was applied.
+        let outcome = match &answer {
+            Ok(_) => "answered".to_owned(),
+            Err(Unanswered::Refused(status, _)) => format!("refused: {status}"),
+            Err(_) => "no answer".to_owned(),
+        };
+        self.runner.note(what, &outcome, began.elapsed());
         answer.ok()
     }
 
     /// What the API server answers on a path.
     pub fn raw(&self, path: &str) -> Result<String, Error> {
         if let Some(server) = &self.server {
-            return server.text(path).map_err(|error| Error::Failed {
+            let answer = match server.text(path) {
+                // One that was kept may have been cut.
+                Err(Unanswered::Lost(_)) => server.text(path),
+                answer => answer,
+            };
+            return answer.map_err(|error| Error::Failed {
                 command: format!("GET {path}"),
                 status: "no answer".to_owned(),
                 tail: error.to_string(),
@@ -108,6 +117,22 @@ impl Kubectl {
         }
         let get = self.command().args(["get", "--raw", path]);
         get.deadline(Duration::from_secs(10)).read()
+    }
+
+    /// Removes a workload of the namespace if it is there, by the plural of its kind, such as `deployments`.
+    pub fn delete_app(&self, kinds: &str, name: &str) -> Result<(), Failure> {
+        let path = format!("/apis/apps/v1/namespaces/{}/{kinds}/{name}", self.namespace);
+        let what = format!("DELETE {path}");
+        if self
+            .directly(&what, |server| server.delete(&path))
+            .is_some()
+        {
+            return Ok(());
+        }
+        let delete = ["delete", kinds, name, "--ignore-not-found"];
+        let delete = self.command().args(delete);
+        let deleted = delete.deadline(Duration::from_mins(1)).read();
+        deleted.map(drop).map_err(|error| self.failed(error))
     }
 
     /// Removes what the API server has on a path, if it has it.

@@ -104,7 +104,8 @@ impl Kubectl {
                     let is_over = seen.has_found_no_room(&warnings);
                     !matches!(looked, Ok(false)) || is_over || seen.decided(Instant::now())
                 };
-                self.watch_pods(label, left, on_line, enough)
+                let again = || seen.borrow_mut().pods.clear();
+                self.watch_pods(label, left, (on_line, again), enough)
             };
             if let Some(failure) = watched.no_room(label) {
                 return Err(failure);
@@ -132,12 +133,13 @@ impl Kubectl {
         }
     }
 
-    /// Hands on each event of the pods that a selector finds, until it is enough.
+    /// Hands on each event of the pods that a selector finds, until it is enough; `again` is called before all that are there come once
+    /// more.
     fn watch_pods(
         &self,
         selector: &str,
         deadline: Duration,
-        mut on_line: impl FnMut(&str),
+        (mut on_line, mut again): (impl FnMut(&str), impl FnMut()),
         mut enough: impl FnMut() -> bool,
     ) -> Result<Ended, Error> {
         let (cancel, began) = (self.runner.cancel(), Instant::now());
@@ -156,6 +158,7 @@ impl Kubectl {
             }),
             // Lost with the server, or none at all: kubectl says why.
             Some(Watch::Lost) | None => {
+                again();
                 let get = ["get", "pods", "--selector", selector, "--watch"];
                 let get = self.command().args(get);
                 let get = get.args(["--output-watch-events", "--output", "json"]);
