@@ -59,6 +59,7 @@ impl Message {
 pub(super) fn inputs(messages: &[Message], command: &Command) -> Option<(Inputs, Inputs)> {
     let mut found = Found {
         inputs: Inputs::default(),
+        listed: BTreeMap::new(),
         command,
     };
     let mut manifests: BTreeMap<&str, &Path> = BTreeMap::new();
@@ -101,6 +102,8 @@ pub(super) fn inputs(messages: &[Message], command: &Command) -> Option<(Inputs,
 
 struct Found<'a> {
     inputs: Inputs,
+    /// The dep-info files of each directory: thousands, looked at for every unit.
+    listed: BTreeMap<PathBuf, Vec<PathBuf>>,
     command: &'a Command,
 }
 
@@ -134,7 +137,7 @@ impl Found<'_> {
 
     /// The variables that a unit was compiled with, as far as its dep-info is there.
     fn variables_of(&mut self, made: &Path) {
-        let DepInfo { own, variables } = DepInfo::of(made);
+        let DepInfo { own, variables } = self.dep_info(made);
         for file in own.iter().chain(&variables) {
             let text = std::fs::read_to_string(file).unwrap_or_default();
             self.variables_in(&text);
@@ -151,7 +154,7 @@ impl Found<'_> {
 
     /// The files and variables that a unit was compiled from, by the dep-info beside what it made (rustc, `--emit dep-info`).
     fn unit(&mut self, made: &Path, package: &Path) -> Option<()> {
-        let DepInfo { own, variables } = DepInfo::of(made);
+        let DepInfo { own, variables } = self.dep_info(made);
         if own.is_empty() {
             return None;
         }
@@ -243,8 +246,8 @@ struct DepInfo {
     variables: Vec<PathBuf>,
 }
 
-impl DepInfo {
-    fn of(made: &Path) -> Self {
+impl Found<'_> {
+    fn dep_info(&mut self, made: &Path) -> DepInfo {
         let (dir, stem) = (made.parent(), made.file_stem());
         let (dir, stem) = (
             dir.unwrap_or(made),
@@ -252,28 +255,34 @@ impl DepInfo {
         );
         let name = stem.strip_prefix("lib").unwrap_or(&stem);
         if stem.starts_with("build-script-") || stem.starts_with("build_script_") {
-            return Self {
-                own: with_prefix(dir, "build_script_"),
+            return DepInfo {
+                own: self.with_prefix(dir, "build_script_"),
                 variables: Vec::new(),
             };
         }
         let beside = [dir.join(format!("{stem}.d")), dir.join(format!("{name}.d"))];
         let units = format!("{}-", name.replace('-', "_"));
-        Self {
+        DepInfo {
             own: beside.into_iter().filter(|path| path.is_file()).collect(),
-            variables: with_prefix(&dir.join("deps"), &units),
+            variables: self.with_prefix(&dir.join("deps"), &units),
         }
     }
-}
 
-/// The dep-info files of a directory whose names begin so.
-fn with_prefix(dir: &Path, prefix: &str) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
-    let is_one = |path: &PathBuf| {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        name.starts_with(prefix) && path.extension().is_some_and(|ending| ending == "d")
-    };
-    entries.map(|entry| entry.path()).filter(is_one).collect()
+    /// The dep-info files of a directory whose names begin so.
+    fn with_prefix(&mut self, dir: &Path, prefix: &str) -> Vec<PathBuf> {
+        let listed = self.listed.entry(dir.to_owned()).or_insert_with(|| {
+            let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+            let paths = entries.map(|entry| entry.path());
+            paths
+                .filter(|path| path.extension().is_some_and(|ending| ending == "d"))
+                .collect()
+        });
+        let is_one = |path: &&PathBuf| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            name.starts_with(prefix)
+        };
+        listed.iter().filter(is_one).cloned().collect()
+    }
 }
 
 /// The paths of a rule of dep-info, in which a space within one has a backslash before it.
