@@ -76,7 +76,9 @@ fn stamp_of(tool: &Path) -> PathBuf {
 /// What changes with a file, and where it was made, as the tool writes it: two checkouts may share a target directory.
 fn stamp(tool: &Path) -> Option<String> {
     let found = fs::metadata(tool).ok()?;
-    let checkout = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2)?;
+    // As cargo says now: for a checkout elsewhere it takes the same program, whatever that was compiled with.
+    let own = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR")?);
+    let checkout = own.ancestors().nth(2)?;
     Some(format!(
         "{} {} {} {} {}",
         found.mtime(),

@@ -49,6 +49,7 @@ impl Place {
             .env("CARGO", self.dir().join("cargo"))
             .env("PLACE", self.dir())
             .env("CARGO_PKG_NAME", "launcher")
+            .env("CARGO_MANIFEST_DIR", env!("CARGO_MANIFEST_DIR"))
             .output()
             .expect("it starts")
     }

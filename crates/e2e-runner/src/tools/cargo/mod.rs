@@ -99,9 +99,7 @@ pub fn build(
     let mut targets = Vec::new();
     for package in built_with(programs, form) {
         command = command.args(["--package", package, "--bin", package]);
-        if programs.contains(package) {
-            targets.push(Target::of(package, package));
-        }
+        targets.push(Target::of(package, package));
     }
     if let Some(package) = suites {
         command = command.args(["--package", package, "--test", target_of(package)]);
@@ -254,7 +252,11 @@ fn executables(
 ) -> Result<Built, Failure> {
     let kept = kept_in(paths, command);
     let value_of = |name: &str| cargo_settings::value(command, name);
-    if let Some(executables) = Kept::read(&kept, value_of) {
+    let is_whole = |kept: &BTreeMap<String, PathBuf>| {
+        let mut packages = targets.iter().map(|target| target.package);
+        packages.all(|package| kept.contains_key(package))
+    };
+    if let Some(executables) = Kept::read(&kept, value_of).filter(is_whole) {
         return Ok(Built {
             executables,
             is_unchanged: true,
