@@ -9,13 +9,11 @@ use crate::inputs::Inputs;
 use crate::process::{Command, Runner};
 use crate::settings::{cargo_home, is_of_cargo, rustup_home};
 
-/// What cargo looks for in a directory and in all above it (The Cargo Book, "Configuration" and "Workspaces"; the rustup book,
-/// "Overrides").
-const LOOKED_FOR: [&str; 6] = [
+/// What cargo and rustup look for in a directory and in all above it, beside configuration (The Cargo Book, "Workspaces"; the rustup
+/// book, "Overrides").
+const LOOKED_FOR: [&str; 4] = [
     "Cargo.toml",
     "Cargo.lock",
-    ".cargo/config.toml",
-    ".cargo/config",
     "rust-toolchain.toml",
     "rust-toolchain",
 ];
@@ -31,7 +29,8 @@ const VARIABLES: &str = "CARGO_*, RUSTC*, RUSTFLAGS, RUSTUP_*";
 /// The inputs of a call of cargo that no package names. None where they cannot be told: a configuration leads to further files, in itself
 /// (`include`) or by a word of the call.
 pub fn inputs(command: &Command, dir: &Path) -> Option<Inputs> {
-    let configured = configurations(dir);
+    let files = configuration_files(dir);
+    let configured = configurations(&files);
     let leads_on = |config: &toml::Table| config.contains_key("include");
     if configured.values().any(leads_on) || command.names("--config") {
         return None;
@@ -42,12 +41,9 @@ pub fn inputs(command: &Command, dir: &Path) -> Option<Inputs> {
             inputs.file(above.join(name));
         }
     }
-    let home = cargo_home();
-    let configurations = home.iter().flat_map(|home| {
-        let names = ["config.toml", "config"];
-        names.map(|name| home.join(name))
-    });
-    configurations.for_each(|file| inputs.file(file));
+    for file in &files {
+        inputs.file(file);
+    }
     inputs.file(rustup_home().unwrap_or_default().join("settings.toml"));
     for program in programs(command, &configured) {
         // A name without a place is looked for on the PATH, which may lead elsewhere tomorrow.
@@ -61,16 +57,23 @@ pub fn inputs(command: &Command, dir: &Path) -> Option<Inputs> {
     Some(inputs)
 }
 
-/// The configuration files of a directory, by their paths.
-fn configurations(dir: &Path) -> BTreeMap<PathBuf, toml::Table> {
+/// Where cargo looks for its configuration: in a directory, in all above it, and in its home (The Cargo Book, "Configuration").
+fn configuration_files(dir: &Path) -> Vec<PathBuf> {
     let above = dir.ancestors().map(|above| above.join(".cargo"));
     let places = above.chain(cargo_home());
     let files = places.flat_map(|place| ["config.toml", "config"].map(|name| place.join(name)));
+    files.collect()
+}
+
+/// What those of them say that are there.
+fn configurations(files: &[PathBuf]) -> BTreeMap<&Path, toml::Table> {
+    let read = |file: &'_ PathBuf| {
+        let text = std::fs::read_to_string(file).ok()?;
+        Some(text.parse().unwrap_or_default())
+    };
+    let files = files.iter();
     files
-        .filter_map(|file| {
-            let text = std::fs::read_to_string(&file).ok()?;
-            Some((file, text.parse().unwrap_or_default()))
-        })
+        .filter_map(|file| Some((file.as_path(), read(file)?)))
         .collect()
 }
 
@@ -101,7 +104,7 @@ pub fn value(command: &Command, name: &str) -> Option<OsString> {
 }
 
 /// The programs that a call runs: cargo, the compiler, and what stands before it.
-fn programs(command: &Command, configurations: &BTreeMap<PathBuf, toml::Table>) -> Vec<OsString> {
+fn programs(command: &Command, configurations: &BTreeMap<&Path, toml::Table>) -> Vec<OsString> {
     let mut programs = vec![command.program().to_owned(), "rustc".into()];
     for (variable, _) in PROGRAMS {
         let under = format!("CARGO_BUILD_{variable}");

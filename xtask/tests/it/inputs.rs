@@ -98,27 +98,42 @@ impl Place {
 
     /// A compiler of the machine, under a name that stays.
     fn compiler(&self, flags: &str) {
+        // Cargo knows a compiler by what it says of itself.
+        let before = format!("[ \"$1\" != -vV ] || echo 'build: {flags}'");
+        self.script(&before, flags, "");
+    }
+
+    /// A compiler of the machine that does something more each time it has run.
+    fn compiler_then(&self, after: &str) {
+        self.script("", "", after);
+    }
+
+    fn script(&self, before: &str, flags: &str, after: &str) {
         let real = Runner::find("rustc", None).expect("a compiler");
+        let real = real.display();
+        let script = format!(
+            "#!/bin/sh\n{before}\n{real} \"$@\" {flags}\nstatus=$?\n{after}\nexit $status\n"
+        );
         // Another process of this one may hold the file open as it starts: written apart, and put into its place whole.
         let (part, whole) = (self.at("rustc.part"), self.at("rustc"));
-        // Cargo knows a compiler by what it says of itself.
-        let script = format!(
-            "#!/bin/sh\n[ \"$1\" != -vV ] || echo 'build: {flags}'\nexec {} \"$@\" {flags}\n",
-            real.display()
-        );
         fs::write(&part, script).expect("a file");
         fs::set_permissions(&part, fs::Permissions::from_mode(0o755)).expect("it is ours");
         fs::rename(part, whole).expect("it is ours");
     }
 
     fn build(&self, runner: &Runner) -> Built {
+        self.build_with(runner, None)
+    }
+
+    /// The program, and the suites of a package beside it.
+    fn build_with(&self, runner: &Runner, suites: Option<&str>) -> Built {
         let paths = Paths {
             source: self.dir.path().to_owned(),
             target: self.at("target"),
         };
         let wanted = Wanted {
             programs: &["program"],
-            suites: None,
+            suites,
         };
         // What changes at the moment of a call is no input of it: let time pass first.
         std::thread::sleep(Duration::from_millis(40));
@@ -271,19 +286,14 @@ fn a_configuration_that_includes_another_file_is_left_to_cargo() {
 fn a_setting_that_goes_while_cargo_is_at_work_is_built_without_the_next_time() {
     let place = Place::new();
     let config = place.at(".cargo/config.toml");
-    let real = Runner::find("rustc", None).expect("a compiler");
-    let script = format!(
-        "#!/bin/sh\n{} \"$@\"\nstatus=$?\ncase \"$*\" in *\"crate-name program\"*) rm -f {};; esac\nexit $status\n",
-        real.display(),
-        config.display(),
-    );
     assert!(!place.build(&place.runner).is_unchanged, "the lock file");
     fs::create_dir(place.at(".cargo")).expect("a directory");
     place.write(
         ".cargo/config.toml",
         "[build]\nrustflags = [\"--cfg\", \"flagged\"]\n",
     );
-    place.write("rustc", &script);
+    let goes = "case \"$*\" in *\"crate-name program\"*) rm -f";
+    place.compiler_then(&format!("{goes} {};; esac", config.display()));
     let first = place.build(&place.runner);
     assert!(!config.exists(), "the program was not compiled by it");
     assert!(said(&first.executables["program"]).contains(" flagged "));
@@ -300,17 +310,7 @@ fn suites_of_one_package_are_not_taken_for_those_of_another_that_is_built_beside
         let test = format!("#[test]\nfn of_{package}() {{}}\n");
         place.write(&format!("{package}/tests/it.rs"), &test);
     }
-    let paths = Paths {
-        source: place.dir.path().to_owned(),
-        target: place.at("target"),
-    };
-    let wanted = Wanted {
-        programs: &["program"],
-        suites: Some("library"),
-    };
-    let (form, deadline) = (Form::Dev, Duration::MAX);
-    let built = build(&place.runner, &paths, wanted, form, deadline, |_| {});
-    let built = built.unwrap_or_else(|failure| panic!("{failure}"));
+    let built = place.build_with(&place.runner, Some("library"));
     let listed = Command::new(&built.executables["library"])
         .arg("--list")
         .output();
@@ -339,16 +339,12 @@ fn what_changes_while_it_is_built_is_built_again() {
     let place = Place::new();
     // The compiler itself is at work as a file changes.
     let file = place.at("program/src/module.rs");
-    let real = Runner::find("rustc", None).expect("a compiler");
-    let script = format!(
-        "#!/bin/sh\n{} \"$@\"\nstatus=$?\n[ -e {done} ] || case \"$*\" in *module*|*\"crate-name program\"*) touch {done}; sleep 0.1; \
-         printf '%s' 'pub const WORD: &str = \"during\";' >{file};; esac\nexit $status\n",
-        real.display(),
+    place.compiler_then(&format!(
+        "[ -e {done} ] || case \"$*\" in *module*|*\"crate-name program\"*) touch {done}; sleep 0.1; \
+         printf '%s' 'pub const WORD: &str = \"during\";' >{file};; esac",
         done = place.at("done").display(),
         file = file.display(),
-    );
-    place.write("rustc", &script);
-    fs::set_permissions(place.at("rustc"), fs::Permissions::from_mode(0o755)).expect("it is ours");
+    ));
     let first = place.build(&place.runner);
     assert!(
         place.at("done").exists(),

@@ -135,8 +135,7 @@ pub fn reuse_table(
             {
                 let own = services.iter().map(|service| &service.own);
                 let mounts = cluster::mounts_of(own.chain(&chosen.parts));
-                let count = u16::try_from(services.len()).unwrap_or(u16::MAX);
-                cluster::cluster_fingerprint(runner, count, image.clone(), &mounts).ok()
+                cluster::cluster_fingerprint(runner, services.len(), image.clone(), &mounts).ok()
             }
             .as_ref(),
         );

@@ -460,11 +460,6 @@ impl Session {
         self.coverage_dir().join("raw").join(&part_run.part.name)
     }
 
-    /// How many services it has.
-    pub fn services(&self) -> u16 {
-        u16::try_from(self.service_runs.len()).unwrap_or(u16::MAX)
-    }
-
     /// Whether several services share the run.
     pub fn is_shared(&self) -> bool {
         self.service_runs.len() > 1

@@ -18,7 +18,7 @@ const CONFIG: &str = include_str!("../../../../kind/cluster.yaml");
 /// the manifests of teams have theirs from 30080 on.
 const NODE_PORTS: [std::ops::Range<u16>; 2] = [30040..30080, 30000..30040];
 /// How many of them a cluster of so many services maps: each costs Docker a process, so most clusters have the fewer.
-const FEW: (u16, usize) = (7, 32);
+const FEW: (usize, usize) = (7, 32);
 /// Lets Docker choose the host port: the only party that can do so without a race.
 const ANY_PORT: i32 = -1;
 
@@ -62,7 +62,7 @@ pub fn container_flags(cluster: &str, host: &str) -> Vec<String> {
 }
 
 /// The node ports that a cluster of so many services maps.
-pub fn node_ports(services: u16) -> impl Iterator<Item = u16> {
+pub fn node_ports(services: usize) -> impl Iterator<Item = u16> {
     let (few, count) = FEW;
     let count = if services <= few { count } else { usize::MAX };
     NODE_PORTS.into_iter().flatten().take(count)
@@ -70,7 +70,7 @@ pub fn node_ports(services: u16) -> impl Iterator<Item = u16> {
 
 /// Each of them with the host port that is asked for, if one is.
 pub fn host_ports(
-    services: u16,
+    services: usize,
     wanted: &[(u16, u16)],
 ) -> impl Iterator<Item = (u16, Option<u16>)> {
     node_ports(services).map(|node| {
@@ -94,7 +94,7 @@ pub struct Mounted {
 /// The cluster configuration: the block of node ports, with `wanted` host ports for some of them, and a directory of the daemon's
 /// that the node sees at [`SHARED`], beside those of this machine.
 pub fn config(
-    services: u16,
+    services: usize,
     wanted: &[(u16, u16)],
     shared: Option<&Path>,
     mounts: &[Mounted],

@@ -67,7 +67,7 @@ pub fn start(
     options.extend(booted.flags.iter().cloned());
     options.push(format!("--publish=127.0.0.1:{port}:{API}/tcp"));
     options.extend(
-        kind::host_ports(session.services(), wanted).map(|(node, host)| {
+        kind::host_ports(session.service_runs.len(), wanted).map(|(node, host)| {
             let host = host.map_or(String::new(), |host| host.to_string());
             format!("--publish=127.0.0.1:{host}:{node}/tcp")
         }),
@@ -172,24 +172,25 @@ pub fn await_trust(session: &Session, started: &Started) -> Result<(), Failure> 
         })
     })?;
     wait("the cluster was not ready", 50).until(runner.cancel(), || {
-        let asked = ASKED.map(|path| kubectl.raw(path));
-        let [nodes, endpoints, published] = asked.map(|answer| {
-            let text = answer.map_err(|error| error.to_string())?;
-            serde_json::from_str::<Value>(&text).map_err(|error| error.to_string())
-        });
-        Ok(match (nodes, endpoints, published) {
-            (Ok(nodes), Ok(endpoints), Ok(published)) => {
-                match doubt([&nodes, &endpoints, &published], address, authority) {
-                    None => Look::Ready(()),
-                    Some(doubt) => Look::NotYet(doubt),
-                }
-            }
-            (Err(error), ..) | (_, Err(error), _) | (.., Err(error)) => Look::NotYet(error),
+        let look = || -> Result<Option<String>, Failure> {
+            let [nodes, endpoints, published] = ASKED.map(|path| kubectl.json(path));
+            Ok(doubt(
+                [&nodes?, &endpoints?, &published?],
+                address,
+                authority,
+            ))
+        };
+        Ok(match look() {
+            Ok(None) => Look::Ready(()),
+            Ok(Some(doubt)) => Look::NotYet(doubt),
+            Err(failure) => Look::NotYet(failure.summary),
         })
     })?;
     // What was trusted of extension API servers before is written again, with the authorities of now alone.
+    let name = "extension-apiserver-authentication";
     kubectl
-        .delete_raw("/api/v1/namespaces/kube-system/configmaps/extension-apiserver-authentication")
+        .in_namespace("kube-system")
+        .delete_named("/api/v1", "configmaps", name)
 }
 
 /// What is asked of a cluster before it is trusted: its nodes, where its API server is, whom its pods trust.

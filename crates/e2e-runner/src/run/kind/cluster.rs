@@ -61,7 +61,7 @@ pub fn preflight(session: &Session) -> Result<String, Failure> {
 /// that was prepared makes no difference to what it is.
 pub fn cluster_fingerprint(
     runner: &Runner,
-    services: u16,
+    services: usize,
     image: Option<String>,
     mounts: &[Mounted],
 ) -> Result<String, Failure> {
@@ -92,7 +92,7 @@ pub fn is_cluster_reused(session: &Session) -> Result<bool, Failure> {
     if let Some(stands) = session.artifacts.stands.get() {
         return Ok(*stands);
     }
-    let (services, image) = (session.services(), session.node_image());
+    let (services, image) = (session.service_runs.len(), session.node_image());
     let made_from = cluster_fingerprint(&session.runner, services, image, &mounts(session))?;
     let stands = session.fingerprint_matches(Layer::Cluster.into(), &made_from)
         && docker::is_running(&session.runner, &kind::node(&cluster(session)));
@@ -129,7 +129,7 @@ pub fn create_cluster(session: &Session, deadline: Duration) -> Result<String, F
     let booted = start_booted(session, &name, &wanted, &mounts)?;
     session.artifacts.certain.get_or_init(|| ());
     if !booted {
-        let config = kind::config(session.services(), &wanted, shared, &mounts)?;
+        let config = kind::config(session.service_runs.len(), &wanted, shared, &mounts)?;
         let image = prepared.map(|node| node.image.clone());
         let image = image.or_else(|| session.node_image());
         let image = image.as_deref();
@@ -150,7 +150,12 @@ pub fn create_cluster(session: &Session, deadline: Duration) -> Result<String, F
     }
     session.record_fingerprint(
         Layer::Cluster.into(),
-        &cluster_fingerprint(runner, session.services(), session.node_image(), &mounts)?,
+        &cluster_fingerprint(
+            runner,
+            session.service_runs.len(),
+            session.node_image(),
+            &mounts,
+        )?,
     )?;
     publish(session, &name)?;
     watch_cluster(session)?;

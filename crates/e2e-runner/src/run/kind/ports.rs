@@ -27,7 +27,7 @@ pub struct NodePorts {
 
 /// The node ports of a service of the run.
 pub fn node_ports(service_run: &ServiceRun) -> NodePorts {
-    let mut ports = kind::node_ports(u16::MAX).skip(1 + EACH * usize::from(service_run.position));
+    let mut ports = kind::node_ports(usize::MAX).skip(1 + EACH * usize::from(service_run.position));
     let mut next = || ports.next().unwrap_or_default();
     NodePorts {
         datastorage: next(),
@@ -51,7 +51,7 @@ fn cluster_ip(service_run: &ServiceRun, unmigrated: bool) -> String {
 /// the others what the services leave of the block.
 pub fn published(session: &Session) -> Result<BTreeMap<(String, String), u16>, Failure> {
     let services = &session.service_runs;
-    let mut free = kind::node_ports(session.services()).skip(1 + EACH * services.len());
+    let mut free = kind::node_ports(session.service_runs.len()).skip(1 + EACH * services.len());
     let mut ports = BTreeMap::new();
     let own = services
         .iter()

@@ -1,9 +1,6 @@
 //! The version of Kubernetes that a cluster runs, where one was asked for: what the node says counts, not what its image is called.
 
-use serde_json::Value;
-
-use crate::exit::{Exit, Failure};
-use crate::process::Error;
+use crate::exit::Failure;
 use crate::run::kubernetes::access::{home, kubectl};
 use crate::run::session::Session;
 
@@ -13,16 +10,10 @@ pub fn check(session: &Session) -> Result<String, Failure> {
         return Ok(String::new());
     };
     let kubectl = kubectl(session, home(session));
-    let failed = |error: Error| error.into_failure(Exit::Setup, session.runner.cancel());
-    let ask = |path: &str| -> Result<Value, Failure> {
-        let text = kubectl.raw(path).map_err(failed)?;
-        serde_json::from_str(&text)
-            .map_err(|error| Failure::setup(format!("GET {path} answered no JSON: {error}")))
-    };
-    let server = ask("/version")?;
+    let server = kubectl.json("/version")?;
     let server = server["gitVersion"].as_str().unwrap_or("of no version");
     node.check("the API server", server)?;
-    let nodes = ask("/api/v1/nodes")?;
+    let nodes = kubectl.json("/api/v1/nodes")?;
     let nodes = nodes["items"].as_array().map_or(&[][..], Vec::as_slice);
     if nodes.is_empty() {
         return Err(Failure::setup(

@@ -20,7 +20,7 @@ use crate::tools::kind;
 pub fn deploy(session: &Session, site: &dyn Site, part_run: &PartRun) -> Result<String, Failure> {
     let mut objects = certificates(session, part_run)?;
     objects.extend(sources::objects(session, part_run)?);
-    let given_back = give_back_node_ports(session.services(), &mut objects);
+    let given_back = give_back_node_ports(session.service_runs.len(), &mut objects);
     let addresses = publish(session, site, part_run, &mut objects)?;
     for (service, port) in given_back {
         let is_published = part_run
@@ -171,7 +171,7 @@ pub fn published_port(
 
 /// Takes away node ports that manifests name and that are the run's: Kubernetes would refuse a second of the same number. Returns the
 /// Services with them.
-fn give_back_node_ports(services: u16, objects: &mut [Value]) -> Vec<(String, u64)> {
+fn give_back_node_ports(services: usize, objects: &mut [Value]) -> Vec<(String, u64)> {
     let ours: Vec<u16> = kind::node_ports(services).collect();
     let mut given_back = Vec::new();
     let services = objects

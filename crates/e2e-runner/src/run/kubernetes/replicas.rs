@@ -93,7 +93,7 @@ pub fn make_room(
     } else {
         "statefulsets"
     };
-    kubectl(session, &service_run.namespace).delete_app(other, name)
+    kubectl(session, &service_run.namespace).delete_named("/apis/apps/v1", other, name)
 }
 
 #[cfg(test)]

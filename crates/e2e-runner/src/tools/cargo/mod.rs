@@ -38,7 +38,7 @@ pub const BUILDS_STATIC: bool = cfg!(all(
 /// What a call of cargo came to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Built {
-    /// Where each executable lies, by its name.
+    /// Where each executable lies, by its package.
     pub executables: BTreeMap<String, PathBuf>,
     /// Whether cargo was not asked, since nothing that they were made from has changed.
     pub is_unchanged: bool,

@@ -119,9 +119,17 @@ impl Kubectl {
         get.deadline(Duration::from_secs(10)).read()
     }
 
-    /// Removes a workload of the namespace if it is there, by the plural of its kind, such as `deployments`.
-    pub fn delete_app(&self, kinds: &str, name: &str) -> Result<(), Failure> {
-        let path = format!("/apis/apps/v1/namespaces/{}/{kinds}/{name}", self.namespace);
+    /// What the API server answers on a path in JSON.
+    pub fn json(&self, path: &str) -> Result<Value, Failure> {
+        let text = self.raw(path).map_err(|error| self.failed(error))?;
+        serde_json::from_str(&text)
+            .map_err(|error| Failure::setup(format!("GET {path} answered no JSON: {error}")))
+    }
+
+    /// Removes an object of the namespace if it is there, by the plural of its kind in its group, such as `deployments` of
+    /// `/apis/apps/v1`.
+    pub fn delete_named(&self, group: &str, kinds: &str, name: &str) -> Result<(), Failure> {
+        let path = format!("{group}/namespaces/{}/{kinds}/{name}", self.namespace);
         let what = format!("DELETE {path}");
         if self
             .directly(&what, |server| server.delete(&path))
@@ -133,16 +141,6 @@ impl Kubectl {
         let delete = self.command().args(delete);
         let deleted = delete.deadline(Duration::from_mins(1)).read();
         deleted.map(drop).map_err(|error| self.failed(error))
-    }
-
-    /// Removes what the API server has on a path, if it has it.
-    pub fn delete_raw(&self, path: &str) -> Result<(), Failure> {
-        let deleted = self.directly(&format!("DELETE {path}"), |server| server.delete(path));
-        if deleted.is_some() {
-            return Ok(());
-        }
-        let delete = self.command().args(["delete", "--raw", path]).read();
-        delete.map(drop).map_err(|error| self.failed(error))
     }
 
     /// The same, which asks an API server again that cannot be reached for a while.

@@ -160,8 +160,13 @@ impl Kubectl {
         if applied.is_empty() {
             return touched;
         }
-        let there = self.still_there(&applied);
-        let there = there.unwrap_or_else(|| self.there_by_process(&applied));
+        let by_process = || {
+            let objects: Vec<Value> = applied.iter().map(reference).collect();
+            // What cannot be asked for, such as an object of a definition that is gone, is applied again.
+            let there = self.there(&objects).unwrap_or_default();
+            there.iter().map(identity).collect()
+        };
+        let there = self.still_there(&applied).unwrap_or_else(by_process);
         for object in applied {
             match there.iter().find(|there| there.is(&object)) {
                 Some(there) if there.version == object.version => {}
@@ -185,26 +190,6 @@ impl Kubectl {
         };
         let there: Option<Vec<_>> = applied.iter().map(one).collect();
         Some(there?.into_iter().flatten().collect())
-    }
-
-    fn there_by_process(&self, applied: &[Applied]) -> Vec<Applied> {
-        let objects: Vec<Value> = applied.iter().map(reference).collect();
-        let args = [
-            "get",
-            "--ignore-not-found",
-            "--output",
-            "json",
-            "--filename",
-            "-",
-        ];
-        let get = self
-            .on(&objects)
-            .map(|get| self.read(&get.args(args).stdin(list(&objects))));
-        // What cannot be asked for, such as an object of a definition that is gone, is applied again.
-        match get {
-            Ok(Ok(text)) => identities(&text),
-            _ => Vec::new(),
-        }
     }
 
     /// Removes objects, and waits until they and what they made, such as pods, are gone.
@@ -254,6 +239,9 @@ impl Kubectl {
         self.directly(&what, |server| {
             while began.elapsed() < GIVEN_UP {
                 let pods = server.pods(Some(&self.namespace), selector)?;
+                if pods.is_empty() {
+                    return Ok(());
+                }
                 if pods.iter().all(|pod| pod["deletionTimestamp"].is_string()) {
                     return server.end_pods(&self.namespace, selector);
                 }
